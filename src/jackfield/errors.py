@@ -1,0 +1,264 @@
+"""Every error that Jackfield raises on purpose.
+
+The message of an error says what failed, on which object, and why; ``hint`` says what to do
+about it where there is something to do.  Each class has one libvirt error code (``virErrorNumber``
+in libvirt's ``virterror.h``), one HTTP status and one exit status of the command line::
+
+    JackfieldError
+    ├── DocumentError              a text is not a document we can read
+    │   ├── SyntaxDocumentError    not well-formed XML or JSON
+    │   └── SchemaDocumentError    refused by the RELAX NG schema
+    ├── InvalidRequest             the request contradicts itself or the documentation
+    │   └── UnsupportedConfiguration  the document asks for what cannot be combined
+    ├── NotFound
+    │   ├── NetworkNotFound
+    │   └── PortNotFound
+    ├── Conflict                   the state of things forbids the request
+    │   ├── AlreadyExists
+    │   ├── WrongState             needs a running (or stopped, or persistent) network
+    │   ├── ForeignObject          something that is not ours is in the way
+    │   └── CapacityExhausted      the network, portgroup or uplink is full
+    ├── AccessDenied
+    ├── HostError                  the host refused or failed
+    │   ├── KernelError            a system call or netlink request failed
+    │   ├── MissingFeature         the kernel or a program lacks what is needed
+    │   └── ServiceError           a helper process (dnsmasq) did not start or died
+    ├── ConfigurationError         jackfieldd's own configuration is wrong
+    ├── DaemonUnreachable          the client found no daemon
+    └── InternalError              a defect of ours
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+__all__ = [
+    "AccessDenied",
+    "AlreadyExists",
+    "CapacityExhausted",
+    "ConfigurationError",
+    "Conflict",
+    "DaemonUnreachable",
+    "DocumentError",
+    "ForeignObject",
+    "HostError",
+    "InternalError",
+    "InvalidRequest",
+    "JackfieldError",
+    "KernelError",
+    "MissingFeature",
+    "NetworkNotFound",
+    "NotFound",
+    "PortNotFound",
+    "SchemaDocumentError",
+    "ServiceError",
+    "SyntaxDocumentError",
+    "UnsupportedConfiguration",
+    "WrongState",
+    "by_name",
+]
+
+
+class JackfieldError(Exception):
+    """Base of every error of ours.
+
+    ``name`` is the stable word that HTTP clients and ``--json`` see; ``code`` and ``domain`` are
+    libvirt's numbers; ``hint`` is one sentence on what to do, or ``None``.
+    """
+
+    name: ClassVar[str] = "error"
+    code: ClassVar[int] = 1
+    domain: ClassVar[int] = 19
+    http_status: ClassVar[int] = 500
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        """Keep the complete sentence ``message`` and the advice ``hint``."""
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def with_context(self, context: str) -> Self:
+        """Return the same error with ``context: `` before its message."""
+        self.message = f"{context}: {self.message}"
+        self.args = (self.message,)
+        return self
+
+
+class DocumentError(JackfieldError):
+    """A document says something that its format does not allow."""
+
+    name = "invalid-document"
+    code = 27
+    http_status = 400
+    exit_status = 3
+
+    def __init__(self, message: str, *, line: int | None = None, hint: str | None = None) -> None:
+        """Keep the ``line`` (1-based) of the element at fault, where it is known."""
+        super().__init__(message if line is None else f"line {line}: {message}", hint=hint)
+        self.line = line
+
+
+class SyntaxDocumentError(DocumentError):
+    """A document is not well-formed."""
+
+    name = "malformed-document"
+    code = 35
+    domain = 5
+
+
+class SchemaDocumentError(DocumentError):
+    """A document is refused by the schema."""
+
+    name = "schema-violation"
+    code = 92
+    domain = 5
+
+
+class InvalidRequest(JackfieldError):
+    """A request contradicts itself or what the documentation allows."""
+
+    name = "invalid-request"
+    code = 8
+    http_status = 400
+    exit_status = 3
+
+
+class UnsupportedConfiguration(InvalidRequest):
+    """A document combines what cannot be combined."""
+
+    name = "unsupported-configuration"
+    code = 67
+
+
+class NotFound(JackfieldError):
+    """The named object does not exist."""
+
+    name = "not-found"
+    code = 43
+    http_status = 404
+    exit_status = 4
+
+
+class NetworkNotFound(NotFound):
+    """There is no such network."""
+
+    name = "network-not-found"
+
+
+class PortNotFound(NotFound):
+    """There is no such port."""
+
+    name = "port-not-found"
+    code = 107
+
+
+class Conflict(JackfieldError):
+    """The state of things forbids the request."""
+
+    name = "conflict"
+    code = 55
+    http_status = 409
+    exit_status = 5
+
+
+class AlreadyExists(Conflict):
+    """A name, uuid or device is taken by another object of ours."""
+
+    name = "already-exists"
+    code = 9
+
+
+class WrongState(Conflict):
+    """The network is running, stopped, transient or in use, and must not be."""
+
+    name = "wrong-state"
+
+
+class ForeignObject(Conflict):
+    """Something that is not ours is in the way; it is named, never touched."""
+
+    name = "foreign-object"
+
+
+class CapacityExhausted(Conflict):
+    """Every portgroup and uplink that could take the port is full."""
+
+    name = "capacity-exhausted"
+    code = 1
+
+
+class AccessDenied(JackfieldError):
+    """The caller may not do this."""
+
+    name = "access-denied"
+    code = 88
+    http_status = 403
+    exit_status = 6
+
+
+class HostError(JackfieldError):
+    """The host refused or failed."""
+
+    name = "host-error"
+    code = 1
+    http_status = 500
+    exit_status = 7
+
+
+class KernelError(HostError):
+    """A system call or netlink request failed; ``errno`` is the kernel's positive number."""
+
+    name = "kernel-error"
+    code = 38
+
+    def __init__(self, message: str, *, errno: int, hint: str | None = None) -> None:
+        """Keep ``errno`` beside the complete ``message``."""
+        super().__init__(message, hint=hint)
+        self.errno = errno
+
+
+class MissingFeature(HostError):
+    """The kernel or a program lacks what the document needs."""
+
+    name = "missing-feature"
+    code = 84
+    http_status = 501
+
+
+class ServiceError(HostError):
+    """A helper process did not start, or died."""
+
+    name = "service-error"
+
+
+class ConfigurationError(JackfieldError):
+    """The daemon's own configuration is wrong."""
+
+    name = "configuration-error"
+    exit_status = 2
+
+
+class DaemonUnreachable(JackfieldError):
+    """No daemon answers at the socket."""
+
+    name = "daemon-unreachable"
+    code = 38
+    exit_status = 8
+
+
+class InternalError(JackfieldError):
+    """A defect of ours."""
+
+    name = "internal-error"
+
+
+def by_name(name: str) -> type[JackfieldError]:
+    """Return the error class whose ``name`` this is; unknown names give ``JackfieldError``."""
+    pending: list[type[JackfieldError]] = [JackfieldError]
+    while pending:
+        candidate = pending.pop()
+        if candidate.name == name:
+            return candidate
+        pending.extend(candidate.__subclasses__())
+    return JackfieldError

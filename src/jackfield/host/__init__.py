@@ -1,0 +1,1 @@
+"""Host state on this machine: one room per kind of thing."""

@@ -1,0 +1,1 @@
+"""What is declared: frozen values without input or output."""

@@ -1,0 +1,157 @@
+"""Addresses of a network: subnets, DHCP, static routes (libvirt's ``<ip>`` and ``<route>``)."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import ipaddress
+
+from jackfield.model.values import DnsName, MacAddress, Text
+
+__all__ = [
+    "Address",
+    "Bootp",
+    "Dhcp",
+    "DhcpHost",
+    "DhcpRange",
+    "Family",
+    "IpInterface",
+    "IpNetwork",
+    "LeaseUnit",
+    "LeaseTime",
+    "StaticRoute",
+    "Subnet",
+    "default_prefix",
+]
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Family(enum.Enum):
+    """Address family, as the documents spell it."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+class LeaseUnit(enum.Enum):
+    """Unit of a lease time."""
+
+    SECONDS = "seconds"
+    MINUTES = "minutes"
+    HOURS = "hours"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTime:
+    """How long a lease lasts: ``expiry`` in ``unit``; 0 is for ever."""
+
+    expiry: int
+    unit: LeaseUnit = LeaseUnit.MINUTES
+
+    @property
+    def seconds(self) -> int:
+        """The lease time in seconds; 0 is for ever."""
+        factor = {LeaseUnit.SECONDS: 1, LeaseUnit.MINUTES: 60, LeaseUnit.HOURS: 3600}
+        return self.expiry * factor[self.unit]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DhcpRange:
+    """Addresses that DHCP may give out, both ends included."""
+
+    start: Address
+    end: Address
+    lease: LeaseTime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DhcpHost:
+    """A fixed assignment: by ``mac`` (IPv4), client ``id`` or ``name`` (IPv6: DUID or name)."""
+
+    mac: MacAddress | None = None
+    id: Text | None = None
+    name: DnsName | None = None
+    ip: Address | None = None
+    lease: LeaseTime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Bootp:
+    """Network boot: ``file`` to load, from ``server`` (``None``: this host)."""
+
+    file: Text
+    server: Text | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Dhcp:
+    """What one subnet's DHCP service gives out."""
+
+    ranges: tuple[DhcpRange, ...] = ()
+    hosts: tuple[DhcpHost, ...] = ()
+    bootp: Bootp | None = None
+
+
+def default_prefix(address: Address) -> int:
+    """Return the prefix length libvirt assumes where none is given (RFC 791 classes; 64)."""
+    if address.version == 6:
+        return 64
+    first = int(address) >> 24
+    return 8 if first < 128 else 16 if first < 192 else 24
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subnet:
+    """An address of the bridge and the subnet around it (libvirt's ``<ip>``).
+
+    ``family``, ``netmask`` and ``prefix`` are kept as the document spelled them, because the
+    libvirt dialect writes them back that way; everybody else uses ``interface``.
+    """
+
+    address: Address | None = None
+    family: Family | None = None
+    netmask: ipaddress.IPv4Address | None = None
+    prefix: int | None = None
+    local_ptr: bool | None = None
+    tftp_root: Text | None = None
+    dhcp: Dhcp | None = None
+
+    @functools.cached_property
+    def interface(self) -> IpInterface | None:
+        """Address with prefix length; ``None`` without an address."""
+        if self.address is None:
+            return None
+        if self.netmask is not None:
+            length = ipaddress.IPv4Network((0, str(self.netmask))).prefixlen
+        elif self.prefix is not None:
+            length = self.prefix
+        else:
+            length = default_prefix(self.address)
+        return ipaddress.ip_interface((self.address, length))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StaticRoute:
+    """A route to a network behind a guest (libvirt's ``<route>``); spelling kept as in Subnet."""
+
+    address: Address
+    gateway: Address
+    family: Family | None = None
+    netmask: ipaddress.IPv4Address | None = None
+    prefix: int | None = None
+    metric: int | None = None
+
+    @functools.cached_property
+    def destination(self) -> IpNetwork:
+        """Destination with prefix length."""
+        if self.netmask is not None:
+            length = ipaddress.IPv4Network((0, str(self.netmask))).prefixlen
+        elif self.prefix is not None:
+            length = self.prefix
+        else:
+            length = 0 if int(self.address) == 0 else default_prefix(self.address)
+        return ipaddress.ip_network((self.address, length), strict=False)

@@ -1,0 +1,47 @@
+"""Uplinks: what a network reaches the outside through."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jackfield.model.values import InterfaceName
+
+__all__ = ["DeviceUplink", "PciAddress", "PciUplink", "PhysicalFunction", "Uplink"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class PciAddress:
+    """PCI address: domain 16 bit, bus 8 bit, slot 5 bit, function 3 bit."""
+
+    domain: int = 0
+    bus: int = 0
+    slot: int = 0
+    function: int = 0
+
+    def __str__(self) -> str:
+        """Return the kernel's spelling, ``0000:01:10.0``."""
+        return f"{self.domain:04x}:{self.bus:02x}:{self.slot:02x}.{self.function:x}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceUplink:
+    """A host interface, libvirt's ``<interface dev='…'/>``."""
+
+    dev: InterfaceName
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PciUplink:
+    """A PCI function, libvirt's ``<address type='pci' …/>``."""
+
+    address: PciAddress
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PhysicalFunction:
+    """An SR-IOV physical function, libvirt's ``<pf dev='…'/>``: stands for its functions."""
+
+    dev: InterfaceName
+
+
+Uplink = DeviceUplink | PciUplink | PhysicalFunction

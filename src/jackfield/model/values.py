@@ -1,0 +1,110 @@
+"""Validated values: the only form in which a document's text reaches files, devices or rules.
+
+Each is a ``str`` that cannot be made from text which is unsafe where it is used; the
+constructor raises ``ValueError`` with the reason, and the readers turn that into an error that
+names the element.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Self
+
+__all__ = ["DnsName", "InterfaceName", "MacAddress", "NetworkName", "Text"]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_INTERFACE = re.compile(r"[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*")
+_MAC = re.compile(r"[0-9a-f]{1,2}(:[0-9a-f]{1,2}){5}")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
+
+
+class InterfaceName(str):
+    """Name of a network device: 1 to 15 bytes (``IFNAMSIZ`` in ``linux/if.h`` less the NUL).
+
+    Narrower than the kernel's ``dev_valid_name``: what has a meaning in a dnsmasq file or in a
+    path (``, * / :`` and white space, a leading ``-``) is refused as well.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Accept ``text`` or raise ``ValueError``."""
+        if not text:
+            raise ValueError("a device name cannot be empty")
+        if len(text.encode("utf-8", "surrogatepass")) > 15:
+            raise ValueError(f"device name {text[:64]!r} is longer than 15 bytes")
+        if text in {".", ".."} or not _INTERFACE.fullmatch(text):
+            raise ValueError(
+                f"device name {text!r} may hold only letters, digits and _ . @ + -, "
+                "and not begin with -"
+            )
+        return super().__new__(cls, text)
+
+
+class MacAddress(str):
+    """Ethernet address as ``aa:bb:cc:dd:ee:ff``, lower case."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Accept ``text`` in either case, each octet of one or two digits."""
+        lowered = text.lower()
+        if not _MAC.fullmatch(lowered):
+            raise ValueError(f"{text[:64]!r} is not a MAC address like 52:54:00:12:34:56")
+        return super().__new__(cls, ":".join(part.zfill(2) for part in lowered.split(":")))
+
+    @property
+    def packed(self) -> bytes:
+        """The six octets."""
+        return bytes.fromhex(self.replace(":", ""))
+
+    @property
+    def is_multicast(self) -> bool:
+        """Whether the group bit is set (IEEE 802: such an address cannot be a station's)."""
+        return bool(self.packed[0] & 1)
+
+
+class NetworkName(str):
+    """Name of a network: not empty, at most 255 bytes, without ``/`` or control characters."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Accept ``text`` or raise ``ValueError``."""
+        if not text or not text.strip():
+            raise ValueError("a network's name cannot be empty")
+        if len(text.encode("utf-8", "surrogatepass")) > 255:
+            raise ValueError(f"network name {text[:32]!r}… is longer than 255 bytes")
+        if "/" in text or text in {".", ".."} or _CONTROL.search(text):
+            raise ValueError(f"network name {text!r} may not hold '/' or control characters")
+        return super().__new__(cls, text)
+
+
+class DnsName(str):
+    """Domain or host name: dot-separated labels of letters, digits, ``-`` and ``_`` (RFC 1035).
+
+    At most 255 bytes and 63 a label; a trailing dot is kept.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Accept ``text`` or raise ``ValueError``."""
+        labels = text.removesuffix(".").split(".")
+        if len(text) > 255 or any(
+            len(label) > 63 or not _LABEL.fullmatch(label) for label in labels
+        ):
+            raise ValueError(f"{text[:64]!r} is not a DNS name")
+        return super().__new__(cls, text)
+
+
+class Text(str):
+    """One line of free text: no control characters, so it cannot end a line of a file."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Accept ``text`` or raise ``ValueError``."""
+        if _CONTROL.search(text):
+            raise ValueError(f"{text[:64]!r} holds a control character or a line break")
+        return super().__new__(cls, text)

@@ -1,0 +1,1 @@
+"""What a network or port needs of the host: pure functions."""

@@ -1,0 +1,1 @@
+"""The vocabulary between deciding and doing: resources and facts."""
