@@ -1,0 +1,71 @@
+"""Facts: what a plan needs to know of the host."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from jackfield.model.address import IpInterface, IpNetwork
+from jackfield.model.values import InterfaceName, MacAddress
+
+__all__ = ["Facts", "LinkFact", "RouteFact"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFact:
+    """One link: ``kind`` is ``IFLA_INFO_KIND`` (``""`` for a NIC), ``master`` a link's index.
+
+    ``carrier`` is ``None`` while the kernel does not know.
+    """
+
+    index: int
+    name: str
+    kind: str = ""
+    mac: MacAddress | None = None
+    mtu: int = 1500
+    up: bool = False
+    carrier: bool | None = None
+    master: int | None = None
+    alias: str = ""
+    lower: int | None = None
+    addresses: tuple[IpInterface, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RouteFact:
+    """One route of the main table; ``link`` is the outgoing interface's name, if there is one.
+
+    ``on_link`` says that it has no gateway; ``protocol`` is ``RTA_PROTOCOL``'s number.
+    """
+
+    destination: IpNetwork
+    link: str | None = None
+    on_link: bool = True
+    protocol: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Facts:
+    """The host as a plan sees it: links by name, routes, and what the kernel can do.
+
+    ``ra_interfaces`` are those that have a route learned from router advertisements and an
+    ``accept_ra`` of 1: turning IPv6 forwarding on would lose it.
+    """
+
+    links: Mapping[str, LinkFact] = dataclasses.field(default_factory=dict)
+    routes: tuple[RouteFact, ...] = ()
+    ipv6: bool = True
+    ra_interfaces: tuple[InterfaceName, ...] = ()
+    ipv6_forwarding: bool = False
+
+    def members(self, bridge: str) -> tuple[LinkFact, ...]:
+        """Return the links that are ports of ``bridge``, by index."""
+        master = self.links.get(bridge)
+        if master is None:
+            return ()
+        return tuple(
+            sorted(
+                (link for link in self.links.values() if link.master == master.index),
+                key=lambda link: link.index,
+            )
+        )

@@ -1,0 +1,288 @@
+"""Resources: one frozen value per thing wanted of, or observed on, a host.
+
+Every resource has a ``key`` that names the thing it is about: two resources with one key
+describe the same thing, wanted or observed.  The order in which kinds are made is the order of
+``KINDS``; they are removed in the reverse.
+
+Ownership is not part of a resource: a driver knows a link of ours by its alias, an address or a
+route by its protocol number, rules by their table, a process by pid and start time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import ClassVar
+from uuid import UUID
+
+from jackfield.model.address import Address, IpInterface, IpNetwork
+from jackfield.model.bandwidth import Rate
+from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.state.rules import Chain
+
+__all__ = [
+    "KINDS",
+    "BridgeLink",
+    "BridgePort",
+    "Dnsmasq",
+    "InterfaceAddress",
+    "LinkState",
+    "LinkUp",
+    "NetworkRules",
+    "OwnerKind",
+    "Resource",
+    "Route",
+    "Setting",
+    "Shaping",
+    "TapLink",
+    "VethLink",
+    "alias_of",
+]
+
+
+class OwnerKind(enum.Enum):
+    """Whose a resource is; part of a link's alias."""
+
+    NETWORK = "network"
+    PORT = "port"
+
+
+def alias_of(kind: OwnerKind, uuid: UUID) -> str:
+    """Return the alias that marks a link as ours: ``jackfield:<network|port>:<uuid>``."""
+    return f"jackfield:{kind.value}:{uuid}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A sysctl, ``name`` as a path below ``/proc/sys`` (``net/ipv4/ip_forward``).
+
+    With ``shared`` the host lived before us and has other users: the previous value is recorded
+    and put back when the last of our users goes, unless somebody else changed it meanwhile.
+    Otherwise the setting belongs to a link of ours and goes with it.
+    """
+
+    kind: ClassVar[str] = "setting"
+    name: str
+    value: str
+    shared: bool = False
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"setting:{self.name}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BridgeLink:
+    """A bridge of ours, made down and without addresses.
+
+    ``forward_delay`` is in seconds; ``mtu`` ``None`` is the kernel's choice.
+    """
+
+    kind: ClassVar[str] = "bridge"
+    name: InterfaceName
+    alias: str
+    mac: MacAddress | None
+    mtu: int | None = None
+    stp: bool = False
+    forward_delay: int = 0
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"link:{self.name}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TapLink:
+    """A persistent tap of ours; ``owner`` is a numeric user id, ``queues`` above 1 multiqueue."""
+
+    kind: ClassVar[str] = "tap"
+    name: InterfaceName
+    alias: str
+    mac: MacAddress | None
+    mtu: int | None = None
+    owner: int | None = None
+    queues: int = 1
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"link:{self.name}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VethLink:
+    """A veth pair: ``name`` stays here, ``peer_name`` is made inside the namespace ``peer_netns``.
+
+    ``peer_netns`` is the path of a namespace file; the peer comes up with ``peer_mac``.
+    """
+
+    kind: ClassVar[str] = "veth"
+    name: InterfaceName
+    alias: str
+    mac: MacAddress | None
+    peer_name: InterfaceName
+    peer_netns: str
+    peer_mac: MacAddress
+    mtu: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"link:{self.name}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BridgePort:
+    """``link`` is a port of ``bridge``, with the port's flags (``IFLA_BRPORT_*``) and is up."""
+
+    kind: ClassVar[str] = "bridge-port"
+    link: InterfaceName
+    bridge: InterfaceName
+    isolated: bool = False
+    learning: bool = True
+    unicast_flood: bool = True
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"bridge-port:{self.link}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InterfaceAddress:
+    """An address on a link of ours, marked with our protocol number (``IFA_PROTO``)."""
+
+    kind: ClassVar[str] = "address"
+    link: InterfaceName
+    interface: IpInterface
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"address:{self.link}:{self.interface}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinkUp:
+    """``link`` is administratively up."""
+
+    kind: ClassVar[str] = "up"
+    link: InterfaceName
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"up:{self.link}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Route:
+    """A route of ours in the main table, marked with our protocol number (``RTA_PROTO``)."""
+
+    kind: ClassVar[str] = "route"
+    destination: IpNetwork
+    gateway: Address
+    link: InterfaceName
+    metric: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"route:{self.destination}:{self.metric or 0}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkRules:
+    """A network's chains in ``inet jackfield``, reached by its bridge's name."""
+
+    kind: ClassVar[str] = "rules"
+    bridge: InterfaceName
+    chains: tuple[Chain, ...]
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"rules:{self.bridge}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shaping:
+    """Traffic that leaves ``link`` is shaped to ``rate`` (htb); rates in KiB as in ``Rate``.
+
+    ``checksum_dhcp`` asks for filled UDP checksums of DHCP replies where the kernel can
+    (``act_csum``), for guests that drop packets with partial ones.
+    """
+
+    kind: ClassVar[str] = "shaping"
+    link: InterfaceName
+    rate: Rate | None = None
+    checksum_dhcp: bool = False
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"shaping:{self.link}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dnsmasq:
+    """A dnsmasq process of ours and the files it reads.
+
+    ``config`` is read at its start only; ``hosts`` (``dhcp-hostsfile``), ``names``
+    (``addn-hosts``) and ``options`` (``dhcp-optsfile``) are read again on SIGHUP, and so is the
+    servers file, which the host side writes from ``servers`` and, when ``follow_resolver``, the
+    host's own resolver configuration.  In ``config`` the text ``@DIR@`` stands for the
+    directory of the network's files.
+    """
+
+    kind: ClassVar[str] = "dnsmasq"
+    network: UUID
+    bridge: InterfaceName
+    config: str
+    hosts: str = ""
+    names: str = ""
+    options: str = ""
+    servers: tuple[str, ...] = ()
+    follow_resolver: bool = True
+    serves_dhcp4: bool = False
+    serves_dhcp6: bool = False
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"dnsmasq:{self.network}"
+
+
+Resource = (
+    Setting
+    | BridgeLink
+    | TapLink
+    | VethLink
+    | InterfaceAddress
+    | LinkUp
+    | BridgePort
+    | Route
+    | NetworkRules
+    | Shaping
+    | Dnsmasq
+)
+
+KINDS: dict[str, type[Resource]] = {
+    resource.kind: resource
+    for resource in (
+        BridgeLink,
+        TapLink,
+        VethLink,
+        Setting,
+        InterfaceAddress,
+        NetworkRules,
+        LinkUp,
+        BridgePort,
+        Route,
+        Shaping,
+        Dnsmasq,
+    )
+}
+"""Every kind of resource, in the order in which they are made."""
