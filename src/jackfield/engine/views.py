@@ -1,0 +1,120 @@
+"""What the engine tells its doors: frozen values that both doors turn into their own form."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from uuid import UUID
+
+from jackfield.model.address import Address
+from jackfield.model.network import Network
+from jackfield.model.port import Port
+from jackfield.model.values import InterfaceName, MacAddress, NetworkName, Text
+
+__all__ = ["AttachRequest", "Event", "LeaseView", "NetworkView", "PlanStep", "PortView"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkView:
+    """One network: ``stored`` is its definition, ``live`` what runs; ``None`` where there is none.
+
+    ``problem`` says in one sentence what is wrong with a running network, or is ``None``.
+    """
+
+    name: NetworkName
+    uuid: UUID
+    active: bool
+    autostart: bool
+    stored: Network | None
+    live: Network | None
+    ports: int = 0
+    problem: str | None = None
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the network has a stored definition."""
+        return self.stored is not None
+
+    @property
+    def current(self) -> Network:
+        """The live definition, or the stored one of a network that does not run."""
+        network = self.live or self.stored
+        assert network is not None
+        return network
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PortView:
+    """One port: ``device`` is its link on this host, where we made it or recognised it.
+
+    ``realiser`` is ``jackfield`` or ``client``; ``netns`` and ``ifname`` are the guest's end of
+    a veth, ``None`` for taps.
+    """
+
+    port: Port
+    network: NetworkName
+    network_uuid: UUID
+    realiser: str
+    device: InterfaceName | None = None
+    netns: str | None = None
+    ifname: InterfaceName | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AttachRequest:
+    """Plug something in: a namespace (``netns`` and ``ifname``) or a tap (``tap``).
+
+    ``netns`` is a name below ``/run/netns`` or an absolute path; ``owner`` a numeric user id of
+    a tap; ``name`` the owner's name that ports are listed under.
+    """
+
+    netns: str | None = None
+    ifname: InterfaceName | None = None
+    tap: InterfaceName | None = None
+    owner: int | None = None
+    queues: int = 1
+    mac: MacAddress | None = None
+    name: Text | None = None
+    portgroup: Text | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseView:
+    """One DHCP lease; ``expires`` in seconds since the epoch, 0 for never."""
+
+    network: NetworkName
+    device: InterfaceName
+    mac: MacAddress | None
+    address: Address
+    prefix: int
+    expires: int
+    hostname: str | None = None
+    client_id: str | None = None
+    iaid: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PlanStep:
+    """One step of a plan: ``action`` is create, change or remove; ``text`` is for people."""
+
+    action: str
+    kind: str
+    key: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened; ``number`` grows by one with each, ``time`` is epoch seconds.
+
+    ``type`` is one of network-defined, network-undefined, network-started, network-stopped,
+    network-changed, network-repaired, network-problem, port-attached, port-detached,
+    lease-added, lease-removed.
+    """
+
+    number: int
+    time: float
+    type: str
+    network: NetworkName
+    uuid: UUID
+    detail: Mapping[str, str]

@@ -1,0 +1,30 @@
+"""The kernel's doors of one network namespace, opened once and used on one thread."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from jackfield.host.netlink.route import RouteSocket
+from jackfield.host.nft.socket import NftSocket
+
+__all__ = ["Kernel"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """What drivers act through: two sockets, and the directory of files that die with a boot."""
+
+    route: RouteSocket
+    nft: NftSocket
+    run_dir: Path
+
+    @classmethod
+    def open(cls, run_dir: Path) -> Kernel:
+        """Open the sockets in the calling thread's network namespace."""
+        return cls(route=RouteSocket(), nft=NftSocket(), run_dir=run_dir)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self.route.close()
+        self.nft.close()
