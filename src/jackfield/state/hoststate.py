@@ -59,9 +59,13 @@ class Change:
 
 
 def difference(wanted: HostState, present: HostState) -> Change:
-    """Return the change that makes ``present`` into ``wanted``; equal resources are left alone."""
-    remove = [present[key] for key in present if key not in wanted]
-    remove.reverse()
+    """Return the change that makes ``present`` into ``wanted``; equal resources are left alone.
+
+    What goes away with a link that is removed is not removed one by one.
+    """
+    gone = [present[key] for key in present if key not in wanted]
+    going = {resource.key for resource in gone}
+    remove = [resource for resource in reversed(gone) if resource.carrier not in going]
     ensure = [resource for key, resource in wanted.items() if present.get(key) != resource]
     replaced = {item.key: present[item.key] for item in ensure if item.key in present}
     return Change(remove=tuple(remove), ensure=tuple(ensure), replaced=replaced)

@@ -58,13 +58,19 @@ class Setting:
 
     With ``shared`` the host lived before us and has other users: the previous value is recorded
     and put back when the last of our users goes, unless somebody else changed it meanwhile.
-    Otherwise the setting belongs to a link of ours and goes with it.
+    Otherwise the setting belongs to ``link``, which is ours, and goes with it.
     """
 
     kind: ClassVar[str] = "setting"
     name: str
     value: str
     shared: bool = False
+    link: InterfaceName | None = None
+
+    @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with, if there is one."""
+        return None if self.link is None else f"link:{self.link}"
 
     @property
     def key(self) -> str:
@@ -88,6 +94,11 @@ class BridgeLink:
     forward_delay: int = 0
 
     @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with, if there is one."""
+        return None
+
+    @property
     def key(self) -> str:
         """The thing this is about."""
         return f"link:{self.name}"
@@ -104,6 +115,11 @@ class TapLink:
     mtu: int | None = None
     owner: int | None = None
     queues: int = 1
+
+    @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with, if there is one."""
+        return None
 
     @property
     def key(self) -> str:
@@ -128,6 +144,11 @@ class VethLink:
     mtu: int | None = None
 
     @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with, if there is one."""
+        return None
+
+    @property
     def key(self) -> str:
         """The thing this is about."""
         return f"link:{self.name}"
@@ -145,6 +166,11 @@ class BridgePort:
     unicast_flood: bool = True
 
     @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with, if there is one."""
+        return f"link:{self.link}"
+
+    @property
     def key(self) -> str:
         """The thing this is about."""
         return f"bridge-port:{self.link}"
@@ -159,6 +185,11 @@ class InterfaceAddress:
     interface: IpInterface
 
     @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with, if there is one."""
+        return f"link:{self.link}"
+
+    @property
     def key(self) -> str:
         """The thing this is about."""
         return f"address:{self.link}:{self.interface}"
@@ -170,6 +201,11 @@ class LinkUp:
 
     kind: ClassVar[str] = "up"
     link: InterfaceName
+
+    @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with, if there is one."""
+        return f"link:{self.link}"
 
     @property
     def key(self) -> str:
@@ -188,6 +224,11 @@ class Route:
     metric: int | None = None
 
     @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with, if there is one."""
+        return f"link:{self.link}"
+
+    @property
     def key(self) -> str:
         """The thing this is about."""
         return f"route:{self.destination}:{self.metric or 0}"
@@ -200,6 +241,11 @@ class NetworkRules:
     kind: ClassVar[str] = "rules"
     bridge: InterfaceName
     chains: tuple[Chain, ...]
+
+    @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with, if there is one."""
+        return None
 
     @property
     def key(self) -> str:
@@ -219,6 +265,11 @@ class Shaping:
     link: InterfaceName
     rate: Rate | None = None
     checksum_dhcp: bool = False
+
+    @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with, if there is one."""
+        return f"link:{self.link}"
 
     @property
     def key(self) -> str:
@@ -248,6 +299,11 @@ class Dnsmasq:
     follow_resolver: bool = True
     serves_dhcp4: bool = False
     serves_dhcp6: bool = False
+
+    @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with, if there is one."""
+        return None
 
     @property
     def key(self) -> str:
