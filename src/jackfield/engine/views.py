@@ -10,6 +10,7 @@ from jackfield.model.address import Address
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.model.values import InterfaceName, MacAddress, NetworkName, Text
+from jackfield.state.plan import PlanStep
 
 __all__ = ["AttachRequest", "Event", "LeaseView", "NetworkView", "PlanStep", "PortView"]
 
@@ -91,16 +92,6 @@ class LeaseView:
     hostname: str | None = None
     client_id: str | None = None
     iaid: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PlanStep:
-    """One step of a plan: ``action`` is create, change or remove; ``text`` is for people."""
-
-    action: str
-    kind: str
-    key: str
-    text: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

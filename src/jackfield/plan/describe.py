@@ -1,0 +1,129 @@
+"""A plan in words: one line for each thing that would be made, changed or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from jackfield.state.hoststate import Change
+from jackfield.state.plan import PlanStep
+from jackfield.state.resources import (
+    BridgeLink,
+    BridgePort,
+    Dnsmasq,
+    InterfaceAddress,
+    LinkUp,
+    NetworkRules,
+    Resource,
+    Route,
+    Setting,
+    Shaping,
+    TapLink,
+    VethLink,
+)
+
+__all__ = ["describe", "describe_resource"]
+
+
+def describe(change: Change) -> list[PlanStep]:
+    """Return the steps of ``change`` in the order in which they are done."""
+    return [*_steps("remove", change.remove), *_ensured(change)]
+
+
+def describe_resource(resource: Resource) -> str:
+    """Return one line about a resource."""
+    return _TEXTS[type(resource)](resource)
+
+
+def _steps(action: str, resources: Iterable[Resource]) -> list[PlanStep]:
+    return [
+        PlanStep(action=action, kind=item.kind, key=item.key, text=describe_resource(item))
+        for item in resources
+    ]
+
+
+def _ensured(change: Change) -> list[PlanStep]:
+    steps = []
+    for resource in change.ensure:
+        before = change.replaced.get(resource.key)
+        text = describe_resource(resource)
+        if before is not None and describe_resource(before) != text:
+            text = f"{text} (was: {describe_resource(before)})"
+        steps.append(
+            PlanStep(
+                action="create" if before is None else "change",
+                kind=resource.kind,
+                key=resource.key,
+                text=text,
+            )
+        )
+    return steps
+
+
+def _bridge(link: BridgeLink) -> str:
+    parts = [f"bridge {link.name}"]
+    if link.mac is not None:
+        parts.append(f"address {link.mac}")
+    if link.mtu is not None:
+        parts.append(f"mtu {link.mtu}")
+    parts.append(f"stp on, forward delay {link.forward_delay} s" if link.stp else "stp off")
+    return ", ".join(parts)
+
+
+def _tap(link: TapLink) -> str:
+    owner = "" if link.owner is None else f" for user {link.owner}"
+    queues = f", {link.queues} queues" if link.queues > 1 else ""
+    return f"tap {link.name}{owner}{queues}"
+
+
+def _veth(link: VethLink) -> str:
+    return f"veth {link.name} to {link.peer_name} ({link.peer_mac}) in {link.peer_netns}"
+
+
+def _port(port: BridgePort) -> str:
+    flags = ", isolated" if port.isolated else ""
+    return f"{port.link} on bridge {port.bridge}{flags}"
+
+
+def _route(route: Route) -> str:
+    metric = "" if route.metric is None else f" metric {route.metric}"
+    return f"route to {route.destination} via {route.gateway} dev {route.link}{metric}"
+
+
+def _rules(rules: NetworkRules) -> str:
+    chains = ", ".join(f"{chain.hook.value}-{rules.bridge}" for chain in rules.chains)
+    count = sum(len(chain.rules) for chain in rules.chains)
+    return f"{count} firewall rules in table inet jackfield: {chains}"
+
+
+def _shaping(shaping: Shaping) -> str:
+    parts = []
+    if shaping.rate is not None and shaping.rate.average is not None:
+        parts.append(f"{shaping.rate.average} KiB/s to the guests")
+    if shaping.checksum_dhcp:
+        parts.append("UDP checksums of DHCP replies filled, where the kernel can")
+    return f"traffic control on {shaping.link}: {'; '.join(parts)}"
+
+
+def _dnsmasq(service: Dnsmasq) -> str:
+    offers = ["DNS"] if "\nport=0\n" not in f"\n{service.config}\n" else []
+    if service.serves_dhcp4:
+        offers.append("DHCP")
+    if service.serves_dhcp6:
+        offers.append("DHCPv6")
+    return f"dnsmasq on {service.bridge}" + (f": {', '.join(offers)}" if offers else "")
+
+
+_TEXTS: dict[type[Resource], Callable[[Any], str]] = {
+    Setting: lambda item: f"sysctl {item.name.replace('/', '.')} = {item.value}",
+    BridgeLink: _bridge,
+    TapLink: _tap,
+    VethLink: _veth,
+    InterfaceAddress: lambda item: f"address {item.interface} on {item.link}",
+    LinkUp: lambda item: f"{item.link} up",
+    BridgePort: _port,
+    Route: _route,
+    NetworkRules: _rules,
+    Shaping: _shaping,
+    Dnsmasq: _dnsmasq,
+}

@@ -1,0 +1,230 @@
+"""What a network needs of the host.
+
+The wanted state of a routed network: a bridge with its addresses, the sysctls that make it a
+router and nothing more, its rules, and a dnsmasq.  A network on an existing bridge needs
+nothing: the bridge is somebody else's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from jackfield.errors import (
+    Conflict,
+    ForeignObject,
+    InternalError,
+    InvalidRequest,
+    MissingFeature,
+    UnsupportedConfiguration,
+)
+from jackfield.model.address import IpInterface, IpNetwork
+from jackfield.model.mode import Mode
+from jackfield.model.network import Network
+from jackfield.model.uplink import DeviceUplink
+from jackfield.model.values import InterfaceName
+from jackfield.plan.dnsmasq import dnsmasq_service
+from jackfield.plan.rules import network_rules
+from jackfield.state.facts import Facts
+from jackfield.state.hoststate import HostState
+from jackfield.state.resources import (
+    BridgeLink,
+    InterfaceAddress,
+    LinkUp,
+    OwnerKind,
+    Resource,
+    Route,
+    Setting,
+    Shaping,
+    alias_of,
+)
+
+__all__ = ["bridge_of", "check_host", "plan_network"]
+
+_PLANNED = frozenset({Mode.ISOLATED, Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.BRIDGE})
+_FORWARDING = frozenset({Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET})
+
+
+def bridge_of(network: Network) -> InterfaceName:
+    """Return the name of the network's bridge; ``InternalError`` before it has one."""
+    if network.bridge is None or network.bridge.name is None:
+        raise InternalError(f"network {network.name!r} has no bridge name yet")
+    return network.bridge.name
+
+
+def plan_network(network: Network, *, dnsmasq_user: str | None = None) -> HostState:
+    """Return the host state that a complete ``network`` wants.
+
+    ``dnsmasq_user`` is the user that dnsmasq runs as.  Raises ``UnsupportedConfiguration`` for
+    a mode or an addition that this version does not realise.
+    """
+    _check_realised(network)
+    if network.mode is Mode.BRIDGE:
+        return HostState()
+    if network.uuid is None:
+        raise InternalError(f"network {network.name!r} has no uuid yet")
+    bridge = bridge_of(network)
+    assert network.bridge is not None
+    interfaces = _interfaces(network)
+    resources: list[Resource] = [
+        BridgeLink(
+            name=bridge,
+            alias=alias_of(OwnerKind.NETWORK, network.uuid),
+            mac=network.mac,
+            mtu=network.mtu,
+            stp=network.bridge.stp,
+            forward_delay=network.bridge.delay,
+        ),
+        *_bridge_settings(bridge, network, interfaces),
+        *_forwarding_settings(network, interfaces),
+        *(InterfaceAddress(link=bridge, interface=interface) for interface in interfaces),
+        LinkUp(link=bridge),
+    ]
+    for route in network.routes:
+        resources.append(
+            Route(
+                destination=route.destination,
+                gateway=route.gateway,
+                link=bridge,
+                metric=1 if route.metric is None else route.metric,
+            )
+        )
+    rules = network_rules(network, bridge)
+    if rules is not None:
+        resources.append(rules)
+    inbound = network.bandwidth.inbound if network.bandwidth is not None else None
+    service = dnsmasq_service(network, bridge, user=dnsmasq_user)
+    serves_dhcp = service is not None and service.serves_dhcp4
+    if inbound is not None or serves_dhcp:
+        resources.append(Shaping(link=bridge, rate=inbound, checksum_dhcp=serves_dhcp))
+    if service is not None:
+        resources.append(service)
+    return HostState(resources)
+
+
+def check_host(network: Network, facts: Facts) -> None:
+    """Raise what forbids ``network`` on a host of these ``facts``; say nothing otherwise.
+
+    ``ForeignObject`` for a subnet that is routed elsewhere already, ``Conflict`` where turning
+    on IPv6 forwarding would cost the host its own routes, ``MissingFeature`` without IPv6.
+    A missing uplink is no error: it may come later, and nothing gets out until then.
+    """
+    if not network.mode.is_routed:
+        return
+    interfaces = _interfaces(network)
+    bridge = bridge_of(network)
+    for interface in interfaces:
+        _check_collision(network, interface.network, bridge, facts)
+    if any(interface.version == 6 for interface in interfaces):
+        if not facts.ipv6:
+            raise MissingFeature(
+                f"network {network.name!r} has an IPv6 address, but this kernel has no IPv6",
+                hint="boot without ipv6.disable=1, or take the IPv6 <ip> elements out",
+            )
+        if network.mode in _FORWARDING and facts.ra_interfaces and not facts.ipv6_forwarding:
+            device = facts.ra_interfaces[0]
+            raise Conflict(
+                f"network {network.name!r} needs IPv6 forwarding, which would make {device} "
+                f"drop the routes it learned from router advertisements "
+                f"(net.ipv6.conf.{device}.accept_ra is 1)",
+                hint=f"sysctl net.ipv6.conf.{device}.accept_ra=2 keeps them",
+            )
+
+
+def _check_realised(network: Network) -> None:
+    """Refuse, before anything is made, what this version reads but does not realise."""
+    missing = None
+    if network.mode not in _PLANNED:
+        missing = f"mode {network.mode.value}"
+    elif network.vpn is not None:
+        missing = "<vpn>"
+    elif network.vde is not None:
+        missing = "<vde>"
+    elif network.port_forwards:
+        missing = "<portForward>"
+    elif network.mode is Mode.BRIDGE and network.uplinks:
+        missing = "a managed bridge (<bridge> with uplinks)"
+    elif network.mode is Mode.BRIDGE and network.virtualport is not None:
+        missing = "<virtualport>"
+    if missing is not None:
+        raise UnsupportedConfiguration(
+            f"network {network.name!r} asks for {missing}, which this version defines but "
+            "cannot start"
+        )
+    if network.mode.is_routed and any(
+        not isinstance(uplink, DeviceUplink) for uplink in network.uplinks
+    ):
+        raise InvalidRequest(
+            f"network {network.name!r}: an uplink of mode {network.mode.value} must be a device"
+        )
+
+
+def _interfaces(network: Network) -> list[IpInterface]:
+    return [subnet.interface for subnet in network.subnets if subnet.interface is not None]
+
+
+def _bridge_settings(
+    bridge: InterfaceName, network: Network, interfaces: list[IpInterface]
+) -> list[Resource]:
+    """Return the bridge's own sysctls: a router, not a host that configures itself.
+
+    ``accept_dad`` is off because a bridge without ports never finishes duplicate address
+    detection, and dnsmasq could not bind to its addresses.
+    """
+    has_ipv6 = any(interface.version == 6 for interface in interfaces)
+    values = (
+        {"disable_ipv6": "0", "accept_ra": "0", "autoconf": "0", "accept_dad": "0"}
+        if has_ipv6
+        else {"accept_ra": "0", "autoconf": "0"}
+        if network.ipv6
+        else {"disable_ipv6": "1"}
+    )
+    return [
+        Setting(name=f"net/ipv6/conf/{bridge}/{name}", value=value, link=bridge)
+        for name, value in values.items()
+    ]
+
+
+def _forwarding_settings(network: Network, interfaces: list[IpInterface]) -> list[Resource]:
+    if network.mode not in _FORWARDING:
+        return []
+    versions = {interface.version for interface in interfaces}
+    names = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+    return [
+        Setting(name=names[version], value="1", shared=True) for version in sorted(versions)
+    ]
+
+
+def _check_collision(
+    network: Network, subnet: IpNetwork, bridge: InterfaceName, facts: Facts
+) -> None:
+    """Refuse a subnet that the host reaches another way.
+
+    A wider route through a gateway (10.0.0.0/8 into a company's network) is no collision: a
+    part of it may well be ours.  A wider subnet that is on a link is one: its hosts would vanish.
+    """
+    for route in facts.routes:
+        if route.link == bridge or route.destination.prefixlen == 0:
+            continue
+        if route.destination.version != subnet.version or not _overlap(route.destination, subnet):
+            continue
+        wider = route.destination.prefixlen < subnet.prefixlen
+        if wider and not route.on_link:
+            continue
+        where = f" through {route.link}" if route.link is not None else ""
+        link = facts.links.get(route.link or "")
+        owner = ""
+        if link is not None and link.alias.startswith("jackfield:network:"):
+            owner = " (another network of Jackfield)"
+        raise ForeignObject(
+            f"network {network.name!r}: its subnet {subnet} overlaps {route.destination}, "
+            f"which this host already routes{where}{owner}",
+            hint="choose another subnet; `ip route` shows those in use",
+        )
+
+
+def _overlap(one: IpNetwork, other: IpNetwork) -> bool:
+    if isinstance(one, ipaddress.IPv4Network) and isinstance(other, ipaddress.IPv4Network):
+        return one.overlaps(other)
+    if isinstance(one, ipaddress.IPv6Network) and isinstance(other, ipaddress.IPv6Network):
+        return one.overlaps(other)
+    return False
