@@ -1,0 +1,1 @@
+"""The netlink room: messages as bytes, sockets, and the verbs of rtnetlink."""
