@@ -16,6 +16,7 @@ from jackfield.errors import (
     InvalidRequest,
     MissingFeature,
     UnsupportedConfiguration,
+    WrongState,
 )
 from jackfield.model.address import IpInterface, IpNetwork
 from jackfield.model.mode import Mode
@@ -24,7 +25,7 @@ from jackfield.model.uplink import DeviceUplink
 from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.rules import network_rules
-from jackfield.state.facts import Facts
+from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.hoststate import HostState
 from jackfield.state.resources import (
     BridgeLink,
@@ -38,7 +39,7 @@ from jackfield.state.resources import (
     alias_of,
 )
 
-__all__ = ["bridge_of", "check_host", "plan_network"]
+__all__ = ["bridge_of", "check_bridge", "check_host", "plan_network"]
 
 _PLANNED = frozenset({Mode.ISOLATED, Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.BRIDGE})
 _FORWARDING = frozenset({Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET})
@@ -128,6 +129,29 @@ def check_host(network: Network, facts: Facts) -> None:
                 f"(net.ipv6.conf.{device}.accept_ra is 1)",
                 hint=f"sysctl net.ipv6.conf.{device}.accept_ra=2 keeps them",
             )
+
+
+def check_bridge(network: Network, facts: Facts) -> LinkFact:
+    """Return the network's bridge as it is on the host.
+
+    Raises ``WrongState`` when there is none, or another kind of device has its name.
+    """
+    bridge = bridge_of(network)
+    link = facts.links.get(bridge)
+    if link is None:
+        raise WrongState(
+            f"network {network.name!r}: its bridge {bridge} does not exist on this host",
+            hint=(
+                f"make {bridge} first: this network uses it but does not make it"
+                if network.mode is Mode.BRIDGE
+                else f"jackfield stop and start {network.name} make it again"
+            ),
+        )
+    if link.kind != "bridge":
+        raise WrongState(
+            f"network {network.name!r}: {bridge} is not a bridge but {link.kind or 'a NIC'}"
+        )
+    return link
 
 
 def _check_realised(network: Network) -> None:

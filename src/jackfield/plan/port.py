@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 from uuid import UUID
 
-from jackfield.errors import WrongState
-from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.plan.network import bridge_of
-from jackfield.state.facts import Facts
 from jackfield.state.hoststate import HostState
 from jackfield.state.resources import (
     BridgePort,
@@ -28,7 +25,8 @@ __all__ = ["PortDevice", "device_name", "host_mac", "plan_port"]
 class PortDevice:
     """The device of a port of ours: a veth into ``netns``, or a tap where ``netns`` is ``None``.
 
-    ``netns`` is the path of a namespace file; ``owner`` a numeric user id.
+    ``netns`` is the path of a namespace file; ``owner`` a numeric user id; ``mtu`` ``None`` is
+    the kernel's choice.
     """
 
     name: InterfaceName
@@ -36,6 +34,7 @@ class PortDevice:
     ifname: InterfaceName | None = None
     owner: int | None = None
     queues: int = 1
+    mtu: int | None = None
 
 
 def device_name(uuid: UUID) -> InterfaceName:
@@ -56,29 +55,12 @@ def plan_port(
     uuid: UUID,
     mac: MacAddress,
     device: PortDevice,
-    facts: Facts,
     *,
     isolated: bool = False,
 ) -> HostState:
-    """Return the host state that a port with this ``device`` on ``network`` wants.
-
-    Raises ``WrongState`` when the bridge is not there.
-    """
+    """Return the host state that a port with this ``device`` on ``network`` wants."""
     bridge = bridge_of(network)
-    link = facts.links.get(bridge)
-    if link is None:
-        raise WrongState(
-            f"network {network.name!r}: its bridge {bridge} does not exist on this host",
-            hint=(
-                f"make {bridge} first: this network only uses it"
-                if network.mode is Mode.BRIDGE
-                else None
-            ),
-        )
-    if link.kind != "bridge":
-        raise WrongState(f"network {network.name!r}: {bridge} is not a bridge")
     alias = alias_of(OwnerKind.PORT, uuid)
-    mtu = link.mtu if network.mtu is None else network.mtu
     made: VethLink | TapLink
     if device.netns is not None and device.ifname is not None:
         made = VethLink(
@@ -88,14 +70,14 @@ def plan_port(
             peer_name=device.ifname,
             peer_netns=device.netns,
             peer_mac=mac,
-            mtu=mtu,
+            mtu=device.mtu,
         )
     else:
         made = TapLink(
             name=device.name,
             alias=alias,
             mac=host_mac(mac),
-            mtu=mtu,
+            mtu=device.mtu,
             owner=device.owner,
             queues=device.queues,
         )

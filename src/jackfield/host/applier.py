@@ -1,0 +1,146 @@
+"""The one place that acts: makes a change so, or takes a host state apart.
+
+The applier holds no state.  Undoing a change is applying its opposite: what was made and did
+not exist before is removed, what was replaced or removed is made as it was; the same code mends
+after a crash.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from jackfield.errors import ForeignObject, HostError, JackfieldError
+from jackfield.host.driver import Driver, Observed, Presence
+from jackfield.host.kernel import Kernel
+from jackfield.state.hoststate import Change, HostState
+from jackfield.state.resources import Resource
+
+__all__ = ["Applier"]
+
+_NOT_VERIFIED = frozenset({"rules", "dnsmasq"})
+"""Kinds whose request is one transaction that the kernel answers, or that prove themselves by
+becoming ready: asking again would show nothing new."""
+
+
+class Applier:
+    """Applies changes through one driver for each kind of resource."""
+
+    def __init__(self, kernel: Kernel, drivers: Mapping[str, Driver[Any]]) -> None:
+        """Act on ``kernel`` through ``drivers`` (by ``Resource.kind``)."""
+        self._kernel = kernel
+        self._drivers = drivers
+
+    def observe(
+        self, resources: Iterable[Resource], claimed: Collection[str] = frozenset()
+    ) -> dict[str, Observed]:
+        """Return what exists under each resource's key, asking once for each kind."""
+        found: dict[str, Observed] = {}
+        by_kind: dict[str, list[Resource]] = {}
+        for resource in resources:
+            by_kind.setdefault(resource.kind, []).append(resource)
+        for kind, group in by_kind.items():
+            found.update(self._drivers[kind].observe(self._kernel, group, claimed))
+        return found
+
+    def refuse_foreign(self, wanted: Sequence[Resource]) -> None:
+        """Raise ``ForeignObject`` if something that is not ours is where we want to be.
+
+        What lives on a link that does not exist yet need not be asked for.
+        """
+        links = [resource for resource in wanted if resource.carrier is None]
+        found = self.observe(links)
+        absent = {key for key, seen in found.items() if seen.presence is Presence.ABSENT}
+        rest = [
+            resource
+            for resource in wanted
+            if resource.carrier is not None and resource.carrier not in absent
+        ]
+        found.update(self.observe(rest))
+        for resource in wanted:
+            seen = found.get(resource.key)
+            if seen is not None and seen.presence is Presence.FOREIGN:
+                raise ForeignObject(
+                    f"{seen.description} is in the way and is not ours; it is left alone",
+                    hint="rename or remove it, or choose another name in the network's document",
+                )
+
+    def perform(self, change: Change) -> None:
+        """Make ``change`` so, and verify it; the first failure is raised and nothing undone."""
+        for kind, group in _runs(change.remove):
+            self._drivers[kind].remove(self._kernel, group)
+        for kind, group in _runs(change.ensure):
+            self._drivers[kind].ensure(self._kernel, group, change.replaced)
+        self._verify(change.ensure)
+
+    def dismantle(self, present: HostState) -> None:
+        """Remove everything of ``present`` that exists and is ours; go on after failures.
+
+        Raises an ``ExceptionGroup`` of ``JackfieldError`` at the end.  Shared settings are the
+        ledger's business and left alone.
+        """
+        resources = [item for item in reversed(present.values())]
+        keys = set(present)
+        failures: list[JackfieldError] = []
+        for kind, group in _runs(item for item in resources if item.carrier not in keys):
+            if kind == "setting":
+                continue
+            try:
+                self._drivers[kind].remove(self._kernel, group)
+            except* JackfieldError as raised:
+                failures.extend(_leaves(raised))
+        if failures:
+            raise ExceptionGroup("could not remove everything", failures)
+
+    def mend(
+        self, wanted: Sequence[Resource], claimed: Collection[str] = frozenset()
+    ) -> tuple[Change, list[str]]:
+        """Make ``wanted`` so where it is not, and return what that took.
+
+        The second value names what could not be mended because something foreign is in the way.
+        """
+        found = self.observe(wanted, claimed)
+        ensure: list[Resource] = []
+        replaced: dict[str, Resource] = {}
+        foreign: list[str] = []
+        for resource in wanted:
+            seen = found[resource.key]
+            if seen.presence is Presence.FOREIGN:
+                foreign.append(seen.description)
+            elif seen.presence is Presence.ABSENT:
+                ensure.append(resource)
+            elif seen.resource != resource:
+                ensure.append(resource)
+                if seen.resource is not None:
+                    replaced[resource.key] = seen.resource
+        change = Change(ensure=tuple(ensure), replaced=replaced)
+        for kind, group in _runs(change.ensure):
+            self._drivers[kind].ensure(self._kernel, group, change.replaced)
+        return change, foreign
+
+    def _verify(self, resources: Iterable[Resource]) -> None:
+        wanted = [item for item in resources if item.kind not in _NOT_VERIFIED]
+        found = self.observe(wanted)
+        for resource in wanted:
+            seen = found[resource.key]
+            if seen.presence is not Presence.OURS or seen.resource != resource:
+                raise HostError(
+                    f"{resource.key} is not as it was made: wanted {resource}, "
+                    f"found {seen.resource or seen.presence.value} {seen.description}".rstrip(),
+                    hint="another program may be changing the same device",
+                )
+
+
+def _runs(resources: Iterable[Resource]) -> Iterator[tuple[str, list[Resource]]]:
+    """Yield runs of neighbours of one kind, so that a driver gets them together."""
+    for kind, group in itertools.groupby(resources, key=lambda item: item.kind):
+        yield kind, list(group)
+
+
+def _leaves(group: BaseExceptionGroup[JackfieldError]) -> Iterator[JackfieldError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
