@@ -1,0 +1,398 @@
+"""The store: one SQLite database, and the only thing that outlives the daemon.
+
+``STATE_DIR/jackfield.db``::
+
+    networks     stored definitions and their autostart marks
+    live         running networks, with what is being done to them (the journal)
+    ports        ports, with what is being done to them
+    members      other people's links that were ports of a stopped network's bridge
+    settings     shared sysctls: the value before us and ours
+    setting_users   which networks need a shared sysctl
+    events       the last events, numbered
+    meta         boot, network namespace, schema
+
+Plans are pure functions of documents, so the journal of a change is the documents themselves: a
+row says what is wanted, what was there before (``previous``) and whether the step is open.  After
+a crash the difference of their plans is what may be half done.
+
+Rows that describe the live host (``live``, ``ports``, ``members``, ``settings``) are valid for
+one boot and one network namespace; they are dropped when either is another.
+
+Definitions and ports are on disk when a transaction ends (``synchronous=FULL``).  Live rows
+survive the daemon's death, not the machine's, whose reboot ends what they describe
+(``synchronous=NORMAL``: the write-ahead log without ``fsync``).
+
+Used on the kernel thread only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from uuid import UUID
+
+from jackfield.errors import HostError
+
+__all__ = ["LiveRow", "MemberRow", "NetworkRow", "PortRow", "Step", "Store"]
+
+EVENTS_KEPT = 10_000
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE networks (
+        uuid TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        autostart INTEGER NOT NULL DEFAULT 0,
+        document BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE live (
+        uuid TEXT PRIMARY KEY,
+        step TEXT NOT NULL,
+        document BLOB NOT NULL,
+        previous BLOB
+    ) WITHOUT ROWID;
+    CREATE TABLE ports (
+        uuid TEXT PRIMARY KEY,
+        network TEXT NOT NULL,
+        step TEXT NOT NULL,
+        realiser TEXT NOT NULL,
+        document BLOB NOT NULL,
+        device TEXT
+    ) WITHOUT ROWID;
+    CREATE TABLE members (
+        network TEXT NOT NULL,
+        name TEXT NOT NULL,
+        link INTEGER NOT NULL,
+        flags TEXT NOT NULL,
+        PRIMARY KEY (network, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE settings (
+        name TEXT PRIMARY KEY,
+        previous TEXT NOT NULL,
+        ours TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE setting_users (
+        name TEXT NOT NULL,
+        network TEXT NOT NULL,
+        PRIMARY KEY (name, network)
+    ) WITHOUT ROWID;
+    CREATE TABLE events (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        time REAL NOT NULL,
+        type TEXT NOT NULL,
+        network TEXT NOT NULL,
+        uuid TEXT NOT NULL,
+        detail TEXT NOT NULL
+    );
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    """,
+)
+
+
+class Step:
+    """What is being done to a network or a port; ``SETTLED`` when nothing is."""
+
+    SETTLED = "settled"
+    STARTING = "starting"
+    CHANGING = "changing"
+    STOPPING = "stopping"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NetworkRow:
+    """A stored definition; ``document`` is its JSON."""
+
+    uuid: UUID
+    name: str
+    autostart: bool
+    document: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LiveRow:
+    """A running network; ``previous`` is what ran before an open change."""
+
+    uuid: UUID
+    step: str
+    document: bytes
+    previous: bytes | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PortRow:
+    """A port; ``device`` is the JSON of its device when we made it."""
+
+    uuid: UUID
+    network: UUID
+    step: str
+    realiser: str
+    document: bytes
+    device: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemberRow:
+    """A link that was a port of a stopped network's bridge: name, index and port flags."""
+
+    network: UUID
+    name: str
+    link: int
+    flags: Mapping[str, bool]
+
+
+class Store:
+    """The database, opened for one daemon."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the database at ``path`` and bring its schema up to date."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            path.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._full = False
+            self._migrate(path)
+        except sqlite3.Error as error:
+            raise HostError(
+                f"cannot use the database {path}: {error}",
+                hint="the daemon needs to read and write it; restore it from a backup if damaged",
+            ) from error
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+        """Commit what the block does, all or nothing; ``durable`` waits for the disk."""
+        if durable is not self._full:
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._full = durable
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self.commit()
+
+    def commit(self) -> None:
+        """End the open transaction."""
+        self._db.execute("COMMIT")
+
+    def _migrate(self, path: Path) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > len(_MIGRATIONS):
+            raise HostError(
+                f"the database {path} has schema {version}, newer than this daemon's "
+                f"{len(_MIGRATIONS)}",
+                hint="install the newer version again",
+            )
+        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+            self._db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")
+
+    # Boot and namespace
+
+    def enter(self, boot: str, namespace: str) -> bool:
+        """Drop what describes another boot or namespace; return whether this is a new one."""
+        here = json.dumps([boot, namespace])
+        row = self._db.execute("SELECT value FROM meta WHERE key='host'").fetchone()
+        if row is not None and row[0] == here:
+            return False
+        with self.transaction(durable=True):
+            for table in ("live", "ports", "members", "settings", "setting_users"):
+                self._db.execute(f"DELETE FROM {table}")
+            self._set_meta("host", here)
+            self._db.execute("DELETE FROM meta WHERE key='autostarted'")
+        return True
+
+    def autostarted(self) -> bool:
+        """Return whether autostart has run on this boot."""
+        return self._db.execute("SELECT 1 FROM meta WHERE key='autostarted'").fetchone() is not None
+
+    def set_autostarted(self) -> None:
+        """Remember that autostart has run on this boot."""
+        self._set_meta("autostarted", "yes")
+
+    def _set_meta(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # Definitions
+
+    def networks(self) -> list[NetworkRow]:
+        """Return every stored definition."""
+        return [
+            NetworkRow(UUID(uuid), name, bool(autostart), document)
+            for uuid, name, autostart, document in self._db.execute(
+                "SELECT uuid, name, autostart, document FROM networks"
+            )
+        ]
+
+    def put_network(self, row: NetworkRow) -> None:
+        """Insert or replace a definition."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO networks (uuid, name, autostart, document) VALUES (?, ?, ?, ?)",
+            (str(row.uuid), row.name, row.autostart, row.document),
+        )
+
+    def delete_network(self, uuid: UUID) -> None:
+        """Forget a definition."""
+        self._db.execute("DELETE FROM networks WHERE uuid=?", (str(uuid),))
+
+    # Running networks
+
+    def live(self) -> list[LiveRow]:
+        """Return every running network."""
+        return [
+            LiveRow(UUID(uuid), step, document, previous)
+            for uuid, step, document, previous in self._db.execute(
+                "SELECT uuid, step, document, previous FROM live"
+            )
+        ]
+
+    def put_live(self, row: LiveRow) -> None:
+        """Insert or replace the row of a running network."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO live (uuid, step, document, previous) VALUES (?, ?, ?, ?)",
+            (str(row.uuid), row.step, row.document, row.previous),
+        )
+
+    def set_live_step(self, uuid: UUID, step: str) -> None:
+        """Say what is being done to a running network; settling forgets what was before."""
+        clear = ", previous=NULL" if step == Step.SETTLED else ""
+        self._db.execute(f"UPDATE live SET step=?{clear} WHERE uuid=?", (step, str(uuid)))
+
+    def delete_live(self, uuid: UUID) -> None:
+        """Forget that a network runs."""
+        self._db.execute("DELETE FROM live WHERE uuid=?", (str(uuid),))
+
+    # Ports
+
+    def ports(self) -> list[PortRow]:
+        """Return every port."""
+        return [
+            PortRow(UUID(uuid), UUID(network), step, realiser, document, device)
+            for uuid, network, step, realiser, document, device in self._db.execute(
+                "SELECT uuid, network, step, realiser, document, device FROM ports"
+            )
+        ]
+
+    def put_port(self, row: PortRow) -> None:
+        """Insert or replace a port."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO ports (uuid, network, step, realiser, document, device) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                str(row.uuid),
+                str(row.network),
+                row.step,
+                row.realiser,
+                row.document,
+                row.device,
+            ),
+        )
+
+    def set_port_step(self, uuid: UUID, step: str) -> None:
+        """Say what is being done to a port."""
+        self._db.execute("UPDATE ports SET step=? WHERE uuid=?", (step, str(uuid)))
+
+    def delete_port(self, uuid: UUID) -> None:
+        """Forget a port."""
+        self._db.execute("DELETE FROM ports WHERE uuid=?", (str(uuid),))
+
+    # Members of stopped networks' bridges
+
+    def members(self, network: UUID) -> list[MemberRow]:
+        """Return the links that were ports of the network's bridge when it was stopped."""
+        return [
+            MemberRow(network, name, link, json.loads(flags))
+            for name, link, flags in self._db.execute(
+                "SELECT name, link, flags FROM members WHERE network=?", (str(network),)
+            )
+        ]
+
+    def put_members(self, rows: Iterable[MemberRow]) -> None:
+        """Remember links that lose their bridge."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO members (network, name, link, flags) VALUES (?, ?, ?, ?)",
+            [(str(row.network), row.name, row.link, json.dumps(dict(row.flags))) for row in rows],
+        )
+
+    def delete_members(self, network: UUID) -> None:
+        """Forget the links of a network that has its bridge again."""
+        self._db.execute("DELETE FROM members WHERE network=?", (str(network),))
+
+    # Shared sysctls
+
+    def setting(self, name: str) -> tuple[str, str] | None:
+        """Return (value before us, our value) of a shared sysctl, or ``None``."""
+        row: tuple[str, str] | None = self._db.execute(
+            "SELECT previous, ours FROM settings WHERE name=?", (name,)
+        ).fetchone()
+        return row
+
+    def put_setting(self, name: str, previous: str, ours: str) -> None:
+        """Remember a shared sysctl's value before it is changed."""
+        self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", (name, previous, ours))
+
+    def delete_setting(self, name: str) -> None:
+        """Forget a shared sysctl that nobody of us needs."""
+        self._db.execute("DELETE FROM settings WHERE name=?", (name,))
+
+    def setting_users(self, name: str) -> set[UUID]:
+        """Return the networks that need a shared sysctl."""
+        return {
+            UUID(network)
+            for (network,) in self._db.execute(
+                "SELECT network FROM setting_users WHERE name=?", (name,)
+            )
+        }
+
+    def add_setting_user(self, name: str, network: UUID) -> None:
+        """Count a network among the users of a shared sysctl."""
+        self._db.execute("INSERT OR IGNORE INTO setting_users VALUES (?, ?)", (name, str(network)))
+
+    def delete_setting_user(self, name: str, network: UUID) -> None:
+        """Count a network no longer among the users of a shared sysctl."""
+        self._db.execute(
+            "DELETE FROM setting_users WHERE name=? AND network=?", (name, str(network))
+        )
+
+    def settings_of(self, network: UUID) -> list[str]:
+        """Return the shared sysctls that a network needs."""
+        return [
+            name
+            for (name,) in self._db.execute(
+                "SELECT name FROM setting_users WHERE network=?", (str(network),)
+            )
+        ]
+
+    # Events
+
+    def add_event(
+        self, time: float, event_type: str, network: str, uuid: UUID, detail: Mapping[str, str]
+    ) -> int:
+        """Append an event and return its number."""
+        cursor = self._db.execute(
+            "INSERT INTO events (time, type, network, uuid, detail) VALUES (?, ?, ?, ?, ?)",
+            (time, event_type, network, str(uuid), json.dumps(dict(detail))),
+        )
+        number = cursor.lastrowid
+        assert number is not None
+        if number % 1000 == 0:
+            self._db.execute("DELETE FROM events WHERE number <= ?", (number - EVENTS_KEPT,))
+        return number
+
+    def events(self) -> list[tuple[int, float, str, str, UUID, dict[str, str]]]:
+        """Return the events kept: number, time, type, network name, uuid, detail."""
+        return [
+            (number, time, kind, network, UUID(uuid), json.loads(detail))
+            for number, time, kind, network, uuid, detail in self._db.execute(
+                "SELECT number, time, type, network, uuid, detail FROM events ORDER BY number"
+            )
+        ]
