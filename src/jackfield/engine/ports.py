@@ -1,0 +1,246 @@
+"""The life of ports: attach and detach."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import uuid as uuids
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import UUID
+
+from jackfield.document.json import port_from_json, port_to_json
+from jackfield.engine import workplace
+from jackfield.engine.events import EventLog
+from jackfield.engine.networks import Networks
+from jackfield.engine.records import NetworkRecord, PortRecord, Registry
+from jackfield.engine.store import PortRow, Step
+from jackfield.engine.views import AttachRequest, PortView
+from jackfield.engine.workplace import Workplace
+from jackfield.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    JackfieldError,
+    PortNotFound,
+    UnsupportedConfiguration,
+    WrongState,
+)
+from jackfield.host.mirror import Mirror
+from jackfield.host.thread import KernelThread
+from jackfield.model.mode import Mode
+from jackfield.model.port import BridgePlug, NetworkPlug, Owner, Port
+from jackfield.model.values import InterfaceName, MacAddress, Text
+from jackfield.plan.network import bridge_of, check_bridge
+from jackfield.plan.port import PortDevice, device_name
+
+__all__ = ["Ports", "device_from_text", "device_to_text", "load_port"]
+
+_NETNS_DIR = Path("/run/netns")
+_NETNS_NAME = re.compile(r"[^/\x00-\x1f]+")
+
+
+class Ports:
+    """Every change of a port goes through here."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        networks: Networks,
+        events: EventLog,
+        thread: KernelThread[Workplace],
+        mirror: Mirror,
+    ) -> None:
+        """Work on ``registry`` through ``thread``."""
+        self._registry = registry
+        self._networks = networks
+        self._events = events
+        self._thread = thread
+        self._mirror = mirror
+
+    async def attach(self, ref: str, request: AttachRequest) -> PortView:
+        """Plug a namespace or a new tap into a running network."""
+        record = self._registry.network(ref)
+        async with record.lock:
+            port = self._new_port(record, request)
+            self._registry.add_port(port)
+            try:
+                wanted = self._networks.port_state(port)
+                row = PortRow(
+                    port.uuid,
+                    record.uuid,
+                    Step.SETTLED,
+                    port.realiser,
+                    port_to_json(port.port),
+                    device_to_text(port.device),
+                )
+                event = await self._thread.run(
+                    workplace.create_port, row, record.name, wanted, _detail(port)
+                )
+            except BaseException as error:
+                self._registry.discard_port(port)
+                if isinstance(error, JackfieldError):
+                    raise error.with_context(f"cannot attach to network {record.name!r}") from error
+                raise
+            self._events.add(event)
+            return self._registry.port_view(port)
+
+    async def detach(self, ref: str) -> None:
+        """Remove a port and its device."""
+        port = self._registry.port(ref)
+        record = self._registry.networks[port.network]
+        async with record.lock:
+            if port.uuid not in self._registry.ports:
+                raise PortNotFound(f"port {ref!r} has just been detached by somebody else")
+            event = await self._thread.run(
+                workplace.delete_port,
+                port.uuid,
+                record.uuid,
+                record.name,
+                self._networks.port_state(port),
+                _detail(port),
+            )
+            self._registry.discard_port(port)
+            self._events.add(event)
+
+    def _new_port(self, record: NetworkRecord, request: AttachRequest) -> PortRecord:
+        network = record.live
+        if network is None or not record.settled:
+            raise WrongState(
+                f"network {record.name!r} is not active",
+                hint=f"jackfield start {record.name}",
+            )
+        bridge = bridge_of(network)
+        link = check_bridge(network, self._mirror.facts())
+        uuid = uuids.uuid4()
+        mac = request.mac or _random_mac()
+        if mac.is_multicast:
+            raise InvalidRequest(f"{mac} is a multicast address: no interface can have it")
+        self._refuse_same_mac(record, mac)
+        device = _device(request, uuid, network.mtu or link.mtu)
+        name = request.name or Text(request.tap or Path(request.netns or "").name)
+        if request.portgroup is not None and request.portgroup not in {
+            group.name for group in network.portgroups
+        }:
+            known = ", ".join(group.name for group in network.portgroups) or "none"
+            raise InvalidRequest(
+                f"network {record.name!r} has no portgroup {request.portgroup!r}; it has: {known}"
+            )
+        plug = (
+            BridgePlug(bridge=bridge)
+            if network.mode is Mode.BRIDGE
+            else NetworkPlug(bridge=bridge)
+        )
+        if not network.mode.is_routed and network.mode is not Mode.BRIDGE:
+            raise UnsupportedConfiguration(f"mode {network.mode.value} has no ports of this kind")
+        port = Port(
+            uuid=uuid,
+            owner=Owner(name=name, uuid=uuids.uuid4()),
+            mac=mac,
+            group=request.portgroup,
+            isolated=network.isolated,
+            plug=plug,
+        )
+        return PortRecord(
+            uuid=uuid, network=record.uuid, port=port, realiser="jackfield", device=device
+        )
+
+    def _refuse_same_mac(self, record: NetworkRecord, mac: MacAddress) -> None:
+        for other in self._registry.ports_of(record.uuid):
+            if other.port.mac == mac:
+                raise AlreadyExists(
+                    f"port {other.uuid} of network {record.name!r} has the address {mac} already",
+                    hint="leave --mac out to get a free one",
+                )
+
+
+def load_port(row: PortRow) -> PortRecord:
+    """Return the port that the store holds."""
+    return PortRecord(
+        uuid=row.uuid,
+        network=row.network,
+        port=port_from_json(row.document),
+        realiser=row.realiser,
+        device=device_from_text(row.device),
+    )
+
+
+def device_to_text(device: PortDevice | None) -> str | None:
+    """Return a port's device as the store keeps it (JSON)."""
+    if device is None:
+        return None
+    return json.dumps(
+        {
+            "name": device.name,
+            "netns": device.netns,
+            "ifname": device.ifname,
+            "owner": device.owner,
+            "queues": device.queues,
+            "mtu": device.mtu,
+        }
+    )
+
+
+def device_from_text(text: str | None) -> PortDevice | None:
+    """Return a port's device from what the store kept."""
+    if text is None:
+        return None
+    fields = json.loads(text)
+    return PortDevice(
+        name=InterfaceName(fields["name"]),
+        netns=fields["netns"],
+        ifname=None if fields["ifname"] is None else InterfaceName(fields["ifname"]),
+        owner=fields["owner"],
+        queues=fields["queues"],
+        mtu=fields["mtu"],
+    )
+
+
+def _device(request: AttachRequest, uuid: UUID, mtu: int) -> PortDevice:
+    if (request.netns is None) is (request.tap is None):
+        raise InvalidRequest("name either a namespace or a tap to attach, not both or neither")
+    if request.tap is not None:
+        if not 1 <= request.queues <= 256:
+            raise InvalidRequest(f"a tap has 1 to 256 queues, not {request.queues}")
+        return PortDevice(name=request.tap, owner=request.owner, queues=request.queues, mtu=mtu)
+    assert request.netns is not None
+    path = _netns_path(request.netns)
+    return PortDevice(
+        name=device_name(uuid),
+        netns=str(path),
+        ifname=request.ifname or InterfaceName("eth0"),
+        mtu=mtu,
+    )
+
+
+def _netns_path(netns: str) -> Path:
+    """Return the file of a namespace given by its ``ip netns`` name or by an absolute path."""
+    path = Path(netns)
+    if not path.is_absolute():
+        if not _NETNS_NAME.fullmatch(netns) or netns in {".", ".."}:
+            raise InvalidRequest(f"{netns!r} is not the name of a network namespace")
+        path = _NETNS_DIR / netns
+    try:
+        os.stat(path)
+    except OSError as error:
+        raise InvalidRequest(
+            f"network namespace {netns!r} cannot be used: {path}: {error.strerror}",
+            hint=f"ip netns add {netns}",
+        ) from error
+    return path
+
+
+def _random_mac() -> MacAddress:
+    return MacAddress("52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3)))
+
+
+def _detail(port: PortRecord) -> Mapping[str, str]:
+    detail = {"port": str(port.uuid)}
+    if port.port.mac is not None:
+        detail["mac"] = port.port.mac
+    if port.port.owner is not None:
+        detail["owner"] = port.port.owner.name
+    if port.device is not None:
+        detail["device"] = port.device.name
+    return detail

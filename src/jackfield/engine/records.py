@@ -1,0 +1,181 @@
+"""The engine's memory: the networks and ports it knows, as the event loop sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from uuid import UUID
+
+from jackfield.engine.views import NetworkView, PortView
+from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound
+from jackfield.model.network import Network
+from jackfield.model.port import Port
+from jackfield.model.values import InterfaceName, NetworkName
+from jackfield.plan.port import PortDevice
+
+__all__ = ["NetworkRecord", "PortRecord", "Registry"]
+
+
+@dataclasses.dataclass(slots=True)
+class NetworkRecord:
+    """One network: ``lock`` is held by whoever changes it or the host for it.
+
+    ``live`` is set from the moment a start begins, so that others see its subnets and bridge.
+    """
+
+    uuid: UUID
+    name: NetworkName
+    stored: Network | None = None
+    live: Network | None = None
+    autostart: bool = False
+    settled: bool = False
+    problem: str | None = None
+    lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+
+    @property
+    def current(self) -> Network:
+        """The live definition, or the stored one."""
+        network = self.live or self.stored
+        assert network is not None
+        return network
+
+    @property
+    def active(self) -> bool:
+        """Whether the network runs."""
+        return self.live is not None and self.settled
+
+
+@dataclasses.dataclass(slots=True)
+class PortRecord:
+    """One port; ``device`` is ``None`` when a client makes it."""
+
+    uuid: UUID
+    network: UUID
+    port: Port
+    realiser: str
+    device: PortDevice | None = None
+
+
+class Registry:
+    """Networks by uuid and name, ports by uuid."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.networks: dict[UUID, NetworkRecord] = {}
+        self.ports: dict[UUID, PortRecord] = {}
+        self._by_name: dict[str, UUID] = {}
+        self._ports_of: dict[UUID, set[UUID]] = {}
+
+    def add(self, record: NetworkRecord) -> None:
+        """Add a network; adding it again does no harm."""
+        self.networks[record.uuid] = record
+        self._by_name[record.name] = record.uuid
+
+    def discard(self, record: NetworkRecord) -> None:
+        """Forget a network."""
+        self.networks.pop(record.uuid, None)
+        if self._by_name.get(record.name) == record.uuid:
+            del self._by_name[record.name]
+
+    def by_name(self, name: str) -> NetworkRecord | None:
+        """Return the network of that name, or ``None``."""
+        uuid = self._by_name.get(name)
+        return None if uuid is None else self.networks[uuid]
+
+    def network(self, ref: str) -> NetworkRecord:
+        """Return the network with that name or uuid; ``NetworkNotFound`` if there is none."""
+        found = self.by_name(ref)
+        if found is None and len(ref) >= 32:
+            try:
+                found = self.networks.get(UUID(ref))
+            except ValueError:
+                found = None
+        if found is None:
+            raise NetworkNotFound(
+                f"no network with matching name {ref!r}",
+                hint="`jackfield list` shows the networks of this host",
+            )
+        return found
+
+    def add_port(self, record: PortRecord) -> None:
+        """Add a port."""
+        self.ports[record.uuid] = record
+        self._ports_of.setdefault(record.network, set()).add(record.uuid)
+
+    def discard_port(self, record: PortRecord) -> None:
+        """Forget a port."""
+        self.ports.pop(record.uuid, None)
+        self._ports_of.get(record.network, set()).discard(record.uuid)
+
+    def ports_of(self, network: UUID) -> list[PortRecord]:
+        """Return the ports of a network."""
+        return [self.ports[uuid] for uuid in self._ports_of.get(network, ())]
+
+    def port_count(self, network: UUID) -> int:
+        """Return how many ports a network has."""
+        return len(self._ports_of.get(network, ()))
+
+    def port(self, ref: str) -> PortRecord:
+        """Return the port with that uuid, device or owner's name.
+
+        ``PortNotFound`` if there is none, ``InvalidRequest`` if several owners have the name.
+        """
+        try:
+            return self.ports[UUID(ref)]
+        except (ValueError, KeyError):
+            pass
+        found = [
+            record
+            for record in self.ports.values()
+            if (record.device is not None and record.device.name == ref)
+        ] or [
+            record
+            for record in self.ports.values()
+            if record.port.owner is not None and record.port.owner.name == ref
+        ]
+        if not found:
+            raise PortNotFound(
+                f"no port with uuid, device or owner {ref!r}",
+                hint="`jackfield ports` shows the ports of this host",
+            )
+        if len(found) > 1:
+            raise InvalidRequest(
+                f"{ref!r} owns {len(found)} ports: {', '.join(sorted(str(p.uuid) for p in found))}",
+                hint="name one by its uuid",
+            )
+        return found[0]
+
+    def network_view(self, record: NetworkRecord) -> NetworkView:
+        """Return what the doors are told of a network."""
+        return NetworkView(
+            name=record.name,
+            uuid=record.uuid,
+            active=record.active,
+            autostart=record.autostart,
+            stored=record.stored,
+            live=record.live,
+            ports=self.port_count(record.uuid),
+            problem=record.problem,
+        )
+
+    def port_view(self, record: PortRecord) -> PortView:
+        """Return what the doors are told of a port."""
+        device = record.device
+        return PortView(
+            port=record.port,
+            network=self.networks[record.network].name,
+            network_uuid=record.network,
+            realiser=record.realiser,
+            device=None if device is None else device.name,
+            netns=None if device is None else device.netns,
+            ifname=None if device is None else device.ifname,
+        )
+
+    def bridges(self) -> dict[InterfaceName, NetworkRecord]:
+        """Return the bridges that networks name, stored or live."""
+        found: dict[InterfaceName, NetworkRecord] = {}
+        for record in self.networks.values():
+            for network in (record.stored, record.live):
+                if network is not None and network.bridge and network.bridge.name:
+                    found[network.bridge.name] = record
+        return found

@@ -1,0 +1,260 @@
+"""What the kernel thread works with, and the jobs it does for networks and ports.
+
+Every change has the same three parts: its intent is committed, the host is changed, the end is
+committed.  A daemon that dies in between finds the open step at its next start and undoes or
+completes it (``recovery``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from jackfield.engine import ledger
+from jackfield.engine.store import LiveRow, MemberRow, PortRow, Step, Store
+from jackfield.engine.views import Event
+from jackfield.errors import JackfieldError
+from jackfield.host.applier import Applier
+from jackfield.host.kernel import Kernel
+from jackfield.model.values import InterfaceName, NetworkName
+from jackfield.state.hoststate import Change, HostState
+from jackfield.state.resources import BridgePort
+
+__all__ = [
+    "Workplace",
+    "begin_change",
+    "begin_start",
+    "create_port",
+    "delete_port",
+    "record_event",
+    "settle_network",
+    "stop_network",
+    "undo_change",
+    "undo_start",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Workplace:
+    """The tools of the kernel thread."""
+
+    kernel: Kernel
+    applier: Applier
+    store: Store
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.store.close()
+        self.kernel.close()
+
+
+def record_event(
+    tools: Workplace,
+    event_type: str,
+    name: NetworkName,
+    uuid: UUID,
+    detail: Mapping[str, str] | None = None,
+) -> Event:
+    """Store an event, inside the caller's transaction or in one of its own, and return it."""
+    now = time.time()
+    kept = dict(detail or {})
+    number = tools.store.add_event(now, event_type, name, uuid, kept)
+    return Event(number=number, time=now, type=event_type, network=name, uuid=uuid, detail=kept)
+
+
+def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState) -> None:
+    """Open the start of a network and make everything that does not need waiting for.
+
+    A failure is undone before it is raised.
+    """
+    tools.applier.refuse_foreign(list(wanted.values()))
+    with tools.store.transaction():
+        tools.store.put_live(LiveRow(uuid, Step.STARTING, document))
+        ledger.acquire(tools.store, tools.applier, uuid, wanted.values())
+    try:
+        tools.applier.perform(Change(ensure=tuple(wanted.values())))
+    except Exception as error:
+        _undo_quietly(tools, uuid, wanted, error)
+        raise
+
+
+def undo_start(tools: Workplace, uuid: UUID, wanted: HostState) -> None:
+    """Take back a start whose second half failed."""
+    tools.applier.dismantle(wanted)
+    _forget_live(tools, uuid)
+
+
+def settle_network(
+    tools: Workplace,
+    uuid: UUID,
+    name: NetworkName,
+    bridge: InterfaceName | None,
+    event_type: str,
+    detail: Mapping[str, str] | None = None,
+) -> tuple[Event, list[str]]:
+    """Close a network's step: it runs, with the links that were on its bridge before.
+
+    Returns the event, and the names of links that are gone or belong to another bridge now.
+    """
+    lost = [] if bridge is None else _reattach(tools, bridge, tools.store.members(uuid))
+    with tools.store.transaction():
+        tools.store.set_live_step(uuid, Step.SETTLED)
+        tools.store.delete_members(uuid)
+        event = record_event(tools, event_type, name, uuid, detail)
+    return event, lost
+
+
+def begin_change(
+    tools: Workplace,
+    uuid: UUID,
+    document: bytes,
+    previous: bytes,
+    change: Change,
+    wanted: HostState,
+) -> None:
+    """Open a change of a running network and do what does not need waiting for.
+
+    A failure is undone before it is raised.
+    """
+    tools.applier.refuse_foreign(
+        [item for item in change.ensure if item.key not in change.replaced]
+    )
+    with tools.store.transaction():
+        tools.store.put_live(LiveRow(uuid, Step.CHANGING, document, previous))
+        ledger.acquire(tools.store, tools.applier, uuid, change.ensure)
+    try:
+        tools.applier.perform(change)
+    except Exception as error:
+        try:
+            undo_change(tools, uuid, previous, change)
+        except (JackfieldError, ExceptionGroup) as second:
+            error.add_note(f"undoing it failed as well: {second}")
+        raise
+    ledger.release(tools.store, tools.applier, uuid, wanted.values())
+
+
+def undo_change(tools: Workplace, uuid: UUID, previous: bytes, change: Change) -> None:
+    """Make a running network what it was before ``change``."""
+    made = [item for item in change.ensure if item.key not in change.replaced]
+    tools.applier.dismantle(HostState(made))
+    tools.applier.mend([*change.replaced.values(), *reversed(change.remove)])
+    with tools.store.transaction():
+        tools.store.put_live(LiveRow(uuid, Step.SETTLED, previous))
+
+
+def stop_network(
+    tools: Workplace,
+    uuid: UUID,
+    name: NetworkName,
+    bridge: InterfaceName | None,
+    present: HostState,
+    ours: Iterable[InterfaceName],
+) -> Event:
+    """Remove what a network made; remember which links lose their bridge.
+
+    ``ours`` are the devices of our own ports, which find their bridge by themselves.
+    """
+    known = frozenset(ours)
+    members = []
+    if bridge is not None and present:
+        members = [
+            MemberRow(
+                uuid,
+                member.link,
+                index,
+                {
+                    "isolated": member.isolated,
+                    "learning": member.learning,
+                    "unicast_flood": member.unicast_flood,
+                },
+            )
+            for index, member in tools.kernel.route.bridge_ports(bridge)
+            if member.link not in known
+        ]
+    with tools.store.transaction():
+        tools.store.set_live_step(uuid, Step.STOPPING)
+        tools.store.put_members(members)
+    tools.applier.dismantle(present)
+    ledger.release(tools.store, tools.applier, uuid)
+    with tools.store.transaction():
+        tools.store.delete_live(uuid)
+        return record_event(tools, "network-stopped", name, uuid)
+
+
+def create_port(
+    tools: Workplace, row: PortRow, name: NetworkName, wanted: HostState, detail: Mapping[str, str]
+) -> Event:
+    """Make a port's device and record the port; a failure is undone before it is raised."""
+    store = tools.store
+    tools.applier.refuse_foreign(list(wanted.values()))
+    if wanted:
+        with store.transaction():
+            store.put_port(dataclasses.replace(row, step=Step.STARTING))
+        try:
+            tools.applier.perform(Change(ensure=tuple(wanted.values())))
+        except Exception as error:
+            try:
+                tools.applier.dismantle(wanted)
+            except ExceptionGroup as second:
+                error.add_note(f"undoing it failed as well: {second}")
+            with store.transaction():
+                store.delete_port(row.uuid)
+            raise
+    with store.transaction(durable=True):
+        store.put_port(row)
+        return record_event(tools, "port-attached", name, row.network, detail)
+
+
+def delete_port(
+    tools: Workplace,
+    uuid: UUID,
+    network: UUID,
+    name: NetworkName,
+    present: HostState,
+    detail: Mapping[str, str],
+) -> Event:
+    """Remove a port's device and forget the port."""
+    if present:
+        with tools.store.transaction():
+            tools.store.set_port_step(uuid, Step.STOPPING)
+        tools.applier.dismantle(present)
+    with tools.store.transaction(durable=True):
+        tools.store.delete_port(uuid)
+        return record_event(tools, "port-detached", name, network, detail)
+
+
+def _forget_live(tools: Workplace, uuid: UUID) -> None:
+    ledger.release(tools.store, tools.applier, uuid)
+    with tools.store.transaction():
+        tools.store.delete_live(uuid)
+
+
+def _undo_quietly(
+    tools: Workplace, uuid: UUID, wanted: HostState, error: Exception
+) -> None:
+    """Undo a failed start; what fails then is told with the first error, not instead of it."""
+    try:
+        undo_start(tools, uuid, wanted)
+    except (JackfieldError, ExceptionGroup) as second:
+        error.add_note(f"undoing it failed as well: {second}")
+
+
+def _reattach(tools: Workplace, bridge: InterfaceName, rows: Iterable[MemberRow]) -> list[str]:
+    """Put links back on ``bridge``; return the names of those that are gone or taken.
+
+    A link is the one remembered only with its old name and index, and without another master.
+    """
+    lost = []
+    for row in rows:
+        link = tools.kernel.route.link(row.name)
+        if link is None or link.index != row.link or link.master is not None:
+            lost.append(row.name)
+            continue
+        member = BridgePort(link=InterfaceName(row.name), bridge=bridge, **row.flags)
+        try:
+            tools.applier.perform(Change(ensure=(member,)))
+        except JackfieldError:
+            lost.append(row.name)
+    return lost
