@@ -13,16 +13,28 @@ __all__ = ["Kernel"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """What drivers act through: two sockets, and the directory of files that die with a boot."""
+    """What drivers act through: two sockets, and two directories.
+
+    ``run_dir`` holds what dies with a boot, ``state_dir`` what outlives it (DHCP leases).
+    """
 
     route: RouteSocket
     nft: NftSocket
     run_dir: Path
+    state_dir: Path
 
     @classmethod
-    def open(cls, run_dir: Path) -> Kernel:
-        """Open the sockets in the calling thread's network namespace."""
-        return cls(route=RouteSocket(), nft=NftSocket(), run_dir=run_dir)
+    def open(cls, run_dir: Path, state_dir: Path | None = None) -> Kernel:
+        """Open the sockets in the calling thread's network namespace.
+
+        ``state_dir`` is a folder of ``run_dir`` unless it is given.
+        """
+        return cls(
+            route=RouteSocket(),
+            nft=NftSocket(),
+            run_dir=run_dir,
+            state_dir=run_dir / "state" if state_dir is None else state_dir,
+        )
 
     def close(self) -> None:
         """Close the sockets."""

@@ -284,8 +284,8 @@ class Dnsmasq:
     ``config`` is read at its start only; ``hosts`` (``dhcp-hostsfile``), ``names``
     (``addn-hosts``) and ``options`` (``dhcp-optsfile``) are read again on SIGHUP, and so is the
     servers file, which the host side writes from ``servers`` and, when ``follow_resolver``, the
-    host's own resolver configuration.  In ``config`` the text ``@DIR@`` stands for the
-    directory of the network's files.
+    host's own resolver configuration.  In ``config`` a value that begins with ``@DIR@/`` lies in
+    the directory of the network's files, one with ``@STATE@/`` in that of all lease files.
     """
 
     kind: ClassVar[str] = "dnsmasq"

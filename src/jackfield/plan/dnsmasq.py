@@ -1,0 +1,384 @@
+"""A network's dnsmasq: what it serves, as the text of the files it reads.
+
+The meaning is libvirt's for the same document (its page "Network XML format"); the differences
+are deliberate:
+
+- bound to the bridge's addresses (``bind-interfaces``) instead of following every address
+  change of the host (``bind-dynamic``), and told its upstream servers instead of watching
+  ``/etc/resolv.conf``: with hundreds of instances both cost more than the service itself;
+- the host's own ``/etc/hosts`` is not served to guests;
+- a TXT value with commas stays one string; every free text is quoted.
+
+What dnsmasq reads again on SIGHUP (reservations, names, DHCP options, upstream servers) is kept
+out of ``Dnsmasq.config``, so two values with equal ``config`` differ by a SIGHUP at most.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from jackfield.errors import InternalError, InvalidRequest, UnsupportedConfiguration
+from jackfield.model.address import Dhcp, DhcpHost, DhcpRange, IpInterface, LeaseTime, Subnet
+from jackfield.model.dns import Dns, DnsForwarder, DnsSrv
+from jackfield.model.mode import Mode
+from jackfield.model.network import Network
+from jackfield.model.values import InterfaceName
+from jackfield.plan.dnsmasq_options import check_option
+from jackfield.state.resources import Dnsmasq
+
+__all__ = ["LINE_LIMIT", "dnsmasq_service"]
+
+LINE_LIMIT = 1023
+"""Bytes of a line: dnsmasq (``MAXDNAME``) takes what is longer for another line."""
+
+_LEASE_LIMIT = 65535
+"""Leases at most: guests decide how many there are, and the lease file is rewritten whole."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.:/+-]+")
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_CLIENT_ID = re.compile(r"[0-9A-Fa-f]+(:[0-9A-Fa-f]+)*")
+_NOT_A_HOST_NAME = re.compile(r"infinite|ignore|[0-9]+[wdhms]?", re.IGNORECASE)
+
+_Served = tuple[Subnet, IpInterface, Dhcp]
+
+
+def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None) -> Dnsmasq | None:
+    """Return the dnsmasq that ``network`` needs on ``bridge``, or ``None``.
+
+    It needs one if it has a subnet and serves DNS (on unless disabled), DHCP, TFTP or router
+    advertisements.  ``user`` is whom dnsmasq changes to; ``None`` leaves that to dnsmasq.
+
+    Raises ``InvalidRequest`` for an option that is refused or a text that dnsmasq would read
+    as something else.
+    """
+    if not network.mode.is_routed:
+        return None
+    subnets = [
+        (subnet, subnet.interface) for subnet in network.subnets if subnet.interface is not None
+    ]
+    if not subnets:
+        return None
+    dns = network.dns or Dns()
+    serves_dns = dns.enable is not False
+    served: list[_Served] = [
+        (subnet, interface, subnet.dhcp)
+        for subnet, interface in subnets
+        if subnet.dhcp is not None and (subnet.dhcp.ranges or subnet.dhcp.hosts)
+    ]
+    dhcp4 = [item for item in served if item[1].version == 4]
+    dhcp6 = [item for item in served if item[1].version == 6]
+    advertising = list(_advertising(network, [item[1] for item in subnets], bool(dhcp6)))
+    tftp = list(_tftp(network))
+    if not (serves_dns or served or advertising or tftp):
+        return None
+    if network.uuid is None:
+        raise InternalError(f"network {network.name!r} has no uuid yet")
+    options = [check_option(option) for option in network.dnsmasq_options]
+    config = [
+        *_process(bridge, user),
+        *(_names(network, dns) if serves_dns else ["port=0"]),
+        *tftp,
+    ]
+    if served:
+        config += ["dhcp-hostsfile=@DIR@/hosts", "dhcp-optsfile=@DIR@/options"]
+        config.append(f"dhcp-leasefile=@STATE@/{network.uuid}.leases")
+        config += _dhcp4(dhcp4)
+        config += _dhcp6(dhcp6)
+        if (leases := _lease_count(served)) is not None:
+            config.append(f"dhcp-lease-max={leases}")
+    config += advertising
+    config += options
+    return Dnsmasq(
+        network=network.uuid,
+        bridge=bridge,
+        config=_file(config),
+        hosts=_file(_host(host, item[1].version) for item in served for host in item[2].hosts),
+        names=_file(_host_names(dns)) if serves_dns else "",
+        options=_file(_dhcp_options(network)) if dhcp4 else "",
+        servers=tuple(map(_checked, _servers(network, dns))) if serves_dns else (),
+        follow_resolver=serves_dns and "no-resolv" not in options and _follows(network, dns),
+        serves_dhcp4=bool(dhcp4),
+        serves_dhcp6=bool(dhcp6),
+    )
+
+
+def _process(bridge: InterfaceName, user: str | None) -> Iterator[str]:
+    """Yield how the process runs and what it is bound to."""
+    yield "pid-file=@DIR@/pid"
+    yield "log-facility=-"
+    if user is not None:
+        yield f"user={_quoted(user)}"
+    yield "bind-interfaces"
+    yield f"interface={bridge}"
+    yield "except-interface=lo"
+    yield "no-hosts"
+    yield "no-poll"
+    yield "no-resolv"
+    yield "strict-order"
+
+
+def _names(network: Network, dns: Dns) -> Iterator[str]:
+    """Yield what the DNS service answers, beyond names and servers (files of their own)."""
+    yield "servers-file=@DIR@/servers"
+    yield "addn-hosts=@DIR@/names"
+    if network.domain is not None:
+        yield f"domain={network.domain.name}"
+        yield "expand-hosts"
+    if dns.forward_plain_names is False:
+        yield "domain-needed"
+    for txt in dns.txts:
+        value = "" if txt.value is None else f",{_quoted(txt.value)}"
+        yield f"txt-record={_quoted(txt.name)}{value}"
+    for srv in dns.srvs:
+        yield from _srv(srv)
+
+
+def _srv(srv: DnsSrv) -> Iterator[str]:
+    """Yield a SRV record; the manual page gives its defaults: port 1, the others 0."""
+    if srv.service is None or srv.protocol is None:
+        return
+    name = f"_{srv.service}._{srv.protocol}"
+    if srv.domain is not None:
+        name += f".{srv.domain}"
+    fields = [_quoted(name)]
+    if srv.target is not None:
+        fields.append(srv.target)
+        numbers = [srv.port, srv.priority, srv.weight]
+        while numbers and numbers[-1] is None:
+            numbers.pop()
+        for number, default in zip(numbers, (1, 0, 0), strict=False):
+            fields.append(str(default if number is None else number))
+    yield f"srv-host={','.join(fields)}"
+
+
+def _servers(network: Network, dns: Dns) -> Iterator[str]:
+    """Yield the upstream servers, as ``server=`` takes them (``/DOMAIN/ADDRESS#PORT``).
+
+    A domain without address is answered here or not at all; ``#`` means the usual servers.
+    """
+    for forwarder in dns.forwarders:
+        if forwarder.domain is not None or forwarder.address is not None:
+            yield _forwarder(network, forwarder)
+    if network.domain is not None and network.domain.local_only:
+        yield f"/{network.domain.name}/"
+    if dns.forward_plain_names is False:
+        yield "//"
+    for subnet in network.subnets:
+        if subnet.local_ptr and subnet.interface is not None:
+            yield f"/{_reverse_zone(subnet.interface)}/"
+
+
+def _forwarder(network: Network, forwarder: DnsForwarder) -> str:
+    domain = "" if forwarder.domain is None else f"/{forwarder.domain}/"
+    if forwarder.address is None:
+        return f"{domain}#"
+    port = "" if forwarder.port is None else f"#{forwarder.port}"
+    device = "" if network.vpn is None or network.vpn.dev is None else f"@{network.vpn.dev}"
+    return f"{domain}{forwarder.address}{port}{device}"
+
+
+def _follows(network: Network, dns: Dns) -> bool:
+    """Whether queries go to the host's own servers.
+
+    Not from an isolated network, for which they would be a way out; not past a VPN; and not
+    where the document names servers for everything.
+    """
+    named = any(item.domain is None and item.address is not None for item in dns.forwarders)
+    return network.mode is not Mode.ISOLATED and network.vpn is None and not named
+
+
+def _reverse_zone(interface: IpInterface) -> str:
+    """Return the zone of PTR records of a subnet (RFC 1035 3.5, RFC 3596 2.5).
+
+    Raises ``UnsupportedConfiguration`` where the prefix is not on the border of a label.
+    """
+    network = interface.network
+    bits = 8 if network.version == 4 else 4
+    if network.prefixlen == 0 or network.prefixlen % bits:
+        raise UnsupportedConfiguration(
+            f"localPtr is set for {network}, and there is no one reverse zone for a prefix "
+            f"that is not a multiple of {bits}",
+            hint="choose another prefix, or leave out localPtr",
+        )
+    labels = network.network_address.reverse_pointer.split(".")
+    return ".".join(labels[(network.max_prefixlen - network.prefixlen) // bits :])
+
+
+def _host_names(dns: Dns) -> Iterator[str]:
+    """Yield lines of the names file (``hosts(5)``), several where one would be too long."""
+    for host in dns.hosts:
+        line = ""
+        for name in host.hostnames if host.ip is not None else ():
+            if line and len(line) + 1 + len(name) > LINE_LIMIT:
+                yield line
+                line = ""
+            line = f"{line or host.ip} {name}"
+        if line:
+            yield line
+
+
+def _tftp(network: Network) -> Iterator[str]:
+    """Yield the TFTP service: one directory for the whole network."""
+    roots = sorted({subnet.tftp_root for subnet in network.subnets if subnet.tftp_root})
+    if not roots:
+        return
+    if len(roots) > 1:
+        raise UnsupportedConfiguration(
+            f"network {network.name!r} has two TFTP roots, {roots[0]!r} and {roots[1]!r}",
+            hint="a network serves one directory, whichever <ip> names it",
+        )
+    if not roots[0].startswith("/"):
+        raise InvalidRequest(f"TFTP root {roots[0]!r} is not an absolute path")
+    yield "enable-tftp"
+    yield f"tftp-root={_quoted(roots[0])}"
+
+
+def _dhcp4(served: list[_Served]) -> Iterator[str]:
+    for number, (_, interface, dhcp) in enumerate(served):
+        # One subnet needs no tag; with several, each gets what was said for it.
+        tagged = len(served) > 1 and any(item[2].bootp is not None for item in served)
+        mark = f"set:subnet{number}," if tagged else ""
+        for entry in dhcp.ranges:
+            yield f"dhcp-range={mark}{entry.start},{entry.end},{interface.netmask}" + _lease(
+                entry.lease
+            )
+        if not dhcp.ranges:
+            yield f"dhcp-range={mark}{interface.ip},static,{interface.netmask}"
+        if dhcp.bootp is not None:
+            tag = f"tag:subnet{number}," if tagged else ""
+            server = "" if dhcp.bootp.server is None else f",,{_quoted(dhcp.bootp.server)}"
+            yield f"dhcp-boot={tag}{_quoted(dhcp.bootp.file)}{server}"
+    if served:
+        yield "dhcp-no-override"
+        yield "dhcp-authoritative"
+
+
+def _dhcp6(served: list[_Served]) -> Iterator[str]:
+    for _, interface, dhcp in served:
+        length = interface.network.prefixlen
+        if length < 64:
+            raise UnsupportedConfiguration(
+                f"DHCP on {interface.network}: DHCPv6 needs a prefix of 64 or longer"
+            )
+        for entry in dhcp.ranges:
+            yield f"dhcp-range={entry.start},{entry.end},{length}{_lease(entry.lease)}"
+        if not dhcp.ranges:
+            yield f"dhcp-range={interface.ip},static,{length}"
+
+
+def _lease(lease: LeaseTime | None) -> str:
+    if lease is None:
+        return ""
+    return f",{lease.seconds}s" if lease.seconds else ",infinite"
+
+
+def _lease_count(served: list[_Served]) -> int | None:
+    """Return how many leases there can be: the ranges, and the reservations outside them.
+
+    ``None`` without any range: the reservations themselves are the limit.
+    """
+    ranges = [entry for _, _, dhcp in served for entry in dhcp.ranges]
+    if not ranges:
+        return None
+    count = sum(int(entry.end) - int(entry.start) + 1 for entry in ranges)
+    for _, _, dhcp in served:
+        count += sum(not _is_within(host, dhcp.ranges) for host in dhcp.hosts)
+    return max(1, min(count, _LEASE_LIMIT))
+
+
+def _is_within(host: DhcpHost, ranges: Iterable[DhcpRange]) -> bool:
+    if host.ip is None:
+        return True
+    address = int(host.ip)
+    return any(int(entry.start) <= address <= int(entry.end) for entry in ranges)
+
+
+def _host(host: DhcpHost, version: int) -> str:
+    """Return a reservation as ``dhcp-host`` takes it."""
+    fields: list[str] = []
+    if host.mac is not None:
+        fields.append(host.mac)
+    if host.id is not None:
+        if not _CLIENT_ID.fullmatch(host.id):
+            raise InvalidRequest(
+                f"DHCP host id {host.id!r} is not hexadecimal numbers with colons between"
+            )
+        fields.append(f"id:{host.id}")
+    name = [] if host.name is None else [_host_name(host.name)]
+    address = [] if host.ip is None else [f"[{host.ip}]" if version == 6 else str(host.ip)]
+    fields += name + address if version == 6 or not fields else address + name
+    if not fields:
+        raise InvalidRequest("a DHCP host has neither MAC address, id, name nor address")
+    return ",".join(fields) + _lease(host.lease)
+
+
+def _host_name(name: str) -> str:
+    if _NOT_A_HOST_NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"dnsmasq would read the host name {name!r} as a lease time or a keyword",
+            hint="choose a name that is not only digits, and not 'infinite' or 'ignore'",
+        )
+    return name
+
+
+def _dhcp_options(network: Network) -> Iterator[str]:
+    """Yield DHCPv4 options beyond those dnsmasq sends by itself (router, DNS, domain)."""
+    if network.mode is Mode.ISOLATED:
+        # An empty option 3: there is no router, and guests must not take us for one.
+        yield "3"
+    if network.mtu is not None:
+        yield f"option:mtu,{network.mtu}"
+
+
+def _advertising(
+    network: Network, interfaces: list[IpInterface], serves_dhcp6: bool
+) -> Iterator[str]:
+    """Yield router advertisements (RFC 4861), on wherever the network has IPv6.
+
+    With DHCPv6 they say "managed" and only its prefix is announced, as libvirt has it;
+    otherwise each prefix of length 64 is there for SLAAC (RFC 4862 allows no other).
+    """
+    prefixes = [
+        interface
+        for interface in interfaces
+        if interface.version == 6 and interface.network.prefixlen == 64
+    ]
+    if not (serves_dhcp6 or prefixes):
+        return
+    if serves_dhcp6:
+        yield "enable-ra"
+    else:
+        for interface in prefixes:
+            yield f"dhcp-range={interface.ip},ra-only,64"
+    mtu = "" if network.mtu is None else f"mtu:{network.mtu},"
+    if network.mode is Mode.ISOLATED:
+        # An advertisement is an implicit default route; lifetime 0 takes that back.
+        yield f"ra-param=*,{mtu}0,0"
+    elif mtu:
+        yield f"ra-param=*,{mtu}0"
+
+
+def _quoted(text: str) -> str:
+    """Return ``text`` so that dnsmasq takes it as it is, commas, quotes and ``#`` included."""
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _file(lines: Iterable[str]) -> str:
+    """Return ``lines`` as a file's text, or raise ``InvalidRequest`` for one that is not one."""
+    return "".join(f"{_checked(line)}\n" for line in lines)
+
+
+def _checked(line: str) -> str:
+    """Return ``line`` if dnsmasq reads it as one line, or raise ``InvalidRequest``."""
+    if _UNWRITABLE.search(line):
+        raise InvalidRequest(f"{line[:64]!r} for dnsmasq holds a control character")
+    if len(line.encode()) > LINE_LIMIT:
+        raise InvalidRequest(
+            f"{line[:64]!r}… for dnsmasq is longer than {LINE_LIMIT} bytes",
+            hint="dnsmasq would take the rest for another line",
+        )
+    return line
