@@ -12,7 +12,7 @@ from jackfield.document.json import network_from_json, network_to_json
 from jackfield.engine import workplace
 from jackfield.engine.definition import complete_definition
 from jackfield.engine.events import EventLog
-from jackfield.engine.records import NetworkRecord, PortRecord, Registry
+from jackfield.engine.records import NetworkRecord, Registry, state_of_port
 from jackfield.engine.services import Services
 from jackfield.engine.store import NetworkRow
 from jackfield.engine.views import NetworkView
@@ -29,7 +29,6 @@ from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.plan.describe import describe
 from jackfield.plan.network import bridge_of, check_host, plan_network
-from jackfield.plan.port import plan_port
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import BridgePort, Dnsmasq, Resource
@@ -230,9 +229,10 @@ class Networks:
         await self._reconnect_ports(record)
 
     async def _reconnect_ports(self, record: NetworkRecord) -> None:
+        network = record.current
         resources: list[Resource] = []
         for port in self._registry.ports_of(record.uuid):
-            resources += self.port_state(port).values()
+            resources += state_of_port(network, port).values()
         members = [item for item in resources if isinstance(item, BridgePort)]
         if members:
             await self._thread.run(_reconnect, members)
@@ -444,15 +444,6 @@ class Networks:
         await self._tell(record, "network-problem", {"problem": problem})
 
     # Helpers
-
-    def port_state(self, port: PortRecord) -> HostState:
-        """Return the host state of a port; empty when a client makes its device."""
-        network = self._registry.networks[port.network].current
-        if port.device is None or port.port.mac is None:
-            return HostState()
-        return plan_port(
-            network, port.uuid, port.port.mac, port.device, isolated=bool(port.port.isolated)
-        )
 
     def load(self, document: bytes) -> Network:
         """Return the network that the store holds as ``document``."""

@@ -14,8 +14,7 @@ from uuid import UUID
 from jackfield.document.json import port_from_json, port_to_json
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
-from jackfield.engine.networks import Networks
-from jackfield.engine.records import NetworkRecord, PortRecord, Registry
+from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
 from jackfield.engine.store import PortRow, Step
 from jackfield.engine.views import AttachRequest, PortView
 from jackfield.engine.workplace import Workplace
@@ -47,14 +46,12 @@ class Ports:
     def __init__(
         self,
         registry: Registry,
-        networks: Networks,
         events: EventLog,
         thread: KernelThread[Workplace],
         mirror: Mirror,
     ) -> None:
         """Work on ``registry`` through ``thread``."""
         self._registry = registry
-        self._networks = networks
         self._events = events
         self._thread = thread
         self._mirror = mirror
@@ -66,7 +63,7 @@ class Ports:
             port = self._new_port(record, request)
             self._registry.add_port(port)
             try:
-                wanted = self._networks.port_state(port)
+                wanted = state_of_port(record.current, port)
                 row = PortRow(
                     port.uuid,
                     record.uuid,
@@ -98,7 +95,7 @@ class Ports:
                 port.uuid,
                 record.uuid,
                 record.name,
-                self._networks.port_state(port),
+                state_of_port(record.current, port),
                 _detail(port),
             )
             self._registry.discard_port(port)

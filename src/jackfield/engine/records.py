@@ -11,9 +11,10 @@ from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.model.values import InterfaceName, NetworkName
-from jackfield.plan.port import PortDevice
+from jackfield.plan.port import PortDevice, plan_port
+from jackfield.state.hoststate import HostState
 
-__all__ = ["NetworkRecord", "PortRecord", "Registry"]
+__all__ = ["NetworkRecord", "PortRecord", "Registry", "state_of_port"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -54,6 +55,15 @@ class PortRecord:
     port: Port
     realiser: str
     device: PortDevice | None = None
+
+
+def state_of_port(network: Network, port: PortRecord) -> HostState:
+    """Return the host state of a port; empty when a client makes its device."""
+    if port.device is None or port.port.mac is None:
+        return HostState()
+    return plan_port(
+        network, port.uuid, port.port.mac, port.device, isolated=bool(port.port.isolated)
+    )
 
 
 class Registry:

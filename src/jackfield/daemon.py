@@ -1,0 +1,103 @@
+"""jackfieldd: puts the parts together and runs until it is told to end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jackfield import __version__, config, notify
+from jackfield import log as logs
+from jackfield.config import Config
+from jackfield.engine.engine import Engine
+from jackfield.errors import ConfigurationError, JackfieldError, WrongState
+from jackfield.web.server import HttpDoor
+
+__all__ = ["main", "run"]
+
+log = logging.getLogger("jackfield.daemon")
+
+_LOCK_ADDRESS = "\0jackfieldd"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the daemon in the foreground; return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="jackfieldd", description="Manage the networks of virtual machines on this host."
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML configuration")
+    parser.add_argument("--state-dir", metavar="DIR", help="database and DHCP leases")
+    parser.add_argument("--run-dir", metavar="DIR", help="sockets and what dies with a boot")
+    parser.add_argument("--version", action="version", version=f"jackfieldd {__version__}")
+    arguments = parser.parse_args(argv)
+    try:
+        settings = config.load(
+            arguments.config,
+            {"state_dir": arguments.state_dir, "run_dir": arguments.run_dir},
+        )
+        logs.configure(settings.log_level)
+        with _only_daemon_here():
+            asyncio.run(run(settings))
+    except JackfieldError as error:
+        sys.stderr.write(f"jackfieldd: error: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"  hint: {error.hint}\n")
+        return error.exit_status
+    return 0
+
+
+async def run(settings: Config) -> None:
+    """Serve until SIGTERM or SIGINT; a started operation is finished before the end."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    _prepare(settings.run_dir, mode=0o755)
+    _prepare(settings.state_dir, mode=0o711)
+    engine = Engine(
+        run_dir=settings.run_dir,
+        state_dir=settings.state_dir,
+        dnsmasq_user=settings.dnsmasq_user,
+        autostart=settings.autostart,
+    )
+    await engine.open()
+    try:
+        async with HttpDoor(engine, settings):
+            log.info("serving", extra={"socket": str(settings.run_dir / "api.sock")})
+            notify.ready()
+            await stop.wait()
+            notify.stopping()
+            log.info("ending")
+    finally:
+        await engine.close()
+
+
+def _prepare(directory: Path, *, mode: int) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=mode)
+    except OSError as error:
+        raise ConfigurationError(f"cannot make {directory}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _only_daemon_here() -> Iterator[None]:
+    """Hold the network namespace's lock: an abstract socket, which exists once in each."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
+        try:
+            lock.bind(_LOCK_ADDRESS)
+        except OSError as error:
+            raise WrongState(
+                "another jackfieldd runs in this network namespace",
+                hint="one daemon manages a network namespace; stop the other one first",
+            ) from error
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

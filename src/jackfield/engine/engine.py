@@ -1,0 +1,245 @@
+"""The engine: networks and ports of this host, behind whatever door."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from jackfield.engine.events import EventLog
+from jackfield.engine.leasebook import LeaseBook
+from jackfield.engine.networks import Networks
+from jackfield.engine.ports import Ports
+from jackfield.engine.records import NetworkRecord, Registry, state_of_port
+from jackfield.engine.recovery import Planner, Recovered, recover
+from jackfield.engine.services import Services
+from jackfield.engine.store import Store
+from jackfield.engine.views import AttachRequest, LeaseView, NetworkView, PortView
+from jackfield.engine.workplace import Workplace
+from jackfield.errors import JackfieldError
+from jackfield.host.applier import Applier
+from jackfield.host.drivers import DRIVERS
+from jackfield.host.kernel import Kernel
+from jackfield.host.mirror import Mirror
+from jackfield.host.nft.monitor import NftMonitor
+from jackfield.host.thread import KernelThread
+from jackfield.model.network import Network
+from jackfield.state.facts import LinkFact
+from jackfield.state.plan import PlanStep
+
+__all__ = ["Engine"]
+
+log = logging.getLogger(__name__)
+
+_STARTS_AT_ONCE = 8
+
+
+class Engine:
+    """What the doors call; every coroutine is one complete operation.
+
+    ``ref`` is a network's name or the text of its uuid.
+    """
+
+    def __init__(
+        self, *, run_dir: Path, state_dir: Path, dnsmasq_user: str | None, autostart: bool
+    ) -> None:
+        """Prepare; nothing is opened before ``open``."""
+        self.events = EventLog()
+        self._autostart = autostart
+        self._registry = Registry()
+        self._thread: KernelThread[Workplace] = KernelThread(
+            lambda: _open_workplace(run_dir, state_dir)
+        )
+        self._mirror = Mirror()
+        self._services = Services(run_dir, self._thread, self._service_died)
+        self._networks = Networks(
+            self._registry,
+            self.events,
+            self._thread,
+            self._mirror,
+            self._services,
+            dnsmasq_user=dnsmasq_user,
+        )
+        self._ports = Ports(self._registry, self.events, self._thread, self._mirror)
+        self._leases = LeaseBook(state_dir, self._registry, self.events, self._thread)
+        self._monitor = NftMonitor(self._rules_changed)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Open what is needed, recover what was left, and start what is to be started."""
+        await self._thread.open()
+        loop = asyncio.get_running_loop()
+        await self._mirror.open(loop, self._thread, lambda tools: tools.kernel.route)
+        recovered = await self._thread.run(
+            recover,
+            Planner(self._networks.load, self._networks.plan, state_of_port),
+        )
+        self._take_over(recovered)
+        nft_portid = await self._thread.run(lambda tools: tools.kernel.nft.portid)
+        self._monitor.open(loop, own_portid=nft_portid)
+        self._mirror.on_link(self._link_changed)
+        self._services.open(loop)
+        self._leases.open(loop)
+        for record in self._registry.networks.values():
+            if record.active:
+                self._services.watch(self._networks.present(record))
+                self._leases.watch(record)
+        if recovered.autostart and self._autostart:
+            await self._start_marked()
+            await self._thread.run(lambda tools: tools.store.set_autostarted())
+
+    async def close(self) -> None:
+        """Finish what is being done and let go; networks go on running."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for record in list(self._registry.networks.values()):
+            async with record.lock:
+                pass
+        self._monitor.close()
+        self._leases.close()
+        self._services.close()
+        self._mirror.close()
+        await self._thread.close(lambda tools: tools.close())
+
+    # Networks
+
+    def networks(self) -> list[NetworkView]:
+        """Return every network, by name."""
+        views = [self._registry.network_view(item) for item in self._registry.networks.values()]
+        return sorted(views, key=lambda view: view.name)
+
+    def network(self, ref: str) -> NetworkView:
+        """Return one network, or raise ``NetworkNotFound``."""
+        return self._registry.network_view(self._registry.network(ref))
+
+    async def define(self, network: Network) -> NetworkView:
+        """Store a definition; a running network goes on as it is."""
+        return await self._networks.define(network)
+
+    async def apply(
+        self, network: Network, *, transient: bool = False
+    ) -> tuple[NetworkView, list[PlanStep]]:
+        """Make the stored and the running network so, and say what was done."""
+        view, steps = await self._networks.apply(network, transient=transient)
+        self._leases.watch(self._registry.network(str(view.uuid)))
+        return view, steps
+
+    async def undefine(self, ref: str) -> None:
+        """Forget a definition; a running network becomes transient."""
+        await self._networks.undefine(ref)
+
+    async def start(self, ref: str) -> NetworkView:
+        """Start a stored network."""
+        view = await self._networks.start(ref)
+        self._leases.watch(self._registry.network(str(view.uuid)))
+        return view
+
+    async def stop(self, ref: str) -> NetworkView:
+        """Stop a network; its ports stay, and find it again when it starts."""
+        view = await self._networks.stop(ref)
+        self._leases.forget(view.uuid)
+        return view
+
+    async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
+        """Mark a network to be started with the host, or not."""
+        return await self._networks.set_autostart(ref, autostart)
+
+    async def plan(self, ref: str, network: Network | None = None) -> list[PlanStep]:
+        """Return what starting or applying would do to the host as it is."""
+        return await self._networks.difference(ref, network)
+
+    # Ports and leases
+
+    def ports(self, ref: str | None = None) -> list[PortView]:
+        """Return the ports of one network or of all."""
+        records = (
+            list(self._registry.ports.values())
+            if ref is None
+            else self._registry.ports_of(self._registry.network(ref).uuid)
+        )
+        views = [self._registry.port_view(record) for record in records]
+        return sorted(views, key=lambda view: (view.network, str(view.port.uuid)))
+
+    async def attach(self, ref: str, request: AttachRequest) -> PortView:
+        """Plug a namespace or a new tap into a running network."""
+        return await self._ports.attach(ref, request)
+
+    async def detach(self, port: str) -> None:
+        """Remove a port, named by uuid, device or owner."""
+        await self._ports.detach(port)
+
+    async def leases(self, ref: str | None = None) -> list[LeaseView]:
+        """Return the DHCP leases of one network or of all."""
+        record = None if ref is None else self._registry.network(ref)
+        return await self._leases.read(record)
+
+    # What happens to us
+
+    def _take_over(self, recovered: Recovered) -> None:
+        self.events.load(recovered.events)
+        for row, network in recovered.definitions:
+            record = NetworkRecord(
+                uuid=row.uuid, name=network.name, stored=network, autostart=row.autostart
+            )
+            self._registry.add(record)
+        for uuid, network in recovered.live.items():
+            found = self._registry.networks.get(uuid)
+            if found is None:
+                found = NetworkRecord(uuid=uuid, name=network.name)
+                self._registry.add(found)
+            found.live, found.settled = network, True
+            found.problem = recovered.problems.get(uuid)
+        for port in recovered.ports:
+            self._registry.add_port(port)
+
+    async def _start_marked(self) -> None:
+        """Start the networks marked for it, several at once; one that fails stops no other."""
+        gate = asyncio.Semaphore(_STARTS_AT_ONCE)
+
+        async def start(record: NetworkRecord) -> None:
+            async with gate:
+                try:
+                    await self.start(str(record.uuid))
+                except JackfieldError as error:
+                    record.problem = f"not started with the host: {error}"
+                    log.error("network %s: autostart: %s", record.name, error)
+
+        await asyncio.gather(
+            *(
+                start(record)
+                for record in list(self._registry.networks.values())
+                if record.autostart and record.live is None
+            )
+        )
+
+    def _service_died(self, resource_key: str, reason: str) -> None:
+        for record in self._registry.networks.values():
+            if f"dnsmasq:{record.uuid}" == resource_key:
+                self._later(self._networks.mend(record.uuid, reason))
+
+    def _rules_changed(self, reason: str) -> None:
+        self._later(self._networks.mend_rules(reason))
+
+    def _link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
+        """Mend a network whose bridge somebody else removed."""
+        if old is None or new is not None or not old.alias.startswith("jackfield:network:"):
+            return
+        record = self._registry.bridges().get(old.name)
+        if record is not None and record.active and not record.lock.locked():
+            self._later(self._networks.mend(record.uuid, f"bridge {old.name} was removed"))
+
+    def _later(self, coroutine: asyncio.coroutines.Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a background task failed", exc_info=task.exception())
+
+
+def _open_workplace(run_dir: Path, state_dir: Path) -> Workplace:
+    kernel = Kernel.open(run_dir, state_dir)
+    return Workplace(kernel, Applier(kernel, DRIVERS), Store(state_dir / "jackfield.db"))

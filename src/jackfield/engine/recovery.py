@@ -1,0 +1,197 @@
+"""Recovery: what a daemon does at its start about what the last one left.
+
+Unfinished starts and attachments are undone, unfinished stops and detachments completed,
+unfinished changes taken back: none of them was acknowledged.  What was acknowledged is compared
+with the host, all of it with one question for each kind of thing, and mended where it differs;
+where nothing differs, nothing is sent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from jackfield.engine import ledger
+from jackfield.engine.ports import load_port
+from jackfield.engine.records import PortRecord
+from jackfield.engine.store import LiveRow, NetworkRow, Step
+from jackfield.engine.views import Event
+from jackfield.engine.workplace import Workplace, record_event, undo_change
+from jackfield.errors import JackfieldError
+from jackfield.host.dnsmasq.process import end_orphans
+from jackfield.model.network import Network
+from jackfield.model.values import NetworkName
+from jackfield.plan.describe import describe
+from jackfield.state.hoststate import HostState, difference
+from jackfield.state.resources import KINDS, Resource
+
+__all__ = ["Planner", "Recovered", "recover"]
+
+log = logging.getLogger(__name__)
+
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h; the standard library does not name it
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Planner:
+    """How documents and ports become host states, given by the engine."""
+
+    load: Callable[[bytes], Network]
+    plan: Callable[[Network], HostState]
+    plan_port: Callable[[Network, PortRecord], HostState]
+
+
+@dataclasses.dataclass(slots=True)
+class Recovered:
+    """What was found: definitions, running networks, ports, and what is wrong with a network."""
+
+    definitions: list[tuple[NetworkRow, Network]] = dataclasses.field(default_factory=list)
+    live: dict[UUID, Network] = dataclasses.field(default_factory=dict)
+    ports: list[PortRecord] = dataclasses.field(default_factory=list)
+    problems: dict[UUID, str] = dataclasses.field(default_factory=dict)
+    events: list[Event] = dataclasses.field(default_factory=list)
+    autostart: bool = False
+
+
+def recover(tools: Workplace, planner: Planner) -> Recovered:
+    """Bring host, store and memory together; see the module's text."""
+    new_host = tools.store.enter(_boot_id(), _namespace_id())
+    if new_host:
+        log.info("new boot or network namespace: what was running before is forgotten")
+    found = Recovered(autostart=not tools.store.autostarted())
+    found.definitions = [(row, planner.load(row.document)) for row in tools.store.networks()]
+    found.events = [
+        Event(
+            number=number,
+            time=time,
+            type=kind,
+            network=NetworkName(name),
+            uuid=uuid,
+            detail=detail,
+        )
+        for number, time, kind, name, uuid, detail in tools.store.events()
+    ]
+    rows = tools.store.live()
+    end_orphans(tools.kernel, {row.uuid for row in rows if row.step == Step.SETTLED})
+    for row in rows:
+        _recover_network(tools, planner, row, found)
+    _recover_ports(tools, planner, found)
+    _mend_networks(tools, planner, found)
+    _mend_ports(tools, planner, found)
+    return found
+
+
+def _recover_network(tools: Workplace, planner: Planner, row: LiveRow, found: Recovered) -> None:
+    network = planner.load(row.document)
+    if row.step == Step.SETTLED:
+        found.live[row.uuid] = network
+        return
+    log.warning("network %s: unfinished step %s is being mended", network.name, row.step)
+    if row.step == Step.CHANGING and row.previous is not None:
+        former = planner.load(row.previous)
+        present = planner.plan(former)
+        change = difference(planner.plan(network), present)
+        undo_change(tools, row.uuid, row.previous, change)
+        ledger.release(tools.store, tools.applier, row.uuid, present.values())
+        found.live[row.uuid] = former
+        return
+    try:
+        tools.applier.dismantle(planner.plan(network))
+    except ExceptionGroup as error:
+        log.error("network %s: %s", network.name, _flat(error))
+    ledger.release(tools.store, tools.applier, row.uuid)
+    with tools.store.transaction():
+        tools.store.delete_live(row.uuid)
+        if row.step == Step.STOPPING:
+            found.events.append(record_event(tools, "network-stopped", network.name, row.uuid))
+
+
+def _recover_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:
+    known = {row.uuid: network for row, network in found.definitions} | found.live
+    for row in tools.store.ports():
+        record = load_port(row)
+        network = known.get(row.network)
+        if network is not None and row.step == Step.SETTLED:
+            found.ports.append(record)
+            continue
+        log.warning("port %s: unfinished step %s is being mended", row.uuid, row.step)
+        if network is not None:
+            try:
+                tools.applier.dismantle(planner.plan_port(network, record))
+            except ExceptionGroup as error:
+                log.error("port %s: %s", row.uuid, _flat(error))
+        with tools.store.transaction(durable=True):
+            tools.store.delete_port(row.uuid)
+            if network is not None and row.step == Step.STOPPING:
+                found.events.append(
+                    record_event(
+                        tools, "port-detached", network.name, row.network, {"port": str(row.uuid)}
+                    )
+                )
+
+
+def _mend_networks(tools: Workplace, planner: Planner, found: Recovered) -> None:
+    wanted = {uuid: planner.plan(network) for uuid, network in found.live.items()}
+    failed = _mend(tools, wanted)
+    for uuid, problem in failed.items():
+        found.problems[uuid] = problem
+
+
+def _mend_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:
+    wanted = {
+        port.uuid: planner.plan_port(found.live[port.network], port)
+        for port in found.ports
+        if port.network in found.live
+    }
+    for uuid, problem in _mend(tools, wanted).items():
+        log.error("port %s: %s", uuid, problem)
+
+
+def _mend(tools: Workplace, states: dict[UUID, HostState]) -> dict[UUID, str]:
+    """Mend many host states at once; one by one when that fails, to say which is at fault."""
+    together = _together(states.values())
+    try:
+        change, foreign = tools.applier.mend(together)
+        for step in describe(change):
+            log.warning("mended: %s", step.text)
+        if not foreign:
+            return {}
+    except (JackfieldError, ExceptionGroup) as error:
+        log.warning("mending everything at once failed (%s): one by one", error)
+    problems = {}
+    for uuid, state in states.items():
+        try:
+            _, foreign = tools.applier.mend(list(state.values()))
+            if foreign:
+                problems[uuid] = f"in the way, and not ours: {', '.join(foreign)}"
+        except (JackfieldError, ExceptionGroup) as error:
+            problems[uuid] = str(error)
+    return problems
+
+
+def _together(states: Iterable[HostState]) -> Sequence[Resource]:
+    """Return the resources of all ``states`` in making order, shared ones once."""
+    by_key = {key: resource for state in states for key, resource in state.items()}
+    rank = {kind: number for number, kind in enumerate(KINDS)}
+    return sorted(by_key.values(), key=lambda item: rank[item.kind])
+
+
+def _flat(error: ExceptionGroup[Exception]) -> str:
+    return "; ".join(str(item) for item in error.exceptions)
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _namespace_id() -> str:
+    """Return what tells this network namespace from others, never used twice where possible."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            return probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8).hex()
+        except OSError:  # before Linux 5.14
+            return str(Path("/proc/self/ns/net").stat().st_ino)
