@@ -1,0 +1,1 @@
+"""Hosts, switches and guests out of namespaces, to watch the daemon from outside."""
