@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tests.lab.namespace import Namespace
+from tests.lab.wait import wait_for
 
 if TYPE_CHECKING:
     from tests.lab.host import Host
@@ -117,6 +118,8 @@ class Guest(Namespace):
     def dhcp6(self, ifname: str = "eth0", *, seconds: int = 10) -> Lease6 | None:
         """Ask for an IPv6 address and use it; ``None`` when no server gave one in ``seconds``."""
         self.run(["ip", "link", "set", ifname, "up"])
+        # dhclient gives up on a link whose own address is still being checked for duplicates.
+        wait_for(lambda: self.addresses(ifname, scope="link"), 10, "the link-local address")
         script, answer = self._prepare("dhcp6", DHCP6_SCRIPT, ifname)
         stem = f"/run/lab/{self.name}-{ifname}"
         self.host.file(f"{stem}.conf").write_text(f"timeout {seconds};\n")
