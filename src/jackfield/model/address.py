@@ -70,9 +70,14 @@ class DhcpRange:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DhcpHost:
-    """A fixed assignment: by ``mac`` (IPv4), client ``id`` or ``name`` (IPv6: DUID or name)."""
+    """A fixed assignment: by ``mac`` (IPv4), client ``id`` or ``name`` (IPv6: DUID or name).
+
+    ``mac_spelling`` is how the document spelled ``mac`` where that is not its canonical form,
+    because the libvirt dialect writes it back that way.
+    """
 
     mac: MacAddress | None = None
+    mac_spelling: Text | None = None
     id: Text | None = None
     name: DnsName | None = None
     ip: Address | None = None

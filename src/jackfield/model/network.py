@@ -56,7 +56,7 @@ class Bridge:
 class Nat:
     """How sources are translated: addresses and ports, both ends included (libvirt's ``<nat>``)."""
 
-    ipv6: bool = False
+    ipv6: bool | None = None
     address_start: Address | None = None
     address_end: Address | None = None
     port_start: int | None = None
@@ -105,6 +105,7 @@ class Portgroup:
     vlan: Vlan | None = None
     bandwidth: Bandwidth | None = None
     trust_guest_rx_filters: bool | None = None
+    isolated: bool | None = None
     anti_spoofing: bool | None = None
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from typing import Self
 
 from jackfield.model.values import InterfaceName
 
 __all__ = ["DeviceUplink", "PciAddress", "PciUplink", "PhysicalFunction", "Uplink"]
+
+_ADDRESS = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -21,6 +25,15 @@ class PciAddress:
     def __str__(self) -> str:
         """Return the kernel's spelling, ``0000:01:10.0``."""
         return f"{self.domain:04x}:{self.bus:02x}:{self.slot:02x}.{self.function:x}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse the kernel's spelling or raise ``ValueError``."""
+        match = _ADDRESS.fullmatch(text.lower())
+        if match is None:
+            raise ValueError(f"{text[:64]!r} is not a PCI address like 0000:01:10.0")
+        domain, bus, slot, function = (int(part, 16) for part in match.groups())
+        return cls(domain=domain, bus=bus, slot=slot, function=function)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,7 +83,7 @@ class NetworkName(str):
 class DnsName(str):
     """Domain or host name: dot-separated labels of letters, digits, ``-`` and ``_`` (RFC 1035).
 
-    At most 255 bytes and 63 a label; a trailing dot is kept.
+    At most 255 bytes and 63 a label; a trailing dot is kept, and ``.`` alone is the root.
     """
 
     __slots__ = ()
@@ -91,8 +91,9 @@ class DnsName(str):
     def __new__(cls, text: str) -> Self:
         """Accept ``text`` or raise ``ValueError``."""
         labels = text.removesuffix(".").split(".")
-        if len(text) > 255 or any(
-            len(label) > 63 or not _LABEL.fullmatch(label) for label in labels
+        if text != "." and (
+            len(text) > 255
+            or any(len(label) > 63 or not _LABEL.fullmatch(label) for label in labels)
         ):
             raise ValueError(f"{text[:64]!r} is not a DNS name")
         return super().__new__(cls, text)

@@ -1,0 +1,346 @@
+"""Addresses: ``<ip>`` with its ``<dhcp>`` and ``<tftp>``, and ``<route>``.
+
+Rules are libvirt's (https://libvirt.org/formatnetwork.html, "Addressing"): the family must agree
+with the address, a netmask is for IPv4 only and excludes a prefix, a static host has a MAC
+address or name (IPv4), a client id or name (IPv6).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from jackfield.document.xml import (
+    MAX_UINT32,
+    Element,
+    choice,
+    escape,
+    fail,
+    integer,
+    required,
+    typed,
+    yes_no,
+)
+from jackfield.model.address import (
+    Address,
+    Bootp,
+    Dhcp,
+    DhcpHost,
+    DhcpRange,
+    Family,
+    LeaseTime,
+    LeaseUnit,
+    StaticRoute,
+    Subnet,
+)
+from jackfield.model.values import DnsName, MacAddress, Text
+
+__all__ = [
+    "address_text",
+    "parse_address",
+    "read_dhcp_host",
+    "read_dhcp_range",
+    "read_route",
+    "read_subnet",
+    "write_route",
+    "write_subnet",
+]
+
+_FAMILIES = {family.value: family for family in Family}
+_UNITS = {unit.value: unit for unit in LeaseUnit}
+_CLIENT_ID = frozenset("0123456789abcdefABCDEF:")
+
+
+def parse_address(text: str) -> Address:
+    """Parse an IPv4 or IPv6 address; a scope (``%eth0``) is refused."""
+    try:
+        if ":" not in text:
+            return ipaddress.IPv4Address(text)
+        if "%" not in text:
+            return ipaddress.IPv6Address(text)
+    except ValueError:
+        pass
+    raise ValueError("this is not an IP address")
+
+
+def address_text(address: Address) -> str:
+    """Return ``address`` as ``inet_ntop(3)`` spells it, which libvirt uses.
+
+    It differs from Python's spelling for IPv6 addresses that embed an IPv4 one.
+    """
+    if address.version == 4:
+        return str(address)
+    number = int(address)
+    if 0xFFFF < number <= MAX_UINT32:
+        return f"::{ipaddress.IPv4Address(number)}"
+    if number >> 32 == 0xFFFF:
+        return f"::ffff:{ipaddress.IPv4Address(number & MAX_UINT32)}"
+    return str(address)
+
+
+def _netmask(text: str) -> ipaddress.IPv4Address:
+    address = ipaddress.IPv4Address(text)
+    inverted = int(address) ^ MAX_UINT32
+    if inverted & (inverted + 1):
+        raise ValueError("a netmask's ones come before its zeros, as in 255.255.255.0")
+    return address
+
+
+def _read_spelling(
+    element: Element, address: Address | None
+) -> tuple[Family | None, ipaddress.IPv4Address | None, int | None]:
+    """Read and check family, netmask and prefix beside ``address``."""
+    family = choice(element, "family", _FAMILIES)
+    netmask = typed(element, "netmask", _netmask)
+    version = 4 if family is not Family.IPV6 else 6
+    if address is not None and address.version != version:
+        if family is None:
+            fail(
+                element,
+                f"has address='{address}' without a family",
+                hint="add family='ipv6'",
+            )
+        fail(element, f"has family='{family.value}' but address='{address}'")
+    if family is not None and address is None:
+        fail(element, f"has family='{family.value}' without an address")
+    prefix = integer(element, "prefix", 0, 128 if version == 6 else 32)
+    if netmask is not None:
+        if address is None:
+            fail(element, f"has netmask='{netmask}' without an address")
+        if version == 6:
+            fail(element, f"has netmask='{netmask}' with an IPv6 address", hint="use prefix=")
+        if prefix:
+            fail(element, f"has both netmask='{netmask}' and prefix='{prefix}'")
+    return family, netmask, prefix
+
+
+def _read_lease(element: Element) -> LeaseTime | None:
+    lease = element.find("lease")
+    if lease is None:
+        return None
+    expiry = integer(lease, "expiry", 0, MAX_UINT32)
+    if expiry is None:
+        return None
+    unit = choice(lease, "unit", _UNITS) or LeaseUnit.MINUTES
+    result = LeaseTime(expiry=expiry, unit=unit if expiry else LeaseUnit.MINUTES)
+    if 0 < result.seconds < 120 or result.seconds > MAX_UINT32:
+        fail(
+            lease,
+            f"has expiry='{expiry}' {unit.value}",
+            hint="a lease lasts two minutes to 4294967295 seconds; 0 is for ever",
+        )
+    return result
+
+
+def read_dhcp_range(element: Element, subnet: Subnet | None = None) -> DhcpRange:
+    """Read a ``<range>`` of DHCP; with ``subnet`` both ends must lie in it."""
+    required(element, "start")
+    required(element, "end")
+    start = typed(element, "start", parse_address)
+    end = typed(element, "end", parse_address)
+    assert start is not None and end is not None
+    if start.version != end.version:
+        fail(element, f"goes from start='{start}' to end='{end}', of different families")
+    if int(start) > int(end):
+        fail(element, f"has start='{start}' after end='{end}'")
+    if int(end) - int(start) > 65535:
+        fail(element, f"from '{start}' to '{end}' holds more than 65536 addresses")
+    if subnet is not None and subnet.interface is not None:
+        network = subnet.interface.network
+        for name, address in (("start", start), ("end", end)):
+            if address not in network:
+                fail(element, f"has {name}='{address}', which is not in the subnet {network}")
+        if start.version == 4:
+            if start == network.network_address and network.prefixlen < 31:
+                fail(element, f"has start='{start}', the network's own address")
+            if end == network.broadcast_address and network.prefixlen < 31:
+                fail(element, f"has end='{end}', the network's broadcast address")
+    return DhcpRange(start=start, end=end, lease=_read_lease(element))
+
+
+def read_dhcp_host(
+    element: Element, version: int | None = None, *, partial: bool = False
+) -> DhcpHost:
+    """Read a static ``<host>`` of a subnet of IP ``version``.
+
+    ``partial`` reads a search pattern, of which one attribute is enough.
+    """
+    mac = typed(element, "mac", MacAddress)
+    if mac is not None:
+        if version == 6:
+            fail(element, f"has mac='{mac}' in an IPv6 subnet", hint="use id= with the DUID")
+        if mac.is_multicast:
+            fail(element, f"has mac='{mac}', which is a multicast address")
+    spelled = element.get("mac")
+    client = typed(element, "id", Text)
+    if client is not None and not _CLIENT_ID.issuperset(client):
+        fail(element, f"has id='{client}': hexadecimal digits and ':' are allowed")
+    name = typed(element, "name", DnsName)
+    if name is not None and version != 6 and not (name[0].isascii() and name[0].isalpha()):
+        fail(element, f"has name='{name}': a host name begins with a letter")
+    ip = typed(element, "ip", parse_address)
+    if ip is not None and version is not None and ip.version != version:
+        fail(element, f"has ip='{ip}' in a subnet of IPv{version}")
+    if partial:
+        if mac is None and name is None and ip is None and client is None:
+            fail(element, "needs at least one of mac, id, name and ip")
+    elif version == 6:
+        if client is None and name is None:
+            fail(element, "needs an id or a name in an IPv6 subnet")
+    elif mac is None and name is None:
+        fail(element, "needs a mac or a name")
+    if ip is None and not partial:
+        fail(element, "lacks its attribute 'ip'")
+    return DhcpHost(
+        mac=mac,
+        mac_spelling=None if spelled is None or spelled == mac else Text(spelled),
+        id=client,
+        name=name,
+        ip=ip,
+        lease=_read_lease(element),
+    )
+
+
+def _read_dhcp(element: Element, subnet: Subnet) -> Dhcp | None:
+    if subnet.address is None:
+        fail(element, "is in an <ip> without an address")
+    version = subnet.address.version
+    ranges = tuple(read_dhcp_range(one, subnet) for one in element.iterchildren("range"))
+    hosts = tuple(read_dhcp_host(one, version) for one in element.iterchildren("host"))
+    bootp = None
+    boot = element.find("bootp")
+    if boot is not None and version == 4 and boot.get("file"):
+        file = typed(boot, "file", Text)
+        assert file is not None
+        bootp = Bootp(file=file, server=typed(boot, "server", Text))
+    # libvirt forgets a <dhcp> that gives nothing out, and so do we.
+    if not ranges and not hosts:
+        return None
+    return Dhcp(ranges=ranges, hosts=hosts, bootp=bootp)
+
+
+def read_subnet(element: Element) -> Subnet:
+    """Read an ``<ip>``."""
+    address = typed(element, "address", parse_address)
+    family, netmask, prefix = _read_spelling(element, address)
+    tftp_root: Text | None = None
+    dhcp: Element | None = None
+    for part in element:
+        if part.tag == "dhcp" and dhcp is None:
+            dhcp = part
+        elif part.tag == "tftp" and tftp_root is None:
+            tftp_root = typed(part, "root", Text)
+            if tftp_root is not None and family is Family.IPV6:
+                fail(part, "is not supported in an IPv6 <ip>")
+    subnet = Subnet(
+        address=address,
+        family=family,
+        netmask=netmask,
+        prefix=prefix or None,
+        local_ptr=yes_no(element, "localPtr"),
+        tftp_root=tftp_root,
+    )
+    if dhcp is not None and (service := _read_dhcp(dhcp, subnet)) is not None:
+        # The subnet was needed to judge the ranges; nobody else holds it yet.
+        object.__setattr__(subnet, "dhcp", service)
+    return subnet
+
+
+def read_route(element: Element) -> StaticRoute:
+    """Read a ``<route>``."""
+    required(element, "address")
+    required(element, "gateway")
+    address = typed(element, "address", parse_address)
+    gateway = typed(element, "gateway", parse_address)
+    assert address is not None and gateway is not None
+    family, netmask, prefix = _read_spelling(element, address)
+    if gateway.version != address.version:
+        fail(element, f"has gateway='{gateway}' of another family than address='{address}'")
+    metric = integer(element, "metric", 1, MAX_UINT32)
+    route = StaticRoute(
+        address=address,
+        gateway=gateway,
+        family=family,
+        netmask=netmask,
+        prefix=prefix,
+        metric=metric,
+    )
+    if route.destination.network_address != address:
+        fail(
+            element,
+            f"has address='{address}', which has bits beyond its prefix of "
+            f"{route.destination.prefixlen}",
+            hint=f"use {route.destination.network_address}",
+        )
+    return route
+
+
+def _lease(out: list[str], indent: str, head: str, name: str, lease: LeaseTime | None) -> None:
+    if lease is None:
+        out.append(f"{indent}{head}/>\n")
+        return
+    unit = f" unit='{lease.unit.value}'" if lease.expiry else ""
+    out.append(
+        f"{indent}{head}>\n{indent}  <lease expiry='{lease.expiry}'{unit}/>\n{indent}</{name}>\n"
+    )
+
+
+def write_dhcp_host(out: list[str], indent: str, host: DhcpHost) -> None:
+    """Append the ``<host>`` of ``host``."""
+    head = "<host"
+    if host.mac is not None:
+        head += f" mac='{escape(host.mac_spelling or host.mac)}'"
+    if host.id is not None:
+        head += f" id='{host.id}'"
+    if host.name is not None:
+        head += f" name='{host.name}'"
+    if host.ip is not None:
+        head += f" ip='{address_text(host.ip)}'"
+    _lease(out, indent, head, "host", host.lease)
+
+
+def _spelling(
+    family: Family | None,
+    address: Address | None,
+    netmask: ipaddress.IPv4Address | None,
+    prefix: int | None,
+) -> str:
+    text = f" family='{family.value}'" if family is not None else ""
+    if address is not None:
+        text += f" address='{address_text(address)}'"
+    if netmask is not None:
+        text += f" netmask='{netmask}'"
+    if prefix is not None:
+        text += f" prefix='{prefix}'"
+    return text
+
+
+def write_subnet(out: list[str], indent: str, subnet: Subnet) -> None:
+    """Append the ``<ip>`` of ``subnet``."""
+    head = _spelling(subnet.family, subnet.address, subnet.netmask, subnet.prefix)
+    if subnet.local_ptr is not None:
+        head += " localPtr='yes'" if subnet.local_ptr else " localPtr='no'"
+    out.append(f"{indent}<ip{head}>\n")
+    if subnet.tftp_root is not None:
+        out.append(f"{indent}  <tftp root='{escape(subnet.tftp_root)}'/>\n")
+    dhcp = subnet.dhcp
+    if dhcp is not None and (dhcp.ranges or dhcp.hosts):
+        inner = indent + "    "
+        out.append(f"{indent}  <dhcp>\n")
+        for one in dhcp.ranges:
+            ends = f"<range start='{address_text(one.start)}' end='{address_text(one.end)}'"
+            _lease(out, inner, ends, "range", one.lease)
+        for host in dhcp.hosts:
+            write_dhcp_host(out, inner, host)
+        if dhcp.bootp is not None:
+            server = dhcp.bootp.server
+            shown = f" server='{escape(server)}'" if server is not None else ""
+            out.append(f"{inner}<bootp file='{escape(dhcp.bootp.file)}'{shown}/>\n")
+        out.append(f"{indent}  </dhcp>\n")
+    out.append(f"{indent}</ip>\n")
+
+
+def write_route(out: list[str], indent: str, route: StaticRoute) -> None:
+    """Append the ``<route>`` of ``route``."""
+    head = _spelling(route.family, route.address, route.netmask, route.prefix)
+    metric = f" metric='{route.metric}'" if route.metric is not None else ""
+    out.append(f"{indent}<route{head} gateway='{address_text(route.gateway)}'{metric}/>\n")

@@ -1,0 +1,78 @@
+"""Metadata: what applications keep in ``<metadata>``, unchanged.
+
+The text is the one that libvirt writes inside a network: elements without text of their own are
+set on lines of their own, two spaces deeper for each level; everything else, comments and CDATA
+sections included, stays as it came.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from lxml import etree
+
+from jackfield.document.xml import Element, parse_verbatim
+from jackfield.errors import DocumentError
+
+__all__ = ["canonical_metadata", "metadata_of", "metadata_text", "with_element"]
+
+
+def metadata_text(element: Element) -> str | None:
+    """Return the text of a ``<metadata>`` element as it stands in a document."""
+    if len(element) == 0 and not element.text:
+        return "<metadata/>"
+    frame = etree.Element("network")
+    kept = copy.deepcopy(element)
+    kept.tail = None
+    frame.append(kept)
+    whole = str(etree.tostring(frame, pretty_print=True, encoding="unicode"))
+    return whole.removeprefix("<network>\n  ").removesuffix("\n</network>\n")
+
+
+def metadata_of(text: str | bytes) -> str | None:
+    """Return the metadata of the ``<network>`` in ``text``."""
+    element = parse_verbatim(text).find("metadata")
+    return None if element is None else metadata_text(element)
+
+
+def canonical_metadata(text: str) -> str | None:
+    """Return ``text``, a ``<metadata>`` element, in its canonical form."""
+    element = parse_verbatim(text)
+    if element.tag != "metadata":
+        raise DocumentError(
+            f"the metadata is a <{element.tag}>", hint="it is one <metadata> element"
+        )
+    return metadata_text(element)
+
+
+def with_element(metadata: str | None, uri: str, key: str | None, text: str | None) -> str | None:
+    """Return ``metadata`` with its element of namespace ``uri`` replaced by ``text``.
+
+    ``text`` is an element, which gets the prefix ``key``; ``None`` removes the element.
+    ``None`` is returned when nothing is left (virNetworkSetMetadata).
+    """
+    root = parse_verbatim(metadata or "<metadata/>")
+    for old in list(root):
+        if isinstance(old.tag, str) and etree.QName(old).namespace == uri:
+            root.remove(old)
+    if text is not None:
+        source = parse_verbatim(text)
+        name = etree.QName(source).localname
+        new = etree.SubElement(root, f"{{{uri}}}{name}", nsmap={key: uri} if key else {None: uri})
+        new.text = source.text
+        for attribute, value in source.attrib.items():
+            new.set(attribute, value)
+        for part in source:
+            new.append(part)
+    return metadata_text(root) if len(root) else None
+
+
+def element_of(metadata: str | None, uri: str) -> str | None:
+    """Return the element of namespace ``uri`` in ``metadata``; ``None`` when there is none."""
+    if metadata is None:
+        return None
+    for one in parse_verbatim(metadata):
+        if isinstance(one.tag, str) and etree.QName(one).namespace == uri:
+            one.tail = None
+            return str(etree.tostring(one, encoding="unicode"))
+    return None
