@@ -1,0 +1,106 @@
+"""Who may do what, decided here for every door.
+
+Everybody who reaches a socket may read.  Root and the members of the configured group may
+change things.  Options handed through to dnsmasq are root's alone, because dnsmasq starts as
+root and its options are a language of their own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import grp
+import os
+import pwd
+import socket
+import struct
+from typing import Protocol
+
+from jackfield.config import Config
+from jackfield.errors import AccessDenied
+from jackfield.model.network import Network
+
+__all__ = ["Caller", "may_write", "require_definition", "require_write"]
+
+_SO_PEERGROUPS = 59  # include/uapi/asm-generic/socket.h; the socket module has no name for it.
+_CREDENTIALS = struct.Struct("iII")  # struct ucred, include/linux/socket.h
+
+
+class _Socket(Protocol):
+    """What is needed of a socket; asyncio's ``TransportSocket`` has it as well."""
+
+    def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes:
+        """Return the option's bytes."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks: numeric user, groups (``groups`` are the supplementary ones) and process."""
+
+    uid: int
+    gid: int
+    pid: int
+    groups: frozenset[int] = frozenset()
+
+    @classmethod
+    def of_socket(cls, connection: _Socket) -> Caller:
+        """Return who connected to a UNIX socket, as the kernel recorded it then (``unix(7)``)."""
+        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, uid, gid = _CREDENTIALS.unpack(raw)
+        return cls(uid=uid, gid=gid, pid=pid, groups=_groups(connection, uid, gid))
+
+    def __str__(self) -> str:
+        """Return the caller for a log line."""
+        return f"user {self.uid} (process {self.pid})"
+
+
+def _groups(connection: _Socket, uid: int, gid: int) -> frozenset[int]:
+    """Return the peer's supplementary groups.
+
+    Python's buffer for an option ends at 1024 bytes, and the kernel refuses to cut the list
+    short; whoever is in more than 256 groups is looked up in the group database instead.
+    """
+    try:
+        packed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 1024)
+    except OSError:
+        try:
+            return frozenset(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid))
+        except (KeyError, OSError):
+            return frozenset()
+    return frozenset(struct.unpack(f"{len(packed) // 4}I", packed))
+
+
+def _group_name(group: int) -> str:
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)
+
+
+def may_write(caller: Caller, config: Config) -> bool:
+    """Return whether ``caller`` may change networks and ports."""
+    if caller.uid == 0:
+        return True
+    return config.group is not None and config.group in {caller.gid, *caller.groups}
+
+
+def require_write(caller: Caller, config: Config) -> None:
+    """Raise ``AccessDenied`` unless ``caller`` may change networks and ports."""
+    if not may_write(caller, config):
+        joined = (
+            "" if config.group is None else f" or a member of group {_group_name(config.group)}"
+        )
+        raise AccessDenied(
+            f"user {caller.uid} may look but not change anything",
+            hint=f"only root{joined} may: try again with sudo",
+        )
+
+
+def require_definition(caller: Caller, config: Config, network: Network) -> None:
+    """Raise ``AccessDenied`` unless ``caller`` may define ``network`` as it is."""
+    require_write(caller, config)
+    if network.dnsmasq_options and caller.uid != 0:
+        raise AccessDenied(
+            f"network {network.name!r} has dnsmasq options, and only root may define those",
+            hint="leave out <dnsmasq:options>, or define the network as root",
+        )

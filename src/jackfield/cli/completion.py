@@ -1,0 +1,162 @@
+"""Completion: three small shell scripts that ask the program itself what may come next."""
+
+from __future__ import annotations
+
+import os
+
+from jackfield.cli.commands import COMMANDS, COMMON, find
+from jackfield.errors import JackfieldError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from jackfield.cli.command import Argument, Command, Context
+
+__all__ = ["candidates", "complete", "completion"]
+
+_FILES = "\0files"  # stands for: the shell's own completion of file names
+
+_BASH = """\
+# Completion of jackfield for bash; use it with: source <(jackfield completion bash)
+_jackfield() {
+    local line word="${COMP_WORDS[COMP_CWORD]}"
+    COMPREPLY=()
+    while IFS= read -r line; do
+        if [[ $line == :files ]]; then
+            compopt -o filenames 2>/dev/null
+            while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen -f -- "$word")
+        elif [[ $line == "$word"* ]]; then
+            COMPREPLY+=("$(printf '%q' "$line")")
+        fi
+    done < <("${COMP_WORDS[0]}" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+}
+complete -F _jackfield jackfield
+"""
+
+_ZSH = """\
+#compdef jackfield
+# Completion of jackfield for zsh; use it with: source <(jackfield completion zsh)
+_jackfield() {
+    local line
+    local -a found
+    for line in "${(@f)$("${words[1]}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
+        if [[ $line == :files ]]; then _files; elif [[ -n $line ]]; then found+=("$line"); fi
+    done
+    (( ${#found} )) && compadd -- "${found[@]}"
+}
+compdef _jackfield jackfield
+"""
+
+_FISH = """\
+# Completion of jackfield for fish; use it with: jackfield completion fish | source
+function __jackfield_complete
+    set -l words (commandline -opc) (commandline -ct)
+    for line in ($words[1] __complete $words[2..-1] 2>/dev/null)
+        if test "$line" = ":files"
+            __fish_complete_path (commandline -ct)
+        else
+            echo $line
+        end
+    end
+end
+complete -c jackfield -f -a '(__jackfield_complete)'
+"""
+
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+def completion(_context: Context, arguments: Any) -> None:
+    """Print a shell's completion script."""
+    print(_SCRIPTS[arguments.shell], end="")
+
+
+def complete(words: Sequence[str]) -> int:
+    """Print what may stand in place of the last of ``words``, for the scripts above.
+
+    The line ``:files`` asks for the shell's own file names.  Nothing is ever reported as an
+    error here: it would land in the middle of the line being typed.
+    """
+    try:
+        found = candidates(words)
+    except JackfieldError:
+        found = []
+    for word in found:
+        print(":files" if word == _FILES else word)
+    return 0
+
+
+def candidates(words: Sequence[str]) -> list[str]:
+    """Return what may stand in place of the last of ``words`` (those after ``jackfield``)."""
+    *before, word = words or [""]
+    command: Command | None = None
+    run_dir = os.environ.get("JACKFIELD_RUN_DIR") or "/run/jackfield"
+    expected: Argument | None = None
+    positionals: list[Argument] = []
+    for said in before:
+        if expected is not None:
+            if expected.flags[0] == "--run-dir":
+                run_dir = said
+            expected = None
+        elif said.startswith("--run-dir="):
+            run_dir = said.partition("=")[2]
+        elif said.startswith("-") and said != "-":
+            expected = _option(command, said)
+        elif command is None:
+            command = find(said)
+            if command is None:
+                return []
+            positionals = [item for item in command.arguments if not item.is_option]
+        elif positionals:
+            positionals.pop(0)
+    if expected is not None:
+        return _values(expected, word, run_dir)
+    if word.startswith("-"):
+        options = (command.all_arguments if command else ()) + COMMON
+        flags = [item.flags[-1] for item in options if item.is_option]
+        return _matching([*flags, "--help"] + ([] if command else ["--version"]), word)
+    if command is None:
+        return _matching([item.name for item in COMMANDS], word)
+    return _values(positionals[0], word, run_dir) if positionals else []
+
+
+def _option(command: Command | None, flag: str) -> Argument | None:
+    """Return the option ``flag`` when a value must follow it."""
+    for argument in (command.all_arguments if command else ()) + COMMON:
+        if flag in argument.flags and argument.takes_value:
+            return argument
+    return None
+
+
+def _values(argument: Argument, word: str, run_dir: str) -> list[str]:
+    if "choices" in argument.settings:
+        return _matching(argument.settings["choices"], word)
+    if argument.completes == "file":
+        return [_FILES]
+    if argument.completes == "netns":
+        try:
+            return _matching(sorted(os.listdir("/run/netns")), word)  # noqa: PTH208
+        except OSError:
+            return []
+    files = [_FILES] if argument.settings.get("metavar") == "FILE|NAME" else []
+    if argument.completes in {"network", "port"}:
+        return files + _matching(_daemon_names(argument.completes, run_dir), word)
+    return files
+
+
+def _daemon_names(what: str, run_dir: str) -> list[str]:
+    """Return the names of networks or ports that the daemon knows; none when it is not there."""
+    from jackfield.client import Client
+
+    try:
+        found = Client(run_dir).request("GET", f"/v1/{what}s")
+    except JackfieldError:
+        return []
+    if what == "network":
+        return sorted(item["name"] for item in found)
+    return sorted(item["device"] or item["uuid"] for item in found)
+
+
+def _matching(words: Sequence[str], beginning: str) -> list[str]:
+    return [word for word in words if word.startswith(beginning)]

@@ -1,0 +1,176 @@
+"""Commands about networks."""
+
+from __future__ import annotations
+
+from jackfield.cli.output import print_json, print_table, print_text, shell_word
+from jackfield.cli.source import read_source
+from jackfield.client import quote
+from jackfield.errors import WrongState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from jackfield.cli.command import Context
+
+__all__ = [
+    "apply",
+    "autostart",
+    "define",
+    "list_networks",
+    "print_steps",
+    "show",
+    "start",
+    "stop",
+    "undefine",
+]
+
+_SIGNS = {"create": "+", "change": "~", "remove": "-"}
+
+
+def define(context: Context, arguments: Any) -> None:
+    """Store a definition."""
+    document = read_source(arguments.file)
+    network = context.client.request("POST", "/v1/networks", document)
+    if context.json:
+        print_json(network)
+        return
+    name = network["name"]
+    if network["active"]:
+        file = shell_word(arguments.file)
+        print(f"Network {name} is defined; it runs as before, until: jackfield apply {file}")
+    else:
+        print(f"Network {name} is defined; start it with: jackfield start {shell_word(name)}")
+
+
+def apply(context: Context, arguments: Any) -> None:
+    """Make a network so."""
+    query = {"apply": "1"}
+    if arguments.transient:
+        query["transient"] = "1"
+    document = read_source(arguments.file)
+    answer = context.client.request("POST", "/v1/networks", document, query=query)
+    if context.json:
+        print_json(answer)
+        return
+    print_steps(answer["steps"])
+    name = answer["network"]["name"]
+    if answer["steps"]:
+        print(f"Network {name} runs as the document says{_where(answer['network'])}.")
+    else:
+        print(f"Network {name} ran as the document says already.")
+
+
+def undefine(context: Context, arguments: Any) -> None:
+    """Forget a definition."""
+    context.client.request("DELETE", f"/v1/networks/{quote(arguments.name)}")
+    if context.json:
+        print_json({})
+    else:
+        print(f"Network {arguments.name} is undefined.")
+
+
+def start(context: Context, arguments: Any) -> None:
+    """Start a network."""
+    network = context.client.request("POST", f"/v1/networks/{quote(arguments.name)}/start")
+    if context.json:
+        print_json(network)
+        return
+    word = shell_word(network["name"])
+    print(
+        f"Network {network['name']} runs{_where(network)}; plug something in with: "
+        f"jackfield attach {word} --netns NAME --ifname eth0"
+    )
+
+
+def stop(context: Context, arguments: Any) -> None:
+    """Stop a network."""
+    network = context.client.request("POST", f"/v1/networks/{quote(arguments.name)}/stop")
+    if context.json:
+        print_json(network)
+        return
+    after = ""
+    if network["ports"]:
+        word = shell_word(network["name"])
+        after = f"; what is plugged in works again after: jackfield start {word}"
+    print(f"Network {network['name']} is stopped{after}" + ("" if after else "."))
+
+
+def autostart(context: Context, arguments: Any) -> None:
+    """Say whether a network starts with the daemon."""
+    wanted = not arguments.disable
+    path = f"/v1/networks/{quote(arguments.name)}/autostart"
+    network = context.client.request("PUT", path, {"autostart": wanted})
+    if context.json:
+        print_json(network)
+    elif wanted:
+        print(f"Network {network['name']} starts with the daemon from now on.")
+    else:
+        print(f"Network {network['name']} no longer starts with the daemon.")
+
+
+def list_networks(context: Context, arguments: Any) -> None:
+    """List the networks."""
+    networks = context.client.request("GET", "/v1/networks")
+    if arguments.active or arguments.inactive:
+        networks = [item for item in networks if item["active"] is bool(arguments.active)]
+    networks.sort(key=lambda item: item["name"])
+    if context.json:
+        print_json(networks)
+        return
+    print_table(
+        ("NAME", "STATE", "AUTOSTART", "PERSISTENT", "MODE", "BRIDGE", "ADDRESSES", "PORTS"),
+        [
+            (
+                item["name"],
+                _state(item),
+                item["autostart"],
+                item["persistent"],
+                item["mode"],
+                item["bridge"],
+                " ".join(item["addresses"]),
+                item["ports"],
+            )
+            for item in networks
+        ],
+    )
+    for item in networks:
+        if item["problem"]:
+            print(f"{item['name']}: {item['problem']}")
+
+
+def show(context: Context, arguments: Any) -> None:
+    """Print a network's document."""
+    path = f"/v1/networks/{quote(arguments.name)}"
+    if context.json:
+        network = context.client.request("GET", path)
+        if arguments.inactive and network["stored"] is None:
+            raise WrongState(f"network {network['name']!r} is transient: nothing of it is stored")
+        print_json(
+            network["stored"] if arguments.inactive else network["live"] or network["stored"]
+        )
+        return
+    query = {"dialect": "layered" if arguments.layered else "libvirt"}
+    if arguments.inactive:
+        query["inactive"] = "1"
+    print_text(context.client.text("GET", f"{path}/xml", query=query))
+
+
+def print_steps(steps: list[dict[str, str]]) -> None:
+    """Print the steps of a plan, one a line: ``+`` made, ``~`` changed, ``-`` removed."""
+    for step in steps:
+        print(f"{_SIGNS.get(step['action'], '?')} {step['text']}")
+
+
+def _state(network: dict[str, Any]) -> str:
+    if not network["active"]:
+        return "inactive"
+    return "problem" if network["problem"] else "active"
+
+
+def _where(network: dict[str, Any]) -> str:
+    """Return on which bridge and addresses a network runs, for a sentence."""
+    addresses = ", ".join(network["addresses"])
+    if not network["bridge"]:
+        return ""
+    return f" on {network['bridge']}" + (f" ({addresses})" if addresses else "")

@@ -1,0 +1,58 @@
+"""How answers look: aligned tables and sentences for people, JSON for programs."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+__all__ = ["print_json", "print_table", "print_text", "shell_word", "when"]
+
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._@%+=:,/")
+
+
+def print_json(value: object) -> None:
+    """Print ``value`` as one JSON document."""
+    import json
+
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print ``rows`` under ``headings``, columns aligned; ``None`` and ``""`` are a dash."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    table = [list(headings), *cells]
+    widths = [max(len(row[column]) for row in table) for column in range(len(headings))]
+    for row in table:
+        line = "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True))
+        print(line.rstrip())
+
+
+def print_text(text: str) -> None:
+    """Print a document as it is, with the end of line that it may lack."""
+    print(text, end="" if text.endswith("\n") else "\n")
+
+
+def shell_word(text: str) -> str:
+    """Return ``text`` as one word for a shell, to be pasted."""
+    if text and _PLAIN.issuperset(text):
+        return text
+    import shlex
+
+    return shlex.quote(text)
+
+
+def when(seconds: float) -> str:
+    """Return a time, given in seconds since the epoch, as the local clock shows it."""
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

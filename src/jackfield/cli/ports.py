@@ -1,0 +1,120 @@
+"""Commands about what is plugged in, and what it leased."""
+
+from __future__ import annotations
+
+from jackfield.cli.output import print_json, print_table, shell_word, when
+from jackfield.client import quote
+from jackfield.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from jackfield.cli.command import Context
+
+__all__ = ["attach", "detach", "list_leases", "list_ports"]
+
+
+def list_ports(context: Context, arguments: Any) -> None:
+    """List the ports of one network or of all."""
+    ports = context.client.request("GET", _path(arguments.name, "ports"))
+    if context.json:
+        print_json(ports)
+        return
+    print_table(
+        ("NETWORK", "DEVICE", "OWNER", "MAC", "GUEST END", "PORTGROUP", "PORT"),
+        [
+            (
+                port["network"],
+                port["device"],
+                port["owner"] and port["owner"]["name"],
+                port["mac"],
+                f"{port['ifname']} in {port['netns']}" if port["netns"] else None,
+                port["portgroup"],
+                port["uuid"],
+            )
+            for port in ports
+        ],
+    )
+
+
+def list_leases(context: Context, arguments: Any) -> None:
+    """List the DHCP leases of one network or of all."""
+    leases = context.client.request("GET", _path(arguments.name, "leases"))
+    if context.json:
+        print_json(leases)
+        return
+    print_table(
+        ("NETWORK", "ADDRESS", "MAC", "HOSTNAME", "EXPIRES", "CLIENT ID"),
+        [
+            (
+                lease["network"],
+                f"{lease['address']}/{lease['prefix']}",
+                lease["mac"],
+                lease["hostname"],
+                when(lease["expires"]) if lease["expires"] else "never",
+                lease["client_id"],
+            )
+            for lease in leases
+        ],
+    )
+
+
+def attach(context: Context, arguments: Any) -> None:
+    """Plug a namespace or a tap into a network."""
+    if arguments.netns is None and arguments.tap is None:
+        raise UsageError(
+            "attach: say what to plug in",
+            hint="either --netns NAME --ifname eth0, or --tap NAME",
+        )
+    if arguments.netns is not None and arguments.ifname is None:
+        raise UsageError("attach: --netns needs --ifname, the interface's name in there")
+    asked = {
+        "netns": arguments.netns,
+        "ifname": arguments.ifname,
+        "tap": arguments.tap,
+        "owner": None if arguments.owner is None else _user(arguments.owner),
+        "queues": arguments.queues,
+        "mac": arguments.mac,
+        "name": arguments.name,
+        "portgroup": arguments.portgroup,
+    }
+    body = {key: value for key, value in asked.items() if value is not None}
+    port = context.client.request("POST", _path(arguments.network, "ports"), body)
+    if context.json:
+        print_json(port)
+        return
+    if arguments.tap is None:
+        what = f"{arguments.ifname} in namespace {arguments.netns}"
+    else:
+        what = f"Tap {arguments.tap}"
+    word = shell_word(port["device"] or port["uuid"])
+    print(
+        f"{what} is plugged into network {port['network']} with address {port['mac']}; "
+        f"unplug it with: jackfield detach {word}"
+    )
+
+
+def detach(context: Context, arguments: Any) -> None:
+    """Unplug."""
+    context.client.request("DELETE", f"/v1/ports/{quote(arguments.port)}")
+    if context.json:
+        print_json({})
+    else:
+        print(f"Port {arguments.port} is unplugged.")
+
+
+def _path(network: str | None, what: str) -> str:
+    return f"/v1/{what}" if network is None else f"/v1/networks/{quote(network)}/{what}"
+
+
+def _user(name: str) -> int:
+    """Return the number of user ``name``, which may be a number itself."""
+    if name.isascii() and name.isdigit():
+        return int(name)
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise UsageError(f"attach: there is no user {name!r}") from None

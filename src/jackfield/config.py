@@ -1,0 +1,135 @@
+"""The daemon's configuration: a TOML file, and what the command line says over it."""
+
+from __future__ import annotations
+
+import dataclasses
+import grp
+import pwd
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from jackfield.errors import ConfigurationError
+
+__all__ = ["DEFAULT_PATH", "KEYS", "Config", "load"]
+
+DEFAULT_PATH = Path("/etc/jackfield/jackfieldd.toml")
+
+_DEFAULT_GROUP = "jackfield"
+_DNSMASQ_USERS = ("dnsmasq", "nobody")
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The keys of the file, with their types."""
+
+    run_dir: str = "/run/jackfield"
+    state_dir: str = "/var/lib/jackfield"
+    group: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    autostart: bool = True
+    dnsmasq_user: str | None = None
+
+
+KEYS = _File.__struct_fields__
+"""Every key the file may hold."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The daemon's settings, with names resolved.
+
+    ``run_dir`` holds the sockets and what dies with a boot, ``state_dir`` the database.
+    ``group`` is the numeric group whose members may change things besides root, ``None`` for
+    nobody.  ``autostart`` says whether networks marked so are started with the daemon.
+    """
+
+    run_dir: Path = Path("/run/jackfield")
+    state_dir: Path = Path("/var/lib/jackfield")
+    group: int | None = None
+    log_level: str = "info"
+    autostart: bool = True
+    dnsmasq_user: str = "nobody"
+
+
+def load(path: Path | None = None, overrides: Mapping[str, object] | None = None) -> Config:
+    """Return the configuration of the file ``path``, with ``overrides`` winning over it.
+
+    Without ``path`` the default file is read, if there is one.  An override of ``None`` says
+    nothing.  Raises ``ConfigurationError``, which names the file and the key.
+    """
+    source = DEFAULT_PATH if path is None else path
+    values = _read(source, required=path is not None)
+    unknown = sorted(set(values) - set(KEYS))
+    if unknown:
+        raise ConfigurationError(
+            f"{source}: unknown key {unknown[0]!r}", hint=f"the keys are {', '.join(KEYS)}"
+        )
+    try:
+        file = msgspec.convert(values, _File)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{source}: {error}") from error
+    said = {key: value for key, value in (overrides or {}).items() if value is not None}
+    try:
+        file = msgspec.convert({**msgspec.structs.asdict(file), **said}, _File)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"command line: {error}") from error
+    return Config(
+        run_dir=_absolute("run_dir", file.run_dir),
+        state_dir=_absolute("state_dir", file.state_dir),
+        group=_group(file.group),
+        log_level=file.log_level,
+        autostart=file.autostart,
+        dnsmasq_user=_dnsmasq_user(file.dnsmasq_user),
+    )
+
+
+def _read(path: Path, *, required: bool) -> dict[str, object]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if not required:
+            return {}
+        raise ConfigurationError(f"configuration file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read configuration file {path}: {error}") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _absolute(key: str, text: str) -> Path:
+    """Return the directory ``text``, made absolute: the daemon may change its own later."""
+    if not text or "\0" in text:
+        raise ConfigurationError(f"{key} must be a directory's path, not {text!r}")
+    return Path(text).absolute()
+
+
+def _group(name: str | None) -> int | None:
+    """Return the number of group ``name``; only the default one may be missing."""
+    try:
+        return grp.getgrnam(_DEFAULT_GROUP if name is None else name).gr_gid
+    except KeyError:
+        if name is None:
+            return None
+        raise ConfigurationError(
+            f"group {name!r} does not exist", hint=f"make it with: groupadd --system {name}"
+        ) from None
+
+
+def _dnsmasq_user(name: str | None) -> str:
+    """Return the user that dnsmasq runs as: the one named, or the first usual one there is."""
+    candidates = _DNSMASQ_USERS if name is None else (name,)
+    for candidate in candidates:
+        try:
+            pwd.getpwnam(candidate)
+        except KeyError:
+            continue
+        return candidate
+    raise ConfigurationError(
+        f"user {candidates[0]!r} for dnsmasq does not exist",
+        hint="name an existing one with the key dnsmasq_user",
+    )

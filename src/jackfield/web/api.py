@@ -1,0 +1,428 @@
+"""The paths under ``/v1``: each endpoint reads a request, asks the engine, and answers.
+
+``ENDPOINTS`` is the whole interface; the documentation is checked against it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+import jackfield
+from jackfield.access import Caller, require_definition, require_write
+from jackfield.config import Config
+from jackfield.document.libvirt import write_network
+from jackfield.errors import (
+    InternalError,
+    InvalidRequest,
+    JackfieldError,
+    NotFound,
+    RequestTooLarge,
+    WrongState,
+)
+from jackfield.model.network import Network
+from jackfield.web import bodies, views
+from jackfield.web.engine import Engine
+from jackfield.web.operations import Operations
+
+__all__ = ["ENDPOINTS", "Door", "Endpoint", "build"]
+
+logger = logging.getLogger("jackfield.web")
+
+_RECENT = 100
+_JSON = "application/json"
+_LINES = "application/x-ndjson"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Door:
+    """What the endpoints work with; ``closing`` is set when streams must end."""
+
+    engine: Engine
+    config: Config
+    operations: Operations
+    closing: asyncio.Event
+
+
+Handler = Callable[[Door, Request], Awaitable[Response]]
+
+
+class Endpoint(NamedTuple):
+    """One method of one path; ``writes`` are those that need the right to change things."""
+
+    method: str
+    path: str
+    handler: Handler
+    writes: bool
+    summary: str
+
+
+def build(door: Door) -> Starlette:
+    """Return the application that serves ``ENDPOINTS``."""
+    methods: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in ENDPOINTS:
+        methods.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    routes = [
+        Route(path, functools.partial(_dispatch, door, known), methods=list(known))
+        for path, known in methods.items()
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
+
+
+async def _dispatch(door: Door, known: dict[str, Endpoint], request: Request) -> Response:
+    """Check the caller, call the endpoint, and turn every error into the one shape."""
+    # Routes answer HEAD as GET; the body is dropped on the way out.
+    endpoint = known["GET" if request.method == "HEAD" else request.method]
+    try:
+        if endpoint.writes:
+            require_write(_caller(request), door.config)
+        return await endpoint.handler(door, request)
+    except JackfieldError as error:
+        return _error(error)
+    except ClientDisconnect:
+        # Nobody is there to read this.
+        return Response(status_code=400)
+    except Exception:
+        logger.exception("%s %s failed unexpectedly", request.method, request.url.path)
+        return _error(
+            InternalError(
+                f"{request.method} {request.url.path} failed unexpectedly",
+                hint="this is a defect of Jackfield; the daemon's log has the details",
+            )
+        )
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Turn the router's own refusals into the one shape, with the status they had."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 404:
+        return _error(NotFound(f"there is no {path}", hint="see docs/http.md for the paths"))
+    response = _error(InvalidRequest(f"{path} has no method {request.method}"))
+    response.status_code = error.status_code
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _error(error: JackfieldError) -> Response:
+    # The rest of an overlong body is not worth reading, so the connection ends here.
+    headers = {"connection": "close"} if isinstance(error, RequestTooLarge) else None
+    return Response(
+        views.encode(views.error_json(error)),
+        status_code=error.http_status,
+        headers=headers,
+        media_type=_JSON,
+    )
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(views.encode(value), status_code=status, media_type=_JSON)
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.scope["state"]["caller"]
+    return caller
+
+
+def _ref(request: Request) -> str:
+    ref: str = request.path_params["ref"]
+    return ref
+
+
+async def _definition(door: Door, request: Request) -> Network:
+    """Return the network in the body, which its sender must be allowed to define."""
+    network = await bodies.read_document(request)
+    if network is None:
+        raise InvalidRequest("the request has no body, and needs a network, as XML or JSON")
+    require_definition(_caller(request), door.config, network)
+    return network
+
+
+async def _apply(door: Door, request: Request, network: Network) -> Response:
+    transient = bodies.read_flag(request, "transient")
+    view, steps = await door.operations.run(
+        _caller(request),
+        "apply",
+        f"network {network.name}",
+        door.engine.apply(network, transient=transient),
+    )
+    done = [views.step_json(step) for step in steps]
+    return _json({"network": views.network_json(view), "steps": done})
+
+
+async def show_version(_door: Door, request: Request) -> Response:
+    """Answer with the daemon's version."""
+    bodies.check_parameters(request)
+    return _json({"version": jackfield.__version__, "api": "v1"})
+
+
+async def list_networks(door: Door, request: Request) -> Response:
+    """Answer with every network."""
+    bodies.check_parameters(request)
+    body = await views.encode_list(door.engine.networks(), views.summary_json)
+    return Response(body, media_type=_JSON)
+
+
+async def define_network(door: Door, request: Request) -> Response:
+    """Define, or apply, the network in the body."""
+    bodies.check_parameters(request, "apply", "transient")
+    network = await _definition(door, request)
+    if bodies.read_flag(request, "apply"):
+        return await _apply(door, request, network)
+    if bodies.read_flag(request, "transient"):
+        raise InvalidRequest("'transient' goes with 'apply': nothing is stored of it")
+    view = await door.operations.run(
+        _caller(request), "define", f"network {network.name}", door.engine.define(network)
+    )
+    return _json(views.network_json(view), 201)
+
+
+async def show_network(door: Door, request: Request) -> Response:
+    """Answer with one network and its documents."""
+    bodies.check_parameters(request)
+    return _json(views.network_json(door.engine.network(_ref(request))))
+
+
+async def apply_network(door: Door, request: Request) -> Response:
+    """Apply the network in the body, which must be the one of the path."""
+    bodies.check_parameters(request, "transient")
+    network = await _definition(door, request)
+    if _ref(request) not in {str(network.name), str(network.uuid)}:
+        raise InvalidRequest(
+            f"the path names {_ref(request)!r}, and the document network {network.name!r}"
+        )
+    return await _apply(door, request, network)
+
+
+async def undefine_network(door: Door, request: Request) -> Response:
+    """Forget a definition."""
+    bodies.check_parameters(request)
+    ref = _ref(request)
+    await door.operations.run(
+        _caller(request), "undefine", f"network {ref}", door.engine.undefine(ref)
+    )
+    return Response(status_code=204)
+
+
+async def start_network(door: Door, request: Request) -> Response:
+    """Start a network."""
+    bodies.check_parameters(request)
+    ref = _ref(request)
+    view = await door.operations.run(
+        _caller(request), "start", f"network {ref}", door.engine.start(ref)
+    )
+    return _json(views.network_json(view))
+
+
+async def stop_network(door: Door, request: Request) -> Response:
+    """Stop a network."""
+    bodies.check_parameters(request)
+    ref = _ref(request)
+    view = await door.operations.run(
+        _caller(request), "stop", f"network {ref}", door.engine.stop(ref)
+    )
+    return _json(views.network_json(view))
+
+
+async def set_autostart(door: Door, request: Request) -> Response:
+    """Say whether a network starts with the daemon."""
+    bodies.check_parameters(request)
+    ref = _ref(request)
+    autostart = await bodies.read_autostart(request)
+    view = await door.operations.run(
+        _caller(request),
+        "autostart" if autostart else "no autostart",
+        f"network {ref}",
+        door.engine.set_autostart(ref, autostart),
+    )
+    return _json(views.network_json(view))
+
+
+async def plan_network(door: Door, request: Request) -> Response:
+    """Answer with what is to be done until the host is as it should be."""
+    bodies.check_parameters(request)
+    network = await bodies.read_document(request)
+    steps = await door.engine.plan(_ref(request), network)
+    return _json({"steps": [views.step_json(step) for step in steps]})
+
+
+async def show_xml(door: Door, request: Request) -> Response:
+    """Answer with a network's document in one of the dialects."""
+    bodies.check_parameters(request, "dialect", "inactive")
+    dialect = request.query_params.get("dialect", "libvirt")
+    if dialect not in _WRITERS:
+        raise InvalidRequest(
+            f"there is no dialect {dialect!r}", hint=f"use {' or '.join(_WRITERS)}"
+        )
+    view = door.engine.network(_ref(request))
+    network = view.current
+    if bodies.read_flag(request, "inactive"):
+        if view.stored is None:
+            raise WrongState(f"network {view.name!r} is transient: it has no stored definition")
+        network = view.stored
+    return Response(_WRITERS[dialect](network), media_type="application/xml")
+
+
+async def list_ports(door: Door, request: Request) -> Response:
+    """Answer with the ports of one network or of all."""
+    bodies.check_parameters(request)
+    ports = door.engine.ports(request.path_params.get("ref"))
+    return Response(await views.encode_list(ports, views.port_json), media_type=_JSON)
+
+
+async def attach_port(door: Door, request: Request) -> Response:
+    """Plug a namespace or a tap into a network."""
+    bodies.check_parameters(request)
+    ref = _ref(request)
+    asked = await bodies.read_attach(request)
+    port = await door.operations.run(
+        _caller(request),
+        "attach",
+        f"{asked.tap or asked.netns} to network {ref}",
+        door.engine.attach(ref, asked),
+    )
+    return _json(views.port_json(port), 201)
+
+
+async def detach_port(door: Door, request: Request) -> Response:
+    """Unplug a port."""
+    bodies.check_parameters(request)
+    port: str = request.path_params["port"]
+    await door.operations.run(_caller(request), "detach", f"port {port}", door.engine.detach(port))
+    return Response(status_code=204)
+
+
+async def list_leases(door: Door, request: Request) -> Response:
+    """Answer with the DHCP leases of one network or of all."""
+    bodies.check_parameters(request)
+    leases = await door.engine.leases(request.path_params.get("ref"))
+    return Response(await views.encode_list(leases, views.lease_json), media_type=_JSON)
+
+
+async def list_events(door: Door, request: Request) -> Response:
+    """Answer with events, one JSON object a line, and with ``follow`` go on as they come."""
+    bodies.check_parameters(request, "since", "follow")
+    events = door.engine.events
+    since = bodies.read_number(request, "since")
+    # Numbered from here and not from the first read, so that whoever has the answer's head
+    # misses nothing that happens after it.
+    headers = {"jackfield-last-event": str(events.last)}
+    if not bodies.read_flag(request, "follow"):
+        found = events.since(max(0, events.last - _RECENT) if since is None else since)
+        lines = b"".join(views.encode(views.event_json(event)) + b"\n" for event in found)
+        return Response(lines, media_type=_LINES, headers=headers)
+    number = events.last if since is None else since
+    events.since(number)
+    return StreamingResponse(_follow(door, number), media_type=_LINES, headers=headers)
+
+
+async def _follow(door: Door, number: int) -> AsyncIterator[bytes]:
+    """Yield the events after ``number`` as lines, until the door closes."""
+    events = door.engine.events.follow(number)
+    closing = asyncio.create_task(door.closing.wait())
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(events))
+            try:
+                await asyncio.wait({coming, closing}, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    return
+                yield views.encode(views.event_json(coming.result())) + b"\n"
+            except JackfieldError as error:
+                # A reader slower than the log is long: told in the last line of its stream.
+                yield views.encode(views.error_json(error)) + b"\n"
+                return
+            finally:
+                coming.cancel()
+    finally:
+        closing.cancel()
+
+
+def _write_libvirt(network: Network) -> str:
+    return write_network(network)
+
+
+_WRITERS: dict[str, Callable[[Network], str]] = {
+    "libvirt": _write_libvirt,
+}
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", "/v1/version", show_version, False, "the daemon's version"),
+    Endpoint("GET", "/v1/networks", list_networks, False, "every network, without documents"),
+    Endpoint(
+        "POST",
+        "/v1/networks",
+        define_network,
+        True,
+        "define the network in the body; with `apply=1` apply it, with `transient=1` store nothing",
+    ),
+    Endpoint("GET", "/v1/networks/{ref}", show_network, False, "a network with its documents"),
+    Endpoint(
+        "PUT",
+        "/v1/networks/{ref}",
+        apply_network,
+        True,
+        "apply the body: definition and running network become this; `transient=1` as above",
+    ),
+    Endpoint("DELETE", "/v1/networks/{ref}", undefine_network, True, "forget the definition"),
+    Endpoint("POST", "/v1/networks/{ref}/start", start_network, True, "start the network"),
+    Endpoint("POST", "/v1/networks/{ref}/stop", stop_network, True, "stop the network"),
+    Endpoint(
+        "PUT",
+        "/v1/networks/{ref}/autostart",
+        set_autostart,
+        True,
+        'say with `{"autostart": true}` that the network starts with the daemon',
+    ),
+    Endpoint(
+        "POST",
+        "/v1/networks/{ref}/plan",
+        plan_network,
+        False,
+        "what is to be done until the host is as the definition, or the body, says",
+    ),
+    Endpoint(
+        "GET",
+        "/v1/networks/{ref}/xml",
+        show_xml,
+        False,
+        "the document, live if there is one; `dialect=libvirt` or `layered`, `inactive=1`",
+    ),
+    Endpoint("GET", "/v1/networks/{ref}/ports", list_ports, False, "the network's ports"),
+    Endpoint(
+        "POST",
+        "/v1/networks/{ref}/ports",
+        attach_port,
+        True,
+        "plug in a namespace (`netns`, `ifname`) or a tap (`tap`, `owner`, `queues`); "
+        "`mac`, `name`, `portgroup`",
+    ),
+    Endpoint("GET", "/v1/networks/{ref}/leases", list_leases, False, "the network's DHCP leases"),
+    Endpoint("GET", "/v1/ports", list_ports, False, "every port"),
+    Endpoint(
+        "DELETE",
+        "/v1/ports/{port:path}",
+        detach_port,
+        True,
+        "unplug a port, by uuid, device, or its owner's name",
+    ),
+    Endpoint("GET", "/v1/leases", list_leases, False, "every DHCP lease"),
+    Endpoint(
+        "GET",
+        "/v1/events",
+        list_events,
+        False,
+        "events after number `since`, one JSON object a line; `follow=1` goes on as they come",
+    ),
+)

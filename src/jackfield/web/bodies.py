@@ -1,0 +1,172 @@
+"""What clients send: bodies and query parameters, read into values or refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from jackfield.document.json import network_from_json
+from jackfield.document.reader import read_network
+from jackfield.engine.views import AttachRequest
+from jackfield.errors import InvalidRequest, RequestTooLarge, SyntaxDocumentError
+from jackfield.model.network import Network
+from jackfield.model.values import InterfaceName, MacAddress, Text
+
+__all__ = [
+    "BODY_LIMIT",
+    "check_parameters",
+    "read_attach",
+    "read_autostart",
+    "read_body",
+    "read_document",
+    "read_flag",
+    "read_number",
+]
+
+T = TypeVar("T")
+
+BODY_LIMIT = 8 * 1024 * 1024
+"""The longest body that is read, in bytes."""
+
+_THREAD_ABOVE = 32 * 1024
+_FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+class _Autostart(msgspec.Struct, forbid_unknown_fields=True):
+    autostart: bool
+
+
+class _Attach(msgspec.Struct, forbid_unknown_fields=True):
+    netns: str | None = None
+    ifname: str | None = None
+    tap: str | None = None
+    owner: int | None = None
+    queues: int = 1
+    mac: str | None = None
+    name: str | None = None
+    portgroup: str | None = None
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the request's body, or raise ``RequestTooLarge`` as soon as it is too long."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > BODY_LIMIT:
+        raise _too_large()
+    chunks = []
+    length = 0
+    async for chunk in request.stream():
+        length += len(chunk)
+        if length > BODY_LIMIT:
+            raise _too_large()
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large() -> RequestTooLarge:
+    return RequestTooLarge(f"the request's body is longer than {BODY_LIMIT} bytes")
+
+
+async def read_document(request: Request) -> Network | None:
+    """Return the network in the body, XML or JSON; ``None`` when there is no body.
+
+    A body whose content type says neither is JSON when it begins with a brace.
+    """
+    body = await read_body(request)
+    if not body.strip():
+        return None
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type in {"application/xml", "text/xml"}:
+        is_json = False
+    else:
+        is_json = media_type == "application/json" or body.lstrip().startswith(b"{")
+    read: Callable[[bytes], Network] = network_from_json if is_json else read_network
+    # A long document takes longer to read than the loop may be held up.
+    if len(body) > _THREAD_ABOVE:
+        return await asyncio.to_thread(read, body)
+    return read(body)
+
+
+async def read_autostart(request: Request) -> bool:
+    """Return the ``autostart`` of the body."""
+    return _decode(await read_body(request), _Autostart).autostart
+
+
+async def read_attach(request: Request) -> AttachRequest:
+    """Return what the body asks to plug in."""
+    asked = _decode(await read_body(request), _Attach)
+    if (asked.tap is None) == (asked.netns is None):
+        raise InvalidRequest("give either 'netns' with 'ifname', or 'tap'")
+    if asked.netns is not None and asked.ifname is None:
+        raise InvalidRequest("'netns' needs 'ifname', the name of the interface in there")
+    if asked.tap is None and (asked.owner is not None or asked.queues != 1):
+        raise InvalidRequest("'owner' and 'queues' are for taps only")
+    if asked.tap is not None and asked.ifname is not None:
+        raise InvalidRequest("'ifname' is for namespaces only; a tap's own name is 'tap'")
+    if not 1 <= asked.queues <= 256:
+        raise InvalidRequest(f"'queues' is {asked.queues}, and must be between 1 and 256")
+    if asked.owner is not None and not 0 <= asked.owner < 2**32 - 1:
+        raise InvalidRequest(f"'owner' is {asked.owner}, which is not a user's number")
+    if asked.netns is not None and ("\0" in asked.netns or not asked.netns):
+        raise InvalidRequest(f"'netns' is {asked.netns!r}, which cannot name a namespace")
+    return AttachRequest(
+        netns=asked.netns,
+        ifname=_value("ifname", InterfaceName, asked.ifname),
+        tap=_value("tap", InterfaceName, asked.tap),
+        owner=asked.owner,
+        queues=asked.queues,
+        mac=_value("mac", MacAddress, asked.mac),
+        name=_value("name", Text, asked.name),
+        portgroup=_value("portgroup", Text, asked.portgroup),
+    )
+
+
+def check_parameters(request: Request, *known: str) -> None:
+    """Refuse query parameters that mean nothing here: a misspelt one must not be ignored."""
+    for name in request.query_params:
+        if name not in known:
+            allowed = f"use {', '.join(known)}" if known else "there are none here"
+            raise InvalidRequest(f"unknown query parameter {name!r}", hint=allowed)
+
+
+def read_flag(request: Request, name: str) -> bool:
+    """Return the query parameter ``name``: absent is false, without a value true."""
+    text = request.query_params.get(name)
+    if text is None:
+        return False
+    if text == "":
+        return True
+    if text.lower() not in _FLAGS:
+        raise InvalidRequest(f"query parameter {name!r} is {text!r}, and must be 1 or 0")
+    return _FLAGS[text.lower()]
+
+
+def read_number(request: Request, name: str) -> int | None:
+    """Return the query parameter ``name``, a number of at most 18 digits, or ``None``."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise InvalidRequest(f"query parameter {name!r} is {text!r}, and must be a number")
+    return int(text)
+
+
+def _decode(body: bytes, form: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=form)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"the request's body is wrong: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SyntaxDocumentError(f"the request's body is not JSON: {error}") from error
+
+
+def _value(name: str, form: Callable[[str], T], text: str | None) -> T | None:
+    if text is None:
+        return None
+    try:
+        return form(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{name!r}: {error}") from error

@@ -1,0 +1,92 @@
+"""The engine, as the HTTP door needs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from jackfield.engine.views import AttachRequest, Event, LeaseView, NetworkView, PortView
+from jackfield.model.network import Network
+from jackfield.state.plan import PlanStep
+
+__all__ = ["Engine", "EventLog"]
+
+
+class EventLog(Protocol):
+    """What happened, numbered; older events than a bounded number of them are forgotten."""
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event, 0 before the first."""
+        ...
+
+    def since(self, number: int) -> list[Event]:
+        """Return the events after ``number``; ``InvalidRequest`` when some are forgotten."""
+        ...
+
+    def follow(self, since: int | None = None) -> AsyncIterator[Event]:
+        """Iterate over the events after ``since`` (``None``: the newest), then the coming."""
+        ...
+
+
+class Engine(Protocol):
+    """Networks, ports and leases of this host.  ``ref`` is a name or the text of a uuid."""
+
+    @property
+    def events(self) -> EventLog:
+        """What happened."""
+        ...
+
+    def networks(self) -> list[NetworkView]:
+        """Return every network."""
+        ...
+
+    def network(self, ref: str) -> NetworkView:
+        """Return one network, or raise ``NetworkNotFound``."""
+        ...
+
+    async def define(self, network: Network) -> NetworkView:
+        """Store a definition; a running network goes on as it is."""
+        ...
+
+    async def apply(
+        self, network: Network, *, transient: bool = False
+    ) -> tuple[NetworkView, list[PlanStep]]:
+        """Make the stored and the running network so, and say what was done."""
+        ...
+
+    async def undefine(self, ref: str) -> None:
+        """Forget the definition."""
+        ...
+
+    async def start(self, ref: str) -> NetworkView:
+        """Start a network."""
+        ...
+
+    async def stop(self, ref: str) -> NetworkView:
+        """Stop a network."""
+        ...
+
+    async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
+        """Say whether a network starts with the daemon."""
+        ...
+
+    async def plan(self, ref: str, network: Network | None = None) -> list[PlanStep]:
+        """Return what is to be done until the host is as the definition or ``network`` says."""
+        ...
+
+    def ports(self, ref: str | None = None) -> list[PortView]:
+        """Return the ports, of one network or of all."""
+        ...
+
+    async def attach(self, ref: str, request: AttachRequest) -> PortView:
+        """Plug something into a network."""
+        ...
+
+    async def detach(self, port: str) -> None:
+        """Unplug: ``port`` is a uuid, a device name, or an owner's name that has one port."""
+        ...
+
+    async def leases(self, ref: str | None = None) -> list[LeaseView]:
+        """Return the DHCP leases, of one network or of all."""
+        ...

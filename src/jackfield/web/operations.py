@@ -1,0 +1,73 @@
+"""Changes under way: each is logged with who asked, and finishes whatever its client does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from jackfield.access import Caller
+from jackfield.errors import JackfieldError, WrongState
+
+__all__ = ["Operations"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("jackfield.operations")
+
+
+class Operations:
+    """The changes that clients asked for and that are not finished."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def run(self, caller: Caller, name: str, target: str, work: Coroutine[Any, Any, T]) -> T:
+        """Do ``work`` for ``caller`` and return what it returns.
+
+        ``name`` and ``target`` say for the log what is done to what.  When the waiting client
+        is cancelled the work goes on.  ``WrongState`` once the daemon is stopping.
+        """
+        if self._closed:
+            work.close()
+            raise WrongState("the daemon is stopping", hint="try again when it is back")
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._finish(caller, name, target, work, result))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await result
+
+    async def close(self) -> None:
+        """Accept no more changes, and wait for those under way."""
+        self._closed = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _finish(
+        self,
+        caller: Caller,
+        name: str,
+        target: str,
+        work: Coroutine[Any, Any, T],
+        result: asyncio.Future[T],
+    ) -> None:
+        fields = {"operation": name, "target": target, "uid": caller.uid, "pid": caller.pid}
+        logger.info("%s %s: asked by %s", name, target, caller, extra=fields)
+        began = time.monotonic()
+        try:
+            value = await work
+        except Exception as error:
+            reason = error.message if isinstance(error, JackfieldError) else repr(error)
+            logger.warning("%s %s: failed: %s", name, target, reason, extra=fields)
+            # Nobody waits for the result any more when the client is gone.
+            if not result.done():
+                result.set_exception(error)
+            return
+        seconds = round(time.monotonic() - began, 6)
+        logger.info("%s %s: done", name, target, extra={**fields, "seconds": seconds})
+        if not result.done():
+            result.set_result(value)

@@ -1,0 +1,111 @@
+"""HTTP on sockets that are ready, inside the daemon's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from jackfield.access import Caller
+from jackfield.config import Config
+from jackfield.errors import InvalidRequest
+from jackfield.web import views
+from jackfield.web.api import Door, build
+from jackfield.web.engine import Engine
+from jackfield.web.operations import Operations
+
+__all__ = ["WebServer", "listen"]
+
+# How long a client may take to read its answer, or to send the rest of its request, when the
+# daemon is going; changes under way are waited for without limit, before that.
+_GRACE = 2
+
+
+def listen(path: Path) -> socket.socket:
+    """Return a socket that listens at ``path``; one that was left there is replaced.
+
+    Everybody may connect: what a caller may do is decided by who it is.  The daemon's lock on
+    its run directory makes sure that the socket replaced is nobody's.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listener.bind(os.fspath(path))
+        path.chmod(0o666)
+        listener.listen(1024)
+    except BaseException:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP/1.1 on a UNIX socket, with the caller in each request's ``state``."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note who connected."""
+        super().connection_made(transport)  # type: ignore[arg-type]
+        caller = Caller.of_socket(transport.get_extra_info("socket"))
+        self.app_state = {**self.app_state, "caller": caller}
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, in the one shape that errors have."""
+        body = views.encode(views.error_json(InvalidRequest(msg)))
+        head = (
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+class WebServer(uvicorn.Server):
+    """The HTTP door.  ``serve`` runs until ``stop`` is called and every change is finished."""
+
+    def __init__(self, engine: Engine, config: Config) -> None:
+        """Serve ``engine`` to whom ``config`` allows."""
+        self.operations = Operations()
+        self._closing = asyncio.Event()
+        door = Door(engine=engine, config=config, operations=self.operations, closing=self._closing)
+        super().__init__(
+            uvicorn.Config(
+                build(door),
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                loop="none",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                timeout_graceful_shutdown=_GRACE,
+            )
+        )
+
+    def stop(self) -> None:
+        """End the event streams and, when every change is finished, ``serve``."""
+        self._closing.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the daemon."""
+        yield
+
+    async def main_loop(self) -> None:
+        """Wait for ``stop``: without a date header there is nothing to do at intervals."""
+        await self._closing.wait()
+
+    async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """Wait for the changes under way, then close the connections and ``sockets``."""
+        await self.operations.close()
+        await super().shutdown(list(sockets or ()))

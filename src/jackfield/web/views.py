@@ -1,0 +1,151 @@
+"""The engine's views as JSON: what every client, the command line included, is shown.
+
+Addresses, uuids and names are strings, times are seconds since the epoch, and what does not
+apply is ``null``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from jackfield.document.json import network_to_builtins
+from jackfield.engine.views import Event, LeaseView, NetworkView, PortView
+from jackfield.errors import JackfieldError
+from jackfield.model.port import DirectPlug, HostdevPlug, NetworkPlug, Plug, VdePlug
+from jackfield.state.plan import PlanStep
+
+__all__ = [
+    "encode",
+    "encode_list",
+    "error_json",
+    "event_json",
+    "lease_json",
+    "network_json",
+    "port_json",
+    "step_json",
+    "summary_json",
+]
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+_CHUNK = 200
+
+
+def encode(value: object) -> bytes:
+    """Return ``value`` as JSON; what JSON has no form for is written as text."""
+    return msgspec.json.encode(value, enc_hook=str)
+
+
+async def encode_list(items: Sequence[T], convert: Callable[[T], Json]) -> bytes:
+    """Return a JSON array of ``items``, letting the loop run in between: there may be many."""
+    parts = []
+    for start in range(0, len(items), _CHUNK):
+        chunk = encode([convert(item) for item in items[start : start + _CHUNK]])
+        parts.append(chunk[1:-1])
+        await asyncio.sleep(0)
+    return b"[" + b",".join(parts) + b"]"
+
+
+def summary_json(view: NetworkView) -> Json:
+    """Return a network without its documents."""
+    network = view.current
+    return {
+        "name": view.name,
+        "uuid": view.uuid,
+        "active": view.active,
+        "persistent": view.persistent,
+        "autostart": view.autostart,
+        "mode": network.mode.value,
+        "bridge": None if network.bridge is None else network.bridge.name,
+        "addresses": [subnet.interface for subnet in network.subnets if subnet.interface],
+        "ports": view.ports,
+        "problem": view.problem,
+    }
+
+
+def network_json(view: NetworkView) -> Json:
+    """Return a network with its documents: ``stored`` is the definition, ``live`` what runs."""
+    return {
+        **summary_json(view),
+        "stored": None if view.stored is None else network_to_builtins(view.stored),
+        "live": None if view.live is None else network_to_builtins(view.live),
+    }
+
+
+def port_json(view: PortView) -> Json:
+    """Return a port."""
+    port = view.port
+    owner = port.owner
+    return {
+        "uuid": port.uuid,
+        "network": view.network,
+        "network_uuid": view.network_uuid,
+        "owner": None if owner is None else {"name": owner.name, "uuid": owner.uuid},
+        "mac": port.mac,
+        "portgroup": port.group,
+        "plug": None if port.plug is None else _plug_json(port.plug),
+        "realiser": view.realiser,
+        "device": view.device,
+        "netns": view.netns,
+        "ifname": view.ifname,
+    }
+
+
+def _plug_json(plug: Plug) -> Json:
+    if isinstance(plug, DirectPlug):
+        return {"type": "direct", "dev": plug.dev, "mode": plug.mode}
+    if isinstance(plug, HostdevPlug):
+        return {"type": "hostdev-pci", "address": plug.address}
+    if isinstance(plug, VdePlug):
+        return {"type": "vde", "path": plug.path}
+    kind = "network" if isinstance(plug, NetworkPlug) else "bridge"
+    return {"type": kind, "bridge": plug.bridge}
+
+
+def lease_json(lease: LeaseView) -> Json:
+    """Return a DHCP lease."""
+    return {
+        "network": lease.network,
+        "device": lease.device,
+        "mac": lease.mac,
+        "address": lease.address,
+        "prefix": lease.prefix,
+        "expires": lease.expires,
+        "hostname": lease.hostname,
+        "client_id": lease.client_id,
+        "iaid": lease.iaid,
+    }
+
+
+def step_json(step: PlanStep) -> Json:
+    """Return one step of a plan."""
+    return {"action": step.action, "kind": step.kind, "key": step.key, "text": step.text}
+
+
+def event_json(event: Event) -> Json:
+    """Return an event."""
+    return {
+        "number": event.number,
+        "time": event.time,
+        "type": event.type,
+        "network": event.network,
+        "uuid": event.uuid,
+        "detail": dict(event.detail),
+    }
+
+
+def error_json(error: JackfieldError) -> Json:
+    """Return an error, in the one shape that errors have."""
+    return {
+        "error": {
+            "name": error.name,
+            "code": error.code,
+            "message": error.message,
+            "hint": error.hint,
+        }
+    }
