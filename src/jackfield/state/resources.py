@@ -156,7 +156,10 @@ class VethLink:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BridgePort:
-    """``link`` is a port of ``bridge``, with the port's flags (``IFLA_BRPORT_*``) and is up."""
+    """``link`` is a port of ``bridge``, with the port's flags (``IFLA_BRPORT_*``) and is up.
+
+    ``up`` is false only on what was observed.
+    """
 
     kind: ClassVar[str] = "bridge-port"
     link: InterfaceName
@@ -164,6 +167,7 @@ class BridgePort:
     isolated: bool = False
     learning: bool = True
     unicast_flood: bool = True
+    up: bool = True
 
     @property
     def carrier(self) -> str | None:

@@ -175,15 +175,15 @@ def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
     """Return the payloads of the attributes in ``data`` from ``offset`` by type; the last wins."""
     found: dict[int, bytes] = {}
     size = len(data)
-    unpack = _ATTRIBUTE.unpack_from
-    # The loop of attribute_list written out: this runs for every link of a dump.
+    # The loop of attribute_list written out, because it runs for every object of a dump.
+    unpack, mask = _ATTRIBUTE.unpack_from, _NLA_TYPE_MASK
     while offset + 4 <= size:
         length, kind = unpack(data, offset)
         end = offset + length
         if length < 4 or end > size:
             break
-        found[kind & _NLA_TYPE_MASK] = data[offset + 4 : end]
-        offset = end + 3 & ~3
+        found[kind & mask] = data[offset + 4 : end]
+        offset = end + 3 & -4
     return found
 
 

@@ -1,0 +1,410 @@
+"""Links in rtnetlink: what the kernel tells about one, and the requests about it.
+
+Layouts and numbers are those of ``linux/rtnetlink.h`` and ``linux/if_link.h``.  A request names
+its link by index, or by name in ``IFLA_IFNAME`` with index 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from typing import NamedTuple
+
+from jackfield.host.netlink.message import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Message,
+    attribute,
+    attribute_text,
+    attribute_u8,
+    attribute_u32,
+    attributes,
+    nested,
+    text,
+)
+
+__all__ = [
+    "AF_UNSPEC_LINK",
+    "IFF_UP",
+    "RTM_DELLINK",
+    "RTM_NEWLINK",
+    "BridgeOptions",
+    "Link",
+    "bridge_options",
+    "change_bridge",
+    "change_port",
+    "create_bridge",
+    "create_veth",
+    "decode_link",
+    "delete_group",
+    "delete_link",
+    "dump_links",
+    "get_link",
+    "port_flags",
+    "set_link",
+    "wears_group",
+]
+
+RTM_NEWLINK = 16
+RTM_DELLINK = 17
+RTM_GETLINK = 18
+RTM_SETLINK = 19
+
+IFF_UP = 1
+AF_UNSPEC_LINK = 0
+
+_IFLA_ADDRESS = 1
+_IFLA_IFNAME = 3
+_IFLA_MTU = 4
+_IFLA_LINK = 5
+_IFLA_MASTER = 10
+_IFLA_OPERSTATE = 16
+_IFLA_LINKINFO = 18
+_IFLA_IFALIAS = 20
+_IFLA_GROUP = 27
+_IFLA_NET_NS_FD = 28
+_IFLA_EXT_MASK = 29
+_IFLA_LINK_NETNSID = 37
+
+_IFLA_INFO_KIND = 1
+_IFLA_INFO_DATA = 2
+_IFLA_INFO_SLAVE_KIND = 4
+_IFLA_INFO_SLAVE_DATA = 5
+
+_IFLA_BR_FORWARD_DELAY = 1
+_IFLA_BR_STP_STATE = 5
+_IFLA_BRPORT_LEARNING = 8
+_IFLA_BRPORT_UNICAST_FLOOD = 9
+_IFLA_BRPORT_ISOLATED = 33
+_VETH_INFO_PEER = 1
+
+_RTEXT_FILTER_SKIP_STATS = 8
+
+_OPERSTATE_UNKNOWN = 0
+_OPERSTATE_UP = 6
+
+_HEADER = struct.Struct("=BxHiII")
+_ATTRIBUTE = struct.Struct("=HH")
+_U32 = struct.Struct("=I")
+_S32 = struct.Struct("=i")
+_GROUP = struct.Struct("=HHI")
+_CENTISECONDS = 100
+
+_NLA_F_NESTED = 0x8000
+_WANTED = frozenset(
+    {
+        _IFLA_ADDRESS,
+        _IFLA_IFNAME,
+        _IFLA_MTU,
+        _IFLA_LINK,
+        _IFLA_MASTER,
+        _IFLA_OPERSTATE,
+        _IFLA_LINKINFO,
+        _IFLA_LINKINFO | _NLA_F_NESTED,
+        _IFLA_IFALIAS,
+        _IFLA_LINK_NETNSID,
+    }
+)
+_SKIP_STATS = attribute_u32(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Link:
+    """One link as the kernel tells it.
+
+    ``kind`` is ``IFLA_INFO_KIND`` (empty for a NIC), ``data`` and ``port_data`` its undecoded
+    options as a device and as the port of its ``master``.  ``lower`` is ``IFLA_LINK``, in the
+    namespace ``lower_netns`` (an id; ``None`` is this one).  ``carrier`` is ``None`` while the
+    link is down or the driver does not say.
+    """
+
+    index: int
+    name: str
+    flags: int
+    kind: str
+    mac: bytes
+    mtu: int
+    master: int | None
+    alias: str
+    lower: int | None
+    lower_netns: int | None
+    carrier: bool | None
+    data: bytes
+    port_kind: str
+    port_data: bytes
+
+    @property
+    def up(self) -> bool:
+        """Whether the link is administratively up."""
+        return bool(self.flags & IFF_UP)
+
+    @property
+    def mac_text(self) -> str:
+        """The address as ``aa:bb:cc:dd:ee:ff``."""
+        return self.mac.hex(":")
+
+    def describe(self) -> str:
+        """Return the link for people: kind, name, index, and whose it says it is."""
+        words = f"{self.kind or 'link'} {self.name}, index {self.index}"
+        if self.alias:
+            words += f", alias {self.alias!r}"
+        if self.master is not None:
+            words += f", port of the link with index {self.master}"
+        return words
+
+
+def decode_link(body: bytes) -> Link | None:
+    """Return the link that an ``RTM_NEWLINK`` or ``RTM_DELLINK`` body is about.
+
+    ``None`` for a message that is not about the link itself: a bridge's about a port
+    (``AF_BRIDGE``; its ``RTM_DELLINK`` means "left the bridge"), or a wireless event.
+    """
+    family, _, index, flags, _ = _HEADER.unpack_from(body)
+    if family != AF_UNSPEC_LINK:
+        return None
+    # Only offsets are kept: this runs for every link of a dump, and most attributes are not ours.
+    found: dict[int, int] = {}
+    offset, size = 16, len(body)
+    unpack, wanted = _ATTRIBUTE.unpack_from, _WANTED
+    while offset < size:
+        length, kind = unpack(body, offset)
+        if length < 4:
+            break
+        if kind in wanted:
+            found[kind & 0x3FFF] = offset + 4
+        offset += length + 3 & -4
+    if _IFLA_IFNAME not in found:
+        return None
+    kind = port_kind = ""
+    data = port_data = b""
+    if _IFLA_LINKINFO in found:
+        start = found[_IFLA_LINKINFO]
+        info = attributes(body[start : start - 4 + unpack(body, start - 4)[0]])
+        kind = text(info.get(_IFLA_INFO_KIND, b""))
+        data = info.get(_IFLA_INFO_DATA, b"")
+        if _IFLA_INFO_SLAVE_KIND in info:
+            port_kind = text(info[_IFLA_INFO_SLAVE_KIND])
+            port_data = info.get(_IFLA_INFO_SLAVE_DATA, b"")
+    mac = b""
+    if _IFLA_ADDRESS in found:
+        start = found[_IFLA_ADDRESS]
+        mac = body[start : start - 4 + unpack(body, start - 4)[0]]
+    operstate = body[found[_IFLA_OPERSTATE]] if _IFLA_OPERSTATE in found else _OPERSTATE_UNKNOWN
+    unknown = not flags & IFF_UP or operstate == _OPERSTATE_UNKNOWN
+    return Link(
+        index,
+        _string(body, found[_IFLA_IFNAME]),
+        flags,
+        kind,
+        mac,
+        _U32.unpack_from(body, found[_IFLA_MTU])[0] if _IFLA_MTU in found else 0,
+        _U32.unpack_from(body, found[_IFLA_MASTER])[0] if _IFLA_MASTER in found else None,
+        _string(body, found[_IFLA_IFALIAS]) if _IFLA_IFALIAS in found else "",
+        _U32.unpack_from(body, found[_IFLA_LINK])[0] if _IFLA_LINK in found else None,
+        _S32.unpack_from(body, found[_IFLA_LINK_NETNSID])[0]
+        if _IFLA_LINK_NETNSID in found
+        else None,
+        None if unknown else operstate == _OPERSTATE_UP,
+        data,
+        port_kind,
+        port_data,
+    )
+
+
+def _string(body: bytes, start: int) -> str:
+    return body[start : body.index(0, start)].decode("utf-8", "backslashreplace")
+
+
+def get_link(name: str) -> Message:
+    """Return the request for one link by name."""
+    body = _HEADER.pack(0, 0, 0, 0, 0) + attribute_text(_IFLA_IFNAME, name) + _SKIP_STATS
+    return Message(RTM_GETLINK, 0, body, f"look at link {name}")
+
+
+def dump_links(*, master: int | None = None) -> Message:
+    """Return the dump request for all links, or for the ports of ``master`` (an index)."""
+    body = _HEADER.pack(0, 0, 0, 0, 0) + _SKIP_STATS
+    if master is not None:
+        body += attribute_u32(_IFLA_MASTER, master)
+    return Message(RTM_GETLINK, 0, body, "list the links")
+
+
+def create_bridge(name: str, mac: bytes | None, *, stp: bool, forward_delay: int) -> Message:
+    """Return the request that makes a bridge; ``forward_delay`` in seconds."""
+    body = _HEADER.pack(0, 0, 0, 0, 0) + attribute_text(_IFLA_IFNAME, name)
+    if mac is not None:
+        body += attribute(_IFLA_ADDRESS, mac)
+    body += nested(
+        _IFLA_LINKINFO,
+        attribute_text(_IFLA_INFO_KIND, "bridge"),
+        nested(_IFLA_INFO_DATA, _forward_delay(forward_delay), _stp(stp)),
+    )
+    return Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, f"create bridge {name}")
+
+
+def _forward_delay(seconds: int) -> bytes:
+    return attribute_u32(_IFLA_BR_FORWARD_DELAY, seconds * _CENTISECONDS)
+
+
+def _stp(stp: bool) -> bytes:
+    return attribute_u32(_IFLA_BR_STP_STATE, int(stp))
+
+
+def change_bridge(
+    index: int, name: str, *, stp: bool | None = None, forward_delay: int | None = None
+) -> Message:
+    """Return the request that changes a bridge's options; ``None`` leaves one as it is."""
+    options = []
+    if stp is not None:
+        options.append(_stp(stp))
+    if forward_delay is not None:
+        options.append(_forward_delay(forward_delay))
+    body = _HEADER.pack(0, 0, index, 0, 0) + nested(
+        _IFLA_LINKINFO,
+        attribute_text(_IFLA_INFO_KIND, "bridge"),
+        nested(_IFLA_INFO_DATA, *options),
+    )
+    return Message(RTM_NEWLINK, 0, body, f"change bridge {name}")
+
+
+class BridgeOptions(NamedTuple):
+    """What we know of a bridge's own options; ``forward_delay`` in seconds, rounded down."""
+
+    stp: bool
+    forward_delay: int
+
+
+def bridge_options(data: bytes) -> BridgeOptions:
+    """Decode ``Link.data`` of a bridge."""
+    options = attributes(data)
+    delay = _U32.unpack(options.get(_IFLA_BR_FORWARD_DELAY, bytes(4)))[0]
+    stp = options.get(_IFLA_BR_STP_STATE, bytes(4)) != bytes(4)
+    return BridgeOptions(stp, delay // _CENTISECONDS)
+
+
+def create_veth(
+    name: str,
+    mac: bytes | None,
+    peer_name: str,
+    peer_mac: bytes,
+    peer_netns: int,
+    *,
+    mtu: int | None,
+    peer_first: bool,
+) -> Message:
+    """Return the request that makes a veth pair across two namespaces.
+
+    ``peer_netns`` is the descriptor of a namespace file.  With ``peer_first`` the peer is the
+    request's main device, so that the same request brings it up (a veth cannot come up before
+    its pair is tied, and only the main device is configured after that); Linux before 6.13
+    refuses this when *our* namespace has a link of the peer's name.
+    """
+    size = b"" if mtu is None else attribute_u32(_IFLA_MTU, mtu)
+    near = attribute_text(_IFLA_IFNAME, name) + size
+    if mac is not None:
+        near += attribute(_IFLA_ADDRESS, mac)
+    far = (
+        attribute_text(_IFLA_IFNAME, peer_name)
+        + size
+        + attribute(_IFLA_ADDRESS, peer_mac)
+        + attribute_u32(_IFLA_NET_NS_FD, peer_netns)
+    )
+    main, other = (far, near) if peer_first else (near, far)
+    up = IFF_UP if peer_first else 0
+    body = (
+        _HEADER.pack(0, 0, 0, up, up)
+        + main
+        + nested(
+            _IFLA_LINKINFO,
+            attribute_text(_IFLA_INFO_KIND, "veth"),
+            nested(_IFLA_INFO_DATA, nested(_VETH_INFO_PEER, _HEADER.pack(0, 0, 0, 0, 0), other)),
+        )
+    )
+    what = f"create veth {name} with its peer {peer_name}"
+    return Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, what)
+
+
+def set_link(
+    link: int | str,
+    what: str,
+    *,
+    up: bool | None = None,
+    mac: bytes | None = None,
+    mtu: int | None = None,
+    alias: str | None = None,
+    master: int | None = None,
+    group: int | None = None,
+) -> Message:
+    """Return the request that changes a link (index or name); ``None`` leaves a thing as it is.
+
+    ``master`` 0 takes the link out of its bridge; an empty ``alias`` removes it.
+    """
+    index, body = (link, b"") if isinstance(link, int) else (0, attribute_text(_IFLA_IFNAME, link))
+    if mac is not None:
+        body += attribute(_IFLA_ADDRESS, mac)
+    if mtu is not None:
+        body += attribute_u32(_IFLA_MTU, mtu)
+    if alias is not None:
+        body += attribute_text(_IFLA_IFALIAS, alias)
+    if master is not None:
+        body += attribute_u32(_IFLA_MASTER, master)
+    if group is not None:
+        body += attribute_u32(_IFLA_GROUP, group)
+    change = 0 if up is None else IFF_UP
+    header = _HEADER.pack(0, 0, index, IFF_UP if up else 0, change)
+    return Message(RTM_SETLINK, 0, header + body, what)
+
+
+def change_port(
+    name: str, what: str, *, isolated: bool, learning: bool, unicast_flood: bool
+) -> Message:
+    """Return the request that sets the flags of a bridge's port and brings it up.
+
+    The link must be the bridge's already: the kernel looks up the meaning of the flags at its
+    master.  They are set before the link comes up, in the kernel's own order.
+    """
+    body = (
+        _HEADER.pack(0, 0, 0, IFF_UP, IFF_UP)
+        + attribute_text(_IFLA_IFNAME, name)
+        + nested(
+            _IFLA_LINKINFO,
+            attribute_text(_IFLA_INFO_SLAVE_KIND, "bridge"),
+            nested(
+                _IFLA_INFO_SLAVE_DATA,
+                attribute_u8(_IFLA_BRPORT_LEARNING, learning),
+                attribute_u8(_IFLA_BRPORT_UNICAST_FLOOD, unicast_flood),
+                attribute_u8(_IFLA_BRPORT_ISOLATED, isolated),
+            ),
+        )
+    )
+    return Message(RTM_NEWLINK, 0, body, what)
+
+
+def port_flags(port_data: bytes) -> tuple[bool, bool, bool]:
+    """Decode ``Link.port_data`` of a bridge's port: (isolated, learning, unicast_flood)."""
+    flags = attributes(port_data)
+    return (
+        flags.get(_IFLA_BRPORT_ISOLATED, b"\0")[0] != 0,
+        flags.get(_IFLA_BRPORT_LEARNING, b"\1")[0] != 0,
+        flags.get(_IFLA_BRPORT_UNICAST_FLOOD, b"\1")[0] != 0,
+    )
+
+
+def delete_link(index: int) -> Message:
+    """Return the request that deletes one link."""
+    body = _HEADER.pack(0, 0, index, 0, 0)
+    return Message(RTM_DELLINK, 0, body, f"delete the link with index {index}")
+
+
+def delete_group(group: int, count: int) -> Message:
+    """Return the request that deletes every link of a link group, ``count`` of them."""
+    body = _HEADER.pack(0, 0, 0, 0, 0) + attribute_u32(_IFLA_GROUP, group)
+    return Message(RTM_DELLINK, 0, body, f"delete {count} links at once")
+
+
+def wears_group(body: bytes, group: int) -> int | None:
+    """Return the index of the link that ``body`` is about if it is in ``group``, else ``None``."""
+    needle = _GROUP.pack(8, _IFLA_GROUP, group)
+    # A search of bytes is 30 times faster than reading the attributes, and enough: what looks
+    # like the attribute inside another one makes a foreign link a member, which is the safe side.
+    return int(_S32.unpack_from(body, 4)[0]) if needle in body else None
