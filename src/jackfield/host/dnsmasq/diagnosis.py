@@ -1,0 +1,103 @@
+"""Why a dnsmasq ended: its own last words, and who has the port it wanted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from jackfield.errors import ServiceError
+from jackfield.host.dnsmasq.process import Process
+
+__all__ = ["last_words", "port_holder", "why_ended"]
+
+_TAIL = 4096
+_PREFIX = re.compile(r"^dnsmasq(-\w+)?(\[\d+\])?: ")
+_LISTENING = re.compile(r"listening socket for (\S+): Address already in use")
+_PORTS = {"DHCP server socket": 67, "DHCPv6 server socket": 547}
+_TABLES = ("udp", "udp6", "tcp", "tcp6")
+
+
+def why_ended(process: Process) -> ServiceError:
+    """Return the error that says why ``process`` ended, with the port's holder if it was that.
+
+    Must be called in the network namespace of the process.
+    """
+    words = last_words(process.directory / "log")
+    hint = f"see {process.directory / 'log'}"
+    if (port := _wanted_port(words)) is not None and "in use" in words:
+        match = _LISTENING.search(words)
+        holder = port_holder(port, None if match is None else match[1])
+        words += f" (port {port}, held by {holder or 'an unknown process'})"
+        hint = "let that program listen on other addresses only, or give the network another one"
+    return ServiceError(
+        f"dnsmasq of network {process.network} ended: {words or 'it said nothing'}", hint=hint
+    )
+
+
+def last_words(log: Path) -> str:
+    """Return the last line of ``log``, without the program's name; empty when there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    said = [line.strip() for line in lines if line.strip()]
+    return _PREFIX.sub("", said[-1]) if said else ""
+
+
+def port_holder(port: int, address: str | None = None) -> str | None:
+    """Return who is bound to ``port`` here (``NAME, pid N``), or ``None`` if that is unknown.
+
+    With ``address`` only sockets of that address or of all count.  Sockets are those of the
+    calling thread's network namespace (``/proc/thread-self/net``, ``proc(5)``).
+    """
+    inodes = set(_bound(port, address))
+    if not inodes:
+        return None
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            for descriptor in os.scandir(f"/proc/{entry.name}/fd"):
+                with contextlib.suppress(OSError):
+                    if str(Path(descriptor.path).readlink()) in wanted:
+                        name = Path(f"/proc/{entry.name}/comm").read_text().strip()
+                        return f"{name}, pid {entry.name}"
+    return None
+
+
+def _wanted_port(words: str) -> int | None:
+    if _LISTENING.search(words):
+        return 53
+    return next((port for what, port in _PORTS.items() if what in words), None)
+
+
+def _bound(port: int, address: str | None) -> Iterator[str]:
+    """Yield the inodes of sockets bound to ``port`` of ``address`` or of all addresses."""
+    for table in _TABLES:
+        try:
+            lines = Path(f"/proc/thread-self/net/{table}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            packed, _, number = fields[1].partition(":")
+            if int(number, 16) != port:
+                continue
+            local = _address(packed)
+            if address is None or local in {address, "0.0.0.0", "::"}:
+                yield fields[9]
+
+
+def _address(text: str) -> str:
+    """Return an address of ``/proc/net``: words of 32 bits, each in the host's byte order."""
+    words = [int(text[start : start + 8], 16) for start in range(0, len(text), 8)]
+    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+    return socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words))

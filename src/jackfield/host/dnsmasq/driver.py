@@ -1,0 +1,184 @@
+"""The driver of ``Dnsmasq`` resources; runs on the kernel thread.
+
+``ensure`` starts processes and does not wait for them: ``readiness.wait_ready`` does, on the
+event loop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from jackfield.errors import HostError, JackfieldError, ServiceError
+from jackfield.host.dnsmasq import process as processes
+from jackfield.host.dnsmasq.files import RELOADED, ServiceFiles, trim_log
+from jackfield.host.dnsmasq.process import Process
+from jackfield.host.driver import ABSENT, Observed, Presence
+from jackfield.host.resolver import RESOLV_CONF, read_resolvers
+from jackfield.state.resources import Dnsmasq
+
+if TYPE_CHECKING:
+    from jackfield.host.kernel import Kernel
+
+__all__ = ["DnsmasqDriver"]
+
+
+class DnsmasqDriver:
+    """Makes, observes and removes the dnsmasqs of networks."""
+
+    def __init__(self, resolv_conf: Path = RESOLV_CONF) -> None:
+        """Take the host's own DNS servers from ``resolv_conf``."""
+        self._resolv_conf = resolv_conf
+
+    def observe(
+        self,
+        kernel: Kernel,
+        resources: Sequence[Dnsmasq],
+        claimed: Collection[str] = frozenset(),
+    ) -> dict[str, Observed]:
+        """Return what serves each network: its files say what, if a process runs.
+
+        Files without a process are ours, too, with an empty ``config``: there is something to
+        remove, and starting again is what ``ensure`` does about it.
+        """
+        found: dict[str, Observed] = {}
+        for service in resources:
+            files = _files(kernel, service.network)
+            if not files.directory.exists():
+                found[service.key] = ABSENT
+                continue
+            seen = files.observe(service)
+            process = processes.recorded(files)
+            if process is None:
+                seen = dataclasses.replace(seen, config="")
+            description = "dnsmasq" if process is None else f"dnsmasq, pid {process.pid}"
+            found[service.key] = Observed(
+                presence=Presence.OURS, resource=seen, description=description
+            )
+        return found
+
+    def ensure(
+        self, kernel: Kernel, resources: Sequence[Dnsmasq], replaced: Mapping[str, Dnsmasq]
+    ) -> None:
+        """Make each network served so: by a SIGHUP where that suffices, else by a new process.
+
+        The files on disk say what is different, so ``replaced`` is not needed.  Raises
+        ``MissingFeature`` without dnsmasq, ``HostError`` when a file cannot be written or dnsmasq,
+        as its own user, could not read it.
+        """
+        resolvers = read_resolvers(self._resolv_conf)
+        restarted: list[tuple[ServiceFiles, dict[str, str]]] = []
+        stopped: list[Process] = []
+        for service in resources:
+            files = _files(kernel, service.network)
+            texts = files.texts(service, resolvers)
+            process = processes.recorded(files)
+            if process is not None and files.read("config") == texts["config"]:
+                if files.write_changed(texts, RELOADED):
+                    processes.reload(process)
+                continue
+            if process is not None:
+                stopped.append(process)
+            restarted.append((files, texts))
+        if restarted:
+            _check_traversable(kernel.run_dir)
+        processes.stop(stopped)
+        for files, texts in restarted:
+            _start(files, texts)
+
+    def remove(self, kernel: Kernel, resources: Sequence[Dnsmasq]) -> None:
+        """End the processes and remove their files; the leases stay."""
+        failures: list[JackfieldError] = []
+        all_files = [_files(kernel, service.network) for service in resources]
+        running = [processes.recorded(files) for files in all_files]
+        try:
+            processes.stop([process for process in running if process is not None])
+        except HostError as error:
+            failures.append(error)
+        for files in all_files:
+            try:
+                files.remove()
+            except HostError as error:
+                failures.append(error)
+        if failures:
+            raise ExceptionGroup("could not remove every dnsmasq", failures)
+
+    def running(self, kernel: Kernel, network: UUID) -> Process | None:
+        """Return the process that serves ``network``, or ``None``."""
+        return processes.recorded(_files(kernel, network))
+
+    def adopt_orphans(self, kernel: Kernel) -> list[Process]:
+        """Record every dnsmasq of ours that is not on record, and return those.
+
+        There is one when the daemon was killed between starting it and writing that down.  A
+        second one for the same network is ended.
+        """
+        adopted: list[Process] = []
+        surplus: list[Process] = []
+        for process in processes.find_processes(kernel.run_dir):
+            files = _files(kernel, process.network)
+            if (known := processes.recorded(files)) is None:
+                _record(files, process)
+                adopted.append(process)
+            elif known != process:
+                surplus.append(process)
+        processes.stop(surplus)
+        return adopted
+
+    def refresh_servers(self, kernel: Kernel, resources: Iterable[Dnsmasq]) -> list[UUID]:
+        """Hand the host's present DNS servers to those that follow them.
+
+        Returns the networks for which that was news.
+        """
+        resolvers = read_resolvers(self._resolv_conf)
+        changed: list[UUID] = []
+        for service in resources:
+            files = _files(kernel, service.network)
+            process = processes.recorded(files)
+            texts = files.texts(service, resolvers)
+            if process is not None and files.write_changed(texts, ["servers"]):
+                processes.reload(process)
+                changed.append(service.network)
+        return changed
+
+    def forget_leases(self, kernel: Kernel, network: UUID) -> None:
+        """Remove the lease file of a network that is no more."""
+        _files(kernel, network).leases.unlink(missing_ok=True)
+
+
+def _files(kernel: Kernel, network: UUID) -> ServiceFiles:
+    return ServiceFiles.of(kernel.run_dir, kernel.state_dir, network)
+
+
+def _start(files: ServiceFiles, texts: Mapping[str, str]) -> None:
+    try:
+        files.make()
+        trim_log(files.log)
+        files.pid.unlink(missing_ok=True)
+        for name, text in texts.items():
+            files.write(name, text)
+    except OSError as error:
+        raise HostError(
+            f"cannot write the files of dnsmasq in {files.directory}: {error.strerror}"
+        ) from error
+    _record(files, processes.spawn(files))
+
+
+def _record(files: ServiceFiles, process: Process) -> None:
+    files.write("process", f"{process.pid} {process.start_time}\n")
+
+
+def _check_traversable(directory: Path) -> None:
+    """Raise ``ServiceError`` where dnsmasq, as its own user, could not reach its files.
+
+    It would start and serve nothing of what they say, with no more than a line in its log.
+    """
+    for parent in (directory, *directory.parents):
+        if not parent.stat().st_mode & 0o001:
+            raise ServiceError(
+                f"dnsmasq cannot read its files: {parent} is closed to its user",
+                hint=f"chmod o+x {parent}, or choose another run directory",
+            )

@@ -1,0 +1,231 @@
+"""dnsmasq processes: start, recognise, tell to read again, stop.
+
+A process is known by its pid, its start time (``/proc/PID/stat``, field 22, ``proc(5)``) and its
+command line, which names the configuration file of one network: a pid alone may be somebody
+else's by the time it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import os
+import select
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
+
+from jackfield.errors import HostError, MissingFeature, ServiceError
+from jackfield.host.dnsmasq.files import ServiceFiles, service_directory
+
+__all__ = ["Process", "find_processes", "recorded", "reload", "spawn", "stop"]
+
+_CONF_FILE = "--conf-file="
+_STOP_LIMIT = 3.0
+_READY_LIMIT = 10.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A dnsmasq of ours; ``start_time`` in clock ticks since boot, ``config`` its file."""
+
+    network: UUID
+    pid: int
+    start_time: int
+    config: Path
+
+    @property
+    def directory(self) -> Path:
+        """The folder of its files."""
+        return self.config.parent
+
+    def is_alive(self) -> bool:
+        """Whether this very process runs."""
+        return _start_time(self.pid) == self.start_time and _has_config(self.pid, self.config)
+
+    def is_ready(self) -> bool:
+        """Whether its sockets are bound: it has written its pid file, which it does after."""
+        try:
+            return (self.directory / "pid").read_text().strip() == str(self.pid)
+        except OSError:
+            return False
+
+    def open(self) -> int | None:
+        """Return a new pidfd (``pidfd_open(2)``), or ``None`` when the process has ended."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return None
+        # Only now that the pid cannot be given to another one.
+        if self.is_alive():
+            return descriptor
+        os.close(descriptor)
+        return None
+
+    def reap(self) -> None:
+        """Take the exit status if it is our child and has ended, so that no zombie stays."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+
+
+def spawn(files: ServiceFiles) -> Process:
+    """Start dnsmasq with the files of ``files`` and return it at once, bound or not.
+
+    It begins in the namespaces of the calling thread, leads a session of its own and inherits
+    no descriptor.  Raises ``MissingFeature`` when dnsmasq is not installed.
+    """
+    program = _program()
+    output = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    try:
+        pid = os.posix_spawn(
+            program,
+            [program, "--keep-in-foreground", f"{_CONF_FILE}{files.config}"],
+            {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, files.log, output, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM],
+        )
+    except OSError as error:
+        raise ServiceError(f"cannot start {program}: {error.strerror}") from error
+    start_time = _start_time(pid, zombies=True)
+    assert start_time is not None, "a child that was not waited for has a start time"
+    return Process(network=files.network, pid=pid, start_time=start_time, config=files.config)
+
+
+def recorded(files: ServiceFiles) -> Process | None:
+    """Return the running process that our record or dnsmasq's own pid file names."""
+    for name in ("process", "pid"):
+        words = (files.read(name) or "").split()
+        if not words or not words[0].isdigit():
+            continue
+        pid = int(words[0])
+        start_time = _start_time(pid)
+        if start_time is None or not _has_config(pid, files.config):
+            continue
+        if name == "pid" or words[1:] == [str(start_time)]:
+            return Process(
+                network=files.network, pid=pid, start_time=start_time, config=files.config
+            )
+    return None
+
+
+def find_processes(run_dir: Path) -> list[Process]:
+    """Return all dnsmasqs of ours, recorded or not, by looking at every process."""
+    directory = service_directory(run_dir)
+    found: list[Process] = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        pid = int(entry.name)
+        for argument in _arguments(pid):
+            config = Path(argument.removeprefix(_CONF_FILE))
+            if not argument.startswith(_CONF_FILE) or config.parent.parent != directory:
+                continue
+            start_time = _start_time(pid)
+            with contextlib.suppress(ValueError):
+                network = UUID(config.parent.name)
+                if start_time is not None:
+                    found.append(
+                        Process(network=network, pid=pid, start_time=start_time, config=config)
+                    )
+    return found
+
+
+def reload(process: Process) -> None:
+    """Tell ``process`` to read again what it reads on SIGHUP.
+
+    SIGHUP ends a program that does not expect it yet, so this waits for one that just starts.
+    """
+    limit = time.monotonic() + _READY_LIMIT
+    while not process.is_ready() and process.is_alive() and time.monotonic() < limit:
+        time.sleep(0.001)
+    if process.is_ready():
+        _signal(process, signal.SIGHUP)
+
+
+def stop(processes: Sequence[Process]) -> None:
+    """End ``processes`` and wait until they are gone; SIGKILL after 3 s.
+
+    Raises ``HostError`` for one that outlives even that.
+    """
+    open_: dict[int, Process] = {}
+    poll = select.poll()
+    try:
+        for process in processes:
+            descriptor = process.open()
+            if descriptor is None:
+                process.reap()
+                continue
+            open_[descriptor] = process
+            poll.register(descriptor, select.POLLIN)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for descriptor in open_:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(descriptor, number)
+            limit = time.monotonic() + _STOP_LIMIT
+            while open_ and (left := limit - time.monotonic()) > 0:
+                for descriptor, _ in poll.poll(left * 1000):
+                    poll.unregister(descriptor)
+                    open_.pop(descriptor).reap()
+                    os.close(descriptor)
+        if open_:
+            pids = ", ".join(str(process.pid) for process in open_.values())
+            raise HostError(f"dnsmasq does not end, not even killed: pid {pids}")
+    finally:
+        for descriptor in open_:
+            os.close(descriptor)
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    descriptor = process.open()
+    if descriptor is None:
+        return
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, number)
+    finally:
+        os.close(descriptor)
+
+
+@functools.cache
+def _program() -> str:
+    program = shutil.which("dnsmasq", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        raise MissingFeature(
+            "dnsmasq is not installed", hint="install it: the package is called dnsmasq-base"
+        )
+    return program
+
+
+def _start_time(pid: int, *, zombies: bool = False) -> int | None:
+    """Return when ``pid`` began, in clock ticks since boot; ``None`` when it has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ESRCH}:
+            return None
+        raise
+    # The second field is the program's name in parentheses, and may itself hold any of them.
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return None if fields[0] in {b"Z", b"X"} and not zombies else int(fields[19])
+
+
+def _arguments(pid: int) -> list[str]:
+    try:
+        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")
+    except OSError:
+        return []
+
+
+def _has_config(pid: int, config: Path) -> bool:
+    return f"{_CONF_FILE}{config}" in _arguments(pid)
