@@ -1,4 +1,9 @@
-"""What a run of tests must not leave behind on the machine."""
+"""What a run of tests must not leave behind on the machine.
+
+``python -m tests.lab.leaks remember FILE`` notes what is there, ``… compare FILE`` fails for what
+has been added since: links and named namespaces of the machine, mounts, network namespaces that
+any process is in, and processes of ours.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +11,41 @@ import dataclasses
 import json
 import os
 import subprocess
+import sys
+import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.lab.namespace import open_namespaces
 
-__all__ = ["Machine", "mark_run", "processes_of_run"]
+__all__ = ["Machine", "mark_run", "processes_of_run", "unclosed"]
 
 #: Every process that a run starts has this variable in its environment.
 VARIABLE = "JACKFIELD_TEST_RUN"
+ROOT = Path(__file__).parents[2]
+#: Seconds that the kernel is given to take things down in the background.
+PATIENCE = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Links and named namespaces of the machine's own namespace, and mounts."""
+    """What there is; ``namespaces`` are the names of ``ip netns``.
+
+    ``inodes`` are the network namespaces of all processes, ``processes`` those whose executable
+    or command line is of this checkout or names jackfield: both are looked at only when the
+    machine runs nothing else of that kind, so not while several checkouts are tested at once.
+    """
 
     links: frozenset[str]
     namespaces: frozenset[str]
     mounts: frozenset[str]
+    inodes: frozenset[str] = frozenset()
+    processes: frozenset[str] = frozenset()
 
     @classmethod
-    def observe(cls) -> Machine:
-        """Return what is there now."""
+    def observe(cls, *, everything: bool = False) -> Machine:
+        """Return what is there now; with ``everything`` also inodes and processes."""
         listed = subprocess.run(
             ["ip", "-j", "link", "show"], capture_output=True, text=True, check=True
         )
@@ -38,6 +56,8 @@ class Machine:
             links=frozenset(link["ifname"] for link in json.loads(listed.stdout)),
             namespaces=frozenset(namespaces),
             mounts=frozenset(line.split()[4] for line in mounts),
+            inodes=frozenset(_network_namespaces()) if everything else frozenset(),
+            processes=frozenset(_processes_of_ours()) if everything else frozenset(),
         )
 
     def added_since(self, before: Machine) -> list[str]:
@@ -46,6 +66,8 @@ class Machine:
             *(f"link {name}" for name in sorted(self.links - before.links)),
             *(f"namespace {name}" for name in sorted(self.namespaces - before.namespaces)),
             *(f"mount {path}" for path in sorted(self.mounts - before.mounts)),
+            *(f"network namespace {inode}" for inode in sorted(self.inodes - before.inodes)),
+            *(f"process {told}" for told in sorted(self.processes - before.processes)),
         ]
 
 
@@ -57,20 +79,81 @@ def mark_run() -> str:
 
 
 def processes_of_run(mark: str) -> list[str]:
-    """Return the command lines of living processes with this mark, the own one excepted."""
+    """Return a phrase for each living process with this mark, the own one excepted."""
     wanted = f"{VARIABLE}={mark}".encode()
     found = []
-    for directory in Path("/proc").iterdir():
-        if directory.name.isdigit() and int(directory.name) != os.getpid():
-            try:
-                if wanted in (directory / "environ").read_bytes().split(b"\0"):
-                    command = (directory / "cmdline").read_bytes().replace(b"\0", b" ")
-                    found.append(f"process {directory.name}: {os.fsdecode(command).strip()}")
-            except OSError:
-                continue
+    for directory in _processes():
+        try:
+            marked = wanted in (directory / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if marked:
+            found.append(f"process {directory.name} {_command(directory)}")
     return found
 
 
 def unclosed() -> list[str]:
     """Return a phrase for each namespace that a test made and did not close."""
     return [f"unclosed {type(one).__name__} {one.name}" for one in open_namespaces]
+
+
+def _processes() -> Iterator[Path]:
+    """Yield the folder below /proc of every process but the own one and those that led to it."""
+    own = set()
+    pid = os.getpid()
+    while pid > 1:
+        own.add(pid)
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit() and int(directory.name) not in own:
+            yield directory
+
+
+def _command(directory: Path) -> str:
+    """Return the command line of a process; empty when it has gone."""
+    try:
+        return os.fsdecode((directory / "cmdline").read_bytes().replace(b"\0", b" ")).strip()
+    except OSError:
+        return ""
+
+
+def _network_namespaces() -> Iterator[str]:
+    for directory in _processes():
+        try:
+            yield str((directory / "ns" / "net").readlink())
+        except OSError:
+            continue
+
+
+def _processes_of_ours() -> Iterator[str]:
+    for directory in _processes():
+        command = _command(directory)
+        try:
+            executable = str((directory / "exe").readlink())
+        except OSError:
+            continue
+        if any(word in f"{executable} {command}" for word in ("jackfield", str(ROOT))):
+            yield f"{directory.name} {command}"
+
+
+def main(verb: str, file: Path) -> int:
+    """Do what the module's title says; return the exit status."""
+    if verb == "remember":
+        told = dataclasses.asdict(Machine.observe(everything=True))
+        file.write_text(json.dumps({key: sorted(value) for key, value in told.items()}))
+        return 0
+    noted = json.loads(file.read_text())
+    before = Machine(**{key: frozenset(value) for key, value in noted.items()})
+    end = time.monotonic() + PATIENCE
+    while True:
+        added = Machine.observe(everything=True).added_since(before)
+        if not added or time.monotonic() > end:
+            break
+        time.sleep(0.2)
+    for told in added:
+        print(f"left behind: {told}", file=sys.stderr)
+    return 1 if added else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
