@@ -17,7 +17,7 @@ from jackfield import log as logs
 from jackfield.config import Config
 from jackfield.engine.engine import Engine
 from jackfield.errors import ConfigurationError, JackfieldError, WrongState
-from jackfield.web.server import HttpDoor
+from jackfield.web.server import WebServer, listen
 
 __all__ = ["main", "run"]
 
@@ -68,14 +68,25 @@ async def run(settings: Config) -> None:
     )
     await engine.open()
     try:
-        async with HttpDoor(engine, settings):
-            log.info("serving", extra={"socket": str(settings.run_dir / "api.sock")})
-            notify.ready()
-            await stop.wait()
-            notify.stopping()
-            log.info("ending")
+        await _serve(engine, settings, stop)
     finally:
         await engine.close()
+
+
+async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
+    """Answer at the socket until ``stop`` is set; changes under way are finished first."""
+    path = settings.run_dir / "api.sock"
+    server = WebServer(engine, settings)
+    serving = asyncio.create_task(server.serve(sockets=[listen(path)]))
+    stopping = asyncio.create_task(stop.wait())
+    log.info("serving", extra={"socket": str(path)})
+    notify.ready(f"serving at {path}")
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    notify.stopping()
+    log.info("ending")
+    server.stop()
+    stopping.cancel()
+    await serving
 
 
 def _prepare(directory: Path, *, mode: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from uuid import UUID
 
 from jackfield.engine.events import EventLog
 from jackfield.engine.leasebook import LeaseBook
@@ -18,14 +19,18 @@ from jackfield.engine.views import AttachRequest, LeaseView, NetworkView, PortVi
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier
-from jackfield.host.drivers import DRIVERS
+from jackfield.host.dnsmasq.driver import DnsmasqDriver
+from jackfield.host.drivers import make_drivers
+from jackfield.host.inotify import Inotify
 from jackfield.host.kernel import Kernel
 from jackfield.host.mirror import Mirror
 from jackfield.host.nft.monitor import NftMonitor
+from jackfield.host.resolver import ResolverWatch
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.state.facts import LinkFact
 from jackfield.state.plan import PlanStep
+from jackfield.state.resources import Dnsmasq
 
 __all__ = ["Engine"]
 
@@ -51,7 +56,7 @@ class Engine:
             lambda: _open_workplace(run_dir, state_dir)
         )
         self._mirror = Mirror()
-        self._services = Services(run_dir, self._thread, self._service_died)
+        self._services = Services(self._service_died)
         self._networks = Networks(
             self._registry,
             self.events,
@@ -78,12 +83,13 @@ class Engine:
         nft_portid = await self._thread.run(lambda tools: tools.kernel.nft.portid)
         self._monitor.open(loop, own_portid=nft_portid)
         self._mirror.on_link(self._link_changed)
-        self._services.open(loop)
-        self._leases.open(loop)
+        self._inotify = Inotify()
+        self._services.open(self._inotify)
+        self._leases.open(self._inotify)
+        self._resolver = ResolverWatch(self._inotify, self._resolver_changed)
         for record in self._registry.networks.values():
             if record.active:
-                self._services.watch(self._networks.present(record))
-                self._leases.watch(record)
+                await self._networks.watch_services(record)
         if recovered.autostart and self._autostart:
             await self._start_marked()
             await self._thread.run(lambda tools: tools.store.set_autostarted())
@@ -97,8 +103,10 @@ class Engine:
             async with record.lock:
                 pass
         self._monitor.close()
+        self._resolver.close()
         self._leases.close()
         self._services.close()
+        self._inotify.close()
         self._mirror.close()
         await self._thread.close(lambda tools: tools.close())
 
@@ -121,9 +129,7 @@ class Engine:
         self, network: Network, *, transient: bool = False
     ) -> tuple[NetworkView, list[PlanStep]]:
         """Make the stored and the running network so, and say what was done."""
-        view, steps = await self._networks.apply(network, transient=transient)
-        self._leases.watch(self._registry.network(str(view.uuid)))
-        return view, steps
+        return await self._networks.apply(network, transient=transient)
 
     async def undefine(self, ref: str) -> None:
         """Forget a definition; a running network becomes transient."""
@@ -131,15 +137,11 @@ class Engine:
 
     async def start(self, ref: str) -> NetworkView:
         """Start a stored network."""
-        view = await self._networks.start(ref)
-        self._leases.watch(self._registry.network(str(view.uuid)))
-        return view
+        return await self._networks.start(ref)
 
     async def stop(self, ref: str) -> NetworkView:
         """Stop a network; its ports stay, and find it again when it starts."""
-        view = await self._networks.stop(ref)
-        self._leases.forget(view.uuid)
-        return view
+        return await self._networks.stop(ref)
 
     async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
         """Mark a network to be started with the host, or not."""
@@ -213,10 +215,27 @@ class Engine:
             )
         )
 
-    def _service_died(self, resource_key: str, reason: str) -> None:
-        for record in self._registry.networks.values():
-            if f"dnsmasq:{record.uuid}" == resource_key:
-                self._later(self._networks.mend(record.uuid, reason))
+    def _service_died(self, network: UUID, reason: str) -> None:
+        self._later(self._networks.mend(network, reason))
+
+    def _resolver_changed(self) -> None:
+        self._later(self._refresh_servers())
+
+    async def _refresh_servers(self) -> None:
+        """Hand the host's new name servers to the dnsmasqs that follow them."""
+        services = [
+            item
+            for record in self._registry.networks.values()
+            if record.active
+            for item in self._networks.present(record).values()
+            if isinstance(item, Dnsmasq)
+        ]
+
+        def refresh(tools: Workplace) -> int:
+            return len(tools.dnsmasq.refresh_servers(tools.kernel, services))
+
+        count = await self._thread.run(refresh)
+        log.info("the host's name servers changed: handed to %d networks", count)
 
     def _rules_changed(self, reason: str) -> None:
         self._later(self._networks.mend_rules(reason))
@@ -242,4 +261,6 @@ class Engine:
 
 def _open_workplace(run_dir: Path, state_dir: Path) -> Workplace:
     kernel = Kernel.open(run_dir, state_dir)
-    return Workplace(kernel, Applier(kernel, DRIVERS), Store(state_dir / "jackfield.db"))
+    dnsmasq = DnsmasqDriver()
+    applier = Applier(kernel, make_drivers(dnsmasq))
+    return Workplace(kernel, applier, Store(state_dir / "jackfield.db"), dnsmasq)

@@ -44,8 +44,7 @@ class EventLog:
         """
         if self._events and number < self._events[0].number - 1:
             raise InvalidRequest(
-                f"events after {number} are no longer kept; the oldest is "
-                f"{self._events[0].number}",
+                f"events after {number} are no longer kept; the oldest is {self._events[0].number}",
                 hint="list networks, ports and leases anew, then follow from the newest event",
             )
         found: list[Event] = []

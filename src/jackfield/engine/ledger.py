@@ -32,9 +32,7 @@ def acquire(store: Store, applier: Applier, network: UUID, wanted: Iterable[Reso
         store.add_setting_user(setting.name, network)
 
 
-def release(
-    store: Store, applier: Applier, network: UUID, wanted: Iterable[Resource] = ()
-) -> None:
+def release(store: Store, applier: Applier, network: UUID, wanted: Iterable[Resource] = ()) -> None:
     """Strike ``network`` from the users of the shared sysctls it does not want any more.
 
     Values are put back outside any transaction: done twice, it does no harm.

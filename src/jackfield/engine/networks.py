@@ -190,11 +190,11 @@ class Networks:
         self._check_others(record, network)
         record.live, record.settled, record.problem = network, False, None
         try:
-            await self._thread.run(
+            processes = await self._thread.run(
                 workplace.begin_start, record.uuid, network_to_json(network), wanted
             )
             try:
-                await self._services.wait_ready(wanted)
+                await self._services.wait_ready(processes)
             except BaseException:
                 await self._thread.run(workplace.undo_start, record.uuid, wanted)
                 raise
@@ -204,7 +204,7 @@ class Networks:
             if isinstance(error, JackfieldError):
                 raise error.with_context(f"cannot start network {network.name!r}") from error
             raise
-        self._services.watch(wanted)
+        self._services.watch(processes)
 
     async def _settle(
         self, record: NetworkRecord, event_type: str, detail: Mapping[str, str] | None = None
@@ -241,7 +241,7 @@ class Networks:
         assert record.live is not None
         network = record.live
         present = self.present(record)
-        self._services.forget(present)
+        self._services.forget(record.uuid)
         ours = [
             port.device.name
             for port in self._registry.ports_of(record.uuid)
@@ -327,8 +327,10 @@ class Networks:
         check_host(network, self._mirror.facts())
         self._check_others(record, network)
         record.live = network
+        if any(isinstance(item, Dnsmasq) for item in (*change.remove, *change.ensure)):
+            self._services.forget(record.uuid)
         try:
-            await self._thread.run(
+            processes = await self._thread.run(
                 workplace.begin_change,
                 record.uuid,
                 network_to_json(network),
@@ -337,19 +339,24 @@ class Networks:
                 wanted,
             )
             try:
-                await self._services.wait_ready(HostState(change.ensure))
+                await self._services.wait_ready(processes)
             except BaseException:
                 await self._thread.run(workplace.undo_change, record.uuid, previous, change)
                 raise
         except BaseException as error:
             record.live = former
+            await self.watch_services(record)
             if isinstance(error, JackfieldError):
                 raise error.with_context(f"cannot change network {network.name!r}") from error
             raise
         await self._settle(record, "network-changed", {"steps": str(len(describe(change)))})
-        self._services.forget(HostState(item for item in change.remove))
-        self._services.watch(wanted)
+        self._services.watch(processes)
         return change
+
+    async def watch_services(self, record: NetworkRecord) -> None:
+        """Watch what serves a running network, whoever started it."""
+        processes = await self._thread.run(workplace.launched, list(self.present(record).values()))
+        self._services.watch(processes)
 
     def _check_changeable(self, record: NetworkRecord, former: Network, network: Network) -> None:
         ports = self._registry.port_count(record.uuid)
@@ -381,9 +388,7 @@ class Networks:
 
         def look(tools: Workplace) -> HostState:
             found = tools.applier.observe([*present.values()])
-            return HostState(
-                seen.resource for seen in found.values() if seen.resource is not None
-            )
+            return HostState(seen.resource for seen in found.values() if seen.resource is not None)
 
         async with record.lock:
             actual = await self._thread.run(look)
@@ -401,19 +406,19 @@ class Networks:
                 return
             wanted = self.present(record)
             try:
-                change, foreign = await self._thread.run(_mend, list(wanted.values()))
-                await self._services.wait_ready(HostState(change.ensure))
+                change, foreign, processes = await self._thread.run(
+                    workplace.mend, list(wanted.values())
+                )
+                await self._services.wait_ready(processes)
             except (JackfieldError, ExceptionGroup) as error:
                 await self._problem(record, f"{reason}; mending failed: {error}")
                 return
-            self._services.watch(wanted)
+            self._services.watch(processes)
             if foreign:
                 await self._problem(record, f"{reason}; in the way: {', '.join(foreign)}")
             elif change:
                 for step in describe(change):
-                    log.warning(
-                        "network %s: mended: %s (%s)", record.name, step.text, reason
-                    )
+                    log.warning("network %s: mended: %s (%s)", record.name, step.text, reason)
                 record.problem = None
                 await self._tell(record, "network-repaired", {"reason": reason})
                 await self._reconnect_ports(record)
@@ -427,7 +432,7 @@ class Networks:
             for item in self.present(record).values()
             if item.kind == "rules"
         ]
-        change, _ = await self._thread.run(_mend, wanted)
+        change, _, _ = await self._thread.run(workplace.mend, wanted)
         if not change:
             return
         mended = {item.key for item in change.ensure}
@@ -465,7 +470,9 @@ class Networks:
         ports = self._registry.ports_of(record.uuid)
         if ports:
             names = ", ".join(
-                sorted(str(port.port.owner.name if port.port.owner else port.uuid) for port in ports)
+                sorted(
+                    str(port.port.owner.name if port.port.owner else port.uuid) for port in ports
+                )
             )
             raise WrongState(
                 f"network {record.name!r} has {len(ports)} ports ({names}) and cannot be {done}",
@@ -489,10 +496,6 @@ class Networks:
                             "which is active",
                             hint="two active networks of a host need different subnets",
                         )
-
-
-def _mend(tools: Workplace, wanted: list[Resource]) -> tuple[Change, list[str]]:
-    return tools.applier.mend(wanted)
 
 
 def _reconnect(tools: Workplace, members: list[BridgePort]) -> None:

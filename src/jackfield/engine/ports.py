@@ -125,9 +125,7 @@ class Ports:
                 f"network {record.name!r} has no portgroup {request.portgroup!r}; it has: {known}"
             )
         plug = (
-            BridgePlug(bridge=bridge)
-            if network.mode is Mode.BRIDGE
-            else NetworkPlug(bridge=bridge)
+            BridgePlug(bridge=bridge) if network.mode is Mode.BRIDGE else NetworkPlug(bridge=bridge)
         )
         if not network.mode.is_routed and network.mode is not Mode.BRIDGE:
             raise UnsupportedConfiguration(f"mode {network.mode.value} has no ports of this kind")

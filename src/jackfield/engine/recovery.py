@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from jackfield.engine.store import LiveRow, NetworkRow, Step
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace, record_event, undo_change
 from jackfield.errors import JackfieldError
-from jackfield.host.dnsmasq.process import end_orphans
+from jackfield.host.dnsmasq.process import stop
 from jackfield.model.network import Network
 from jackfield.model.values import NetworkName
 from jackfield.plan.describe import describe
@@ -76,13 +76,21 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
         for number, time, kind, name, uuid, detail in tools.store.events()
     ]
     rows = tools.store.live()
-    end_orphans(tools.kernel, {row.uuid for row in rows if row.step == Step.SETTLED})
+    _recover_services(tools, {row.uuid for row in rows})
     for row in rows:
         _recover_network(tools, planner, row, found)
     _recover_ports(tools, planner, found)
     _mend_networks(tools, planner, found)
     _mend_ports(tools, planner, found)
     return found
+
+
+def _recover_services(tools: Workplace, known: Collection[UUID]) -> None:
+    """Put on record what was started just before a crash; end what belongs to no network."""
+    for process in tools.dnsmasq.adopt_orphans(tools.kernel):
+        if process.network not in known:
+            log.warning("dnsmasq, pid %d, serves no network of ours: ended", process.pid)
+            stop([process])
 
 
 def _recover_network(tools: Workplace, planner: Planner, row: LiveRow, found: Recovered) -> None:

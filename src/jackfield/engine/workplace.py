@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from jackfield.engine import ledger
@@ -17,10 +17,12 @@ from jackfield.engine.store import LiveRow, MemberRow, PortRow, Step, Store
 from jackfield.engine.views import Event
 from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier
+from jackfield.host.dnsmasq.driver import DnsmasqDriver
+from jackfield.host.dnsmasq.process import Process
 from jackfield.host.kernel import Kernel
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
-from jackfield.state.resources import BridgePort
+from jackfield.state.resources import BridgePort, Dnsmasq, Resource
 
 __all__ = [
     "Workplace",
@@ -28,6 +30,8 @@ __all__ = [
     "begin_start",
     "create_port",
     "delete_port",
+    "launched",
+    "mend",
     "record_event",
     "settle_network",
     "stop_network",
@@ -43,6 +47,7 @@ class Workplace:
     kernel: Kernel
     applier: Applier
     store: Store
+    dnsmasq: DnsmasqDriver
 
     def close(self) -> None:
         """Close what is open."""
@@ -64,10 +69,10 @@ def record_event(
     return Event(number=number, time=now, type=event_type, network=name, uuid=uuid, detail=kept)
 
 
-def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState) -> None:
+def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState) -> list[Process]:
     """Open the start of a network and make everything that does not need waiting for.
 
-    A failure is undone before it is raised.
+    Returns the processes that are to become ready.  A failure is undone before it is raised.
     """
     tools.applier.refuse_foreign(list(wanted.values()))
     with tools.store.transaction():
@@ -78,6 +83,25 @@ def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState
     except Exception as error:
         _undo_quietly(tools, uuid, wanted, error)
         raise
+    return launched(tools, wanted.values())
+
+
+def launched(tools: Workplace, resources: Iterable[Resource]) -> list[Process]:
+    """Return the processes that serve those of ``resources`` that are services."""
+    return [
+        tools.dnsmasq.launched(tools.kernel, item.network)
+        for item in resources
+        if isinstance(item, Dnsmasq)
+    ]
+
+
+def mend(tools: Workplace, wanted: Sequence[Resource]) -> tuple[Change, list[str], list[Process]]:
+    """Make ``wanted`` so where it is not.
+
+    Returns what that took, what foreign things are in the way, and the processes started.
+    """
+    change, foreign = tools.applier.mend(wanted)
+    return change, foreign, launched(tools, change.ensure)
 
 
 def undo_start(tools: Workplace, uuid: UUID, wanted: HostState) -> None:
@@ -113,10 +137,10 @@ def begin_change(
     previous: bytes,
     change: Change,
     wanted: HostState,
-) -> None:
+) -> list[Process]:
     """Open a change of a running network and do what does not need waiting for.
 
-    A failure is undone before it is raised.
+    Returns the processes that are to become ready.  A failure is undone before it is raised.
     """
     tools.applier.refuse_foreign(
         [item for item in change.ensure if item.key not in change.replaced]
@@ -133,6 +157,7 @@ def begin_change(
             error.add_note(f"undoing it failed as well: {second}")
         raise
     ledger.release(tools.store, tools.applier, uuid, wanted.values())
+    return launched(tools, change.ensure)
 
 
 def undo_change(tools: Workplace, uuid: UUID, previous: bytes, change: Change) -> None:
@@ -231,9 +256,7 @@ def _forget_live(tools: Workplace, uuid: UUID) -> None:
         tools.store.delete_live(uuid)
 
 
-def _undo_quietly(
-    tools: Workplace, uuid: UUID, wanted: HostState, error: Exception
-) -> None:
+def _undo_quietly(tools: Workplace, uuid: UUID, wanted: HostState, error: Exception) -> None:
     """Undo a failed start; what fails then is told with the first error, not instead of it."""
     try:
         undo_start(tools, uuid, wanted)

@@ -80,7 +80,7 @@ class Applier:
         Raises an ``ExceptionGroup`` of ``JackfieldError`` at the end.  Shared settings are the
         ledger's business and left alone.
         """
-        resources = [item for item in reversed(present.values())]
+        resources = list(present.values())[::-1]
         keys = set(present)
         failures: list[JackfieldError] = []
         for kind, group in _runs(item for item in resources if item.carrier not in keys):

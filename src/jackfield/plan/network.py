@@ -80,15 +80,15 @@ def plan_network(network: Network, *, dnsmasq_user: str | None = None) -> HostSt
         *(InterfaceAddress(link=bridge, interface=interface) for interface in interfaces),
         LinkUp(link=bridge),
     ]
-    for route in network.routes:
-        resources.append(
-            Route(
-                destination=route.destination,
-                gateway=route.gateway,
-                link=bridge,
-                metric=1 if route.metric is None else route.metric,
-            )
+    resources += [
+        Route(
+            destination=route.destination,
+            gateway=route.gateway,
+            link=bridge,
+            metric=1 if route.metric is None else route.metric,
         )
+        for route in network.routes
+    ]
     rules = network_rules(network, bridge)
     if rules is not None:
         resources.append(rules)
@@ -213,9 +213,7 @@ def _forwarding_settings(network: Network, interfaces: list[IpInterface]) -> lis
         return []
     versions = {interface.version for interface in interfaces}
     names = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
-    return [
-        Setting(name=names[version], value="1", shared=True) for version in sorted(versions)
-    ]
+    return [Setting(name=names[version], value="1", shared=True) for version in sorted(versions)]
 
 
 def _check_collision(

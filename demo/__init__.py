@@ -1,0 +1,1 @@
+"""A guided tour in a private lab: ``scripts/demo``."""

@@ -1,0 +1,88 @@
+"""The helper processes of running networks: waited for, watched, and mended when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+from jackfield.host.dnsmasq.diagnosis import why_ended
+from jackfield.host.dnsmasq.process import Process
+from jackfield.host.dnsmasq.readiness import wait_ready
+from jackfield.host.dnsmasq.supervisor import Supervisor
+from jackfield.host.inotify import Inotify
+
+__all__ = ["Services"]
+
+log = logging.getLogger(__name__)
+
+_PAUSES = (0.0, 0.5, 1, 2, 5, 10, 30)
+"""Seconds before a dnsmasq that died is started again, growing while it goes on dying."""
+
+_STABLE = 60.0
+"""After so many seconds of life a death counts as the first one."""
+
+
+class Services:
+    """Watches the dnsmasq of each running network."""
+
+    def __init__(self, died: Callable[[UUID, str], None]) -> None:
+        """Call ``died(network, reason)`` when a network is to be mended because of a death."""
+        self._died = died
+        self._deaths: dict[UUID, tuple[int, float]] = {}
+        self._timers: dict[UUID, asyncio.TimerHandle] = {}
+        self._inotify: Inotify | None = None
+        self._supervisor: Supervisor | None = None
+
+    def open(self, inotify: Inotify) -> None:
+        """Begin to watch, on the running event loop."""
+        self._inotify = inotify
+        self._supervisor = Supervisor(self._ended)
+
+    def close(self) -> None:
+        """Stop watching; the processes go on."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        if self._supervisor is not None:
+            self._supervisor.close()
+
+    async def wait_ready(self, processes: Iterable[Process]) -> None:
+        """Return when all serve; ``ServiceError`` when one ends or is not ready in time."""
+        assert self._inotify is not None
+        for process in processes:
+            await wait_ready(process, self._inotify)
+
+    def watch(self, processes: Iterable[Process]) -> None:
+        """Watch processes instead of what served their networks before."""
+        assert self._supervisor is not None
+        for process in processes:
+            self._supervisor.watch(process)
+
+    def forget(self, network: UUID) -> None:
+        """Watch nothing for ``network``: what serves it is about to be ended or replaced."""
+        assert self._supervisor is not None
+        self._supervisor.forget(network)
+        timer = self._timers.pop(network, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _ended(self, process: Process) -> None:
+        """Have the network mended, at once the first time, later when it goes on dying."""
+        network, now = process.network, time.monotonic()
+        deaths, last = self._deaths.get(network, (0, 0.0))
+        if now - last > _STABLE:
+            deaths = 0
+        self._deaths[network] = (deaths + 1, now)
+        pause = _PAUSES[min(deaths, len(_PAUSES) - 1)]
+        reason = why_ended(process).message
+        log.error("%s; started again in %g s", reason, pause)
+        self._timers[network] = asyncio.get_running_loop().call_later(
+            pause, self._mend, network, reason
+        )
+
+    def _mend(self, network: UUID, reason: str) -> None:
+        self._timers.pop(network, None)
+        self._died(network, reason)

@@ -1,0 +1,38 @@
+"""Every driver, by the kind of resource it is for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jackfield.host.addresses import AddressDriver, RouteDriver
+from jackfield.host.dnsmasq.driver import DnsmasqDriver
+from jackfield.host.driver import Driver
+from jackfield.host.links import (
+    BridgeDriver,
+    BridgePortDriver,
+    LinkUpDriver,
+    TapDriver,
+    VethDriver,
+)
+from jackfield.host.nft.driver import RulesDriver
+from jackfield.host.settings import SettingDriver
+from jackfield.host.shaping import ShapingDriver
+
+__all__ = ["make_drivers"]
+
+
+def make_drivers(dnsmasq: DnsmasqDriver) -> dict[str, Driver[Any]]:
+    """Return new drivers for one kernel; they remember what they have seen of it."""
+    return {
+        "bridge": BridgeDriver(),
+        "tap": TapDriver(),
+        "veth": VethDriver(),
+        "setting": SettingDriver(),
+        "address": AddressDriver(),
+        "rules": RulesDriver(),
+        "up": LinkUpDriver(),
+        "bridge-port": BridgePortDriver(),
+        "route": RouteDriver(),
+        "shaping": ShapingDriver(),
+        "dnsmasq": dnsmasq,
+    }
