@@ -26,7 +26,6 @@ __all__ = [
     "BridgePort",
     "Dnsmasq",
     "InterfaceAddress",
-    "LinkState",
     "LinkUp",
     "NetworkRules",
     "OwnerKind",

@@ -1,0 +1,96 @@
+"""Bridges of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jackfield.errors import KernelError
+from jackfield.host.kernel import Kernel
+from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
+from jackfield.host.netlink.link import (
+    Link,
+    bridge_options,
+    change_bridge,
+    create_bridge,
+    set_link,
+)
+from jackfield.host.netlink.message import Message
+from jackfield.model.values import InterfaceName
+from jackfield.state.resources import BridgeLink
+
+__all__ = ["BridgeDriver"]
+
+# BR_MIN_FORWARD_DELAY and BR_MAX_FORWARD_DELAY in net/bridge/br_private_stp.h, in seconds: the
+# kernel keeps a bridge with STP within them.
+_STP_DELAY_MINIMUM = 2
+_STP_DELAY_MAXIMUM = 30
+
+
+def _possible_delay(wanted: BridgeLink) -> int:
+    """Return the forward delay that the kernel can give, in seconds."""
+    if not wanted.stp:
+        return wanted.forward_delay
+    return max(_STP_DELAY_MINIMUM, min(wanted.forward_delay, _STP_DELAY_MAXIMUM))
+
+
+class BridgeDriver(LinkDriver[BridgeLink]):
+    """Makes, looks at and removes bridges."""
+
+    info_kind = "bridge"
+
+    def _as_found(self, kernel: Kernel, wanted: BridgeLink, link: Link) -> BridgeLink:
+        options = bridge_options(link.data)
+        delay = options.forward_delay
+        if options.stp == wanted.stp and delay == _possible_delay(wanted):
+            delay = wanted.forward_delay
+        return BridgeLink(
+            name=InterfaceName(link.name),
+            alias=link.alias,
+            mac=found_mac(wanted.mac, link),
+            mtu=found_mtu(wanted.mtu, link),
+            stp=options.stp,
+            forward_delay=delay,
+        )
+
+    def _create(
+        self, kernel: Kernel, resources: Sequence[BridgeLink]
+    ) -> list[tuple[KernelError, BridgeLink]]:
+        refusals = kernel.route.try_all(
+            [
+                create_bridge(
+                    bridge.name,
+                    bridge.mac.packed if bridge.mac is not None else None,
+                    stp=bridge.stp,
+                    forward_delay=_possible_delay(bridge),
+                )
+                for bridge in resources
+            ]
+        )
+        refused = {refusal.index for refusal in refusals}
+        # An MTU that is set on a bridge, rather than created with it, stays when ports come.
+        kernel.route.send(
+            [
+                set_link(
+                    bridge.name, f"mark bridge {bridge.name}", alias=bridge.alias, mtu=bridge.mtu
+                )
+                for index, bridge in enumerate(resources)
+                if index not in refused
+            ]
+        )
+        return [(refusal, resources[refusal.index]) for refusal in refusals]
+
+    def _change(self, kernel: Kernel, wanted: BridgeLink, present: BridgeLink) -> None:
+        what = f"change bridge {wanted.name}"
+        index = kernel.route.require_index(wanted.name, what)
+        messages: list[Message] = []
+        changes = identity(wanted, present)
+        if changes:
+            messages.append(set_link(index, what, **changes))
+        # STP first and in a message of its own: which delays are possible depends on it.
+        if present.stp != wanted.stp:
+            messages.append(change_bridge(index, wanted.name, stp=wanted.stp))
+        if (present.stp, present.forward_delay) != (wanted.stp, wanted.forward_delay):
+            messages.append(
+                change_bridge(index, wanted.name, forward_delay=_possible_delay(wanted))
+            )
+        kernel.route.send(messages)

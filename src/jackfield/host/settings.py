@@ -1,0 +1,90 @@
+"""Sysctls, through ``/proc/sys``, which shows those of the calling thread's namespace."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from jackfield.errors import InternalError, KernelError, NotFound
+from jackfield.host.driver import ABSENT, Observed, Presence
+from jackfield.host.kernel import Kernel
+from jackfield.host.netlink.message import errno_text
+from jackfield.state.resources import Setting
+
+__all__ = ["SettingDriver", "read_setting"]
+
+_ROOT = "/proc/sys/"
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_NAME = re.compile(r"net(/[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*)+")
+
+
+def read_setting(name: str) -> str | None:
+    """Return a sysctl's value with single spaces between its words; ``None`` without the file."""
+    try:
+        return " ".join(Path(_path(name)).read_text().split())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        number = error.errno or 0
+        raise KernelError(
+            f"cannot read the sysctl {name}: {errno_text(number)}", errno=number
+        ) from error
+
+
+def _path(name: str) -> str:
+    """Return the file of a sysctl of the network namespace; any other name is our defect."""
+    if not _NAME.fullmatch(name) or {".", ".."} & set(name.split("/")):
+        raise InternalError(f"{name!r} is not the name of a network sysctl")
+    return _ROOT + name
+
+
+class SettingDriver:
+    """Reads and writes sysctls.
+
+    A sysctl is nobody's: what exists counts as ours, with its value.  Putting back the value
+    that was there before is making *that* setting so; removal therefore does nothing.
+    """
+
+    def observe(
+        self, kernel: Kernel, resources: Sequence[Setting], claimed: Collection[str] = frozenset()
+    ) -> dict[str, Observed]:
+        """Return the present values; changes nothing."""
+        found: dict[str, Observed] = {}
+        for item in resources:
+            value = read_setting(item.name)
+            if value is None:
+                found[item.key] = ABSENT
+                continue
+            present = Setting(name=item.name, value=value, shared=item.shared, link=item.link)
+            found[item.key] = Observed(presence=Presence.OURS, resource=present)
+        return found
+
+    def ensure(
+        self, kernel: Kernel, resources: Sequence[Setting], replaced: Mapping[str, Setting]
+    ) -> None:
+        """Write the values."""
+        for item in resources:
+            path = _path(item.name)
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                try:
+                    os.write(descriptor, item.value.encode())
+                finally:
+                    os.close(descriptor)
+            except FileNotFoundError as error:
+                raise NotFound(
+                    f"cannot set {item.name} to {item.value}: this host has no such sysctl"
+                ) from error
+            except OSError as error:
+                number = error.errno or 0
+                raise KernelError(
+                    f"cannot set {item.name} to {item.value}: {errno_text(number)}",
+                    errno=number,
+                    hint=f"is {_ROOT} mounted read-only?" if number in _READ_ONLY else None,
+                ) from error
+
+    def remove(self, kernel: Kernel, resources: Sequence[Setting]) -> None:
+        """Do nothing: a setting goes with its link, or is put back by its previous value."""

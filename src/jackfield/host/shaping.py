@@ -1,0 +1,183 @@
+"""Shaping of what leaves a link: an htb root with one class, and filled DHCP checksums.
+
+libvirt's meaning of a network's inbound bandwidth (``virNetDevBandwidthSet``): towards the
+guests, all together get ``average``, up to ``peak`` in bursts.  Values are KiB.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection, Mapping, Sequence
+
+from jackfield.host.driver import ABSENT, Observed, Presence
+from jackfield.host.kernel import Kernel
+from jackfield.host.membership import raise_refusals
+from jackfield.host.netlink.link import Link
+from jackfield.host.netlink.message import Message
+from jackfield.host.netlink.traffic import (
+    CLSACT_HANDLE,
+    HtbClass,
+    Qdisc,
+    add_checksum_filter,
+    add_clsact,
+    add_htb,
+    decode_class,
+    decode_qdisc,
+    delete_qdisc,
+    dump_classes,
+    dump_filters,
+    dump_qdiscs,
+    is_filter_of,
+    least_burst,
+    set_class,
+)
+from jackfield.model.bandwidth import Rate
+from jackfield.state.resources import Shaping
+
+__all__ = ["ShapingDriver"]
+
+_HANDLE = 0x4A460000
+"""Major number of our htb: the mark by which it is ours (``JF``)."""
+
+_TC_H_ROOT = 0xFFFFFFFF
+_KIB = 1024
+
+
+class ShapingDriver:
+    """Makes, looks at and removes shaping.
+
+    Where the kernel cannot fill checksums (``act_csum``) that wish is passed over silently, and
+    counts as fulfilled from then on.
+    """
+
+    def __init__(self) -> None:
+        """Believe that the kernel can fill checksums until it says otherwise."""
+        self._fills_checksums = True
+
+    def observe(
+        self, kernel: Kernel, resources: Sequence[Shaping], claimed: Collection[str] = frozenset()
+    ) -> dict[str, Observed]:
+        """Return how the links are shaped; another root qdisc than the kernel's is foreign."""
+        links = kernel.route.links([item.link for item in resources])
+        return {item.key: self._observed(kernel, item, links.get(item.link)) for item in resources}
+
+    def _observed(self, kernel: Kernel, wanted: Shaping, link: Link | None) -> Observed:
+        if link is None:
+            return ABSENT
+        root, clsact = _qdiscs(kernel, link.index)
+        if root is not None and root.handle != _HANDLE:
+            description = f"qdisc {root.kind} {root.handle >> 16:x}: on {link.describe()}"
+            return Observed(presence=Presence.FOREIGN, description=description)
+        checksum = clsact is not None and _has_filter(kernel, link.index)
+        if root is None and not checksum:
+            # Nothing is there; that is right when nothing was asked for that the kernel can do.
+            if wanted.rate is not None or (wanted.checksum_dhcp and self._fills_checksums):
+                return ABSENT
+            return Observed(presence=Presence.OURS, resource=wanted)
+        if wanted.checksum_dhcp and not self._fills_checksums:
+            checksum = True
+        rate = None if root is None else _found_rate(kernel, link.index, wanted.rate)
+        resource = Shaping(link=wanted.link, rate=rate, checksum_dhcp=checksum)
+        return Observed(presence=Presence.OURS, resource=resource)
+
+    def ensure(
+        self, kernel: Kernel, resources: Sequence[Shaping], replaced: Mapping[str, Shaping]
+    ) -> None:
+        """Shape the links; a changed rate takes the place of the old one at once."""
+        for item in resources:
+            index = kernel.route.require_index(item.link, f"shape {item.link}")
+            root, clsact = _qdiscs(kernel, index)
+            kernel.route.send(_rate_messages(index, item, root))
+            present = clsact is not None and _has_filter(kernel, index)
+            if item.checksum_dhcp and not present:
+                self._fill_checksums(kernel, index, item, clsact)
+            elif clsact is not None and present and not item.checksum_dhcp:
+                what = f"stop filling checksums on {item.link}"
+                kernel.route.send([delete_qdisc(index, clsact, what)])
+
+    def _fill_checksums(
+        self, kernel: Kernel, index: int, item: Shaping, clsact: Qdisc | None
+    ) -> None:
+        if not self._fills_checksums:
+            return
+        what = f"fill the checksums of DHCP replies on {item.link}"
+        messages = [add_checksum_filter(index, what)]
+        if clsact is None:
+            messages.insert(0, add_clsact(index, what))
+        if kernel.route.try_all(messages):
+            # The guests that need it are few and old: no reason to refuse the network.
+            self._fills_checksums = False
+            if clsact is None:
+                made = Qdisc(index, "clsact", CLSACT_HANDLE, CLSACT_HANDLE | 0xFFF1)
+                kernel.route.try_all([delete_qdisc(index, made, what)])
+
+    def remove(self, kernel: Kernel, resources: Sequence[Shaping]) -> None:
+        """Remove the qdiscs that are ours."""
+        messages: list[Message] = []
+        for item in resources:
+            index = kernel.route.index(item.link)
+            if index is None:
+                continue
+            what = f"stop shaping {item.link}"
+            root, clsact = _qdiscs(kernel, index)
+            if root is not None and root.handle == _HANDLE:
+                messages.append(delete_qdisc(index, root, what))
+            if clsact is not None and _has_filter(kernel, index):
+                messages.append(delete_qdisc(index, clsact, what))
+        gone = (errno.ENOENT, errno.EINVAL, errno.ENODEV)
+        raise_refusals(kernel, messages, "could not stop all shaping", gone)
+
+
+def _qdiscs(kernel: Kernel, index: int) -> tuple[Qdisc | None, Qdisc | None]:
+    """Return a link's root qdisc, if somebody put it there, and its clsact qdisc."""
+    root = clsact = None
+    for reply in kernel.route.dump(dump_qdiscs(index)):
+        qdisc = decode_qdisc(reply.body)
+        if qdisc.index != index:
+            continue
+        if qdisc.kind == "clsact":
+            clsact = qdisc
+        elif qdisc.parent == _TC_H_ROOT and qdisc.handle:
+            root = qdisc
+    return root, clsact
+
+
+def _has_filter(kernel: Kernel, index: int) -> bool:
+    return any(is_filter_of(reply.body) for reply in kernel.route.dump(dump_filters(index)))
+
+
+def _values(rate: Rate) -> tuple[int, int, int]:
+    """Return rate and ceil in bytes a second, and burst in bytes."""
+    average = (rate.average or 1) * _KIB
+    peak = max((rate.peak or 0) * _KIB, average)
+    return average, peak, max((rate.burst or 0) * _KIB, least_burst(average))
+
+
+def _rate_messages(index: int, item: Shaping, root: Qdisc | None) -> list[Message]:
+    what = f"shape {item.link}"
+    if item.rate is None:
+        ours = root is not None and root.handle == _HANDLE
+        return [delete_qdisc(index, root, what)] if root is not None and ours else []
+    rate, ceil, burst = _values(item.rate)
+    messages = [] if root is not None else [add_htb(index, _HANDLE, what)]
+    messages.append(set_class(index, _HANDLE, rate=rate, ceil=ceil, burst=burst, what=what))
+    return messages
+
+
+def _found_rate(kernel: Kernel, index: int, wanted: Rate | None) -> Rate | None:
+    """Return our class's rate, as ``wanted`` spells it if it means the same."""
+    for reply in kernel.route.dump(dump_classes(index)):
+        found = decode_class(reply.body)
+        if found is None or found.handle != _HANDLE | 1:
+            continue
+        if wanted is not None and _means(wanted, found):
+            return wanted
+        return Rate(average=found.rate // _KIB, peak=found.ceil // _KIB, burst=found.burst // _KIB)
+    return None
+
+
+def _means(wanted: Rate, found: HtbClass) -> bool:
+    rate, ceil, burst = _values(wanted)
+    # The kernel keeps a burst as time in ticks of 64 ns, which rounds.
+    tolerance = rate // 10_000_000 + 1
+    return (rate, ceil) == (found.rate, found.ceil) and abs(burst - found.burst) <= tolerance

@@ -1,0 +1,150 @@
+"""Veth pairs whose far end is made inside a guest's network namespace."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jackfield.errors import KernelError, NotFound
+from jackfield.host.kernel import Kernel
+from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
+from jackfield.host.netlink.link import Link, create_veth, set_link
+from jackfield.host.netlink.message import Message, errno_text
+from jackfield.host.netlink.namespace import call_in_namespace
+from jackfield.host.netlink.route import RouteSocket
+from jackfield.host.netlink.socket import Refusal
+from jackfield.model.values import InterfaceName
+from jackfield.state.resources import VethLink
+
+__all__ = ["VethDriver"]
+
+
+class VethDriver(LinkDriver[VethLink]):
+    """Makes, looks at and removes veth pairs.
+
+    The far end belongs to the guest once it is made: of it, only the namespace is looked at.
+    """
+
+    info_kind = "veth"
+
+    def _as_found(self, kernel: Kernel, wanted: VethLink, link: Link) -> VethLink:
+        return VethLink(
+            name=InterfaceName(link.name),
+            alias=link.alias,
+            mac=found_mac(wanted.mac, link),
+            peer_name=wanted.peer_name,
+            peer_netns=wanted.peer_netns if _is_there(kernel, wanted, link) else "",
+            peer_mac=wanted.peer_mac,
+            mtu=found_mtu(wanted.mtu, link),
+        )
+
+    def _create(
+        self, kernel: Kernel, resources: Sequence[VethLink]
+    ) -> list[tuple[KernelError, VethLink]]:
+        refused: list[tuple[KernelError, VethLink]] = []
+        marks: list[Message] = []
+        for veth in resources:
+            with _namespace(veth) as descriptor:
+                try:
+                    _create_pair(kernel, veth, descriptor)
+                except Refusal as refusal:
+                    refused.append((refusal, veth))
+                    continue
+            marks.append(set_link(veth.name, f"mark veth {veth.name}", alias=veth.alias))
+        kernel.route.send(marks)
+        return refused
+
+    def _change(self, kernel: Kernel, wanted: VethLink, present: VethLink) -> None:
+        what = f"change veth {wanted.name}"
+        index = kernel.route.require_index(wanted.name, what)
+        if present.peer_netns != wanted.peer_netns:
+            # The far end lives elsewhere; only a new pair gets it where it is wanted.
+            kernel.route.delete_links([index])
+            for error, _ in self._create(kernel, [wanted]):
+                raise error
+            return
+        changes = identity(wanted, present)
+        if changes:
+            kernel.route.send([set_link(index, what, **changes)])
+
+
+@contextlib.contextmanager
+def _namespace(veth: VethLink) -> Iterator[int]:
+    """Open the peer's namespace file."""
+    try:
+        descriptor = os.open(veth.peer_netns, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"cannot create veth {veth.name}: there is no network namespace {veth.peer_netns}",
+            hint="`ip netns list` shows the named ones",
+        ) from error
+    except OSError as error:
+        number = error.errno or 0
+        raise KernelError(
+            f"cannot create veth {veth.name}: cannot open {veth.peer_netns}: {errno_text(number)}",
+            errno=number,
+        ) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_there(kernel: Kernel, wanted: VethLink, link: Link) -> bool:
+    """Return whether the far end is in the wanted namespace; a path that is gone proves nothing."""
+    try:
+        descriptor = os.open(wanted.peer_netns, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        if link.lower_netns is None:
+            here = Path("/proc/thread-self/ns/net").stat()
+            return os.path.samestat(here, os.fstat(descriptor))
+        return kernel.route.netns_id(descriptor) == link.lower_netns
+    finally:
+        os.close(descriptor)
+
+
+def _create_pair(kernel: Kernel, veth: VethLink, descriptor: int) -> None:
+    """Make the pair with the far end up."""
+    try:
+        kernel.route.request(_request(veth, descriptor, peer_first=True))
+    except Refusal as refusal:
+        if refusal.errno != errno.EEXIST or kernel.route.index(veth.name) is not None:
+            raise
+        if kernel.route.index(veth.peer_name) is None:
+            refusal.hint = f"the namespace may have a device {veth.peer_name} already"
+            raise
+    else:
+        return
+    create_pair_from_here(kernel.route, veth, descriptor)
+
+
+def create_pair_from_here(route: RouteSocket, veth: VethLink, descriptor: int) -> None:
+    """Make the pair near end first, and then bring the far end up inside its namespace.
+
+    For Linux before 6.13, which looks for the far end's name among *our* links when the far end
+    is the request's main device.
+    """
+    route.request(_request(veth, descriptor, peer_first=False))
+
+    def bring_up() -> None:
+        with RouteSocket() as inside:
+            inside.send([set_link(veth.peer_name, f"bring {veth.peer_name} up", up=True)])
+
+    call_in_namespace(descriptor, bring_up)
+
+
+def _request(veth: VethLink, descriptor: int, *, peer_first: bool) -> Message:
+    return create_veth(
+        veth.name,
+        veth.mac.packed if veth.mac is not None else None,
+        veth.peer_name,
+        veth.peer_mac.packed,
+        descriptor,
+        mtu=veth.mtu,
+        peer_first=peer_first,
+    )
