@@ -31,11 +31,10 @@ from jackfield.host.nft.message import (
 )
 from jackfield.host.nft.observe import (
     Fault,
-    find_element,
+    Snapshot,
+    look_at,
     look_at_base,
-    look_at_chain,
     look_at_table,
-    misfits,
 )
 from jackfield.host.nft.socket import GenerationChanged, NftSocket
 from jackfield.host.nft.text import rule_text
@@ -77,7 +76,8 @@ class RulesDriver:
         damage = "; ".join(
             f"base chain {name} {fault.value}" for name, fault in look_at_base(kernel.nft).items()
         )
-        return {resource.key: _observe(kernel.nft, resource, damage) for resource in resources}
+        found = look_at(kernel.nft, [resource.bridge for resource in resources])
+        return {resource.key: _observe(found, resource, damage) for resource in resources}
 
     def ensure(
         self,
@@ -165,9 +165,10 @@ class RulesDriver:
             table = look_at_table(nft)
             if table is None or not table.ours:
                 return
+            found = look_at(nft, [rules.bridge for rules in resources])
             try:
                 nft.commit(
-                    [message for rules in resources for message in _remains(nft, rules.bridge)],
+                    [message for rules in resources for message in _remains(found, rules.bridge)],
                     generation,
                 )
             except GenerationChanged:
@@ -219,28 +220,23 @@ def _with_hint(error: Refusal) -> Refusal:
     return error
 
 
-def _observe(nft: NftSocket, wanted: NetworkRules, damage: str) -> Observed:
-    problems = misfits(nft, wanted)
+def _observe(found: Snapshot, wanted: NetworkRules, damage: str) -> Observed:
+    if not found.has_anything(wanted.bridge):
+        return ABSENT
+    problems = found.misfits(wanted)
     if not problems and not damage:
         return Observed(presence=Presence.OURS, resource=wanted)
-    hooks = {chain.hook for chain in wanted.chains}
-    missing = {
-        hook
-        for hook in hooks & problems.keys()
-        if not look_at_chain(nft, hook, wanted.bridge)
-        and find_element(nft, hook, wanted.bridge) is None
-    }
-    if missing == hooks and not problems.keys() - hooks:
-        return ABSENT
-    chains = [
-        chain if chain.hook not in problems and not damage else Chain(chain.hook, ())
-        for chain in wanted.chains
-        if chain.hook not in missing
-    ]
-    chains += [Chain(hook, ()) for hook in Hook if hook in problems.keys() - hooks]
+    chains = {chain.hook: chain for chain in wanted.chains}
     return Observed(
         presence=Presence.OURS,
-        resource=NetworkRules(bridge=wanted.bridge, chains=tuple(chains)),
+        resource=NetworkRules(
+            bridge=wanted.bridge,
+            chains=tuple(
+                Chain(hook, ()) if damage or hook in problems else chains[hook]
+                for hook in Hook
+                if found.has_element(hook, wanted.bridge) or found.has_chain(hook, wanted.bridge)
+            ),
+        ),
         description="; ".join([*filter(None, [damage]), *problems.values()]),
     )
 
@@ -288,15 +284,15 @@ def _removal(bridge: str, hooks: Sequence[Hook]) -> list[Message]:
     return messages + [delete_chain(chain_name(hook, bridge)) for hook in hooks]
 
 
-def _remains(nft: NftSocket, bridge: str, hooks: Iterable[Hook] = Hook) -> list[Message]:
+def _remains(found: Snapshot, bridge: str, hooks: Iterable[Hook] = Hook) -> list[Message]:
     """Return what removes whatever there is of a network at ``hooks``."""
-    elements: list[Message] = []
-    chains: list[Message] = []
-    for hook in hooks:
-        if find_element(nft, hook, bridge) is not None:
-            elements.append(delete_element(hook.value, bridge))
-        if look_at_chain(nft, hook, bridge):
-            chains.append(delete_chain(chain_name(hook, bridge)))
+    hooks = list(hooks)
+    elements = [
+        delete_element(hook.value, bridge) for hook in hooks if found.has_element(hook, bridge)
+    ]
+    chains = [
+        delete_chain(chain_name(hook, bridge)) for hook in hooks if found.has_chain(hook, bridge)
+    ]
     return elements + chains
 
 
@@ -318,12 +314,13 @@ def _mending(nft: NftSocket, resources: Sequence[NetworkRules]) -> list[Message]
         delete_chain(name) for name, fault in look_at_base(nft).items() if fault is Fault.MISPLACED
     ]
     messages += base_messages()
+    found = look_at(nft, [rules.bridge for rules in resources])
     for rules in resources:
         wanted = [chain.hook for chain in rules.chains]
         messages += [
             delete_element(hook.value, rules.bridge)
             for hook in wanted
-            if find_element(nft, hook, rules.bridge) is False
+            if found.has_element(hook, rules.bridge) and not found.leads_there(hook, rules.bridge)
         ]
-        messages += _remains(nft, rules.bridge, [hook for hook in Hook if hook not in wanted])
+        messages += _remains(found, rules.bridge, [hook for hook in Hook if hook not in wanted])
     return messages

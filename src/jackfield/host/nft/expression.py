@@ -305,5 +305,4 @@ def _encode_snat(action: Snat) -> bytes:
         attributes.append(attribute_be32(5, low))
         if high != low:
             attributes.append(attribute_be32(6, high))
-        attributes.append(attribute_be32(7, _NF_NAT_RANGE_PROTO_SPECIFIED))
     return loads + _expression("nat", *attributes)

@@ -41,8 +41,11 @@ __all__ = [
     "delete_element",
     "delete_table",
     "flush_chain",
+    "get_all_rules",
     "get_chain",
+    "get_chains",
     "get_element",
+    "get_elements",
     "get_generation",
     "get_rules",
     "get_table",
@@ -197,6 +200,11 @@ def get_chain(name: str) -> Message:
     )
 
 
+def get_chains() -> Message:
+    """Ask for the chains, by a dump: the kernel lists those of every table of the family."""
+    return _message(_GETCHAIN, 0, f"list the chains of {TABLE}", _OF_TABLE)
+
+
 def flush_chain(name: str) -> Message:
     """Delete every rule of a chain."""
     return _message(
@@ -221,6 +229,11 @@ def get_rules(chain: str) -> Message:
     return _message(
         _GETRULE, 0, f"list chain {chain} of {TABLE}", _OF_TABLE, attribute_text(2, chain)
     )
+
+
+def get_all_rules() -> Message:
+    """Ask for the rules of all chains, by a dump."""
+    return _message(_GETRULE, 0, f"list the rules of {TABLE}", _OF_TABLE)
 
 
 def _element(kind: int, flags: int, verb: str, name: str, interface: str, *data: bytes) -> Message:
@@ -248,6 +261,13 @@ def delete_element(name: str, interface: str) -> Message:
 def get_element(name: str, interface: str) -> Message:
     """Ask for an element of the map ``name``."""
     return _element(_GETSETELEM, 0, "look at", name, interface)
+
+
+def get_elements(name: str) -> Message:
+    """Ask for all elements of the map ``name``, by a dump."""
+    return _message(
+        _GETSETELEM, 0, f"list map {name} of {TABLE}", _OF_TABLE, attribute_text(2, name)
+    )
 
 
 def get_generation() -> Message:
