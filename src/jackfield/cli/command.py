@@ -12,34 +12,65 @@ if TYPE_CHECKING:
 
     from jackfield.client import Client
 
-__all__ = ["Argument", "Command", "Context"]
+__all__ = ["Arguments", "Command", "Context", "Flag", "Option", "Word"]
 
 
-class Argument:
-    """One argument: ``flags`` are its option strings, or its name if it is positional.
+class Word:
+    """A positional argument; ``optional`` ones may be left out and are then ``default``.
 
-    ``completes`` says what a shell offers for its value: ``network``, ``port``, ``netns``,
-    ``file`` or nothing.  ``settings`` go to ``argparse.ArgumentParser.add_argument``.
+    ``choices`` are the only words allowed, if there are any.  ``completes`` says what a shell
+    offers: ``network``, ``port``, ``netns``, ``file``, ``file-or-network`` or nothing.
     """
 
-    __slots__ = ("completes", "flags", "help", "settings")
+    __slots__ = ("choices", "completes", "default", "help", "metavar", "name", "optional")
 
-    def __init__(self, *flags: str, help: str, completes: str = "", **settings: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        metavar: str,
+        help: str,
+        *,
+        optional: bool = False,
+        default: str | None = None,
+        choices: tuple[str, ...] = (),
+        completes: str = "",
+    ) -> None:
         """Keep what is given."""
-        self.flags = flags
+        self.name = name
+        self.metavar = metavar
         self.help = help
+        self.optional = optional
+        self.default = default
+        self.choices = choices
         self.completes = completes
-        self.settings = settings
 
-    @property
-    def is_option(self) -> bool:
-        """Whether it begins with a dash."""
-        return self.flags[0].startswith("-")
 
-    @property
-    def takes_value(self) -> bool:
-        """Whether a value follows the option."""
-        return "action" not in self.settings
+class Option:
+    """An option with a value; ``number`` ones take a natural number."""
+
+    __slots__ = ("completes", "flag", "help", "metavar", "number")
+
+    def __init__(
+        self, flag: str, metavar: str, help: str, *, number: bool = False, completes: str = ""
+    ) -> None:
+        """Keep what is given."""
+        self.flag = flag
+        self.metavar = metavar
+        self.help = help
+        self.number = number
+        self.completes = completes
+
+
+class Flag:
+    """An option without a value; ``short`` is its one-letter form, if it has one."""
+
+    __slots__ = ("flag", "help", "short")
+
+    def __init__(self, flag: str, help: str, *, short: str = "") -> None:
+        """Keep what is given."""
+        self.flag = flag
+        self.help = help
+        self.short = short
 
 
 class Command:
@@ -48,37 +79,45 @@ class Command:
     ``exclusive`` are options of which at most one may be given.
     """
 
-    __slots__ = ("arguments", "exclusive", "function", "name", "summary")
+    __slots__ = ("exclusive", "function", "name", "options", "summary", "words")
 
     def __init__(
         self,
         name: str,
         function: str,
         summary: str,
-        *arguments: Argument,
-        exclusive: tuple[Argument, ...] = (),
+        *arguments: Word | Option | Flag,
+        exclusive: tuple[Option | Flag, ...] = (),
     ) -> None:
         """Keep what is given."""
         self.name = name
         self.function = function
         self.summary = summary
-        self.arguments = arguments
+        self.words = tuple(item for item in arguments if isinstance(item, Word))
+        self.options = tuple(item for item in arguments if not isinstance(item, Word)) + exclusive
         self.exclusive = exclusive
 
-    @property
-    def all_arguments(self) -> tuple[Argument, ...]:
-        """Every argument, the exclusive ones last."""
-        return self.arguments + self.exclusive
-
-    def load(self) -> Callable[[Context, Any], int | None]:
-        """Import what the command calls: it takes the context and the parsed arguments."""
-        import importlib
-
-        module, function = self.function.split(".")
-        loaded: Callable[[Context, Any], int | None] = getattr(
-            importlib.import_module(f"jackfield.cli.{module}"), function
-        )
+    def load(self) -> Callable[[Context, Arguments], None]:
+        """Import what the command calls: it takes the context and the arguments."""
+        module_name, function = self.function.split(".")
+        module = __import__(f"jackfield.cli.{module_name}", fromlist=[function])
+        loaded: Callable[[Context, Arguments], None] = getattr(module, function)
         return loaded
+
+
+class Arguments:
+    """What was said, by name: ``no_follow`` for ``--no-follow``."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        """Keep ``values``."""
+        self._values = values
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the value: a flag's is a bool, an absent option's is ``None``."""
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 class Context:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from jackfield.cli.command import Argument, Command
+from jackfield.cli.command import Command, Flag, Option, Word
 
 __all__ = ["COMMANDS", "COMMON", "find"]
 
-_NAME = Argument("name", metavar="NAME", help="name or uuid of the network", completes="network")
-_ONE_OR_ALL = Argument(
-    "name", metavar="NAME", nargs="?", help="only of this network", completes="network"
-)
-_FILE = Argument(
-    "file",
-    metavar="FILE",
-    help="document, XML or JSON; - is standard input",
-    completes="file",
-)
+_NAME = Word("name", "NAME", "name or uuid of the network", completes="network")
+_ONE_OR_ALL = Word("name", "NAME", "only of this network", optional=True, completes="network")
+_FILE = Word("file", "FILE", "document, XML or JSON; - is standard input", completes="file")
 
 COMMON = (
-    Argument(
+    Option(
         "--run-dir",
-        metavar="DIR",
-        help="the daemon's run directory (or JACKFIELD_RUN_DIR; default: /run/jackfield)",
+        "DIR",
+        "the daemon's run directory (or JACKFIELD_RUN_DIR; default: /run/jackfield)",
         completes="file",
     ),
-    Argument("--json", action="store_true", help="answer, and report errors, as JSON"),
+    Flag("--json", "answer, and report errors, as JSON"),
 )
 """What may stand before or after the command."""
 
@@ -35,7 +28,7 @@ COMMANDS = (
         "networks.apply",
         "make a network so: stored, and running as the document says",
         _FILE,
-        Argument("--transient", action="store_true", help="store nothing: it is gone when stopped"),
+        Flag("--transient", "store nothing: it is gone when stopped"),
     ),
     Command("undefine", "networks.undefine", "forget a network's definition", _NAME),
     Command("start", "networks.start", "start a network", _NAME),
@@ -45,16 +38,16 @@ COMMANDS = (
         "networks.autostart",
         "start a network with the daemon",
         _NAME,
-        Argument("--disable", action="store_true", help="do not, from now on"),
+        Flag("--disable", "do not, from now on"),
     ),
     Command(
         "list",
         "networks.list_networks",
         "list the networks",
         exclusive=(
-            Argument("--all", action="store_true", help="all of them, which is the default"),
-            Argument("--active", action="store_true", help="only those that run"),
-            Argument("--inactive", action="store_true", help="only those that do not run"),
+            Flag("--all", "all of them, which is the default"),
+            Flag("--active", "only those that run"),
+            Flag("--inactive", "only those that do not run"),
         ),
     ),
     Command(
@@ -62,24 +55,23 @@ COMMANDS = (
         "networks.show",
         "print a network's document",
         _NAME,
-        Argument("--inactive", action="store_true", help="the stored one, not what runs"),
-        Argument("--layered", action="store_true", help="in the layered dialect, not libvirt's"),
+        Flag("--inactive", "the stored one, not what runs"),
+        Flag("--layered", "in the layered dialect, not libvirt's"),
     ),
     Command(
         "plan",
         "documents.plan",
         "print what a document would make (no daemon needed), or what a network lacks",
-        Argument(
+        Word(
             "source",
-            metavar="FILE|NAME",
-            help="a file (- is standard input), or else a network of the daemon",
-            completes="network",
+            "FILE|NAME",
+            "a file (- is standard input), or else a network of the daemon",
+            completes="file-or-network",
         ),
-        Argument(
-            "-v",
+        Flag(
             "--verbose",
-            action="store_true",
-            help="for a file: also the dnsmasq configuration and the firewall rules",
+            "for a file: also the dnsmasq configuration and the firewall rules",
+            short="-v",
         ),
     ),
     Command("ports", "ports.list_ports", "list what is plugged in", _ONE_OR_ALL),
@@ -88,46 +80,46 @@ COMMANDS = (
         "attach",
         "ports.attach",
         "plug a namespace or a tap into a network",
-        Argument("network", metavar="NETWORK", help="name or uuid", completes="network"),
-        Argument("--ifname", metavar="NAME", help="with --netns: the interface's name in there"),
-        Argument("--owner", metavar="USER", help="with --tap: who may open it"),
-        Argument("--queues", metavar="N", type=int, help="with --tap: number of queues"),
-        Argument("--mac", metavar="MAC", help="the guest's address; default: made up"),
-        Argument("--name", metavar="NAME", help="name that the port is listed under"),
-        Argument("--portgroup", metavar="GROUP", help="class of connection"),
+        Word("network", "NETWORK", "name or uuid", completes="network"),
+        Option("--ifname", "NAME", "with --netns: the interface's name in there"),
+        Option("--owner", "USER", "with --tap: who may open it"),
+        Option("--queues", "N", "with --tap: number of queues", number=True),
+        Option("--mac", "MAC", "the guest's address; default: made up"),
+        Option("--name", "NAME", "name that the port is listed under"),
+        Option("--portgroup", "GROUP", "class of connection"),
         exclusive=(
-            Argument(
+            Option(
                 "--netns",
-                metavar="NAME",
-                help="plug in a network namespace (ip netns, or a path)",
+                "NAME",
+                "plug in a network namespace (of ip netns, or a path)",
                 completes="netns",
             ),
-            Argument("--tap", metavar="NAME", help="make a persistent tap of this name"),
+            Option("--tap", "NAME", "make a persistent tap of this name"),
         ),
     ),
     Command(
         "detach",
         "ports.detach",
         "unplug",
-        Argument("port", metavar="PORT", help="uuid, device or name of a port", completes="port"),
+        Word("port", "PORT", "uuid, device or name of a port", completes="port"),
     ),
     Command(
         "events",
         "events.events",
         "print what happens, as it happens",
-        Argument("--since", metavar="N", type=int, help="begin after event number N"),
-        Argument("--no-follow", action="store_true", help="only what happened so far"),
+        Option("--since", "N", "begin after event number N", number=True),
+        Flag("--no-follow", "only what happened so far"),
     ),
     Command(
         "check",
         "documents.check",
         "say what is wrong with a document (no daemon needed)",
-        Argument(
+        Word(
             "file",
-            metavar="FILE",
-            nargs="?",
+            "FILE",
+            "document, XML or JSON; default: standard input",
+            optional=True,
             default="-",
-            help="document, XML or JSON; default: standard input",
             completes="file",
         ),
     ),
@@ -135,7 +127,7 @@ COMMANDS = (
         "completion",
         "completion.completion",
         "print the completion script for a shell",
-        Argument("shell", choices=("bash", "zsh", "fish"), help="which shell"),
+        Word("shell", "SHELL", "bash, zsh or fish", choices=("bash", "zsh", "fish")),
     ),
 )
 

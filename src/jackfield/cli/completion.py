@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 
+from jackfield.cli.command import Option
 from jackfield.cli.commands import COMMANDS, COMMON, find
 from jackfield.errors import JackfieldError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
-    from jackfield.cli.command import Argument, Command, Context
+    from jackfield.cli.command import Arguments, Command, Context, Flag, Word
 
 __all__ = ["candidates", "complete", "completion"]
 
-_FILES = "\0files"  # stands for: the shell's own completion of file names
+_FILES = ":files"  # asks the scripts for the shell's own completion of file names
 
 _BASH = """\
 # Completion of jackfield for bash; use it with: source <(jackfield completion bash)
@@ -67,7 +67,7 @@ complete -c jackfield -f -a '(__jackfield_complete)'
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
-def completion(_context: Context, arguments: Any) -> None:
+def completion(_context: Context, arguments: Arguments) -> None:
     """Print a shell's completion script."""
     print(_SCRIPTS[arguments.shell], end="")
 
@@ -83,69 +83,75 @@ def complete(words: Sequence[str]) -> int:
     except JackfieldError:
         found = []
     for word in found:
-        print(":files" if word == _FILES else word)
+        print(word)
     return 0
 
 
 def candidates(words: Sequence[str]) -> list[str]:
     """Return what may stand in place of the last of ``words`` (those after ``jackfield``)."""
-    *before, word = words or [""]
+    *before, last = words or [""]
     command: Command | None = None
     run_dir = os.environ.get("JACKFIELD_RUN_DIR") or "/run/jackfield"
-    expected: Argument | None = None
-    positionals: list[Argument] = []
-    for said in before:
+    expected: Option | None = None
+    positionals: list[Word] = []
+    for word in before:
         if expected is not None:
-            if expected.flags[0] == "--run-dir":
-                run_dir = said
+            if expected.flag == "--run-dir":
+                run_dir = word
             expected = None
-        elif said.startswith("--run-dir="):
-            run_dir = said.partition("=")[2]
-        elif said.startswith("-") and said != "-":
-            expected = _option(command, said)
+        elif word.startswith("--run-dir="):
+            run_dir = word.partition("=")[2]
+        elif word.startswith("-") and word != "-":
+            expected = _option(command, word)
         elif command is None:
-            command = find(said)
+            command = find(word)
             if command is None:
                 return []
-            positionals = [item for item in command.arguments if not item.is_option]
+            positionals = list(command.words)
         elif positionals:
             positionals.pop(0)
     if expected is not None:
-        return _values(expected, word, run_dir)
-    if word.startswith("-"):
-        options = (command.all_arguments if command else ()) + COMMON
-        flags = [item.flags[-1] for item in options if item.is_option]
-        return _matching([*flags, "--help"] + ([] if command else ["--version"]), word)
+        return _values(expected.completes, last, run_dir)
+    if last.startswith("-"):
+        flags = [item.flag for item in _options(command)]
+        return _matching([*flags, "--help"] + ([] if command else ["--version"]), last)
     if command is None:
-        return _matching([item.name for item in COMMANDS], word)
-    return _values(positionals[0], word, run_dir) if positionals else []
+        return _matching([item.name for item in COMMANDS], last)
+    if not positionals:
+        return []
+    if positionals[0].choices:
+        return _matching(positionals[0].choices, last)
+    return _values(positionals[0].completes, last, run_dir)
 
 
-def _option(command: Command | None, flag: str) -> Argument | None:
+def _options(command: Command | None) -> tuple[Option | Flag, ...]:
+    return (*(command.options if command else ()), *COMMON)
+
+
+def _option(command: Command | None, flag: str) -> Option | None:
     """Return the option ``flag`` when a value must follow it."""
-    for argument in (command.all_arguments if command else ()) + COMMON:
-        if flag in argument.flags and argument.takes_value:
-            return argument
+    for item in _options(command):
+        if isinstance(item, Option) and item.flag == flag:
+            return item
     return None
 
 
-def _values(argument: Argument, word: str, run_dir: str) -> list[str]:
-    if "choices" in argument.settings:
-        return _matching(argument.settings["choices"], word)
-    if argument.completes == "file":
+def _values(what: str, beginning: str, run_dir: str) -> list[str]:
+    if what == "file":
         return [_FILES]
-    if argument.completes == "netns":
+    if what == "file-or-network":
+        return [_FILES, *_values("network", beginning, run_dir)]
+    if what == "netns":
         try:
-            return _matching(sorted(os.listdir("/run/netns")), word)  # noqa: PTH208
+            return _matching(sorted(os.listdir("/run/netns")), beginning)  # noqa: PTH208
         except OSError:
             return []
-    files = [_FILES] if argument.settings.get("metavar") == "FILE|NAME" else []
-    if argument.completes in {"network", "port"}:
-        return files + _matching(_daemon_names(argument.completes, run_dir), word)
-    return files
+    if what in {"network", "port"}:
+        return _matching(_known_to_daemon(what, run_dir), beginning)
+    return []
 
 
-def _daemon_names(what: str, run_dir: str) -> list[str]:
+def _known_to_daemon(what: str, run_dir: str) -> list[str]:
     """Return the names of networks or ports that the daemon knows; none when it is not there."""
     from jackfield.client import Client
 

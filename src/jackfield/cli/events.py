@@ -6,14 +6,12 @@ from jackfield.cli.output import when
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from jackfield.cli.command import Context
+    from jackfield.cli.command import Arguments, Context
 
 __all__ = ["events"]
 
 
-def events(context: Context, arguments: Any) -> None:
+def events(context: Context, arguments: Arguments) -> None:
     """Print events, one a line, as they come; with ``--json`` one JSON object a line."""
     query = {} if arguments.no_follow else {"follow": "1"}
     if arguments.since is not None:

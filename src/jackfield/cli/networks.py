@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from jackfield.cli.command import Context
+    from jackfield.cli.command import Arguments, Context
 
 __all__ = [
     "apply",
@@ -28,7 +28,7 @@ __all__ = [
 _SIGNS = {"create": "+", "change": "~", "remove": "-"}
 
 
-def define(context: Context, arguments: Any) -> None:
+def define(context: Context, arguments: Arguments) -> None:
     """Store a definition."""
     document = read_source(arguments.file)
     network = context.client.request("POST", "/v1/networks", document)
@@ -43,7 +43,7 @@ def define(context: Context, arguments: Any) -> None:
         print(f"Network {name} is defined; start it with: jackfield start {shell_word(name)}")
 
 
-def apply(context: Context, arguments: Any) -> None:
+def apply(context: Context, arguments: Arguments) -> None:
     """Make a network so."""
     query = {"apply": "1"}
     if arguments.transient:
@@ -61,7 +61,7 @@ def apply(context: Context, arguments: Any) -> None:
         print(f"Network {name} ran as the document says already.")
 
 
-def undefine(context: Context, arguments: Any) -> None:
+def undefine(context: Context, arguments: Arguments) -> None:
     """Forget a definition."""
     context.client.request("DELETE", f"/v1/networks/{quote(arguments.name)}")
     if context.json:
@@ -70,7 +70,7 @@ def undefine(context: Context, arguments: Any) -> None:
         print(f"Network {arguments.name} is undefined.")
 
 
-def start(context: Context, arguments: Any) -> None:
+def start(context: Context, arguments: Arguments) -> None:
     """Start a network."""
     network = context.client.request("POST", f"/v1/networks/{quote(arguments.name)}/start")
     if context.json:
@@ -83,7 +83,7 @@ def start(context: Context, arguments: Any) -> None:
     )
 
 
-def stop(context: Context, arguments: Any) -> None:
+def stop(context: Context, arguments: Arguments) -> None:
     """Stop a network."""
     network = context.client.request("POST", f"/v1/networks/{quote(arguments.name)}/stop")
     if context.json:
@@ -96,7 +96,7 @@ def stop(context: Context, arguments: Any) -> None:
     print(f"Network {network['name']} is stopped{after}" + ("" if after else "."))
 
 
-def autostart(context: Context, arguments: Any) -> None:
+def autostart(context: Context, arguments: Arguments) -> None:
     """Say whether a network starts with the daemon."""
     wanted = not arguments.disable
     path = f"/v1/networks/{quote(arguments.name)}/autostart"
@@ -109,7 +109,7 @@ def autostart(context: Context, arguments: Any) -> None:
         print(f"Network {network['name']} no longer starts with the daemon.")
 
 
-def list_networks(context: Context, arguments: Any) -> None:
+def list_networks(context: Context, arguments: Arguments) -> None:
     """List the networks."""
     networks = context.client.request("GET", "/v1/networks")
     if arguments.active or arguments.inactive:
@@ -139,7 +139,7 @@ def list_networks(context: Context, arguments: Any) -> None:
             print(f"{item['name']}: {item['problem']}")
 
 
-def show(context: Context, arguments: Any) -> None:
+def show(context: Context, arguments: Arguments) -> None:
     """Print a network's document."""
     path = f"/v1/networks/{quote(arguments.name)}"
     if context.json:

@@ -8,14 +8,12 @@ from jackfield.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from jackfield.cli.command import Context
+    from jackfield.cli.command import Arguments, Context
 
 __all__ = ["attach", "detach", "list_leases", "list_ports"]
 
 
-def list_ports(context: Context, arguments: Any) -> None:
+def list_ports(context: Context, arguments: Arguments) -> None:
     """List the ports of one network or of all."""
     ports = context.client.request("GET", _path(arguments.name, "ports"))
     if context.json:
@@ -27,10 +25,10 @@ def list_ports(context: Context, arguments: Any) -> None:
             (
                 port["network"],
                 port["device"],
-                port["owner"] and port["owner"]["name"],
-                port["mac"],
+                port.get("owner", {}).get("name"),
+                port.get("mac"),
                 f"{port['ifname']} in {port['netns']}" if port["netns"] else None,
-                port["portgroup"],
+                port.get("group"),
                 port["uuid"],
             )
             for port in ports
@@ -38,7 +36,7 @@ def list_ports(context: Context, arguments: Any) -> None:
     )
 
 
-def list_leases(context: Context, arguments: Any) -> None:
+def list_leases(context: Context, arguments: Arguments) -> None:
     """List the DHCP leases of one network or of all."""
     leases = context.client.request("GET", _path(arguments.name, "leases"))
     if context.json:
@@ -60,7 +58,7 @@ def list_leases(context: Context, arguments: Any) -> None:
     )
 
 
-def attach(context: Context, arguments: Any) -> None:
+def attach(context: Context, arguments: Arguments) -> None:
     """Plug a namespace or a tap into a network."""
     if arguments.netns is None and arguments.tap is None:
         raise UsageError(
@@ -90,12 +88,12 @@ def attach(context: Context, arguments: Any) -> None:
         what = f"Tap {arguments.tap}"
     word = shell_word(port["device"] or port["uuid"])
     print(
-        f"{what} is plugged into network {port['network']} with address {port['mac']}; "
+        f"{what} is plugged into network {port['network']} with address {port.get('mac')}; "
         f"unplug it with: jackfield detach {word}"
     )
 
 
-def detach(context: Context, arguments: Any) -> None:
+def detach(context: Context, arguments: Arguments) -> None:
     """Unplug."""
     context.client.request("DELETE", f"/v1/ports/{quote(arguments.port)}")
     if context.json:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 import jackfield
 from jackfield.access import Caller, require_definition, require_write
 from jackfield.config import Config
-from jackfield.document.libvirt import write_network
+from jackfield.document import layered, libvirt
 from jackfield.errors import (
     InternalError,
     InvalidRequest,
@@ -265,12 +265,11 @@ async def show_xml(door: Door, request: Request) -> Response:
             f"there is no dialect {dialect!r}", hint=f"use {' or '.join(_WRITERS)}"
         )
     view = door.engine.network(_ref(request))
-    network = view.current
-    if bodies.read_flag(request, "inactive"):
-        if view.stored is None:
-            raise WrongState(f"network {view.name!r} is transient: it has no stored definition")
-        network = view.stored
-    return Response(_WRITERS[dialect](network), media_type="application/xml")
+    inactive = view.live is None or bodies.read_flag(request, "inactive")
+    network = view.stored if inactive else view.live
+    if network is None:
+        raise WrongState(f"network {view.name!r} is transient: nothing of it is stored")
+    return Response(_WRITERS[dialect](network, inactive=inactive), media_type="application/xml")
 
 
 async def list_ports(door: Door, request: Request) -> Response:
@@ -348,12 +347,9 @@ async def _follow(door: Door, number: int) -> AsyncIterator[bytes]:
         closing.cancel()
 
 
-def _write_libvirt(network: Network) -> str:
-    return write_network(network)
-
-
-_WRITERS: dict[str, Callable[[Network], str]] = {
-    "libvirt": _write_libvirt,
+_WRITERS: dict[str, Callable[..., str]] = {
+    "libvirt": libvirt.write_network,
+    "layered": layered.write_layered,
 }
 
 

@@ -1,7 +1,7 @@
 """The engine's views as JSON: what every client, the command line included, is shown.
 
-Addresses, uuids and names are strings, times are seconds since the epoch, and what does not
-apply is ``null``.
+Addresses, uuids and names are strings, times are seconds since the epoch.  What does not apply
+is ``null``, except inside the model's own documents and ports, which leave it out.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jackfield.document.json import network_to_builtins
+from jackfield.document.json import network_to_builtins, port_to_builtins
 from jackfield.engine.views import Event, LeaseView, NetworkView, PortView
 from jackfield.errors import JackfieldError
-from jackfield.model.port import DirectPlug, HostdevPlug, NetworkPlug, Plug, VdePlug
 from jackfield.state.plan import PlanStep
 
 __all__ = [
@@ -78,33 +77,16 @@ def network_json(view: NetworkView) -> Json:
 
 
 def port_json(view: PortView) -> Json:
-    """Return a port."""
-    port = view.port
-    owner = port.owner
+    """Return a port: the model's fields, and where it is on this host."""
     return {
-        "uuid": port.uuid,
         "network": view.network,
         "network_uuid": view.network_uuid,
-        "owner": None if owner is None else {"name": owner.name, "uuid": owner.uuid},
-        "mac": port.mac,
-        "portgroup": port.group,
-        "plug": None if port.plug is None else _plug_json(port.plug),
         "realiser": view.realiser,
         "device": view.device,
         "netns": view.netns,
         "ifname": view.ifname,
+        **port_to_builtins(view.port),
     }
-
-
-def _plug_json(plug: Plug) -> Json:
-    if isinstance(plug, DirectPlug):
-        return {"type": "direct", "dev": plug.dev, "mode": plug.mode}
-    if isinstance(plug, HostdevPlug):
-        return {"type": "hostdev-pci", "address": plug.address}
-    if isinstance(plug, VdePlug):
-        return {"type": "vde", "path": plug.path}
-    kind = "network" if isinstance(plug, NetworkPlug) else "bridge"
-    return {"type": kind, "bridge": plug.bridge}
 
 
 def lease_json(lease: LeaseView) -> Json:

@@ -1,0 +1,73 @@
+"""Help, made from the table of commands: for a terminal, and for ``docs/cli.md``."""
+
+from __future__ import annotations
+
+from jackfield.cli.command import Command, Flag, Option, Word
+from jackfield.cli.commands import COMMANDS, COMMON
+
+__all__ = ["overview", "reference", "usage"]
+
+
+def overview() -> str:
+    """Return one line about every command."""
+    width = max(len(command.name) for command in COMMANDS)
+    return "\n".join(
+        [
+            "usage: jackfield [--run-dir DIR] [--json] COMMAND ...",
+            "",
+            "Networks for virtual machines: the guest names one, the host decides what it is.",
+            "",
+            *(f"  {command.name:<{width}}  {command.summary}" for command in COMMANDS),
+            "",
+            "jackfield COMMAND --help says more.",
+        ]
+    )
+
+
+def usage(command: Command) -> str:
+    """Return what there is to say about one command."""
+    rows = [(_spelling(item), item.help) for item in (*command.words, *command.options, *COMMON)]
+    width = max(len(spelling) for spelling, _ in rows)
+    return "\n".join(
+        [
+            f"usage: {_synopsis(command)}",
+            "",
+            f"{_sentence(command.summary)}",
+            "",
+            *(f"  {spelling:<{width}}  {help}" for spelling, help in rows),
+        ]
+    )
+
+
+def reference() -> str:
+    """Return the commands as Markdown."""
+    lines = []
+    for command in COMMANDS:
+        lines += [f"### `{_synopsis(command)}`", "", _sentence(command.summary), ""]
+        rows = [(_spelling(item), item.help) for item in (*command.words, *command.options)]
+        lines += [f"- `{spelling}`: {help}" for spelling, help in rows]
+        lines += [""] if rows else []
+    lines += ["### Everywhere", ""]
+    lines += [f"- `{_spelling(item)}`: {item.help}" for item in COMMON]
+    return "\n".join(lines)
+
+
+def _synopsis(command: Command) -> str:
+    exclusive = " | ".join(_spelling(item) for item in command.exclusive)
+    parts = ["jackfield", command.name]
+    parts += [f"[{item.metavar}]" if item.optional else item.metavar for item in command.words]
+    parts += [f"[{exclusive}]"] if exclusive else []
+    parts += [f"[{_spelling(item)}]" for item in command.options if item not in command.exclusive]
+    return " ".join(parts)
+
+
+def _spelling(item: Word | Option | Flag) -> str:
+    if isinstance(item, Word):
+        return item.metavar
+    if isinstance(item, Option):
+        return f"{item.flag} {item.metavar}"
+    return f"{item.short}, {item.flag}" if item.short else item.flag
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
