@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from pathlib import Path
 from uuid import UUID
 
@@ -67,7 +68,7 @@ class Engine:
         )
         self._ports = Ports(self._registry, self.events, self._thread, self._mirror)
         self._leases = LeaseBook(state_dir, self._registry, self.events, self._thread)
-        self._monitor = NftMonitor(self._rules_changed)
+        self._monitor: NftMonitor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -81,7 +82,8 @@ class Engine:
         )
         self._take_over(recovered)
         nft_portid = await self._thread.run(lambda tools: tools.kernel.nft.portid)
-        self._monitor.open(loop, own_portid=nft_portid)
+        self._monitor = NftMonitor(self._rules_changed, own_portids=(nft_portid,))
+        loop.add_reader(self._monitor.fileno(), self._monitor.read)
         self._mirror.on_link(self._link_changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
@@ -102,7 +104,9 @@ class Engine:
         for record in list(self._registry.networks.values()):
             async with record.lock:
                 pass
-        self._monitor.close()
+        if self._monitor is not None:
+            asyncio.get_running_loop().remove_reader(self._monitor.fileno())
+            self._monitor.close()
         self._resolver.close()
         self._leases.close()
         self._services.close()
@@ -244,11 +248,11 @@ class Engine:
         """Mend a network whose bridge somebody else removed."""
         if old is None or new is not None or not old.alias.startswith("jackfield:network:"):
             return
-        record = self._registry.bridges().get(old.name)
+        record = self._registry.by_bridge(old.name)
         if record is not None and record.active and not record.lock.locked():
             self._later(self._networks.mend(record.uuid, f"bridge {old.name} was removed"))
 
-    def _later(self, coroutine: asyncio.coroutines.Coroutine[None, None, None]) -> None:
+    def _later(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._done)

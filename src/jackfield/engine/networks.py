@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import secrets
 from collections.abc import Mapping
 from uuid import UUID
 
+from jackfield.document.complete import Taken
+from jackfield.document.complete import complete as complete_network
 from jackfield.document.json import network_from_json, network_to_json
 from jackfield.engine import workplace
-from jackfield.engine.definition import complete_definition
 from jackfield.engine.events import EventLog
 from jackfield.engine.records import NetworkRecord, Registry, state_of_port
 from jackfield.engine.services import Services
@@ -132,9 +134,10 @@ class Networks:
                     f"network {same.name!r} is already defined with uuid {network.uuid}"
                 )
         former = None if known is None else (known.stored or known.live)
-        complete = complete_definition(
-            network, former, self._registry.bridges(), self._mirror.facts().links
+        taken = Taken(
+            claimed=self._registry.devices(without=known), present=self._mirror.facts().links
         )
+        complete = complete_network(network, taken, secrets.token_bytes, former)
         assert complete.uuid is not None
         try:
             self.plan(complete)
@@ -490,7 +493,7 @@ class Networks:
                     continue
                 for mine in subnets:
                     theirs = subnet.interface.network
-                    if mine.version == theirs.version and mine.overlaps(theirs):  # type: ignore[arg-type]
+                    if mine.version == theirs.version and mine.overlaps(theirs):
                         raise ForeignObject(
                             f"subnet {mine} overlaps {theirs} of network {other.name!r}, "
                             "which is active",

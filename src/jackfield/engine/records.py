@@ -6,11 +6,12 @@ import asyncio
 import dataclasses
 from uuid import UUID
 
+from jackfield.document.rules import makes_bridge
 from jackfield.engine.views import NetworkView, PortView
 from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound
 from jackfield.model.network import Network
 from jackfield.model.port import Port
-from jackfield.model.values import InterfaceName, NetworkName
+from jackfield.model.values import NetworkName
 from jackfield.plan.port import PortDevice, plan_port
 from jackfield.state.hoststate import HostState
 
@@ -181,11 +182,30 @@ class Registry:
             ifname=None if device is None else device.ifname,
         )
 
-    def bridges(self) -> dict[InterfaceName, NetworkRecord]:
-        """Return the bridges that networks name, stored or live."""
-        found: dict[InterfaceName, NetworkRecord] = {}
+    def devices(self, *, without: NetworkRecord | None = None) -> set[str]:
+        """Return the devices that networks make, stored or live, but those of ``without``."""
+        found: set[str] = set()
         for record in self.networks.values():
+            if record is without:
+                continue
             for network in (record.stored, record.live):
-                if network is not None and network.bridge and network.bridge.name:
-                    found[network.bridge.name] = record
+                if network is not None:
+                    found.update(_devices(network))
         return found
+
+    def by_bridge(self, name: str) -> NetworkRecord | None:
+        """Return the running network that made the bridge ``name``."""
+        for record in self.networks.values():
+            if record.live is not None and name in _devices(record.live):
+                return record
+        return None
+
+
+def _devices(network: Network) -> set[str]:
+    """Return the names of the devices that a network makes."""
+    found: set[str] = set()
+    if network.bridge is not None and network.bridge.name is not None and makes_bridge(network):
+        found.add(network.bridge.name)
+    if network.vpn is not None and network.vpn.dev is not None:
+        found.add(network.vpn.dev)
+    return found
