@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from jackfield.host.addresses import AddressDriver, RouteDriver
+from jackfield.host.bridge import BridgeDriver
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.driver import Driver
-from jackfield.host.links import (
-    BridgeDriver,
-    BridgePortDriver,
-    LinkUpDriver,
-    TapDriver,
-    VethDriver,
-)
+from jackfield.host.membership import BridgePortDriver, LinkUpDriver
 from jackfield.host.nft.driver import RulesDriver
 from jackfield.host.settings import SettingDriver
 from jackfield.host.shaping import ShapingDriver
+from jackfield.host.tap import TapDriver
+from jackfield.host.veth import VethDriver
 
 __all__ = ["make_drivers"]
 
