@@ -33,6 +33,7 @@ mount -t tmpfs -o size=4g,mode=755 none "$MACHINE"
 tar -xf "$IMAGE" -C "$MACHINE"
 mount -t proc none "$MACHINE/proc"
 mount -t devtmpfs none "$MACHINE/dev"
+rm -rf "$MACHINE/etc/apt"
 cp -a "$CONFIGURATION/." "$MACHINE/"
 while read -r folder; do
     [ -n "$folder" ] || continue
@@ -238,9 +239,11 @@ def test_refusals_on_a_fresh_machine(fresh_machine: FreshMachine) -> None:
         """
         echo "-- user"
         setpriv --reuid 1000 --regid 1000 --clear-groups scripts/setup && exit 1
+        cd /usr/local/bin
+        printf '#!/bin/sh\\n[ "$1" != -V ] || exec echo Python 3.9.2\\nexit 1\\n' >python3
+        chmod +x python3
+        cd /srv/checkout
         echo "-- old"
-        printf '#!/bin/sh\\n[ "$1" != -V ] || exec echo Python 3.9.2\\nexit 1\\n' >/usr/local/bin/python3
-        chmod +x /usr/local/bin/python3
         PATH=/usr/local/bin:$PATH scripts/setup && exit 1
         ls -A | grep -x .venv && exit 1
         exit 0

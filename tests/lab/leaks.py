@@ -139,8 +139,8 @@ def _processes_of_ours() -> Iterator[str]:
 def main(verb: str, file: Path) -> int:
     """Do what the module's title says; return the exit status."""
     if verb == "remember":
-        told = dataclasses.asdict(Machine.observe(everything=True))
-        file.write_text(json.dumps({key: sorted(value) for key, value in told.items()}))
+        there = dataclasses.asdict(Machine.observe(everything=True))
+        file.write_text(json.dumps({key: sorted(value) for key, value in there.items()}))
         return 0
     noted = json.loads(file.read_text())
     before = Machine(**{key: frozenset(value) for key, value in noted.items()})
