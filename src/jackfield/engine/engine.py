@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 from jackfield.engine.events import EventLog
+from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.leasebook import LeaseBook
 from jackfield.engine.networks import Networks
 from jackfield.engine.ports import Ports
@@ -24,7 +25,6 @@ from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.drivers import make_drivers
 from jackfield.host.inotify import Inotify
 from jackfield.host.kernel import Kernel
-from jackfield.host.mirror import Mirror
 from jackfield.host.nft.monitor import NftMonitor
 from jackfield.host.resolver import ResolverWatch
 from jackfield.host.thread import KernelThread
@@ -56,17 +56,17 @@ class Engine:
         self._thread: KernelThread[Workplace] = KernelThread(
             lambda: _open_workplace(run_dir, state_dir)
         )
-        self._mirror = Mirror()
+        self._host = HostWatch(self._thread)
         self._services = Services(self._service_died)
         self._networks = Networks(
             self._registry,
             self.events,
             self._thread,
-            self._mirror,
+            self._host,
             self._services,
             dnsmasq_user=dnsmasq_user,
         )
-        self._ports = Ports(self._registry, self.events, self._thread, self._mirror)
+        self._ports = Ports(self._registry, self.events, self._thread, self._host)
         self._leases = LeaseBook(state_dir, self._registry, self.events, self._thread)
         self._monitor: NftMonitor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,7 +75,7 @@ class Engine:
         """Open what is needed, recover what was left, and start what is to be started."""
         await self._thread.open()
         loop = asyncio.get_running_loop()
-        await self._mirror.open(loop, self._thread, lambda tools: tools.kernel.route)
+        await self._host.open()
         recovered = await self._thread.run(
             recover,
             Planner(self._networks.load, self._networks.plan, state_of_port),
@@ -84,7 +84,7 @@ class Engine:
         nft_portid = await self._thread.run(lambda tools: tools.kernel.nft.portid)
         self._monitor = NftMonitor(self._rules_changed, own_portids=(nft_portid,))
         loop.add_reader(self._monitor.fileno(), self._monitor.read)
-        self._mirror.on_link(self._link_changed)
+        self._host.on_link(self._link_changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         self._leases.open(self._inotify)
@@ -111,7 +111,7 @@ class Engine:
         self._leases.close()
         self._services.close()
         self._inotify.close()
-        self._mirror.close()
+        self._host.close()
         await self._thread.close(lambda tools: tools.close())
 
     # Networks

@@ -14,6 +14,7 @@ from jackfield.document.complete import complete as complete_network
 from jackfield.document.json import network_from_json, network_to_json
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
+from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.records import NetworkRecord, Registry, state_of_port
 from jackfield.engine.services import Services
 from jackfield.engine.store import NetworkRow
@@ -26,7 +27,6 @@ from jackfield.errors import (
     UnsupportedConfiguration,
     WrongState,
 )
-from jackfield.host.mirror import Mirror
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.plan.describe import describe
@@ -48,16 +48,16 @@ class Networks:
         registry: Registry,
         events: EventLog,
         thread: KernelThread[Workplace],
-        mirror: Mirror,
+        host: HostWatch,
         services: Services,
         *,
         dnsmasq_user: str | None,
     ) -> None:
-        """Work on ``registry`` through ``thread``; ``mirror`` gives the facts."""
+        """Work on ``registry`` through ``thread``; ``host`` gives the facts."""
         self._registry = registry
         self._events = events
         self._thread = thread
-        self._mirror = mirror
+        self._host = host
         self._services = services
         self._dnsmasq_user = dnsmasq_user
         self._definitions = asyncio.Lock()
@@ -135,7 +135,7 @@ class Networks:
                 )
         former = None if known is None else (known.stored or known.live)
         taken = Taken(
-            claimed=self._registry.devices(without=known), present=self._mirror.facts().links
+            claimed=self._registry.devices(without=known), present=self._host.facts().links
         )
         complete = complete_network(network, taken, secrets.token_bytes, former)
         assert complete.uuid is not None
@@ -189,7 +189,7 @@ class Networks:
     async def _start(self, record: NetworkRecord, network: Network) -> None:
         """Make ``network`` run; the record's lock is held."""
         wanted = self.plan(network)
-        check_host(network, self._mirror.facts())
+        check_host(network, self._host.facts())
         self._check_others(record, network)
         record.live, record.settled, record.problem = network, False, None
         try:
@@ -327,7 +327,7 @@ class Networks:
         previous = network_to_json(former)
         if not change and former == network:
             return change
-        check_host(network, self._mirror.facts())
+        check_host(network, self._host.facts())
         self._check_others(record, network)
         record.live = network
         if any(isinstance(item, Dnsmasq) for item in (*change.remove, *change.ensure)):

@@ -14,6 +14,7 @@ from uuid import UUID
 from jackfield.document.json import port_from_json, port_to_json
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
+from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
 from jackfield.engine.store import PortRow, Step
 from jackfield.engine.views import AttachRequest, PortView
@@ -26,7 +27,6 @@ from jackfield.errors import (
     UnsupportedConfiguration,
     WrongState,
 )
-from jackfield.host.mirror import Mirror
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
 from jackfield.model.port import BridgePlug, NetworkPlug, Owner, Port
@@ -48,13 +48,13 @@ class Ports:
         registry: Registry,
         events: EventLog,
         thread: KernelThread[Workplace],
-        mirror: Mirror,
+        host: HostWatch,
     ) -> None:
         """Work on ``registry`` through ``thread``."""
         self._registry = registry
         self._events = events
         self._thread = thread
-        self._mirror = mirror
+        self._host = host
 
     async def attach(self, ref: str, request: AttachRequest) -> PortView:
         """Plug a namespace or a new tap into a running network."""
@@ -109,7 +109,7 @@ class Ports:
                 hint=f"jackfield start {record.name}",
             )
         bridge = bridge_of(network)
-        link = check_bridge(network, self._mirror.facts())
+        link = check_bridge(network, self._host.facts())
         uuid = uuids.uuid4()
         mac = request.mac or _random_mac()
         if mac.is_multicast:
