@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Iterator
 
 from jackfield.host.nft.base import BASE_CHAINS, COMMENT, VERDICTS, chain_name
 from jackfield.host.nft.expression import NFT_JUMP
 from jackfield.host.nft.message import TABLE, BaseChain
-from jackfield.model.address import IpNetwork
+from jackfield.model.address import Address, IpNetwork
 from jackfield.state.resources import NetworkRules
 from jackfield.state.rules import (
     Action,
@@ -161,9 +162,14 @@ def _port_text(start: int | None, end: int | None) -> str:
 def _snat_text(action: Snat) -> str:
     family = _FAMILIES[action.address_start.version]
     ports = _port_text(action.port_start, action.port_end)
-    ends = [str(action.address_start)]
-    if action.address_end != action.address_start:
-        ends.append(str(action.address_end))
-    if ports and family == "ip6":
-        ends = [f"[{end}]" for end in ends]
-    return f"snat {family} to {'-'.join(ends)}{ports}"
+    addresses = _range_text(action.address_start, action.address_end, bracketed=bool(ports))
+    return f"snat {family} to {addresses}{ports}"
+
+
+def _range_text(start: Address, end: Address, *, bracketed: bool) -> str:
+    """Return a range of addresses; nft shows one that is a prefix as such."""
+    first, *more = ipaddress.summarize_address_range(start, end)
+    ends = [_prefix(first)] if not more else [str(start), str(end)]
+    if bracketed and start.version == 6:
+        ends = [f"[{text}]" for text in ends]
+    return "-".join(ends)
