@@ -1,0 +1,368 @@
+"""The facts mirror: links, addresses and main routes of this namespace, kept from rtnetlink.
+
+The kernel multicasts every change.  The event loop reads them (``read``, a few milliseconds at
+a time).  What must be read whole, at the start and after an overflow, is dumped and compared on
+the kernel thread (``take``) while the changes wait in the socket, and then put in place
+(``install``)::
+
+    loop thread      read ─ read ─ overflow!              install ─ tell ─ tell ─ read
+    kernel thread                      └─ drain ─ dump ─ compare ─┘
+
+so the loop never does work that grows with the number of links in one go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import TypeVar
+
+from jackfield.errors import JackfieldError
+from jackfield.host.netlink.address import (
+    RTM_DELADDR,
+    RTM_NEWADDR,
+    AddressEntry,
+    decode_address,
+)
+from jackfield.host.netlink.link import RTM_DELLINK, RTM_NEWLINK, Link, decode_link
+from jackfield.host.netlink.message import NLM_F_REPLACE, Reply
+from jackfield.host.netlink.route import RouteSocket
+from jackfield.host.netlink.routing import (
+    RTM_DELROUTE,
+    RTM_NEWROUTE,
+    decode_route,
+)
+from jackfield.host.netlink.socket import NETLINK_ROUTE, MessagesLost, NetlinkSocket
+from jackfield.host.routetable import RouteTable
+from jackfield.host.thread import KernelThread
+from jackfield.model.address import IpInterface
+from jackfield.model.values import MacAddress
+from jackfield.state.facts import Facts, LinkFact
+
+__all__ = ["LinkCallback", "Mirror", "Snapshot"]
+
+LinkCallback = Callable[[LinkFact | None, LinkFact | None], None]
+"""Called with a link as it was and as it is; ``None`` where it was not, or is not any more."""
+
+T = TypeVar("T")
+
+_RTNLGRP_LINK = 1
+_RTNLGRP_IPV4_IFADDR = 5
+_RTNLGRP_IPV4_ROUTE = 7
+_RTNLGRP_IPV6_IFADDR = 9
+_RTNLGRP_IPV6_ROUTE = 11
+
+# A notification of a link is about 2 KiB in the buffer: room for some ten thousand.
+_RECEIVE_BUFFER = 16 << 20
+# How long one step may keep the event loop.
+_SLICE_SECONDS = 0.005
+_RETRY_SECONDS = 1.0
+
+_logger = logging.getLogger(__name__)
+
+_LinkChange = tuple[LinkFact | None, LinkFact | None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything as a dump found it, and which links that changes in the mirror."""
+
+    links: dict[int, LinkFact]
+    addresses: dict[int, tuple[IpInterface, ...]]
+    routes: RouteTable
+    changes: list[_LinkChange]
+
+
+class Mirror:
+    """What the host looks like, in the network namespace of the thread that opens it.
+
+    In a daemon ``open`` does everything.  Without an event loop: ``listen``, then ``install``
+    of what ``take`` returns, then ``read`` as often as wanted; when that returns false, from
+    ``take`` again.
+    """
+
+    def __init__(self, *, receive_buffer: int = _RECEIVE_BUFFER) -> None:
+        """Open nothing yet; ``receive_buffer`` is the socket's, in bytes."""
+        self._receive_buffer = receive_buffer
+        self._socket: NetlinkSocket | None = None
+        self._links: dict[int, LinkFact] = {}
+        self._addresses: dict[int, tuple[IpInterface, ...]] = {}
+        self._routes = RouteTable((), {})
+        self._callbacks: list[LinkCallback] = []
+        self._untold: collections.deque[_LinkChange] = collections.deque()
+        self._stale = True
+        self._facts: Facts | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._resync: Callable[[], Coroutine[None, None, None]] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        thread: KernelThread[T],
+        route_of: Callable[[T], RouteSocket],
+    ) -> None:
+        """Listen, read everything once, and go on by readers of ``loop`` until ``close``.
+
+        Dumps run on ``thread``, through the socket that ``route_of`` finds among its tools.
+        """
+        self.listen()
+        self._loop = loop
+
+        async def resync() -> None:
+            self.install(await thread.run(lambda tools: self.take(route_of(tools))))
+            self._tell_and_listen()
+
+        self._resync = resync
+        await resync()
+
+    def _tell_and_listen(self) -> None:
+        """Pass a snapshot's changes on, slice by slice, and then go on reading."""
+        assert self._loop is not None
+        if self._socket is None:
+            return
+        if self.tell():
+            self._loop.add_reader(self._socket.fileno(), self._readable)
+        else:
+            self._loop.call_soon(self._tell_and_listen)
+
+    def catch_up(self) -> None:
+        """Apply what the kernel has sent so far, without waiting for the loop to notice it.
+
+        The kernel queues its notice of a change before it answers the request for it, so who
+        asks after its own request has been answered finds it done.
+        """
+        if not self._stale:
+            self._readable()
+
+    def _readable(self) -> None:
+        """Read; after an overflow stop listening until everything is read anew."""
+        assert self._loop is not None
+        assert self._socket is not None
+        if not self.read():
+            _logger.warning("changes of the host's network were missed; reading all of it anew")
+            self._loop.remove_reader(self._socket.fileno())
+            self._task = self._loop.create_task(self._resync_until_done())
+
+    async def _resync_until_done(self) -> None:
+        assert self._resync is not None
+        while True:
+            try:
+                await self._resync()
+            except JackfieldError as error:
+                _logger.warning("reading the host's network anew failed: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+    def listen(self) -> None:
+        """Open the socket; changes from now on are not missed."""
+        self._socket = NetlinkSocket(NETLINK_ROUTE, receive_buffer=self._receive_buffer)
+        self._socket.subscribe(
+            _RTNLGRP_LINK,
+            _RTNLGRP_IPV4_IFADDR,
+            _RTNLGRP_IPV6_IFADDR,
+            _RTNLGRP_IPV4_ROUTE,
+            _RTNLGRP_IPV6_ROUTE,
+        )
+
+    def close(self) -> None:
+        """Stop listening; doing it again changes nothing."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._socket is not None:
+            if self._loop is not None:
+                self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether changes were missed, so that a ``Snapshot`` must be taken and installed."""
+        return self._stale
+
+    def on_link(self, callback: LinkCallback) -> Callable[[], None]:
+        """Call ``callback`` at every change of a link, its addresses included.
+
+        Returns a function that ends the subscription.
+        """
+        self._callbacks.append(callback)
+
+        def cancel() -> None:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+        return cancel
+
+    def read(self) -> bool:
+        """Apply what the kernel has sent, for a few milliseconds at most.
+
+        Returns false when changes were missed; nothing is read then before ``install``.  The
+        socket stays readable while there is more.
+        """
+        assert self._socket is not None
+        deadline = time.monotonic() + _SLICE_SECONDS
+        try:
+            while not self._stale and time.monotonic() < deadline:
+                replies = self._socket.poll()
+                if not replies:
+                    break
+                for reply in replies:
+                    self.apply(reply)
+        except MessagesLost:
+            self._stale = True
+        return not self._stale
+
+    def take(self, route: RouteSocket) -> Snapshot:
+        """Dump everything and compare it with the mirror; for the kernel thread.
+
+        Called only while the mirror is stale: then the loop's thread neither reads the socket
+        nor changes anything here.  What waits in the socket is thrown away first, because it is
+        older than the dump and what followed it may be lost; what comes later is applied after
+        the snapshot, and ends in the same state even where the dump had seen it already.
+        """
+        assert self._socket is not None
+        drained = False
+        while not drained:
+            try:
+                drained = not self._socket.poll()
+            except MessagesLost:
+                continue
+        addresses: dict[int, tuple[IpInterface, ...]] = {}
+        for entry in route.addresses():
+            addresses[entry.index] = (*addresses.get(entry.index, ()), entry.interface)
+        routes = [entry for version in (4, 6) for entry in route.routes(version)]
+        links = {
+            link.index: _link_fact(link, addresses.get(link.index, ()))
+            for link in route.links().values()
+        }
+        changes: list[_LinkChange] = [
+            (old, links.get(index)) for index, old in self._links.items() if links.get(index) != old
+        ]
+        changes += [(None, new) for index, new in links.items() if index not in self._links]
+        return Snapshot(links, addresses, RouteTable(routes, links), changes)
+
+    def install(self, snapshot: Snapshot) -> None:
+        """Put a snapshot in place; ``tell`` passes on what it changed."""
+        self._links = snapshot.links
+        self._addresses = snapshot.addresses
+        self._routes = snapshot.routes
+        self._untold.extend(snapshot.changes)
+        self._facts = None
+        self._stale = False
+
+    def tell(self) -> bool:
+        """Tell the subscribers what a snapshot changed, for a few milliseconds at most.
+
+        Returns whether nothing is left to tell.
+        """
+        deadline = time.monotonic() + _SLICE_SECONDS
+        while self._untold and time.monotonic() < deadline:
+            self._tell(*self._untold.popleft())
+        return not self._untold
+
+    def apply(self, message: Reply) -> None:
+        """Apply one notification."""
+        if message.type in (RTM_NEWLINK, RTM_DELLINK):
+            link = decode_link(message.body)
+            if link is not None:
+                self._apply_link(link, gone=message.type == RTM_DELLINK)
+        elif message.type in (RTM_NEWADDR, RTM_DELADDR):
+            entry = decode_address(message.body)
+            if entry is not None:
+                self._apply_address(entry, gone=message.type == RTM_DELADDR)
+        elif message.type in (RTM_NEWROUTE, RTM_DELROUTE):
+            route = decode_route(message.body)
+            if route is not None:
+                self._facts = None
+                if message.type == RTM_DELROUTE:
+                    self._routes.remove(route)
+                else:
+                    self._routes.add(route, replaces=bool(message.flags & NLM_F_REPLACE))
+
+    def _apply_link(self, link: Link, *, gone: bool) -> None:
+        old = self._links.get(link.index)
+        if gone or not link.up:
+            # The kernel does not tell of the IPv4 routes that go with a link.
+            self._drop_routes(link.index, None)
+        if gone:
+            self._links.pop(link.index, None)
+            self._addresses.pop(link.index, None)
+            if old is not None:
+                self._replaced(old, None)
+        else:
+            new = _link_fact(link, self._addresses.get(link.index, ()))
+            if new != old:
+                self._links[link.index] = new
+                self._replaced(old, new)
+
+    def _apply_address(self, entry: AddressEntry, *, gone: bool) -> None:
+        present = self._addresses.get(entry.index, ())
+        rest = tuple(item for item in present if item != entry.interface)
+        if gone:
+            # Nor does it tell of those that had the address as their source.
+            self._drop_routes(entry.index, entry.interface.ip.packed)
+            now = rest
+        else:
+            now = present if len(rest) < len(present) else (*present, entry.interface)
+        if now == present:
+            return
+        self._addresses[entry.index] = now
+        old = self._links.get(entry.index)
+        if old is not None:
+            new = dataclasses.replace(old, addresses=now)
+            self._links[entry.index] = new
+            self._replaced(old, new)
+
+    def _drop_routes(self, index: int, source: bytes | None) -> None:
+        if self._routes.drop_ipv4(index, source):
+            self._facts = None
+
+    def _replaced(self, old: LinkFact | None, new: LinkFact | None) -> None:
+        self._facts = None
+        named = new or old
+        if named is not None and (old is None or new is None or old.name != new.name):
+            self._routes.renamed(named.index)
+        self._tell(old, new)
+
+    def _tell(self, old: LinkFact | None, new: LinkFact | None) -> None:
+        for callback in tuple(self._callbacks):
+            callback(old, new)
+
+    def facts(self) -> Facts:
+        """Return the host as a plan sees it: values of now, which do not change any more.
+
+        ``ipv6``, ``ra_interfaces`` and ``ipv6_forwarding`` are left at their defaults:
+        ``ipv6.with_ipv6`` reads those.
+        """
+        if self._facts is None:
+            self._facts = Facts(
+                links={link.name: link for link in self._links.values()},
+                routes=self._routes.facts(self._links),
+            )
+        return self._facts
+
+    def link(self, index: int) -> LinkFact | None:
+        """Return the link with an index."""
+        return self._links.get(index)
+
+
+def _link_fact(link: Link, addresses: tuple[IpInterface, ...]) -> LinkFact:
+    return LinkFact(
+        index=link.index,
+        name=link.name,
+        kind=link.kind,
+        mac=MacAddress(link.mac_text) if len(link.mac) == 6 else None,
+        mtu=link.mtu,
+        up=link.up,
+        carrier=link.carrier,
+        master=link.master,
+        alias=link.alias,
+        # The index of a link in another namespace means nothing here.
+        lower=link.lower if link.lower_netns is None else None,
+        addresses=addresses,
+    )
