@@ -61,15 +61,10 @@ def port_holder(port: int, address: str | None = None) -> str | None:
     if not inodes:
         return None
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            for descriptor in os.scandir(f"/proc/{entry.name}/fd"):
-                with contextlib.suppress(OSError):
-                    if str(Path(descriptor.path).readlink()) in wanted:
-                        name = Path(f"/proc/{entry.name}/comm").read_text().strip()
-                        return f"{name}, pid {entry.name}"
+            if wanted & _descriptors(process):
+                return f"{(process / 'comm').read_text().strip()}, pid {process.name}"
     return None
 
 
@@ -94,6 +89,15 @@ def _bound(port: int, address: str | None) -> Iterator[str]:
             local = _address(packed)
             if address is None or local in {address, "0.0.0.0", "::"}:
                 yield fields[9]
+
+
+def _descriptors(process: Path) -> set[str]:
+    """Return what the descriptors of ``/proc/PID`` lead to."""
+    found: set[str] = set()
+    for descriptor in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(descriptor.readlink()))
+    return found
 
 
 def _address(text: str) -> str:

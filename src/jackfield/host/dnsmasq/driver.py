@@ -51,7 +51,7 @@ class DnsmasqDriver:
                 found[service.key] = ABSENT
                 continue
             seen = files.observe(service)
-            process = processes.recorded(files)
+            process = processes.running(files)
             if process is None:
                 seen = dataclasses.replace(seen, config="")
             description = "dnsmasq" if process is None else f"dnsmasq, pid {process.pid}"
@@ -75,7 +75,7 @@ class DnsmasqDriver:
         for service in resources:
             files = _files(kernel, service.network)
             texts = files.texts(service, resolvers)
-            process = processes.recorded(files)
+            process = processes.running(files)
             if process is not None and files.read("config") == texts["config"]:
                 if files.write_changed(texts, RELOADED):
                     processes.reload(process)
@@ -93,7 +93,7 @@ class DnsmasqDriver:
         """End the processes and remove their files; the leases stay."""
         failures: list[JackfieldError] = []
         all_files = [_files(kernel, service.network) for service in resources]
-        running = [processes.recorded(files) for files in all_files]
+        running = [processes.running(files) for files in all_files]
         try:
             processes.stop([process for process in running if process is not None])
         except HostError as error:
@@ -108,7 +108,26 @@ class DnsmasqDriver:
 
     def running(self, kernel: Kernel, network: UUID) -> Process | None:
         """Return the process that serves ``network``, or ``None``."""
-        return processes.recorded(_files(kernel, network))
+        return processes.running(_files(kernel, network))
+
+    def started(self, kernel: Kernel, network: UUID) -> Process | None:
+        """Return the process that was last started for ``network``, even if it has ended.
+
+        This is what ``readiness.wait_ready`` is given: it says why one has ended already.
+        """
+        files = _files(kernel, network)
+        return processes.running(files) or processes.recorded(files)
+
+    def launched(self, kernel: Kernel, network: UUID) -> Process:
+        """Return the process that ``ensure`` has started for ``network``, even if it ended."""
+        files = _files(kernel, network)
+        running = processes.running(files)
+        if running is not None:
+            return running
+        pid, start_time = (files.read("process") or "0 0").split()
+        return Process(
+            network=network, pid=int(pid), start_time=int(start_time), config=files.config
+        )
 
     def adopt_orphans(self, kernel: Kernel) -> list[Process]:
         """Record every dnsmasq of ours that is not on record, and return those.
@@ -120,7 +139,7 @@ class DnsmasqDriver:
         surplus: list[Process] = []
         for process in processes.find_processes(kernel.run_dir):
             files = _files(kernel, process.network)
-            if (known := processes.recorded(files)) is None:
+            if (known := processes.running(files)) is None:
                 _record(files, process)
                 adopted.append(process)
             elif known != process:
@@ -137,7 +156,7 @@ class DnsmasqDriver:
         changed: list[UUID] = []
         for service in resources:
             files = _files(kernel, service.network)
-            process = processes.recorded(files)
+            process = processes.running(files)
             texts = files.texts(service, resolvers)
             if process is not None and files.write_changed(texts, ["servers"]):
                 processes.reload(process)

@@ -23,7 +23,7 @@ from uuid import UUID
 from jackfield.errors import HostError, MissingFeature, ServiceError
 from jackfield.host.dnsmasq.files import ServiceFiles, service_directory
 
-__all__ = ["Process", "find_processes", "recorded", "reload", "spawn", "stop"]
+__all__ = ["Process", "find_processes", "recorded", "reload", "running", "spawn", "stop"]
 
 _CONF_FILE = "--conf-file="
 _STOP_LIMIT = 3.0
@@ -46,7 +46,11 @@ class Process:
 
     def is_alive(self) -> bool:
         """Whether this very process runs."""
-        return _start_time(self.pid) == self.start_time and _has_config(self.pid, self.config)
+        if _start_time(self.pid) != self.start_time:
+            return False
+        # The kernel lets a parent go on before the new program has its command line.
+        arguments = _arguments(self.pid)
+        return arguments == [""] or f"{_CONF_FILE}{self.config}" in arguments
 
     def is_ready(self) -> bool:
         """Whether its sockets are bound: it has written its pid file, which it does after."""
@@ -103,30 +107,38 @@ def spawn(files: ServiceFiles) -> Process:
 
 
 def recorded(files: ServiceFiles) -> Process | None:
+    """Return the process that our record names, running or not; ``None`` without a record."""
+    words = (files.read("process") or "").split()
+    if len(words) != 2 or not (words[0].isdigit() and words[1].isdigit()):
+        return None
+    return Process(
+        network=files.network,
+        pid=int(words[0]),
+        start_time=int(words[1]),
+        config=files.config,
+    )
+
+
+def running(files: ServiceFiles) -> Process | None:
     """Return the running process that our record or dnsmasq's own pid file names."""
-    for name in ("process", "pid"):
-        words = (files.read(name) or "").split()
-        if not words or not words[0].isdigit():
-            continue
-        pid = int(words[0])
-        start_time = _start_time(pid)
-        if start_time is None or not _has_config(pid, files.config):
-            continue
-        if name == "pid" or words[1:] == [str(start_time)]:
-            return Process(
-                network=files.network, pid=pid, start_time=start_time, config=files.config
-            )
-    return None
+    process = recorded(files)
+    if process is not None and process.is_alive():
+        return process
+    # The pid file is dnsmasq's word alone, so the command line must bear it out.
+    text = (files.read("pid") or "").strip()
+    if not text.isdigit() or f"{_CONF_FILE}{files.config}" not in _arguments(int(text)):
+        return None
+    start_time = _start_time(int(text))
+    if start_time is None:
+        return None
+    return Process(network=files.network, pid=int(text), start_time=start_time, config=files.config)
 
 
 def find_processes(run_dir: Path) -> list[Process]:
     """Return all dnsmasqs of ours, recorded or not, by looking at every process."""
     directory = service_directory(run_dir)
     found: list[Process] = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        pid = int(entry.name)
+    for pid in [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]:
         for argument in _arguments(pid):
             config = Path(argument.removeprefix(_CONF_FILE))
             if not argument.startswith(_CONF_FILE) or config.parent.parent != directory:
@@ -225,7 +237,3 @@ def _arguments(pid: int) -> list[str]:
         return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")
     except OSError:
         return []
-
-
-def _has_config(pid: int, config: Path) -> bool:
-    return f"{_CONF_FILE}{config}" in _arguments(pid)

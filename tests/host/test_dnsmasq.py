@@ -1,0 +1,565 @@
+"""dnsmasq with real guests: what a network's document says is what they get.
+
+::
+
+    upstream ── eth1 ┐                 ┌ eth0 ── guest "vm"
+                     host ── br0 ──────┤
+                     10.1.0.1/24       └ eth0 ── guest "vm2"
+                     fd00:1::1/64
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import ipaddress
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+from uuid import UUID
+
+import pytest
+
+from jackfield.engine.leases import compare_leases, read_leases
+from jackfield.errors import ServiceError
+from jackfield.host.dnsmasq import process as processes
+from jackfield.host.dnsmasq.driver import DnsmasqDriver
+from jackfield.host.dnsmasq.files import ServiceFiles
+from jackfield.host.dnsmasq.process import Process
+from jackfield.host.dnsmasq.readiness import wait_ready
+from jackfield.host.driver import ABSENT, Presence
+from jackfield.host.inotify import Inotify
+from jackfield.host.kernel import Kernel
+from jackfield.model.address import Dhcp, DhcpHost, DhcpRange, LeaseTime, LeaseUnit, Subnet
+from jackfield.model.dns import Dns, DnsForwarder, DnsHost, DnsSrv, DnsTxt, Domain
+from jackfield.model.mode import Mode
+from jackfield.model.network import Network
+from jackfield.model.values import DnsName, InterfaceName, MacAddress, NetworkName, Text
+from jackfield.plan.dnsmasq import dnsmasq_service
+from jackfield.state.resources import Dnsmasq
+from tests.lab.dns import resolve
+from tests.lab.guest import Guest
+from tests.lab.host import Host
+from tests.lab.wait import wait_for
+
+pytestmark = pytest.mark.kernel
+
+UUID_RED = UUID("5d1f1a3e-6c1c-4d8e-9d0b-1a2b3c4d5e6f")
+BRIDGE = InterfaceName("br0")
+VM = MacAddress("52:54:00:00:00:01")
+VM2 = MacAddress("52:54:00:00:00:02")
+
+
+class Site:
+    """A host with a bridge and its addresses, and the driver that acts there."""
+
+    def __init__(self, host: Host, folder: Path) -> None:
+        self.host = host
+        self.resolv_conf = folder / "resolv.conf"
+        self.resolv_conf.write_text("")
+        self.driver = DnsmasqDriver(self.resolv_conf)
+        self.kernel = cast(Kernel, SimpleNamespace(run_dir=folder, state_dir=folder / "state"))
+        self.files = ServiceFiles.of(folder, folder / "state", UUID_RED)
+        for command in (
+            f"ip link add {BRIDGE} type bridge stp_state 0",
+            f"sysctl -qw net.ipv6.conf.{BRIDGE}.accept_dad=0",
+            f"ip addr add 10.1.0.1/24 dev {BRIDGE}",
+            f"ip addr add fd00:1::1/64 dev {BRIDGE} nodad",
+            f"ip link set {BRIDGE} up",
+        ):
+            host.run(command.split())
+
+    def guest(self, name: str, mac: MacAddress) -> Guest:
+        """Plug a new guest into the bridge; its eth0 is down."""
+        guest = self.host.guest(name)
+        self.host.run(
+            f"ip link add {name} type veth peer name eth0 address {mac} netns {name}".split()
+        )
+        guest.set_sysctl("net/ipv6/conf/eth0/accept_dad", "0")
+        self.host.run(f"ip link set {name} master {BRIDGE} up".split())
+        return guest
+
+    def ensure(self, service: Dnsmasq, *, ready: bool = True) -> Process:
+        """Make the host serve ``service`` and wait until it does."""
+        with self.host.entered():
+            self.driver.ensure(self.kernel, [service], {})
+            process = self.driver.started(self.kernel, service.network)
+            assert process is not None
+            if ready:
+                asyncio.run(_ready(process))
+        return process
+
+    def observe(self, service: Dnsmasq) -> Dnsmasq | None:
+        """Return what the driver finds."""
+        seen = self.driver.observe(self.kernel, [service])[service.key]
+        assert seen.presence is Presence.OURS
+        return cast("Dnsmasq | None", seen.resource)
+
+    def close(self) -> None:
+        """End every dnsmasq of this test, recorded or not."""
+        processes.stop(processes.find_processes(self.kernel.run_dir))
+
+
+async def _ready(process: Process) -> None:
+    inotify = Inotify()
+    try:
+        await wait_ready(process, inotify)
+    finally:
+        inotify.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Give a directory that dnsmasq's user can reach, which pytest's own is not."""
+    path = Path(tempfile.mkdtemp(prefix="jackfield-dnsmasq-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def site(host: Host, folder: Path) -> Iterator[Site]:
+    """Give a host with a bridge."""
+    place = Site(host, folder)
+    yield place
+    place.close()
+
+
+def red(**changes: object) -> Network:
+    """Return a NAT network with everything."""
+    network = Network(
+        name=NetworkName("red"),
+        uuid=UUID_RED,
+        mode=Mode.NAT,
+        mtu=1400,
+        domain=Domain(name=DnsName("red.example"), local_only=True),
+        dns=Dns(
+            hosts=(
+                DnsHost(
+                    ip=ipaddress.ip_address("10.1.0.200"),
+                    hostnames=(DnsName("printer"), DnsName("printer.red.example")),
+                ),
+            ),
+            txts=(DnsTxt(name=Text("note.red.example"), value=Text('a, "b" # c')),),
+            srvs=(
+                DnsSrv(
+                    service=Text("ldap"),
+                    protocol=Text("tcp"),
+                    domain=DnsName("red.example"),
+                    target=DnsName("printer.red.example"),
+                    port=389,
+                    weight=7,
+                ),
+            ),
+        ),
+        subnets=(
+            Subnet(
+                address=ipaddress.ip_address("10.1.0.1"),
+                prefix=24,
+                local_ptr=True,
+                dhcp=Dhcp(
+                    ranges=(
+                        DhcpRange(
+                            start=ipaddress.ip_address("10.1.0.100"),
+                            end=ipaddress.ip_address("10.1.0.110"),
+                            lease=LeaseTime(expiry=30, unit=LeaseUnit.MINUTES),
+                        ),
+                    ),
+                    hosts=(
+                        DhcpHost(
+                            mac=VM,
+                            name=DnsName("vm"),
+                            ip=ipaddress.ip_address("10.1.0.10"),
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    )
+    return dataclasses.replace(network, **changes)  # type: ignore[arg-type]
+
+
+def with_host(network: Network, address: str) -> Network:
+    """Return ``network`` with another reservation for the guest."""
+    (subnet,) = network.subnets
+    assert subnet.dhcp is not None
+    host = dataclasses.replace(subnet.dhcp.hosts[0], ip=ipaddress.ip_address(address))
+    dhcp = dataclasses.replace(subnet.dhcp, hosts=(host,))
+    return dataclasses.replace(network, subnets=(dataclasses.replace(subnet, dhcp=dhcp),))
+
+
+def service_of(network: Network) -> Dnsmasq:
+    """Return the plan's dnsmasq."""
+    service = dnsmasq_service(network, BRIDGE, user="nobody")
+    assert service is not None
+    return service
+
+
+def test_guest_gets_its_reservation(site: Site) -> None:
+    """A reserved guest gets address, router, DNS, domain, MTU and name; the lease is read."""
+    network = red()
+    site.ensure(service_of(network))
+
+    lease = site.guest("vm", VM).dhcp4(options=["mtu", "hostname"])
+
+    assert lease is not None
+    assert ("10.1.0.10", 24) == (lease.address, lease.prefix)
+    assert ("10.1.0.1", ("10.1.0.1",)) == (lease.router, lease.dns)
+    assert ("red.example", "1400", "vm") == (
+        lease.domain,
+        lease.options["mtu"],
+        lease.options["hostname"],
+    )
+    (view,) = read_leases(site.files.leases, network, BRIDGE, now=time.time())
+    assert (VM, ipaddress.ip_address("10.1.0.10"), 24, "vm") == (
+        view.mac,
+        view.address,
+        view.prefix,
+        view.hostname,
+    )
+
+
+def test_guest_gets_an_address_of_the_range(site: Site) -> None:
+    """A guest without reservation gets one of the range, for as long as the range says."""
+    site.ensure(service_of(red()))
+
+    lease = site.guest("vm2", VM2).dhcp4(seconds=8)
+
+    assert lease is not None
+    assert lease.address in {f"10.1.0.{last}" for last in range(100, 111)}
+    assert lease.lease == 1800
+
+
+def test_isolated_guest_has_no_router(site: Site) -> None:
+    """An isolated network hands out no router, and asks nobody outside."""
+    site.resolv_conf.write_text("nameserver 203.0.113.53\n")
+    site.ensure(service_of(red(mode=Mode.ISOLATED)))
+
+    lease = site.guest("vm", VM).dhcp4()
+
+    assert lease is not None
+    assert lease.router is None
+    assert "203.0.113.53" not in (site.files.read("servers") or "")
+
+
+def test_reserved_ipv6_address(site: Site) -> None:
+    """A guest with a reserved DUID gets its IPv6 address; the lease has IAID, DUID and MAC."""
+    duid = "0:3:0:1:" + ":".join(format(octet, "x") for octet in VM.packed)
+    network = red(
+        subnets=(
+            Subnet(
+                address=ipaddress.ip_address("fd00:1::1"),
+                prefix=64,
+                dhcp=Dhcp(
+                    hosts=(
+                        DhcpHost(
+                            id=Text(duid),
+                            name=DnsName("vm"),
+                            ip=ipaddress.ip_address("fd00:1::77"),
+                        ),
+                    )
+                ),
+            ),
+        )
+    )
+    site.ensure(service_of(network))
+    guest = site.guest("vm", VM)
+    guest.run(["ip", "link", "set", "eth0", "up"])
+    wait_for(lambda: guest.addresses(scope="link"), 10, "the link-local address")
+
+    guest.run(
+        [
+            *("timeout", "10", "dhclient", "-6", "-1", "-D", "LL", "-sf", "/bin/true"),
+            *("-lf", "/run/lab/vm.leases6", "-pf", "/run/lab/vm.pid6", "eth0"),
+        ],
+        check=False,
+        timeout=15,
+    )
+
+    # It stays to renew the lease; this test looks at one moment.
+    site.host.run(["kill", site.host.file("/run/lab/vm.pid6").read_text().strip()])
+    (view,) = read_leases(site.files.leases, network, BRIDGE)
+    assert (ipaddress.ip_address("fd00:1::77"), 64, VM, "vm") == (
+        view.address,
+        view.prefix,
+        view.mac,
+        view.hostname,
+    )
+    assert view.client_id == "00:03:00:01:" + VM
+    assert view.iaid is not None
+    assert "iaaddr fd00:1::77" in site.host.file("/run/lab/vm.leases6").read_text()
+
+
+def test_router_advertisement(site: Site) -> None:
+    """A guest of an IPv6 subnet without DHCP makes itself an address, and has a router."""
+    network = red(subnets=(Subnet(address=ipaddress.ip_address("fd00:1::1"), prefix=64),))
+    site.ensure(service_of(network))
+    guest = site.guest("vm", VM)
+    guest.run(["ip", "link", "set", "eth0", "up"])
+
+    (address,) = wait_for(guest.addresses, 15, "an address by SLAAC")
+
+    assert address == "fd00:1::5054:ff:fe00:1/64"
+    (route,) = guest.ip("-6", "route", "show", "default")
+    assert 1400 == next(
+        metric["mtu"] for metric in route.get("metrics", [{"mtu": None}]) if "mtu" in metric
+    )
+
+
+def test_isolated_router_advertisement_is_no_router(site: Site) -> None:
+    """A guest of an isolated IPv6 subnet makes itself an address, and has no router."""
+    network = red(
+        mode=Mode.ISOLATED,
+        subnets=(Subnet(address=ipaddress.ip_address("fd00:1::1"), prefix=64),),
+    )
+    site.ensure(service_of(network))
+    guest = site.guest("vm", VM)
+    guest.run(["ip", "link", "set", "eth0", "up"])
+
+    wait_for(guest.addresses, 15, "an address by SLAAC")
+
+    assert [] == guest.ip("-6", "route", "show", "default")
+
+
+def test_names_are_answered(site: Site) -> None:
+    """Hosts, TXT, SRV and PTR records come from the document."""
+    site.ensure(service_of(red()))
+
+    def ask(name: str, kind: str) -> tuple[str, ...] | None:
+        answer = resolve(site.host, name, "10.1.0.1", kind)
+        return None if answer is None else answer.records
+
+    assert ("10.1.0.200",) == ask("printer", "A")
+    assert ("10.1.0.200",) == ask("printer.red.example", "A")
+    assert ("printer.red.example",) == ask("10.1.0.200", "PTR") or ("printer",) == ask(
+        "10.1.0.200", "PTR"
+    )
+    assert ('a, "b" # c',) == ask("note.red.example", "TXT")
+    assert ("0 7 389 printer.red.example",) == ask("_ldap._tcp.red.example", "SRV")
+
+
+def test_queries_are_forwarded(site: Site) -> None:
+    """Only the forwarder's domain goes to its server; the rest follows the host's resolver."""
+    upstream = _upstream(site, "198.51.100.53", "/corp.example/192.0.2.1")
+    other = _upstream(site, "198.51.100.54", "/world.example/192.0.2.2")
+    try:
+        network = red(
+            dns=Dns(
+                forwarders=(
+                    DnsForwarder(
+                        domain=DnsName("corp.example"),
+                        address=ipaddress.ip_address("198.51.100.53"),
+                    ),
+                )
+            )
+        )
+        site.ensure(service_of(network))
+        answer = resolve(site.host, "www.corp.example", "10.1.0.1")
+        assert answer is not None
+        assert ("192.0.2.1",) == answer.records
+        refused = resolve(site.host, "www.world.example", "10.1.0.1")
+        assert refused is not None
+        assert () == refused.records
+
+        site.resolv_conf.write_text("# comment\nnameserver 198.51.100.54\noptions edns0\n")
+        pid = site.driver.running(site.kernel, UUID_RED)
+        changed = site.driver.refresh_servers(site.kernel, [service_of(network)])
+
+        assert [UUID_RED] == changed
+        assert [] == site.driver.refresh_servers(site.kernel, [service_of(network)])
+        wait_for(
+            lambda: (
+                (answer := resolve(site.host, "www.world.example", "10.1.0.1")) is not None
+                and answer.records == ("192.0.2.2",)
+            ),
+            5,
+            "the new upstream server",
+        )
+        assert pid == site.driver.running(site.kernel, UUID_RED)
+    finally:
+        processes.stop([upstream, other])
+
+
+def _upstream(site: Site, address: str, record: str) -> Process:
+    """Start another DNS server on an address of the host's, which answers ``record``."""
+    site.host.run(["ip", "addr", "add", f"{address}/32", "dev", "lo"])
+    files = ServiceFiles(
+        network=UUID(int=int(ipaddress.ip_address(address))),
+        directory=site.kernel.run_dir
+        / "dnsmasq"
+        / str(UUID(int=int(ipaddress.ip_address(address)))),
+        leases=site.kernel.run_dir / "none",
+    )
+    files.make()
+    files.write(
+        "config",
+        f"listen-address={address}\nbind-interfaces\nno-resolv\nno-hosts\n"
+        f"except-interface=lo0\naddress={record}\npid-file={files.pid}\nlog-facility=-\n",
+    )
+    with site.host.entered():
+        process = processes.spawn(files)
+        asyncio.run(_ready(process))
+    return process
+
+
+def test_reservation_changes_without_restart(site: Site) -> None:
+    """Another reservation, name and option need a SIGHUP, not another process."""
+    before = site.ensure(service_of(red()))
+    guest = site.guest("vm", VM)
+    first = guest.dhcp4()
+    assert first is not None
+
+    changed = service_of(with_host(red(mtu=1300), "10.1.0.20"))
+    changed = dataclasses.replace(changed, names="10.1.0.201 scanner\n")
+    assert service_of(red()).config == changed.config
+    after = site.ensure(changed)
+    assert before == after
+    assert changed == site.observe(changed)
+
+    wait_for(
+        lambda: (
+            (answer := resolve(site.host, "scanner", "10.1.0.1")) is not None
+            and answer.records == ("10.1.0.201",)
+        ),
+        5,
+        "the new name",
+    )
+    second = guest.dhcp4(options=["mtu"])
+    assert second is not None
+    assert ("10.1.0.20", "1300") == (second.address, second.options["mtu"])
+
+
+def test_change_of_config_restarts_and_keeps_leases(site: Site) -> None:
+    """A change that dnsmasq cannot take while it runs gives a new process with the old leases."""
+    network = red()
+    before = site.ensure(service_of(network))
+    guest = site.guest("vm2", VM2)
+    lease = guest.dhcp4(seconds=8)
+    assert lease is not None
+    leases = read_leases(site.files.leases, network, BRIDGE)
+
+    moved = dataclasses.replace(network, domain=Domain(name=DnsName("blue.example")))
+    after = site.ensure(service_of(moved))
+
+    assert before.pid != after.pid
+    assert not before.is_alive()
+    kept = read_leases(site.files.leases, moved, BRIDGE)
+    assert not any(dataclasses.astuple(compare_leases(leases, kept)))
+    again = guest.dhcp4(seconds=8)
+    assert again is not None
+    assert (lease.address, "blue.example") == (again.address, again.domain)
+
+
+def test_ensuring_again_changes_nothing(site: Site) -> None:
+    """The same service again is the same process and no write."""
+    service = service_of(red())
+    before = site.ensure(service)
+    assert service == site.observe(service)
+    stamps = {path: path.stat().st_mtime_ns for path in site.files.directory.iterdir()}
+
+    after = site.ensure(service)
+
+    assert before == after
+    assert stamps == {path: path.stat().st_mtime_ns for path in site.files.directory.iterdir()}
+
+
+def test_removing_keeps_the_leases(site: Site) -> None:
+    """Nothing stays but the lease file."""
+    service = service_of(red())
+    process = site.ensure(service)
+
+    site.driver.remove(site.kernel, [service])
+
+    assert not process.is_alive()
+    assert not site.files.directory.exists()
+    assert site.files.leases.exists()
+    assert ABSENT == site.driver.observe(site.kernel, [service])[service.key]
+    site.driver.remove(site.kernel, [service])
+    site.driver.forget_leases(site.kernel, UUID_RED)
+    assert not site.files.leases.exists()
+
+
+def test_dead_process_is_observed_and_replaced(site: Site) -> None:
+    """A network whose dnsmasq was killed is not as it should be, and is made so."""
+    service = service_of(red())
+    process = site.ensure(service)
+    os.kill(process.pid, 9)
+    process.reap()
+    wait_for(lambda: not process.is_alive(), 5, "the end of the process")
+
+    seen = site.observe(service)
+    assert seen is not None
+    assert "" == seen.config
+    after = site.ensure(service)
+
+    assert process.pid != after.pid
+    assert service == site.observe(service)
+
+
+def test_orphan_is_found_and_adopted(site: Site) -> None:
+    """A dnsmasq that was started and not recorded is found by its configuration's path."""
+    service = service_of(red())
+    process = site.ensure(service, ready=False)
+    # As after a crash just between the start and either record of it.
+    site.files.process.unlink()
+    site.files.pid.unlink(missing_ok=True)
+    adopted = wait_for(lambda: site.driver.adopt_orphans(site.kernel), 5, "the orphan")
+    assert [process] == adopted
+
+    assert process == site.driver.running(site.kernel, UUID_RED)
+    assert [] == site.driver.adopt_orphans(site.kernel)
+
+
+def test_pid_of_another_program_is_not_ours(site: Site) -> None:
+    """A pid that by now is another program's is neither used nor signalled."""
+    service = service_of(red())
+    process = site.ensure(service)
+    processes.stop([process])
+    # This very process stands for the other program.
+    stat = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()
+    site.files.write("process", f"{os.getpid()} {stat[19]}\n")
+    site.files.write("pid", f"{os.getpid()}\n")
+
+    assert site.driver.running(site.kernel, UUID_RED) is None
+    site.driver.remove(site.kernel, [service])
+
+
+def test_taken_port_names_its_holder(site: Site) -> None:
+    """Port 53 in use: the error says so, with the network, the port and who has it."""
+    with site.host.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("10.1.0.1", 53))
+        with pytest.raises(ServiceError) as caught:
+            site.ensure(service_of(red()))
+
+    message = caught.value.message
+    assert str(UUID_RED) in message
+    assert "Address already in use" in message
+    assert f"port 53, held by {Path('/proc/self/comm').read_text().strip()}" in message
+    assert f"pid {os.getpid()}" in message
+
+
+def test_closed_run_directory_is_refused(site: Site) -> None:
+    """A run directory that dnsmasq's user cannot enter is an error, not a silent failure."""
+    site.kernel.run_dir.chmod(0o700)
+
+    with pytest.raises(ServiceError, match="closed to its user"):
+        site.ensure(service_of(red()))
+
+
+def test_no_inotify_and_nothing_inherited(site: Site) -> None:
+    """An instance has no inotify of its own and none of our descriptors."""
+    with tempfile.TemporaryFile() as secret:
+        os.set_inheritable(secret.fileno(), True)
+        process = site.ensure(service_of(red()))
+        links = {str(path.readlink()) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+
+    assert not [link for link in links if "inotify" in link]
+    allowed = {"/dev/null", str(site.files.log), str(site.files.leases)}
+    assert set() == {link for link in links if not link.startswith(("socket:", "pipe:"))} - allowed
+    assert str(process.pid) in Path(f"/proc/{process.pid}/stat").read_text().split()[5]
