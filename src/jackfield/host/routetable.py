@@ -1,0 +1,89 @@
+"""The mirror's routes: by what tells two of them apart, and by outgoing link."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from jackfield.host.netlink.routing import RouteEntry
+from jackfield.model.address import IpNetwork
+from jackfield.state.facts import LinkFact, RouteFact
+
+__all__ = ["RouteTable"]
+
+_Key = tuple[IpNetwork, int, int, bytes]
+
+
+class RouteTable:
+    """The main table's routes, and a fact of each.
+
+    A fact is made once, when it is asked for first or, for many, with the table.
+    """
+
+    def __init__(self, routes: Iterable[RouteEntry], links: Mapping[int, LinkFact]) -> None:
+        """Hold ``routes``; ``links`` (by index) give their facts the names."""
+        self._routes = {_key(route): route for route in routes}
+        self._by_link: dict[int, set[_Key]] = {}
+        self._facts: dict[_Key, RouteFact] = {}
+        self._without_fact = set(self._routes)
+        for key, route in self._routes.items():
+            self._by_link.setdefault(route.index, set()).add(key)
+        self.facts(links)
+
+    def add(self, route: RouteEntry, *, replaces: bool) -> None:
+        """Add a route, in the place of those to the same destination if it ``replaces`` them."""
+        if replaces:
+            same = (route.destination, route.metric)
+            for key in [key for key in self._routes if key[:2] == same]:
+                self._forget(key)
+        key = _key(route)
+        self._routes[key] = route
+        self._without_fact.add(key)
+        self._by_link.setdefault(route.index, set()).add(key)
+
+    def remove(self, route: RouteEntry) -> None:
+        """Remove a route, if it is there."""
+        key = _key(route)
+        if key in self._routes:
+            self._forget(key)
+
+    def drop_ipv4(self, index: int, source: bytes | None) -> bool:
+        """Remove a link's IPv4 routes, of one ``source`` or all; return whether there were any."""
+        lost = [
+            key
+            for key in self._by_link.get(index, ())
+            if key[0].version == 4 and source in (None, self._routes[key].source)
+        ]
+        for key in lost:
+            self._forget(key)
+        return bool(lost)
+
+    def renamed(self, index: int) -> None:
+        """Make the facts of a link's routes anew, because its name has changed."""
+        self._without_fact |= self._by_link.get(index, set())
+
+    def facts(self, links: Mapping[int, LinkFact]) -> tuple[RouteFact, ...]:
+        """Return every route as a fact."""
+        for key in self._without_fact:
+            route = self._routes[key]
+            link = links.get(route.index)
+            self._facts[key] = RouteFact(
+                destination=route.destination,
+                link=link.name if link is not None else None,
+                on_link=not route.gateway,
+                protocol=route.protocol,
+            )
+        self._without_fact.clear()
+        return tuple(self._facts.values())
+
+    def _forget(self, key: _Key) -> None:
+        route = self._routes.pop(key)
+        self._facts.pop(key, None)
+        self._without_fact.discard(key)
+        keys = self._by_link[route.index]
+        keys.discard(key)
+        if not keys:
+            del self._by_link[route.index]
+
+
+def _key(route: RouteEntry) -> _Key:
+    return route.destination, route.metric, route.index, route.gateway
