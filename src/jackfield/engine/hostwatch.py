@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from jackfield.engine.workplace import Workplace
-from jackfield.host.mirror import LinkCallback, Mirror, with_ipv6
+from jackfield.host.ipv6 import with_ipv6
+from jackfield.host.mirror import LinkCallback, Mirror
 from jackfield.host.thread import KernelThread
 from jackfield.state.facts import Facts
 
