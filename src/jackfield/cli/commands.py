@@ -124,6 +124,13 @@ COMMANDS = (
         ),
     ),
     Command(
+        "convert",
+        "documents.convert",
+        "print a document in another form (no daemon needed)",
+        _FILE,
+        Option("--to", "FORM", "libvirt (the default), layered or json"),
+    ),
+    Command(
         "completion",
         "completion.completion",
         "print the completion script for a shell",

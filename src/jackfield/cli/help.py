@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from jackfield.cli.command import Command, Flag, Option, Word
 from jackfield.cli.commands import COMMANDS, COMMON
+from jackfield.errors import JackfieldError
 
-__all__ = ["overview", "reference", "usage"]
+__all__ = ["overview", "reference", "statuses", "usage"]
 
 
 def overview() -> str:
@@ -50,6 +51,19 @@ def reference() -> str:
     lines += ["### Everywhere", ""]
     lines += [f"- `{_spelling(item)}`: {item.help}" for item in COMMON]
     return "\n".join(lines)
+
+
+def statuses() -> str:
+    """Return the exit statuses as a Markdown table."""
+    names: dict[int, list[str]] = {}
+    pending: list[type[JackfieldError]] = [JackfieldError]
+    while pending:
+        kind = pending.pop()
+        pending.extend(kind.__subclasses__())
+        names.setdefault(kind.exit_status, []).append(f"`{kind.name}`")
+    rows = ["| status | errors |", "|---|---|", "| 0 | none: it is done |"]
+    rows += [f"| {status} | {', '.join(sorted(names[status]))} |" for status in sorted(names)]
+    return "\n".join([*rows, "| 130 | interrupted |"])
 
 
 def _synopsis(command: Command) -> str:

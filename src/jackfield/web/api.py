@@ -269,6 +269,8 @@ async def show_xml(door: Door, request: Request) -> Response:
     network = view.stored if inactive else view.live
     if network is None:
         raise WrongState(f"network {view.name!r} is transient: nothing of it is stored")
+    if view.ports and not inactive:
+        network = dataclasses.replace(network, connections=view.ports)
     return Response(_WRITERS[dialect](network, inactive=inactive), media_type="application/xml")
 
 

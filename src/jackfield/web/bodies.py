@@ -9,8 +9,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import Request
 
-from jackfield.document.json import network_from_json
-from jackfield.document.reader import read_network
+from jackfield.document.convert import read_definition
 from jackfield.engine.views import AttachRequest
 from jackfield.errors import InvalidRequest, RequestTooLarge, SyntaxDocumentError
 from jackfield.model.network import Network
@@ -71,23 +70,14 @@ def _too_large() -> RequestTooLarge:
 
 
 async def read_document(request: Request) -> Network | None:
-    """Return the network in the body, XML or JSON; ``None`` when there is no body.
-
-    A body whose content type says neither is JSON when it begins with a brace.
-    """
+    """Return the network in the body, XML or JSON; ``None`` when there is no body."""
     body = await read_body(request)
     if not body.strip():
         return None
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type in {"application/xml", "text/xml"}:
-        is_json = False
-    else:
-        is_json = media_type == "application/json" or body.lstrip().startswith(b"{")
-    read: Callable[[bytes], Network] = network_from_json if is_json else read_network
     # A long document takes longer to read than the loop may be held up.
     if len(body) > _THREAD_ABOVE:
-        return await asyncio.to_thread(read, body)
-    return read(body)
+        return await asyncio.to_thread(read_definition, body)
+    return read_definition(body)
 
 
 async def read_autostart(request: Request) -> bool:

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from jackfield.access import Caller
 from jackfield.config import Config
-from jackfield.errors import InvalidRequest
+from jackfield.errors import InvalidRequest, WrongState
 from jackfield.web import views
 from jackfield.web.api import Door, build
 from jackfield.web.engine import Engine
@@ -30,11 +30,17 @@ _GRACE = 2
 def listen(path: Path) -> socket.socket:
     """Return a socket that listens at ``path``; one that was left there is replaced.
 
-    Everybody may connect: what a caller may do is decided by who it is.  The daemon's lock on
-    its run directory makes sure that the socket replaced is nobody's.
+    Everybody may connect: what a caller may do is decided by who it is.  ``WrongState`` when
+    somebody answers there: a daemon of another network namespace that shares the directory.
     """
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(os.fspath(path))
+        raise WrongState(
+            f"another daemon answers at {path}",
+            hint="give each daemon a run directory of its own with --run-dir",
+        )
+    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         listener.bind(os.fspath(path))

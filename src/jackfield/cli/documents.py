@@ -1,0 +1,91 @@
+"""Commands about documents; all but ``plan NAME`` work without daemon and without root."""
+
+from __future__ import annotations
+
+from jackfield.cli.networks import print_steps
+from jackfield.cli.output import print_json, print_text, shell_word
+from jackfield.cli.source import is_file, read_source
+from jackfield.client import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from jackfield.cli.command import Arguments, Context
+
+__all__ = ["check", "convert", "plan"]
+
+
+def plan(context: Context, arguments: Arguments) -> None:
+    """Print what a document would make, or what a network of the daemon lacks."""
+    if is_file(arguments.source):
+        _plan_file(context, arguments)
+    else:
+        _plan_network(context, arguments)
+
+
+def _plan_network(context: Context, arguments: Arguments) -> None:
+    name = arguments.source
+    answer = context.client.request("POST", f"/v1/networks/{quote(name)}/plan")
+    if context.json:
+        print_json(answer)
+    elif answer["steps"]:
+        print_steps(answer["steps"])
+        print(f"{_count(answer['steps'])}; do it with: jackfield start {shell_word(name)}")
+    else:
+        print(f"Nothing to do: network {name} is as it is defined.")
+
+
+def _plan_file(context: Context, arguments: Arguments) -> None:
+    from jackfield import offline
+
+    planned = offline.plan(read_source(arguments.source))
+    steps = [
+        {"action": step.action, "kind": step.kind, "key": step.key, "text": step.text}
+        for step in planned.steps
+    ]
+    if context.json:
+        texts = {"dnsmasq": planned.dnsmasq, "rules": planned.rules} if arguments.verbose else {}
+        print_json({"steps": steps, **texts})
+        return
+    print_steps(steps)
+    if arguments.verbose:
+        for title, text in (("dnsmasq", planned.dnsmasq), ("firewall", planned.rules)):
+            if text:
+                print(f"\n# {title}")
+                print_text(text)
+        print()
+    if steps:
+        file = shell_word(arguments.source)
+        print(f"{_count(steps)}; do it with: jackfield apply {file}")
+    else:
+        print(f"Nothing to do: network {planned.name} needs nothing of this host.")
+
+
+def check(context: Context, arguments: Arguments) -> None:
+    """Say what a document is; what is wrong with it is an error."""
+    from jackfield import offline
+
+    verdict = offline.check(read_source(arguments.file))
+    if context.json:
+        print_json({"text": verdict.text, "notes": verdict.notes})
+        return
+    source = "standard input" if arguments.file == "-" else arguments.file
+    print(f"{source}: {verdict.text}: nothing is wrong with it.")
+    for note in verdict.notes:
+        print(f"  note: {note}")
+
+
+def convert(_context: Context, arguments: Arguments) -> None:
+    """Print a document in another dialect."""
+    from jackfield import offline
+
+    print_text(offline.convert(read_source(arguments.file), arguments.to or "libvirt"))
+
+
+def _count(steps: list[dict[str, str]]) -> str:
+    words = {"create": "to make", "change": "to change", "remove": "to remove"}
+    parts = []
+    for action, text in words.items():
+        number = sum(step["action"] == action for step in steps)
+        if number:
+            parts.append(f"{number} {text}")
+    return ", ".join(parts)

@@ -1,0 +1,101 @@
+"""What can be said about a document without daemon and without root."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+
+from jackfield.document import convert as conversion
+from jackfield.document.complete import Taken, complete
+from jackfield.document.guest import read_guest
+from jackfield.document.xml import parse
+from jackfield.errors import InvalidRequest, UnsupportedConfiguration
+from jackfield.host.nft.text import table_text
+from jackfield.model.network import Network
+from jackfield.plan.describe import describe
+from jackfield.plan.network import plan_network
+from jackfield.state.hoststate import HostState, difference
+from jackfield.state.plan import PlanStep
+from jackfield.state.resources import Dnsmasq, NetworkRules
+
+__all__ = ["Plan", "Verdict", "check", "convert", "plan"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a document would make: the steps, and the texts that two of them stand for.
+
+    ``dnsmasq`` and ``rules`` are empty when there is no such service and there are no rules.
+    """
+
+    name: str
+    steps: list[PlanStep]
+    dnsmasq: str
+    rules: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a document is, in a few words, and what its author should know about it."""
+
+    text: str
+    notes: list[str]
+
+
+def plan(document: bytes) -> Plan:
+    """Return what ``document`` would make on a host where nothing of it exists.
+
+    The bridge's name is the one it would get here and now; its address is left open where the
+    document does, because it is made up when the network is defined.
+    """
+    network = conversion.read_definition(document)
+    state = _plan(network)
+    services = [item for item in state.values() if isinstance(item, Dnsmasq)]
+    rules = [item for item in state.values() if isinstance(item, NetworkRules)]
+    return Plan(
+        name=network.name,
+        steps=describe(difference(state, HostState())),
+        dnsmasq="".join(service.config for service in services),
+        rules=table_text(rules) if rules else "",
+    )
+
+
+def check(document: bytes) -> Verdict:
+    """Return what there is to say about a network or a guest, or raise what is wrong with it.
+
+    XML is held against the schema as well, which knows every element: a misspelt one is found.
+    """
+    start = document.lstrip()
+    if not start.startswith(b"{") and parse(document).tag in {"domain", "interface"}:
+        guest = read_guest(document)
+        wanted = [item.network for item in guest.interfaces if item.network is not None]
+        plural = "" if len(wanted) == 1 else "s"
+        names = ", ".join(wanted)
+        return Verdict(
+            text=f"a guest with {len(wanted)} interface{plural} on networks of the host"
+            + (f": {names}" if names else ""),
+            notes=[],
+        )
+    network = conversion.read_definition(document, schema=True)
+    notes = []
+    try:
+        _plan(network)
+    except UnsupportedConfiguration as error:
+        notes.append(f"can be defined but not started: {error.message}")
+    return Verdict(text=f"network {network.name}, mode {network.mode.value}", notes=notes)
+
+
+def convert(document: bytes, to: str) -> str:
+    """Return ``document`` as ``libvirt``, ``layered`` or ``json``."""
+    for dialect in ("libvirt", "layered", "json"):
+        if dialect == to:
+            return conversion.convert(document, dialect)
+    raise InvalidRequest(f"there is no dialect {to!r}")
+
+
+def _plan(network: Network) -> HostState:
+    """Return the host state that ``network`` would want if it were defined here and now."""
+    present = [name for _, name in socket.if_nameindex()]
+    defined = complete(network, Taken(present=present), os.urandom)
+    return plan_network(dataclasses.replace(defined, mac=network.mac))
