@@ -47,6 +47,16 @@ def no_leaks() -> Iterator[None]:
     wait_for(lambda: not left(), 10, f"nothing to be left behind, but there is: {left()}")
 
 
+@pytest.fixture(autouse=True)
+def null_device() -> Iterator[None]:
+    """Fail a test that replaces /dev/null, which breaks the whole machine, and put it back.
+
+    dnsmasq as root does that when it is told to use it as pid file: it unlinks the name first.
+    """
+    yield
+    assert not leaks.mend_null_device(), "the test replaced /dev/null by a file; it is mended"
+
+
 @pytest.fixture
 def netns() -> Iterator[NetworkNamespace]:
     """Give a fresh network namespace with lo up."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from tests.lab.namespace import open_namespaces
 
-__all__ = ["Machine", "mark_run", "processes_of_run", "unclosed"]
+__all__ = ["Machine", "mark_run", "mend_null_device", "processes_of_run", "unclosed"]
 
 #: Every process that a run starts has this variable in its environment.
 VARIABLE = "JACKFIELD_TEST_RUN"
@@ -90,6 +91,18 @@ def processes_of_run(mark: str) -> list[str]:
         if marked:
             found.append(f"process {directory.name} {_command(directory)}")
     return found
+
+
+def mend_null_device() -> bool:
+    """Make /dev/null again when it is no device any more; return whether that was needed."""
+    null = Path("/dev/null")
+    if null.is_char_device() or os.geteuid() != 0:
+        return False
+    fresh = Path(f"/dev/null.{os.getpid()}")
+    os.mknod(fresh, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    fresh.chmod(0o666)
+    fresh.replace(null)
+    return True
 
 
 def unclosed() -> list[str]:

@@ -19,6 +19,7 @@ import pytest
 
 from tests.conftest import Uplink
 from tests.lab import leaks
+from tests.lab.daemon import Daemon
 from tests.lab.dns import resolve
 from tests.lab.flow import EchoServer, TcpFlow
 from tests.lab.guest import Guest
@@ -237,6 +238,22 @@ def test_no_server_no_lease(host: Host) -> None:
     guest.run(["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "end"])
     guest.run(["ip", "link", "set", "end", "up"])
     assert guest.dhcp4(seconds=1) is None
+
+
+def test_a_daemon_is_started_killed_and_ended(daemon: Daemon) -> None:
+    """The command line reaches the daemon after a crash and after an orderly restart too."""
+    assert [] == daemon.cli("list", json=True)
+    first = daemon.pid
+    daemon.kill9()
+    assert -signal.SIGKILL == daemon.process.poll()
+    assert 0 != daemon.cli("list", check=False).returncode
+    daemon.start()
+    assert first != daemon.pid
+    daemon.restart()
+    with pytest.raises(CommandFailed, match="nowhere"):
+        daemon.cli("start", "nowhere")
+    assert {"serving"} <= {entry["message"] for entry in daemon.log()}
+    assert [] == daemon.blocked()
 
 
 def test_leaks_are_found() -> None:
