@@ -7,7 +7,7 @@ The mode is what ``layer`` and ``mode`` say together; only libvirt's ``mode='bri
 from __future__ import annotations
 
 from jackfield.document.address import address_text, parse_address
-from jackfield.document.uplink import device, read_uplinks
+from jackfield.document.uplink import describe, device, read_uplinks
 from jackfield.document.xml import Element, escape, fail, integer, required, typed, yes_no
 from jackfield.model.address import Address
 from jackfield.model.mode import Layer, Mode
@@ -99,8 +99,7 @@ def read_forward_uplinks(element: Element) -> tuple[Uplink, ...]:
         if listed and listed[0] != first:
             fail(
                 element,
-                f"has dev='{dev}', but its first <interface> has dev="
-                f"'{element.find('interface').get('dev')}'",
+                f"has dev='{dev}', but its first <interface> is {describe(listed[0])}",
                 hint="dev= is the same as the first interface; give one of them",
             )
         listed = listed or (first,)

@@ -128,7 +128,7 @@ def _plain(kind: type) -> Convert:
     def decode(value: Any) -> Any:
         if type(value) is not kind:
             raise _Wrong(f"expected {noun}, not {_shown(value)}")
-        if kind is int and value < 0:
+        if isinstance(value, int) and value < 0:
             raise _Wrong(f"expected a number from 0, not {value}")
         return value
 
@@ -213,7 +213,7 @@ def _class_decoder(cls: type[Any]) -> Convert:
     def decode(value: Any) -> Any:
         if type(value) is not dict:
             raise _Wrong(f"expected an object, not {_shown(value)}")
-        made = {}
+        made: dict[str, Any] = {}
         name = ""
         try:
             for name, one in value.items():
@@ -307,7 +307,7 @@ def _class_encoder(cls: type[Any]) -> Convert:
     fields = [(one.name, one.default, _encoder(hints[one.name])) for one in dataclasses.fields(cls)]
 
     def encode(value: Any) -> Any:
-        made = {}
+        made: dict[str, Any] = {}
         for name, default, convert in fields:
             one = getattr(value, name)
             if one is default or one == default:

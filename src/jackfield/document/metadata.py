@@ -14,7 +14,7 @@ from lxml import etree
 from jackfield.document.xml import Element, parse_verbatim
 from jackfield.errors import DocumentError
 
-__all__ = ["canonical_metadata", "metadata_of", "metadata_text", "with_element"]
+__all__ = ["canonical_metadata", "element_of", "metadata_of", "metadata_text", "with_element"]
 
 
 def metadata_text(element: Element) -> str | None:
@@ -45,6 +45,12 @@ def canonical_metadata(text: str) -> str | None:
     return metadata_text(element)
 
 
+def _is_of(element: Element, uri: str) -> bool:
+    # A comment's tag is a function, and its name no namespace.
+    tag: object = element.tag
+    return isinstance(tag, str) and tag.startswith(f"{{{uri}}}")
+
+
 def with_element(metadata: str | None, uri: str, key: str | None, text: str | None) -> str | None:
     """Return ``metadata`` with its element of namespace ``uri`` replaced by ``text``.
 
@@ -53,12 +59,12 @@ def with_element(metadata: str | None, uri: str, key: str | None, text: str | No
     """
     root = parse_verbatim(metadata or "<metadata/>")
     for old in list(root):
-        if isinstance(old.tag, str) and etree.QName(old).namespace == uri:
+        if _is_of(old, uri):
             root.remove(old)
     if text is not None:
         source = parse_verbatim(text)
         name = etree.QName(source).localname
-        new = etree.SubElement(root, f"{{{uri}}}{name}", nsmap={key: uri} if key else {None: uri})
+        new = etree.SubElement(root, f"{{{uri}}}{name}", nsmap={key: uri} if key else None)
         new.text = source.text
         for attribute, value in source.attrib.items():
             new.set(attribute, value)
@@ -72,7 +78,7 @@ def element_of(metadata: str | None, uri: str) -> str | None:
     if metadata is None:
         return None
     for one in parse_verbatim(metadata):
-        if isinstance(one.tag, str) and etree.QName(one).namespace == uri:
+        if _is_of(one, uri):
             one.tail = None
             return str(etree.tostring(one, encoding="unicode"))
     return None

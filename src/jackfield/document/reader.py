@@ -8,8 +8,6 @@ and takes the first of elements that may stand only once.
 from __future__ import annotations
 
 import re
-from typing import cast
-
 from jackfield.document.address import read_route, read_subnet
 from jackfield.document.bandwidth import read_bandwidth
 from jackfield.document.forward import (
@@ -32,6 +30,7 @@ from jackfield.document.xml import (
     choice,
     fail,
     integer,
+    line_of,
     parse,
     required,
     typed,
@@ -64,7 +63,7 @@ def read_network(text: str | bytes) -> Network:
     root = parse(text)
     if root.tag != "network":
         raise DocumentError(
-            f"the root element is <{root.tag}>", line=root.sourceline, hint="expected <network>"
+            f"the root element is <{root.tag}>", line=line_of(root), hint="expected <network>"
         )
     return read_network_element(root, text)
 
@@ -76,7 +75,7 @@ def read_network_element(root: Element, text: str | bytes) -> Network:
     routes: list[Element] = []
     groups: list[Element] = []
     for part in root:
-        tag = cast(str, part.tag)
+        tag = part.tag
         if tag == "ip":
             subnets.append(part)
         elif tag == "portgroup":
@@ -156,12 +155,11 @@ def read_network_element(root: Element, text: str | bytes) -> Network:
     # The classes of the fields were checked one by one; ``Network`` itself checks nothing.
     network = Network(mode=mode, uplinks=uplinks, **fields)  # type: ignore[arg-type]
 
-    def line_of(name: str, index: int = 0) -> int | None:
+    def line_of_part(name: str, index: int) -> int | None:
         found = root.findall(name)
-        line: int | None = found[index].sourceline if len(found) > index else root.sourceline
-        return line
+        return line_of(found[index] if len(found) > index else root)
 
-    check(network, line_of)
+    check(network, line_of_part)
     return network
 
 

@@ -1,7 +1,7 @@
 """What goes with what: the rules of a network that concern more than one element.
 
 ``check`` holds what libvirt's parser refuses and what would make a document of ours ambiguous;
-every network that is read or comes as JSON passes it.  ``check_definition`` holds what libvirt's
+every network that is read, from XML or JSON, passes it.  ``check_definition`` holds what libvirt's
 network driver and Jackfield refuse only when a network is defined
 (https://libvirt.org/formatnetwork.html).
 """
@@ -9,67 +9,166 @@ network driver and Jackfield refuse only when a network is defined
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from jackfield.document.uplink import describe
 from jackfield.errors import DocumentError, UnsupportedConfiguration
 from jackfield.model.mode import Mode
-from jackfield.model.network import Network
-from jackfield.model.uplink import DeviceUplink, PciUplink, PhysicalFunction, Uplink
-from jackfield.model.virtualport import VirtualPortType
+from jackfield.model.network import Bridge, Network
+from jackfield.model.uplink import DeviceUplink, PciUplink, PhysicalFunction
+from jackfield.model.virtualport import VirtualPort, VirtualPortType
 
-__all__ = ["LineOf", "check", "check_definition"]
+__all__ = ["LineOf", "check", "check_definition", "makes_bridge", "virtualport_types"]
 
 LineOf = Callable[[str, int], int | None]
 
 _FORWARDING = frozenset({Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET})
+_SWITCHED = frozenset({VirtualPortType.OPENVSWITCH, VirtualPortType.MIDONET})
+_EXTERNAL = frozenset({VirtualPortType.VEPA, VirtualPortType.VN_LINK})
+_VLAN_MODES = frozenset({Mode.BRIDGE, Mode.PASSTHROUGH, Mode.HOSTDEV})
+
+
+class _Refuse(Protocol):
+    def __call__(
+        self, reason: str, element: str, index: int = 0, *, hint: str | None = None
+    ) -> NoReturn: ...
 
 
 def _nowhere(_name: str, _index: int) -> int | None:
     return None
 
 
+def makes_bridge(network: Network) -> bool:
+    """Whether the network's bridge is made by us, not only used."""
+    return network.mode.is_routed or (
+        network.mode is Mode.BRIDGE and bool(network.uplinks or network.vpn)
+    )
+
+
+def virtualport_types(mode: Mode) -> frozenset[VirtualPortType]:
+    """Return the types of virtualport that ports of a network of ``mode`` can use."""
+    if mode is Mode.BRIDGE:
+        return _SWITCHED
+    if mode is Mode.HOSTDEV:
+        return frozenset({VirtualPortType.VN_LINK})
+    return _EXTERNAL if mode.is_macvtap else frozenset()
+
+
 def check(network: Network, line_of: LineOf = _nowhere) -> None:
     """Refuse what no document may say; ``line_of(element, index)`` finds the line to name."""
-    mode = network.mode
 
-    def refuse(reason: str, element: str, index: int = 0, hint: str | None = None) -> NoReturn:
+    def refuse(reason: str, element: str, index: int = 0, *, hint: str | None = None) -> NoReturn:
         raise DocumentError(
             f"network '{network.name}' {reason}", line=line_of(element, index), hint=hint
         )
 
+    mode = network.mode
+    if network.title is not None and "\n" in network.title:
+        refuse("has a title of more than one line", "title")
     if mode in _FORWARDING and not network.subnets:
         refuse(
             f"has mode {mode.value} but no <ip>",
             "forward",
             hint="give the network a subnet, as <ip address='192.168.100.1' prefix='24'/>",
         )
+    _check_mode(network, refuse)
+    _check_bridge(network, refuse)
+    for index, route in enumerate(network.routes):
+        if not any(
+            subnet.interface is not None and route.gateway in subnet.interface.network
+            for subnet in network.subnets
+        ):
+            refuse(
+                f"has a route to {route.destination} by way of {route.gateway}, which is in "
+                "none of its subnets",
+                "route",
+                index,
+            )
+    _check_portgroups(network, refuse)
+
+
+def _check_mode(network: Network, refuse: _Refuse) -> None:
+    """Refuse what the mode has no use for."""
+    mode = network.mode
     if mode in (Mode.OPEN, Mode.ISOLATED) and network.uplinks:
-        refuse(f"has an uplink, which mode {mode.value} does not use", "forward")
-    if mode is Mode.SUBNET and not network.uplinks:
-        refuse("has mode subnet without an uplink", "forward", hint="name it, as dev='eth0'")
+        refuse(
+            f"has the uplink {describe(network.uplinks[0])}, which mode {mode.value} does not use",
+            "forward",
+        )
+    if mode is Mode.SUBNET:
+        if not network.uplinks:
+            refuse("has mode subnet without an uplink", "forward", hint="name it, as dev='eth0'")
+        if not network.proxy_arp and not network.proxy_ndp:
+            refuse("has mode subnet with neither proxy ARP nor proxy NDP", "forward")
+    elif network.proxy_arp or network.proxy_ndp:
+        refuse(f"has a <proxy>, which mode {mode.value} does not use", "forward")
     if mode.is_routed:
         for uplink in network.uplinks:
             if not isinstance(uplink, DeviceUplink):
                 refuse(
-                    f"has the uplink {describe(uplink)}; mode {mode.value} needs a device",
+                    f"has the uplink {describe(uplink)}, but mode {mode.value} needs a device",
                     "forward",
+                    hint="use <interface dev='…'/>",
                 )
+    if network.nat is not None and mode is not Mode.NAT:
+        refuse(f"has a <nat>, which mode {mode.value} does not use", "forward")
     if network.mtu is not None and not mode.is_routed:
         refuse(f"has an <mtu>, which mode {mode.value} does not use", "mtu")
-    if network.port_forwards and not mode.is_routed:
+    if network.managed and mode is not Mode.HOSTDEV:
+        refuse(f"has managed='yes', which mode {mode.value} does not use", "forward")
+    if network.port_forwards and mode not in _FORWARDING:
         refuse(f"has a <portForward>, which mode {mode.value} does not use", "forward")
     for forward in network.port_forwards:
-        if forward.dev is not None and network.uplinks:
-            if DeviceUplink(dev=forward.dev) not in network.uplinks:
-                refuse(f"forwards ports of {forward.dev}, which is not an uplink", "forward")
-    if (network.managed is not None or network.driver is not None) and mode is not Mode.HOSTDEV:
-        if network.managed:
-            refuse(f"has managed='yes', which mode {mode.value} does not use", "forward")
-    _check_portgroups(network, refuse)
+        if (
+            forward.dev is not None
+            and network.uplinks
+            and DeviceUplink(dev=forward.dev) not in network.uplinks
+        ):
+            refuse(f"forwards ports of {forward.dev}, which is not one of its uplinks", "forward")
+    if network.vpn is not None and mode not in (Mode.NAT, Mode.ROUTE, Mode.BRIDGE):
+        refuse(
+            f"has a <vpn>, which mode {mode.value} does not use",
+            "vpn",
+            hint="a tunnel is the uplink of mode nat or route, or joins bridges in mode bridge",
+        )
+    if network.vde is not None and not mode.is_routed and mode is not Mode.BRIDGE:
+        refuse(f"has a <vde>, but mode {mode.value} has no bridge to hang it on", "vde")
 
 
-def _check_portgroups(network: Network, refuse: Callable[..., NoReturn]) -> None:
+def _check_bridge(network: Network, refuse: _Refuse) -> None:
+    """Refuse a bridge where there is none, and one about which nothing is said."""
+    mode, bridge = network.mode, network.bridge
+    if mode.is_routed:
+        if bridge is not None and bridge.uplinks_mtu is not None:
+            refuse(f"has <uplinks> in its <bridge>, which mode {mode.value} does not use", "bridge")
+        return
+    types = {
+        one.type
+        for one in (network.virtualport, *(group.virtualport for group in network.portgroups))
+        if one is not None
+    }
+    if mode is not Mode.BRIDGE:
+        if bridge is not None:
+            refuse(f"has a <bridge>, which mode {mode.value} does not use", "bridge")
+        if mode is Mode.MACVTAP_BRIDGE and not network.uplinks and types & _SWITCHED:
+            refuse("has a virtualport of a virtual switch but macvtap ports", "virtualport")
+        return
+    if bridge is None:
+        if not network.uplinks and network.vpn is None and not types & _SWITCHED:
+            refuse("has mode bridge without <bridge name='…'/> and without uplinks", "forward")
+        return
+    plain = Bridge(
+        name=bridge.name,
+        mac_table_manager=bridge.mac_table_manager,
+        uplinks_mtu=bridge.uplinks_mtu,
+    )
+    if bridge != plain:
+        refuse("has stp, delay or zone of its <bridge>, which mode bridge does not use", "bridge")
+    if bridge.uplinks_mtu is not None and not network.uplinks:
+        refuse("has an mtu for uplinks but no uplink", "bridge")
+
+
+def _check_portgroups(network: Network, refuse: _Refuse) -> None:
     listed = set(network.uplinks)
     expands = any(isinstance(uplink, PhysicalFunction) for uplink in listed)
     for index, group in enumerate(network.portgroups):
@@ -87,16 +186,137 @@ def _check_portgroups(network: Network, refuse: Callable[..., NoReturn]) -> None
             )
 
 
-def check_definition(network: Network) -> None:
-    """Refuse a network that must not be defined; raises :class:`UnsupportedConfiguration`."""
+class _RefuseDefinition(Protocol):
+    def __call__(self, reason: str, *, hint: str | None = None) -> NoReturn: ...
 
-    def refuse(reason: str, hint: str | None = None) -> NoReturn:
+
+def check_definition(network: Network) -> None:
+    """Refuse a network that cannot work; raises :class:`UnsupportedConfiguration`."""
+
+    def refuse(reason: str, *, hint: str | None = None) -> NoReturn:
         raise UnsupportedConfiguration(f"network '{network.name}' {reason}", hint=hint)
 
-    defaults = [group.name for group in network.portgroups if group.default]
-    if len(defaults) > 1:
-        refuse(f"has more than one default portgroup: {', '.join(map(repr, defaults))}")
     names = [group.name for group in network.portgroups]
     for name in names:
         if names.count(name) > 1:
             refuse(f"has two portgroups called '{name}'")
+    defaults = [group.name for group in network.portgroups if group.default]
+    if len(defaults) > 1:
+        refuse(f"has more than one default portgroup: {', '.join(map(repr, defaults))}")
+    for version in (4, 6):
+        serving = [
+            subnet.address
+            for subnet in network.subnets
+            if subnet.dhcp and subnet.address and subnet.address.version == version
+        ]
+        if len(serving) > 1:
+            refuse(
+                f"has more than one <ip> of IPv{version} with <dhcp>: "
+                f"{', '.join(map(str, serving))}",
+                hint="DHCP is served for one subnet of each family",
+            )
+    if not network.mode.is_routed:
+        _refuse_routed_elements(network, refuse)
+    _refuse_uplinks(network, refuse)
+    _refuse_vlans(network, refuse)
+    _refuse_virtualports(network, refuse)
+    _refuse_vpn(network, refuse)
+
+
+def _refuse_routed_elements(network: Network, refuse: _RefuseDefinition) -> None:
+    """Refuse what needs a subnet of the network's own."""
+    dns = network.dns
+    for element, there in (
+        ("<mac>", network.mac is not None),
+        ("<ip>", bool(network.subnets)),
+        ("<route>", bool(network.routes)),
+        ("<dns>", dns is not None and bool(dns.txts or dns.hosts or dns.srvs)),
+        ("<domain>", network.domain is not None),
+        ("network-wide <bandwidth>", network.bandwidth is not None),
+    ):
+        if there:
+            refuse(f"has a {element}, which mode {network.mode.value} does not support")
+    isolated = network.isolated or any(group.isolated for group in network.portgroups)
+    if isolated and network.mode is not Mode.BRIDGE:
+        refuse(f"has <port isolated='yes'/>, but mode {network.mode.value} has no bridge ports")
+
+
+def _refuse_uplinks(network: Network, refuse: _RefuseDefinition) -> None:
+    mode = network.mode
+    for uplink in network.uplinks:
+        if mode is Mode.HOSTDEV and isinstance(uplink, DeviceUplink):
+            refuse(
+                f"has the uplink {uplink.dev}, but mode hostdev gives PCI functions to guests",
+                hint="use <pf dev='…'/> or <address type='pci' …/>",
+            )
+        if isinstance(uplink, PciUplink) and mode.is_macvtap and mode is not Mode.PASSTHROUGH:
+            refuse(
+                f"has the uplink {describe(uplink)}, but mode {mode.value} needs a device",
+                hint="use <interface dev='…'/>",
+            )
+        name = None if network.bridge is None else network.bridge.name
+        if isinstance(uplink, DeviceUplink) and uplink.dev == name:
+            refuse(f"has its own bridge {name} as an uplink")
+
+
+def _refuse_vlans(network: Network, refuse: _RefuseDefinition) -> None:
+    if network.mode.is_routed or network.mode in _VLAN_MODES:
+        return
+    tagged = ["the network"] if network.vlan is not None else []
+    tagged += [f"portgroup '{one.name}'" for one in network.portgroups if one.vlan is not None]
+    if tagged:
+        refuse(
+            f"has a <vlan> for {', '.join(tagged)}, which mode {network.mode.value} does not "
+            "support",
+            hint="VLAN tags are for bridges, Open vSwitch and SR-IOV functions",
+        )
+
+
+def _refuse_virtualports(network: Network, refuse: _RefuseDefinition) -> None:
+    usable = virtualport_types(network.mode)
+    own = network.virtualport
+    places: list[tuple[str, VirtualPort | None]] = [("", own)]
+    places += [(f" of portgroup '{one.name}'", one.virtualport) for one in network.portgroups]
+    for place, virtualport in places:
+        if virtualport is None:
+            continue
+        kind = virtualport.type or (None if own is None else own.type)
+        shown = "" if kind is None else f" of type '{kind.value}'"
+        if kind is not None and own is not None and own.type not in (None, kind):
+            assert own.type is not None
+            refuse(
+                f"has a <virtualport>{place}{shown}, but the network's is of type "
+                f"'{own.type.value}'"
+            )
+        if (kind is None and network.mode in (Mode.BRIDGE, *_ROUTED)) or (
+            kind is not None and kind not in usable
+        ):
+            allowed = ", ".join(sorted(repr(one.value) for one in usable))
+            refuse(
+                f"has a <virtualport>{place}{shown}, which mode {network.mode.value} has no use "
+                "for",
+                hint=f"types it can use: {allowed}" if allowed else "remove the virtualport",
+            )
+
+
+_ROUTED = tuple(mode for mode in Mode if mode.is_routed)
+
+
+def _refuse_vpn(network: Network, refuse: _RefuseDefinition) -> None:
+    vpn = network.vpn
+    if vpn is None:
+        return
+    if network.mode is Mode.BRIDGE:
+        if vpn.vni is None:
+            refuse(
+                "has a <vpn> that joins bridges, but no vni for it",
+                hint="give it a number from 1 to 16777215 that is the same at all peers",
+            )
+        return
+    if vpn.vni is not None:
+        refuse(f"has a <vpn> with a vni, which mode {network.mode.value} does not use")
+    if network.uplinks:
+        refuse(
+            f"has a <vpn> and the uplink {describe(network.uplinks[0])}",
+            hint="traffic of a network with a tunnel leaves through the tunnel alone",
+        )

@@ -11,21 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, cast
 
 from lxml import etree
 
 from jackfield.errors import DocumentError, SyntaxDocumentError
 
 __all__ = [
-    "Element",
     "MAX_BYTES",
     "MAX_UINT32",
+    "Element",
     "child",
     "choice",
     "escape",
     "fail",
     "integer",
+    "line_of",
     "number",
     "parse",
     "parse_verbatim",
@@ -47,15 +48,23 @@ _SPECIAL = re.compile(r"[<>&'\"]")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "'": "&apos;", '"': "&quot;"}
 _YES_NO = {"yes": True, "no": False}
 
-_OPTIONS: dict[str, bool] = {
-    "resolve_entities": False,
-    "no_network": True,
-    "load_dtd": False,
-    "huge_tree": False,
-    "remove_blank_text": True,
-}
-_PARSER = etree.XMLParser(remove_comments=True, remove_pis=True, **_OPTIONS)
-_VERBATIM_PARSER = etree.XMLParser(strip_cdata=False, **_OPTIONS)
+_PARSER = etree.XMLParser(
+    resolve_entities=False,
+    no_network=True,
+    load_dtd=False,
+    huge_tree=False,
+    remove_blank_text=True,
+    remove_comments=True,
+    remove_pis=True,
+)
+_VERBATIM_PARSER = etree.XMLParser(
+    resolve_entities=False,
+    no_network=True,
+    load_dtd=False,
+    huge_tree=False,
+    remove_blank_text=True,
+    strip_cdata=False,
+)
 
 
 def parse(text: str | bytes) -> Element:
@@ -90,7 +99,7 @@ def _parse(text: str | bytes, parser: etree.XMLParser) -> Element:
     except ValueError as error:
         raise SyntaxDocumentError(str(error)) from None
     # A doctype in another encoding than ASCII is not seen as bytes above.
-    if root.getroottree().docinfo.doctype:
+    if root.getroottree().docinfo.internalDTD is not None:
         raise SyntaxDocumentError(
             "the document has a document type",
             hint="document types and entities are not allowed; remove them",
@@ -98,14 +107,19 @@ def _parse(text: str | bytes, parser: etree.XMLParser) -> Element:
     return root
 
 
+def line_of(element: Element) -> int | None:
+    """Return the line (1-based) on which ``element`` begins."""
+    return cast("int | None", element.sourceline)
+
+
 def fail(element: Element, reason: str, *, hint: str | None = None) -> NoReturn:
     """Raise the error that ``element`` is wrong for ``reason``."""
-    raise DocumentError(f"<{element.tag}> {reason}", line=element.sourceline, hint=hint)
+    raise DocumentError(f"<{element.tag}> {reason}", line=line_of(element), hint=hint)
 
 
 def _refuse(element: Element, name: str, text: str, allowed: str) -> NoReturn:
     shown = text if len(text) <= 64 else text[:64] + "…"
-    raise DocumentError(f"<{element.tag}> has {name}='{shown}': {allowed}", line=element.sourceline)
+    raise DocumentError(f"<{element.tag}> has {name}='{shown}': {allowed}", line=line_of(element))
 
 
 def child(element: Element, name: str) -> Element | None:

@@ -1,0 +1,114 @@
+"""Fill in what a definition leaves to us: once, when it is defined.
+
+``complete`` is pure; the engine stores its result, so that what was generated stays the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection
+from uuid import UUID
+
+from jackfield.document.rules import check, check_definition, makes_bridge
+from jackfield.errors import AlreadyExists, HostError
+from jackfield.model.mode import Mode
+from jackfield.model.network import Bridge, Network, Portgroup
+from jackfield.model.values import InterfaceName, MacAddress, Text
+
+__all__ = ["Taken", "complete"]
+
+_MAX_NUMBER = 0xFFFFFF
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Names of devices that are not free.
+
+    ``claimed`` belong to other networks: to ask for one is an error.  ``present`` exist on the
+    host: a generated name avoids them, but a document may ask for one, and whether that works is
+    found out when the network starts.
+    """
+
+    claimed: Collection[str] = ()
+    present: Collection[str] = ()
+
+    def lowest_free(self, prefix: str) -> InterfaceName:
+        """Return ``prefix`` with the lowest number that makes a free name."""
+        for number in range(_MAX_NUMBER):
+            name = f"{prefix}{number}"
+            if name not in self.claimed and name not in self.present:
+                return InterfaceName(name)
+        raise HostError(f"every device name from {prefix}0 on is taken")
+
+
+def complete(
+    network: Network,
+    taken: Taken,
+    random_bytes: Callable[[int], bytes],
+    previous: Network | None = None,
+) -> Network:
+    """Return ``network`` with uuid, device names and MAC filled in, ready to be defined.
+
+    ``previous`` is the definition it replaces: what the new one leaves out stays as it was.
+    ``random_bytes(n)`` gives ``n`` random bytes.  Raises :class:`AlreadyExists` for a device
+    that another network claims, :class:`DocumentError` and :class:`UnsupportedConfiguration`
+    for what cannot be defined.
+    """
+    check(network)
+    check_definition(network)
+    changes: dict[str, object] = {}
+    if network.uuid is None:
+        known = None if previous is None else previous.uuid
+        changes["uuid"] = known or UUID(bytes=random_bytes(16), version=4)
+    if makes_bridge(network):
+        changes["bridge"] = _complete_bridge(network, taken, previous)
+    if network.mode.is_routed and network.mac is None:
+        kept = None if previous is None else previous.mac
+        tail = ":".join(f"{octet:02x}" for octet in random_bytes(3)) if kept is None else ""
+        changes["mac"] = kept or MacAddress(f"52:54:00:{tail}")
+    if network.mode is Mode.HOSTDEV and network.managed is None:
+        changes["managed"] = False
+    if any(not group.name for group in network.portgroups):
+        changes["portgroups"] = _name_portgroups(network.portgroups)
+    if network.vpn is not None:
+        dev = network.vpn.dev
+        if dev is None and previous is not None and previous.vpn is not None:
+            dev = previous.vpn.dev
+        dev = dev or taken.lowest_free("wg")
+        _refuse_claimed(network, "tunnel", dev, taken)
+        changes["vpn"] = dataclasses.replace(network.vpn, dev=dev, public_key=None)
+    if network.connections is not None:
+        changes["connections"] = None
+    return dataclasses.replace(network, **changes)  # type: ignore[arg-type]
+
+
+def _complete_bridge(network: Network, taken: Taken, previous: Network | None) -> Bridge:
+    bridge = network.bridge or Bridge()
+    name = bridge.name
+    if name is None and previous is not None and makes_bridge(previous):
+        name = None if previous.bridge is None else previous.bridge.name
+    name = name or taken.lowest_free("virbr")
+    _refuse_claimed(network, "bridge", name, taken)
+    return dataclasses.replace(bridge, name=name)
+
+
+def _refuse_claimed(network: Network, what: str, name: str, taken: Taken) -> None:
+    if name in taken.claimed:
+        raise AlreadyExists(
+            f"network '{network.name}' cannot have the {what} '{name}': another network has it",
+            hint="choose another name, or leave it out to get a free one",
+        )
+
+
+def _name_portgroups(groups: tuple[Portgroup, ...]) -> tuple[Portgroup, ...]:
+    names = {group.name for group in groups}
+    named = []
+    number = 0
+    for group in groups:
+        if not group.name:
+            while f"portgroup{number}" in names:
+                number += 1
+            group = dataclasses.replace(group, name=Text(f"portgroup{number}"))
+            number += 1
+        named.append(group)
+    return tuple(named)
