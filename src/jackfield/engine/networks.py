@@ -326,7 +326,7 @@ class Networks:
         change = difference(wanted, present)
         previous = network_to_json(former)
         if not change and former == network:
-            return change
+            return await self._mend_now(record, wanted)
         check_host(network, self._host.facts())
         self._check_others(record, network)
         record.live = network
@@ -354,6 +354,19 @@ class Networks:
             raise
         await self._settle(record, "network-changed", {"steps": str(len(describe(change)))})
         self._services.watch(processes)
+        return change
+
+    async def _mend_now(self, record: NetworkRecord, wanted: HostState) -> Change:
+        """Make a running network be as it is defined, where somebody else changed the host."""
+        self._services.forget(record.uuid)
+        change, foreign, processes = await self._thread.run(workplace.mend, list(wanted.values()))
+        if foreign:
+            raise ForeignObject(
+                f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
+            )
+        await self._services.wait_ready(processes)
+        await self.watch_services(record)
+        await self._reconnect_ports(record)
         return change
 
     async def watch_services(self, record: NetworkRecord) -> None:
@@ -408,6 +421,7 @@ class Networks:
             if record.live is None or not record.settled:
                 return
             wanted = self.present(record)
+            self._services.forget(record.uuid)
             try:
                 change, foreign, processes = await self._thread.run(
                     workplace.mend, list(wanted.values())
@@ -416,7 +430,8 @@ class Networks:
             except (JackfieldError, ExceptionGroup) as error:
                 await self._problem(record, f"{reason}; mending failed: {error}")
                 return
-            self._services.watch(processes)
+            finally:
+                await self.watch_services(record)
             if foreign:
                 await self._problem(record, f"{reason}; in the way: {', '.join(foreign)}")
             elif change:

@@ -15,7 +15,7 @@ from jackfield.errors import ForeignObject, HostError, JackfieldError
 from jackfield.host.driver import Driver, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.state.hoststate import Change, HostState
-from jackfield.state.resources import Resource
+from jackfield.state.resources import BridgeLink, Dnsmasq, Resource
 
 __all__ = ["Applier"]
 
@@ -114,10 +114,27 @@ class Applier:
                 ensure.append(resource)
                 if seen.resource is not None:
                     replaced[resource.key] = seen.resource
+        self._end_stranded(wanted, ensure, replaced)
         change = Change(ensure=tuple(ensure), replaced=replaced)
         for kind, group in _runs(change.ensure):
             self._drivers[kind].ensure(self._kernel, group, change.replaced)
         return change, foreign
+
+    def _end_stranded(
+        self, wanted: Sequence[Resource], ensure: list[Resource], replaced: dict[str, Resource]
+    ) -> None:
+        """End the services of links that are made anew, and have them started again.
+
+        A dnsmasq is bound to its bridge by index, so it never serves a new one of that name.
+        """
+        made = {item.name for item in ensure if isinstance(item, BridgeLink)}
+        made -= {item.name for item in replaced.values() if isinstance(item, BridgeLink)}
+        stranded = [item for item in wanted if isinstance(item, Dnsmasq) and item.bridge in made]
+        if stranded:
+            self._drivers[Dnsmasq.kind].remove(self._kernel, stranded)
+            ensure += [item for item in stranded if item not in ensure]
+            for item in stranded:
+                replaced.pop(item.key, None)
 
     def _verify(self, resources: Iterable[Resource]) -> None:
         wanted = [item for item in resources if item.kind not in _NOT_VERIFIED]

@@ -76,7 +76,7 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
         raise InternalError(f"network {network.name!r} has no uuid yet")
     options = [check_option(option) for option in network.dnsmasq_options]
     config = [
-        *_process(bridge, user),
+        *_process(bridge, [item[1] for item in subnets], user),
         *(_names(network, dns) if serves_dns else ["port=0"]),
         *tftp,
     ]
@@ -103,13 +103,17 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
     )
 
 
-def _process(bridge: InterfaceName, user: str | None) -> Iterator[str]:
+def _process(
+    bridge: InterfaceName, interfaces: Iterable[IpInterface], user: str | None
+) -> Iterator[str]:
     """Yield how the process runs and what it is bound to."""
     yield "pid-file=@DIR@/pid"
     yield "log-facility=-"
     if user is not None:
         yield f"user={_quoted(user)}"
     yield "bind-interfaces"
+    # Its sockets are bound to the addresses of its start: others mean another process.
+    yield f"# serves {', '.join(map(str, interfaces))}"
     yield f"interface={bridge}"
     yield "except-interface=lo"
     yield "no-hosts"

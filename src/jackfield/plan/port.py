@@ -86,9 +86,7 @@ def plan_port(
             made,
             # The host must not speak on the guest's wire: its neighbour discovery would move
             # the guest's address in the tables of switches.
-            Setting(
-                name=f"net/ipv6/conf/{device.name}/disable_ipv6", value="1", link=device.name
-            ),
+            Setting(name=f"net/ipv6/conf/{device.name}/disable_ipv6", value="1", link=device.name),
             BridgePort(link=device.name, bridge=bridge, isolated=isolated),
         )
     )
