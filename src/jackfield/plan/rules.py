@@ -126,7 +126,7 @@ def _prefixes(network: Network) -> list[IpNetwork]:
 def _is_translated(network: Network, prefix: IpNetwork) -> bool:
     if network.mode is not Mode.NAT:
         return False
-    return prefix.version == 4 or (network.nat or Nat()).ipv6
+    return prefix.version == 4 or bool(network.nat and network.nat.ipv6)
 
 
 def _through(far_end: Direction, uplinks: tuple[InterfaceName, ...]) -> Iterator[Rule]:

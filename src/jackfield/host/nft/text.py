@@ -169,7 +169,7 @@ def _snat_text(action: Snat) -> str:
 def _range_text(start: Address, end: Address, *, bracketed: bool) -> str:
     """Return a range of addresses; nft shows one that is a prefix as such."""
     first, *more = ipaddress.summarize_address_range(start, end)
-    ends = [_prefix(first)] if not more else [str(start), str(end)]
-    if bracketed and start.version == 6:
-        ends = [f"[{text}]" for text in ends]
-    return "-".join(ends)
+    if not more and start != end:
+        return str(first)
+    ends = [start] if start == end else [start, end]
+    return "-".join(f"[{text}]" if bracketed and start.version == 6 else str(text) for text in ends)

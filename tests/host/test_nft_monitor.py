@@ -1,0 +1,110 @@
+"""Foreign changes of our table are told, with who made them; our own are not."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jackfield.host.nft.monitor import NftMonitor
+from jackfield.model.mode import Mode
+from tests.host.nftlab import Firewall, network, rules_of
+from tests.lab.namespace import NetworkNamespace
+from tests.lab.wait import wait_for
+
+pytestmark = pytest.mark.kernel
+
+NAT = rules_of(network(Mode.NAT, "192.168.122.1/24"), "virbr0")
+
+
+class Heard:
+    """A monitor and what it has told."""
+
+    def __init__(self, firewall: Firewall) -> None:
+        """Listen in the namespace of ``firewall``."""
+        self.firewall = firewall
+        self.said: list[str] = []
+        with firewall.namespace.entered():
+            self.monitor = NftMonitor(self.said.append, own_portids=[firewall.kernel.nft.portid])
+
+    def after(self, command: str) -> list[str]:
+        """Run an nft command; return what was told since the last time."""
+        self.firewall.namespace.run(["nft", command])
+        # The kernel delivers before nft has its answer.
+        self.monitor.read()
+        said = self.said.copy()
+        self.said.clear()
+        return said
+
+
+@pytest.fixture
+def heard(netns: NetworkNamespace, tmp_path: Path) -> Iterator[Heard]:
+    """Give a monitor beside one network's rules."""
+    firewall = Firewall.open(netns, tmp_path)
+    firewall.ensure(NAT)
+    listener = Heard(firewall)
+    yield listener
+    listener.monitor.close()
+    firewall.kernel.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("flush ruleset", "the table was deleted"),
+        ("delete table inet jackfield", "the table was deleted"),
+        ("flush chain inet jackfield input", "a rule was deleted from chain input"),
+        (
+            "delete element inet jackfield nat { virbr0 }",
+            "an element was deleted from map nat",
+        ),
+        ("add rule inet jackfield leave-virbr0 drop", "a rule was added to chain leave-virbr0"),
+        ("add chain inet jackfield mine", "chain mine was added or changed"),
+        (
+            "flush map inet jackfield nat; delete chain inet jackfield nat-virbr0",
+            "an element was deleted from map nat and 2 more changes",
+        ),
+    ],
+)
+def test_foreign_changes_are_told(heard: Heard, command: str, told: str) -> None:
+    """Each change is one sentence with the process that made it."""
+    (said,) = heard.after(command)
+    assert re.fullmatch(rf"table inet jackfield: {told} by nft \(pid \d+\)", said)
+
+
+def test_changes_elsewhere_are_not_told(heard: Heard) -> None:
+    """Tables of others, also of our name in another family, are not our business."""
+    assert [] == heard.after("add table inet other; add chain inet other leave-virbr0")
+    assert [] == heard.after("add table ip jackfield")
+
+
+def test_our_own_changes_are_not_delivered(heard: Heard) -> None:
+    """What our socket does never wakes the loop."""
+    heard.firewall.ensure(NAT, rules_of(network(Mode.ISOLATED), "virbr1"))
+    heard.firewall.remove(NAT)
+    assert [] == heard.monitor.poll()
+
+
+def test_lost_notifications_count_as_a_change(heard: Heard) -> None:
+    """After more changes than the buffer holds, somebody must look."""
+    with socket.socket(fileno=os.dup(heard.monitor.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    for _ in range(10):
+        heard.firewall.namespace.run(["nft", "add table ip x; delete table ip x"])
+
+    def told() -> bool:
+        heard.monitor.read()
+        return "notifications of changes were lost" in heard.said
+
+    wait_for(told, 5, "the loss to be told")
+
+
+def test_monitor_has_a_descriptor_for_the_loop(heard: Heard) -> None:
+    """It can be given to ``add_reader``, and never blocks."""
+    assert os.fstat(heard.monitor.fileno())
+    heard.monitor.read()
+    assert [] == heard.said
