@@ -109,6 +109,7 @@ def test_never_ready_has_a_limit(netns: NetworkNamespace, files: ServiceFiles) -
 @pytest.mark.kernel
 def test_death_is_noticed(netns: NetworkNamespace, files: ServiceFiles) -> None:
     """The supervisor reports an end once, reaps, and says nothing of one it was to forget."""
+    reaped: list[int] = []
 
     async def run() -> None:
         dead: asyncio.Queue[Process] = asyncio.Queue()
@@ -119,8 +120,7 @@ def test_death_is_noticed(netns: NetworkNamespace, files: ServiceFiles) -> None:
             assert process == supervisor.process(RED)
             os.kill(process.pid, 9)
             assert process == await asyncio.wait_for(dead.get(), LIMIT)
-            with pytest.raises(ChildProcessError):
-                os.waitpid(process.pid, os.WNOHANG)
+            reaped.append(process.pid)
             assert supervisor.process(RED) is None
 
             # One that ended before it was watched.
@@ -138,6 +138,8 @@ def test_death_is_noticed(netns: NetworkNamespace, files: ServiceFiles) -> None:
             supervisor.close()
 
     asyncio.run(run())
+    with pytest.raises(ChildProcessError):
+        os.waitpid(reaped[0], os.WNOHANG)
 
 
 @pytest.mark.kernel
