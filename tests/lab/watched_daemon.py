@@ -117,10 +117,10 @@ def main() -> None:
     sys.argv = ["jackfieldd", *sys.argv[2:]]
     # The script's own folder must not be where the daemon's imports come from.
     sys.path.pop(0)
-    from jackfield import daemon
+    import jackfield.daemon
 
     Watch(report).install()
-    daemon.main()
+    jackfield.daemon.main()
 
 
 if __name__ == "__main__":
