@@ -1,0 +1,199 @@
+"""The hosts that do the work: one with jackfieldd, one with libvirtd, one with neither.
+
+Each is a lab host; the daemons write what they must keep to the machine's own disk, as they do
+in earnest, in folders that go with the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from bench.worker import Worker
+from jackfield.client import Client
+from jackfield.errors import DaemonUnreachable
+from tests.lab.host import Host, HostProcess
+from tests.lab.libvirtd import StockLibvirtd
+from tests.lab.wait import wait_for
+
+__all__ = ["Jackfield", "Libvirt", "RawHost", "process_memory"]
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN_DIR = "/run/jackfield"
+ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+
+
+class _BenchHost:
+    """A lab host and a folder on the machine's disk, both gone at the end of the ``with``."""
+
+    def __init__(self, name: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="jackfield-bench-", dir="/var/tmp"))
+        # dnsmasq comes here as its own user.
+        self.folder.chmod(0o755)
+        self.host = Host(name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the host and remove the folder."""
+        self.host.close()
+        shutil.rmtree(self.folder)
+
+
+class Jackfield(_BenchHost):
+    """jackfieldd on a host, asked over HTTP by this process.
+
+    ``module`` runs instead of the daemon and gets the file ``output`` as its first argument: a
+    module that observes it (``bench.profiled_daemon``, ``bench.staged_daemon``).
+    """
+
+    def __init__(self, *, module: str = "jackfield.daemon", output: Path | None = None) -> None:
+        """Start the daemon and wait until it answers."""
+        super().__init__("ours")
+        self.client = Client(self.host.file(RUN_DIR))
+        self._module = [module] if output is None else [module, str(output)]
+        self.process: HostProcess
+        try:
+            self.launch()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def log(self) -> Path:
+        """What the daemon has written."""
+        return self.folder / "jackfieldd.log"
+
+    def launch(self) -> float:
+        """Start the daemon; return the seconds until it answers."""
+        begin = time.perf_counter()
+        with self.log.open("a") as log:
+            self.process = self.host.start(
+                [
+                    *(sys.executable, "-m", *self._module),
+                    *("--run-dir", RUN_DIR, "--state-dir", str(self.folder / "state")),
+                ],
+                env=ENVIRONMENT,
+                stdout=log,
+                stderr=log,
+            )
+        wait_for(self._answers, 120, "jackfieldd to answer", interval=0.005)
+        return time.perf_counter() - begin
+
+    def terminate(self) -> None:
+        """End the daemon in order; its networks stay."""
+        self.process.stop(60)
+
+    def define(self, document: str) -> None:
+        """Define a network."""
+        self.client.request("POST", "/v1/networks", document)
+
+    def start(self, name: str) -> float:
+        """Start a network; return the seconds it took."""
+        return self._timed("POST", f"/v1/networks/{name}/start")
+
+    def stop(self, name: str) -> float:
+        """Stop a network; return the seconds it took."""
+        return self._timed("POST", f"/v1/networks/{name}/stop")
+
+    def attach_tap(self, network: str, tap: str) -> float:
+        """Make a persistent tap that is a port of a network; return the seconds it took."""
+        return self._timed("POST", f"/v1/networks/{network}/ports", {"tap": tap})
+
+    def detach(self, port: str) -> float:
+        """Unplug a port; return the seconds it took."""
+        return self._timed("DELETE", f"/v1/ports/{port}")
+
+    def networks(self) -> list[dict[str, Any]]:
+        """Return the summaries of all networks."""
+        found: list[dict[str, Any]] = self.client.request("GET", "/v1/networks")
+        return found
+
+    def _timed(self, method: str, path: str, body: object = None) -> float:
+        begin = time.perf_counter()
+        self.client.text(method, path, body)
+        return time.perf_counter() - begin
+
+    def _answers(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"jackfieldd ended:\n{self.log.read_text()[-4000:]}")
+        try:
+            self.client.request("GET", "/v1/version")
+        except DaemonUnreachable:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the daemon in order (a profile is written then), and the host."""
+        with contextlib.suppress(AttributeError, OSError):
+            if self.process.poll() is None:
+                self.terminate()
+        super().close()
+
+
+class Libvirt(_BenchHost):
+    """A stock libvirtd on a host, asked by its own Python binding over one kept connection."""
+
+    def __init__(self) -> None:
+        """Start the daemon and wait until it answers."""
+        super().__init__("peer")
+        try:
+            self.daemon = StockLibvirtd(self.host, writable=self.folder / "layers")
+            argv = ["/usr/bin/python3", "-m", "bench.libvirt_worker"]
+            self.worker = Worker(self.host, argv, {"PYTHONPATH": str(ROOT)})
+        except BaseException:
+            self.close()
+            raise
+
+    def define(self, document: str) -> None:
+        """Define a network."""
+        self.worker.call("define", document=document)
+
+    def start(self, name: str) -> float:
+        """Start a network; return the seconds it took."""
+        return float(self.worker.call("start", name=name))
+
+    def stop(self, name: str) -> float:
+        """Stop a network; return the seconds it took."""
+        return float(self.worker.call("stop", name=name))
+
+
+class RawHost(_BenchHost):
+    """A host without a daemon, and the process that does the bare work there."""
+
+    def __init__(self) -> None:
+        """Start the worker."""
+        super().__init__("raw")
+        argv: Sequence[str] = [sys.executable, "-m", "bench.raw"]
+        self.worker = Worker(self.host, argv, ENVIRONMENT)
+
+    def start(self, *, services: bool) -> float:
+        """Make the network; return the seconds it took."""
+        return float(self.worker.call("start", services=services))
+
+    def stop(self, *, services: bool) -> float:
+        """Remove the network; return the seconds it took."""
+        return float(self.worker.call("stop", services=services))
+
+    def port(self) -> float:
+        """Make a tap on the network and delete it; return the seconds it took."""
+        return float(self.worker.call("port"))
+
+
+def process_memory(pid: int) -> float:
+    """Return a process's proportional set size in MiB (proc(5), smaps_rollup)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(os.strerror(3))

@@ -1,0 +1,58 @@
+"""Where the time of an operation goes inside the daemon: true times, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+from bench.counts import Counts
+from bench.hosts import Jackfield
+from bench.networks import nat_network
+
+__all__ = ["stages"]
+
+NETWORKS = {"start, stop: NAT + DHCP": True, "start, stop: NAT, no DHCP and DNS": False}
+
+
+def stages(counts: Counts) -> str:
+    """Return tables of the stages of start and stop, and of attach and detach."""
+    parts = []
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "stages.json"
+        for title, services in NETWORKS.items():
+            client = []
+            with Jackfield(module="bench.staged_daemon", output=output) as ours:
+                # Another network runs all the while: what the first one makes for all is there.
+                ours.define(nat_network(1, services=False))
+                ours.start("bench-1")
+                ours.define(nat_network(0, services=services))
+                for _ in range(counts.rounds):
+                    client.append(ours.start("bench-0"))
+                    ours.stop("bench-0")
+            parts.append(_table(title, output, ("start", "stop")))
+            middle = statistics.median(client) * 1000
+            parts.append(f"start as the client sees it: {middle:.2f} ms")
+        with Jackfield(module="bench.staged_daemon", output=output) as ours:
+            ours.define(nat_network(1, services=False))
+            ours.start("bench-1")
+            for _ in range(counts.rounds):
+                ours.attach_tap("bench-1", "bench-tap")
+                ours.detach("bench-tap")
+        parts.append(_table("attach, detach: a tap", output, ("attach", "detach")))
+    return "\n".join(parts)
+
+
+def _table(title: str, output: Path, operations: tuple[str, ...]) -> str:
+    """Return the medians of each stage in milliseconds, longest first."""
+    lines = [f"\n{title}, medians in ms; a stage's time is in that of the stage that calls it"]
+    measured = json.loads(output.read_text())
+    for operation in operations:
+        rows = {stage: statistics.median(took) for stage, took in measured[operation].items()}
+        lines += [
+            f"  {seconds * 1000:8.3f}  {operation}: {stage}"
+            for stage, seconds in sorted(rows.items(), key=lambda row: -row[1])
+            if seconds > 0.00001
+        ]
+    return "\n".join(lines)
