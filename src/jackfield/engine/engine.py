@@ -87,11 +87,10 @@ class Engine:
         self._host.on_link(self._link_changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
-        self._leases.open(self._inotify)
+        await self._leases.open(self._inotify)
         self._resolver = ResolverWatch(self._inotify, self._resolver_changed)
-        for record in self._registry.networks.values():
-            if record.active:
-                await self._networks.watch_services(record)
+        running = [record for record in self._registry.networks.values() if record.active]
+        await self._networks.watch_services(running)
         if recovered.autostart and self._autostart:
             await self._start_marked()
             await self._thread.run(lambda tools: tools.store.set_autostarted())
@@ -195,6 +194,7 @@ class Engine:
                 found = NetworkRecord(uuid=uuid, name=network.name)
                 self._registry.add(found)
             found.live, found.settled = network, True
+            found.present = recovered.present[uuid]
             found.problem = recovered.problems.get(uuid)
         for port in recovered.ports:
             self._registry.add_port(port)
@@ -231,7 +231,7 @@ class Engine:
             item
             for record in self._registry.networks.values()
             if record.active
-            for item in self._networks.present(record).values()
+            for item in record.present.values()
             if isinstance(item, Dnsmasq)
         ]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from jackfield.engine.workplace import Workplace
 from jackfield.host.ipv6 import with_ipv6
 from jackfield.host.mirror import LinkCallback, Mirror
 from jackfield.host.thread import KernelThread
-from jackfield.state.facts import Facts
+from jackfield.model.network import Network
+from jackfield.state.facts import Facts, LinkFact
 
 __all__ = ["HostWatch"]
 
@@ -34,7 +36,14 @@ class HostWatch:
         """Call ``callback`` at every change of a link."""
         self._mirror.on_link(callback)
 
-    def facts(self) -> Facts:
-        """Return the host as it is now."""
+    def links(self) -> Mapping[str, LinkFact]:
+        """Return the links of the host as they are now."""
         self._mirror.catch_up()
-        return with_ipv6(self._mirror.facts())
+        return self._mirror.facts().links
+
+    def facts(self, network: Network) -> Facts:
+        """Return the host as it is now, as far as ``network`` depends on it."""
+        self._mirror.catch_up()
+        facts = self._mirror.facts()
+        has_ipv6 = any(subnet.address and subnet.address.version == 6 for subnet in network.subnets)
+        return with_ipv6(facts) if has_ipv6 else facts

@@ -41,10 +41,14 @@ class LeaseBook:
         self._watch: LeaseWatch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def open(self, inotify: Inotify) -> None:
+    async def open(self, inotify: Inotify) -> None:
         """Begin to watch the files, on the running event loop."""
-        for record in self._registry.networks.values():
-            self._known[record.uuid] = self._leases(record.uuid, record.current)
+        asked = [(item.uuid, item.current) for item in self._registry.networks.values()]
+
+        def read_all() -> dict[UUID, list[LeaseView]]:
+            return {uuid: self._leases(uuid, network) for uuid, network in asked}
+
+        self._known = await asyncio.to_thread(read_all)
         self._watch = LeaseWatch(inotify, self._directory, self._changed)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from jackfield.document.complete import Taken
@@ -30,7 +30,7 @@ from jackfield.errors import (
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.plan.describe import describe
-from jackfield.plan.network import bridge_of, check_host, plan_network
+from jackfield.plan.network import bridge_of, check_host, overlap, plan_network
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import BridgePort, Dnsmasq, Resource
@@ -65,10 +65,6 @@ class Networks:
     def plan(self, network: Network) -> HostState:
         """Return the host state that ``network`` wants."""
         return plan_network(network, dnsmasq_user=self._dnsmasq_user)
-
-    def present(self, record: NetworkRecord) -> HostState:
-        """Return the host state that a running network has."""
-        return HostState() if record.live is None else self.plan(record.live)
 
     # Definitions
 
@@ -134,9 +130,7 @@ class Networks:
                     f"network {same.name!r} is already defined with uuid {network.uuid}"
                 )
         former = None if known is None else (known.stored or known.live)
-        taken = Taken(
-            claimed=self._registry.devices(without=known), present=self._host.facts().links
-        )
+        taken = Taken(claimed=self._registry.devices(without=known), present=self._host.links())
         complete = complete_network(network, taken, secrets.token_bytes, former)
         assert complete.uuid is not None
         try:
@@ -189,9 +183,9 @@ class Networks:
     async def _start(self, record: NetworkRecord, network: Network) -> None:
         """Make ``network`` run; the record's lock is held."""
         wanted = self.plan(network)
-        check_host(network, self._host.facts())
-        self._check_others(record, network)
-        record.live, record.settled, record.problem = network, False, None
+        self._check_host(record, network)
+        record.live, record.present = network, wanted
+        record.settled, record.problem = False, None
         try:
             processes = await self._thread.run(
                 workplace.begin_start, record.uuid, network_to_json(network), wanted
@@ -203,7 +197,7 @@ class Networks:
                 raise
             await self._settle(record, "network-started")
         except BaseException as error:
-            record.live = None
+            record.live, record.present = None, HostState()
             if isinstance(error, JackfieldError):
                 raise error.with_context(f"cannot start network {network.name!r}") from error
             raise
@@ -243,7 +237,6 @@ class Networks:
     async def _stop(self, record: NetworkRecord) -> None:
         assert record.live is not None
         network = record.live
-        present = self.present(record)
         self._services.forget(record.uuid)
         ours = [
             port.device.name
@@ -252,9 +245,10 @@ class Networks:
         ]
         bridge = None if network.bridge is None else network.bridge.name
         event = await self._thread.run(
-            workplace.stop_network, record.uuid, network.name, bridge, present, ours
+            workplace.stop_network, record.uuid, network.name, bridge, record.present, ours
         )
-        record.live, record.settled, record.problem = None, False, None
+        record.live, record.present = None, HostState()
+        record.settled, record.problem = False, None
         self._events.add(event)
 
     # Apply
@@ -322,14 +316,13 @@ class Networks:
         assert record.live is not None
         former = record.live
         self._check_changeable(record, former, network)
-        present, wanted = self.present(record), self.plan(network)
+        present, wanted = record.present, self.plan(network)
         change = difference(wanted, present)
         previous = network_to_json(former)
         if not change and former == network:
             return await self._mend_now(record, wanted)
-        check_host(network, self._host.facts())
-        self._check_others(record, network)
-        record.live = network
+        self._check_host(record, network)
+        record.live, record.present = network, wanted
         if any(isinstance(item, Dnsmasq) for item in (*change.remove, *change.ensure)):
             self._services.forget(record.uuid)
         try:
@@ -347,8 +340,8 @@ class Networks:
                 await self._thread.run(workplace.undo_change, record.uuid, previous, change)
                 raise
         except BaseException as error:
-            record.live = former
-            await self.watch_services(record)
+            record.live, record.present = former, present
+            await self.watch_services([record])
             if isinstance(error, JackfieldError):
                 raise error.with_context(f"cannot change network {network.name!r}") from error
             raise
@@ -365,14 +358,16 @@ class Networks:
                 f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
             )
         await self._services.wait_ready(processes)
-        await self.watch_services(record)
+        await self.watch_services([record])
         await self._reconnect_ports(record)
         return change
 
-    async def watch_services(self, record: NetworkRecord) -> None:
-        """Watch what serves a running network, whoever started it."""
-        processes = await self._thread.run(workplace.launched, list(self.present(record).values()))
-        self._services.watch(processes)
+    async def watch_services(self, records: Iterable[NetworkRecord]) -> None:
+        """Watch what serves running networks, whoever started it."""
+        services = [item for record in records for item in record.present.values()]
+        for process in await self._thread.run(workplace.launched, services):
+            self._services.watch([process])
+            await asyncio.sleep(0)
 
     def _check_changeable(self, record: NetworkRecord, former: Network, network: Network) -> None:
         ports = self._registry.port_count(record.uuid)
@@ -400,7 +395,7 @@ class Networks:
         if network is not None:
             _, target = self._completed(network)
         wanted = self.plan(target)
-        present = self.present(record)
+        present = record.present
 
         def look(tools: Workplace) -> HostState:
             found = tools.applier.observe([*present.values()])
@@ -420,7 +415,7 @@ class Networks:
         async with record.lock:
             if record.live is None or not record.settled:
                 return
-            wanted = self.present(record)
+            wanted = record.present
             self._services.forget(record.uuid)
             try:
                 change, foreign, processes = await self._thread.run(
@@ -431,7 +426,7 @@ class Networks:
                 await self._problem(record, f"{reason}; mending failed: {error}")
                 return
             finally:
-                await self.watch_services(record)
+                await self.watch_services([record])
             if foreign:
                 await self._problem(record, f"{reason}; in the way: {', '.join(foreign)}")
             elif change:
@@ -445,10 +440,7 @@ class Networks:
         """Put the rules of every running network back at once, in one batch."""
         records = [record for record in self._registry.networks.values() if record.active]
         wanted = [
-            item
-            for record in records
-            for item in self.present(record).values()
-            if item.kind == "rules"
+            item for record in records for item in record.present.values() if item.kind == "rules"
         ]
         change, _, _ = await self._thread.run(workplace.mend, wanted)
         if not change:
@@ -456,10 +448,8 @@ class Networks:
         mended = {item.key for item in change.ensure}
         log.warning("rules of %d networks mended: %s", len(mended), reason)
         for record in records:
-            network = record.live
-            if network is not None and network.bridge is not None:
-                if f"rules:{network.bridge.name}" in mended:
-                    await self._tell(record, "network-repaired", {"reason": reason})
+            if any(item.kind == "rules" and item.key in mended for item in record.present.values()):
+                await self._tell(record, "network-repaired", {"reason": reason})
 
     async def _problem(self, record: NetworkRecord, problem: str) -> None:
         record.problem = problem
@@ -497,21 +487,23 @@ class Networks:
                 hint="detach them first: jackfield detach PORT",
             )
 
-    def _check_others(self, record: NetworkRecord, network: Network) -> None:
-        """Refuse a subnet of another network that runs, or is just starting."""
+    def _check_host(self, record: NetworkRecord, network: Network) -> None:
+        """Refuse what the host, or a network that is just starting, forbids.
+
+        Networks that run have their routes on the host; those that start have not yet.
+        """
+        check_host(network, self._host.facts(network))
         subnets = [item.interface.network for item in network.subnets if item.interface]
         for other in self._registry.networks.values():
-            if other is record or other.live is None or not other.live.mode.is_routed:
+            if other is record or other.live is None or other.settled:
                 continue
             for subnet in other.live.subnets:
-                if subnet.interface is None:
-                    continue
+                theirs = None if subnet.interface is None else subnet.interface.network
                 for mine in subnets:
-                    theirs = subnet.interface.network
-                    if mine.version == theirs.version and mine.overlaps(theirs):
+                    if theirs is not None and overlap(mine, theirs):
                         raise ForeignObject(
                             f"subnet {mine} overlaps {theirs} of network {other.name!r}, "
-                            "which is active",
+                            "which is being started",
                             hint="two active networks of a host need different subnets",
                         )
 

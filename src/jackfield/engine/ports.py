@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import uuid as uuids
@@ -109,7 +108,7 @@ class Ports:
                 hint=f"jackfield start {record.name}",
             )
         bridge = bridge_of(network)
-        link = check_bridge(network, self._host.facts())
+        link = check_bridge(network, self._host.links())
         uuid = uuids.uuid4()
         mac = request.mac or _random_mac()
         if mac.is_multicast:
@@ -217,7 +216,7 @@ def _netns_path(netns: str) -> Path:
             raise InvalidRequest(f"{netns!r} is not the name of a network namespace")
         path = _NETNS_DIR / netns
     try:
-        os.stat(path)
+        path.stat()
     except OSError as error:
         raise InvalidRequest(
             f"network namespace {netns!r} cannot be used: {path}: {error.strerror}",

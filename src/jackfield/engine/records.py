@@ -22,13 +22,15 @@ __all__ = ["NetworkRecord", "PortRecord", "Registry", "state_of_port"]
 class NetworkRecord:
     """One network: ``lock`` is held by whoever changes it or the host for it.
 
-    ``live`` is set from the moment a start begins, so that others see its subnets and bridge.
+    ``live`` is set from the moment a start begins, so that others see its subnets and bridge;
+    ``present`` is the host state that it wants.
     """
 
     uuid: UUID
     name: NetworkName
     stored: Network | None = None
     live: Network | None = None
+    present: HostState = dataclasses.field(default_factory=HostState)
     autostart: bool = False
     settled: bool = False
     problem: str | None = None

@@ -47,10 +47,11 @@ class Planner:
 
 @dataclasses.dataclass(slots=True)
 class Recovered:
-    """What was found: definitions, running networks, ports, and what is wrong with a network."""
+    """What was found: definitions, running networks and what they want, ports, and problems."""
 
     definitions: list[tuple[NetworkRow, Network]] = dataclasses.field(default_factory=list)
     live: dict[UUID, Network] = dataclasses.field(default_factory=dict)
+    present: dict[UUID, HostState] = dataclasses.field(default_factory=dict)
     ports: list[PortRecord] = dataclasses.field(default_factory=list)
     problems: dict[UUID, str] = dataclasses.field(default_factory=dict)
     events: list[Event] = dataclasses.field(default_factory=list)
@@ -143,10 +144,8 @@ def _recover_ports(tools: Workplace, planner: Planner, found: Recovered) -> None
 
 
 def _mend_networks(tools: Workplace, planner: Planner, found: Recovered) -> None:
-    wanted = {uuid: planner.plan(network) for uuid, network in found.live.items()}
-    failed = _mend(tools, wanted)
-    for uuid, problem in failed.items():
-        found.problems[uuid] = problem
+    found.present = {uuid: planner.plan(network) for uuid, network in found.live.items()}
+    found.problems.update(_mend(tools, found.present))
 
 
 def _mend_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:

@@ -8,6 +8,7 @@ nothing: the bridge is somebody else's.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 
 from jackfield.errors import (
     Conflict,
@@ -39,7 +40,7 @@ from jackfield.state.resources import (
     alias_of,
 )
 
-__all__ = ["bridge_of", "check_bridge", "check_host", "plan_network"]
+__all__ = ["bridge_of", "check_bridge", "check_host", "overlap", "plan_network"]
 
 _PLANNED = frozenset({Mode.ISOLATED, Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.BRIDGE})
 _FORWARDING = frozenset({Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET})
@@ -131,13 +132,13 @@ def check_host(network: Network, facts: Facts) -> None:
             )
 
 
-def check_bridge(network: Network, facts: Facts) -> LinkFact:
+def check_bridge(network: Network, links: Mapping[str, LinkFact]) -> LinkFact:
     """Return the network's bridge as it is on the host.
 
     Raises ``WrongState`` when there is none, or another kind of device has its name.
     """
     bridge = bridge_of(network)
-    link = facts.links.get(bridge)
+    link = links.get(bridge)
     if link is None:
         raise WrongState(
             f"network {network.name!r}: its bridge {bridge} does not exist on this host",
@@ -227,7 +228,7 @@ def _check_collision(
     for route in facts.routes:
         if route.link == bridge or route.destination.prefixlen == 0:
             continue
-        if route.destination.version != subnet.version or not _overlap(route.destination, subnet):
+        if route.destination.version != subnet.version or not overlap(route.destination, subnet):
             continue
         wider = route.destination.prefixlen < subnet.prefixlen
         if wider and not route.on_link:
@@ -244,7 +245,8 @@ def _check_collision(
         )
 
 
-def _overlap(one: IpNetwork, other: IpNetwork) -> bool:
+def overlap(one: IpNetwork, other: IpNetwork) -> bool:
+    """Return whether two subnets share an address; those of two families do not."""
     if isinstance(one, ipaddress.IPv4Network) and isinstance(other, ipaddress.IPv4Network):
         return one.overlaps(other)
     if isinstance(one, ipaddress.IPv6Network) and isinstance(other, ipaddress.IPv6Network):
