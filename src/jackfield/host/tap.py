@@ -29,7 +29,6 @@ _IFF_MULTI_QUEUE = 0x0100
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 _IFF_TUN_EXCL = 0x8000
-_NOBODY = 0xFFFFFFFF
 
 _IFLA_TUN_OWNER = 1
 _IFLA_TUN_MULTI_QUEUE = 7
@@ -93,16 +92,21 @@ class TapDriver(LinkDriver[TapLink]):
                 f"cannot {what}: a tap cannot change between one queue and several",
                 hint="detach the port and attach it again",
             )
+        if wanted.owner is None and present.owner is not None:
+            raise WrongState(
+                f"cannot {what}: user {present.owner} owns it, and a tap's owner can be changed "
+                "but not taken away",
+                hint="detach the port and attach it again",
+            )
         index = kernel.route.require_index(wanted.name, what)
         changes = identity(wanted, present)
         if changes:
             kernel.route.send([set_link(index, what, **changes)])
-        if present.owner != wanted.owner:
+        if wanted.owner is not None and present.owner != wanted.owner:
             descriptor = _open()
             try:
                 _attach(descriptor, wanted, exclusive=False)
-                owner = _NOBODY if wanted.owner is None else wanted.owner
-                _control(descriptor, _TUNSETOWNER, owner, what)
+                _control(descriptor, _TUNSETOWNER, wanted.owner, what)
             finally:
                 os.close(descriptor)
 
@@ -142,6 +146,9 @@ def _attach(descriptor: int, tap: TapLink, *, exclusive: bool) -> None:
 
 def _control(descriptor: int, request: int, argument: int | bytes, what: str) -> None:
     try:
+        # fcntl takes a signed number; user ids go up to 2**32 - 2.
+        if isinstance(argument, int) and argument >= 1 << 31:
+            argument -= 1 << 32
         fcntl.ioctl(descriptor, request, argument)
     except OSError as error:
         number = error.errno or 0

@@ -213,4 +213,6 @@ def acknowledgement(kind: int, flags: int, body: bytes) -> tuple[int, str]:
 
 def errno_text(number: int) -> str:
     """Return an errno for people: ``EBUSY (Device or resource busy)``."""
-    return f"{errno_names.errorcode.get(number, number)} ({os.strerror(number)})"
+    # Python's table has ENOTSUP under the number that Linux calls EOPNOTSUPP.
+    name = "EOPNOTSUPP" if number == errno_names.EOPNOTSUPP else errno_names.errorcode.get(number)
+    return f"{name or number} ({os.strerror(number)})"

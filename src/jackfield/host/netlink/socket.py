@@ -253,13 +253,16 @@ class NetlinkSocket:
                 self._send_limit = self._set_buffer(
                     _SO_SNDBUFFORCE, socket.SO_SNDBUF, len(data) + 1024
                 )
-            self._socket.send(data)
+            self._transmit(data)
         except OSError as error:
             number = error.errno or errno.EIO
             raise KernelError(
                 f"cannot {messages[0].what}: {errno_text(number)} while sending", errno=number
             ) from error
         return first
+
+    def _transmit(self, data: bytes) -> None:
+        self._socket.send(data)
 
     def _receive(self, what: str) -> list[tuple[int, int, int, bytes]]:
         """Wait for one datagram; return (type, flags, sequence, body) of its messages."""
