@@ -1,8 +1,7 @@
-"""The pages of which parts are generated, and how: what ``scripts/docs`` writes and a test checks."""
+"""The pages that are generated in part: what ``scripts/docs`` writes, and a test checks."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -23,9 +22,9 @@ def fill(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
     """Return ``text`` with what stands between the marks of each part made anew."""
     for name, make in parts.items():
         begin, end = f"<!-- generated: {name} -->\n", "<!-- end -->"
-        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        made = f"{begin}\n{make()}\n\n{end}"
-        text, count = pattern.subn(lambda _match, made=made: made, text)
-        if count != 1:
-            raise ValueError(f"{count} places are marked for {name}, and one should be")
+        before, mark, rest = text.partition(begin)
+        _, closing, after = rest.partition(end)
+        if not mark or not closing:
+            raise ValueError(f"no place is marked for {name}")
+        text = f"{before}{begin}\n{make()}\n\n{end}{after}"
     return text

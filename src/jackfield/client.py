@@ -92,6 +92,7 @@ class Client:
     def _exchange(self, method: str, target: str, body: object) -> _Answer:
         """Send a request and return the answer, its head read and found good."""
         connection = self._connect()
+        answer = _Answer(connection, self.path)
         try:
             try:  # noqa: SIM105 - contextlib is an import more
                 connection.sendall(_request(method, target, body))
@@ -99,11 +100,11 @@ class Client:
                 # A daemon that refuses a body early closes while we still send; what it had to
                 # say is there to be read all the same.
                 pass
-            answer = _Answer(connection, self.path)
+            answer.read_head()
             if answer.status >= 400:
                 raise _refusal(answer)
         except BaseException:
-            connection.close()
+            answer.close()
             raise
         return answer
 
@@ -126,18 +127,22 @@ class Client:
 
 
 class _Answer:
-    """A response whose head is read: ``status`` and, from ``body``, the rest."""
+    """A response: its ``status`` and ``headers`` after ``read_head``, and then its ``body``."""
 
     def __init__(self, connection: socket.socket, path: str) -> None:
         self._connection = connection
         self._path = path
         self._file: BinaryIO = connection.makefile("rb")
+        self.status = 0
+        self.headers: dict[str, str] = {}
+
+    def read_head(self) -> None:
+        """Read up to the body."""
         line = self._line()
         parts = line.split(" ", 2)
         if not parts[0].startswith("HTTP/1.") or len(parts) < 2 or not parts[1].isdigit():
             raise InternalError(f"the daemon's answer is not HTTP: {line[:80]!r}")
         self.status = int(parts[1])
-        self.headers: dict[str, str] = {}
         while line := self._line():
             name, _, value = line.partition(":")
             self.headers[name.strip().lower()] = value.strip()
@@ -146,6 +151,10 @@ class _Answer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
         self._file.close()
         self._connection.close()
 

@@ -59,9 +59,7 @@ class Driver(Protocol[R]):
         """
         ...
 
-    def ensure(
-        self, kernel: Kernel, resources: Sequence[R], replaced: Mapping[str, R]
-    ) -> None:
+    def ensure(self, kernel: Kernel, resources: Sequence[R], replaced: Mapping[str, R]) -> None:
         """Make the resources so, or raise; doing it again changes nothing.
 
         ``replaced`` holds, by key, what those were that exist already: only the difference is

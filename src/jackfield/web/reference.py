@@ -28,7 +28,8 @@ def errors_table() -> str:
         if kind is not JackfieldError and kind.name not in _ELSEWHERE:
             by_status.setdefault(kind.http_status, []).append(f"`{kind.name}`")
     rows = ["| status | names |", "|---|---|"]
-    rows += [f"| {status} | {', '.join(sorted(by_status[status]))} |" for status in sorted(by_status)]
+    for status, names in sorted(by_status.items()):
+        rows.append(f"| {status} | {', '.join(sorted(names))} |")
     return "\n".join(rows)
 
 
