@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.lab import leaks
@@ -14,6 +15,12 @@ from tests.lab.host import Host
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.switch import Lan, add_address
 from tests.lab.wait import wait_for
+
+# A shared machine makes single examples slow now and then; a run for a change is repeatable.
+hypothesis.settings.register_profile(
+    "jackfield", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI"))
+)
+hypothesis.settings.load_profile("jackfield")
 
 #: Seconds a test of a tier may take.
 LIMITS = {"kernel": 60, "lab": 180, "slow": 900}

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -136,6 +137,11 @@ def write_configuration(folder: Path) -> None:
     (folder / "bound").write_text("".join(f"{one}\n" for one in bound))
 
 
+def parts_of(said: str) -> dict[str, str]:
+    """Return what was said after each line ``-- TITLE``, up to the next."""
+    return dict(re.findall(r"^-- ([^\n]*)\n(.*?)(?=^-- |\Z)", said, re.MULTILINE | re.DOTALL))
+
+
 @pytest.fixture
 def fresh_machine(tmp_path: Path) -> FreshMachine:
     """Give a fresh Debian with a clean clone of this checkout at /srv/checkout."""
@@ -201,8 +207,8 @@ def test_a_machine_with_git_and_python3(fresh_machine: FreshMachine) -> None:
         echo "-- owner $(stat -c %u .venv .venv/bin/jackfield | sort -u)"
         echo "-- again"
         scripts/setup run
-        echo "-- dev"
-        scripts/setup dev
+        echo "-- dev, twice at once"
+        scripts/setup dev & scripts/setup dev; wait $!
         .venv/bin/pytest --version
         dnsmasq --version >/dev/null; nft --version >/dev/null; virsh --version >/dev/null
         echo "-- both again"
@@ -215,21 +221,50 @@ def test_a_machine_with_git_and_python3(fresh_machine: FreshMachine) -> None:
         for process in /proc/[0-9]*; do tr '\\0' ' ' <$process/cmdline; echo; done
         """
     )
-    parts = dict(re.findall(r"^-- ([^\n]*)\n(.*?)(?=^-- |\Z)", said, re.MULTILINE | re.DOTALL))
-    version = (ROOT / "pyproject.toml").read_text().partition('version = "')[2].partition('"')[0]
+    parts = parts_of(said)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert "setup: installing with apt-get: dnsmasq-base nftables" in parts["run"]
     assert "setup: installing the Python packages of requirements.lock" in parts["run"]
     assert f"jackfield {version}" in parts["run"]
     assert "owner 1000" in parts
     assert "" == parts["again"]
-    assert "tcpdump" in parts["dev"]
-    assert "pytest" in parts["dev"]
+    assert 1 == parts["dev, twice at once"].count("setup: installing with apt-get: ")
+    assert 1 == parts["dev, twice at once"].count("setup: installing the Python packages of ")
+    assert "pytest" in parts["dev, twice at once"]
     assert "" == parts["both again"]
-    assert "setup: installing the Python packages of requirements-dev.lock" in parts["changed"]
+    assert "setup: installing the Python packages of requirements-dev.lock\n" == parts["changed"]
     # Only the script itself: no package has started anything.
-    assert ["bash /srv/script"] == [
-        line.strip() for line in parts["processes"].splitlines() if line.strip()
-    ]
+    assert ["bash /srv/script"] == parts["processes"].split("\n\n")[0].strip().splitlines()
+
+
+@pytest.mark.slow
+def test_a_user_with_sudo(fresh_machine: FreshMachine) -> None:
+    """Who is not root but has sudo gets the programs through it, and a .venv of their own."""
+    said = fresh_machine.run(
+        """
+        apt-get -qq update
+        apt-get -qq install --no-install-recommends -y sudo >/dev/null 2>&1
+        useradd --create-home --uid 1000 worker
+        echo 'worker ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/worker
+        for folder in .config .pip; do
+            [ ! -d "$HOME/$folder" ] || cp -r "$HOME/$folder" /home/worker/
+        done
+        chown -R worker /home/worker
+        echo "-- worker"
+        setpriv --reuid 1000 --regid 1000 --init-groups \\
+            env HOME=/home/worker PATH=/usr/bin:/bin bash -c '
+                scripts/setup run
+                .venv/bin/jackfield --version
+                find .venv ! -user worker'
+        """
+    )
+    assert re.fullmatch(
+        r"setup: installing with apt-get: dnsmasq-base .*\n"
+        r"setup: making \.venv with Python 3\..*\n"
+        r"setup: installing the Python packages of requirements\.lock\n"
+        r"jackfield .*\n",
+        parts_of(said)["worker"],
+    )
 
 
 @pytest.mark.slow
@@ -249,7 +284,7 @@ def test_refusals_on_a_fresh_machine(fresh_machine: FreshMachine) -> None:
         exit 0
         """
     )
-    parts = dict(re.findall(r"^-- ([^\n]*)\n(.*?)(?=^-- |\Z)", said, re.MULTILINE | re.DOTALL))
+    parts = parts_of(said)
     assert re.fullmatch(
         r"setup: installing dnsmasq-base [a-z0-9 -]+ needs root, and there is no sudo: "
         r"run scripts/setup as root once\.\n",

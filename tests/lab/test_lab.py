@@ -24,6 +24,7 @@ from tests.lab.dns import resolve
 from tests.lab.flow import EchoServer, TcpFlow
 from tests.lab.guest import Guest
 from tests.lab.host import Host
+from tests.lab.nameserver import NameServer
 from tests.lab.namespace import CommandFailed, NetworkNamespace
 from tests.lab.packets import ask_udp, can_connect, ping, send_forged_udp
 from tests.lab.switch import Lan, add_address
@@ -136,6 +137,19 @@ def test_the_echo_server_tells_who_asked(host: Host, outside: Host) -> None:
             lambda: {"198.51.100.9", "2001:db8:bad::9"} == server.sources(), 5, "forged packets"
         )
         assert {b"forged"} == {one.payload for one in server.seen("udp")}
+
+
+@pytest.mark.usefixtures("uplink")
+def test_the_name_server_outside(host: Host, outside: Host) -> None:
+    """Records are answered and questions noted with who asked."""
+    with NameServer(outside, {"upstream.example": "203.0.113.9"}) as server:
+        answer = resolve(host, "upstream.example", "192.0.2.1")
+        assert answer is not None
+        assert ("203.0.113.9",) == answer.records
+        missing = resolve(host, "nothing.example", "192.0.2.1")
+        assert missing is not None
+        assert () == missing.records
+        assert ("upstream.example", "192.0.2.10") in server.asked()
 
 
 def test_a_flow_notices_interruptions(lan: Lan, host: Host, outside: Host, uplink: Uplink) -> None:
