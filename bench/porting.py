@@ -27,7 +27,7 @@ def porting(counts: Counts) -> Iterator[Result]:
         raw.start(services=False)
         for host in (ours, libvirt):
             if host is not None:
-                host.define(nat_network(1, services=False))
+                host.define(nat_network(1))
                 host.start("bench-1")
         for _ in range(counts.rounds):
             attach.append(ours.attach_tap("bench-1", TAP))
