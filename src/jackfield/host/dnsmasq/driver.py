@@ -139,7 +139,8 @@ class DnsmasqDriver:
         surplus: list[Process] = []
         for process in processes.find_processes(kernel.run_dir):
             files = _files(kernel, process.network)
-            if (known := processes.running(files)) is None:
+            known = processes.recorded(files)
+            if known is None or not known.is_alive():
                 _record(files, process)
                 adopted.append(process)
             elif known != process:
