@@ -1,0 +1,430 @@
+"""A daemon that is killed at every boundary of an operation, and all that a host then shows."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import json
+import os
+import re
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from jackfield.client import Client
+from jackfield.errors import JackfieldError
+from tests.lab.daemon import RUN_DIR, Daemon
+from tests.lab.host import Host, HostProcess
+from tests.lab.wait import wait_for
+
+__all__ = ["CrashingDaemon", "Operation", "crash_everywhere", "crash_twice", "observe"]
+
+PROGRAM = Path(__file__).with_name("crashing_daemon.py")
+DIRECTORY = "/run/lab/crash"
+
+#: How long a host may take to come to rest: dnsmasq writes its pid file, links get a carrier.
+REST = 6.0
+
+
+class _Forked(HostProcess):
+    """A daemon that the program with everything imported has forked."""
+
+    def __init__(self, server: HostProcess) -> None:
+        assert server.popen.stdin is not None
+        assert server.popen.stdout is not None
+        self._server = server
+        self._output = server.popen.stdout
+        self._status: int | None = None
+        server.popen.stdin.write("start\n")
+        server.popen.stdin.flush()
+        self._inner = int(self._line(30))
+        outer = server.pid
+        children = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
+        self._outer = int(children[0]) if children else 0
+
+    def _line(self, timeout: float) -> str:
+        ready, _, _ = select.select([self._output], [], [], timeout)
+        if not ready:
+            raise subprocess.TimeoutExpired("the daemon", timeout)
+        return str(self._output.readline())
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id as the test process sees it."""
+        return self._outer
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the daemon."""
+        if self._outer:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._outer, number)
+
+    def poll(self) -> int | None:
+        """Return the exit status, or ``None`` while it runs."""
+        if self._status is None and select.select([self._output], [], [], 0)[0]:
+            self.wait(0)
+        return self._status
+
+    def wait(self, timeout: float = 10) -> int:
+        """Return the exit status once the daemon has ended."""
+        if self._status is None:
+            self._status = os.waitstatus_to_exitcode(int(self._line(timeout)))
+        return self._status
+
+    def close(self) -> None:
+        """Do nothing: what forked it is closed with its host."""
+
+
+class CrashingDaemon(Daemon):
+    """A jackfieldd that can be armed to die before the n-th of its acts."""
+
+    def __init__(self, host: Host, state_dir: Path) -> None:
+        """Start the daemon and wait until it answers.
+
+        ``state_dir`` is of the machine: SQLite would not find it through the host's /proc.
+        """
+        self._server: HostProcess | None = None
+        host.file(DIRECTORY).mkdir()
+        super().__init__(host, state_dir=state_dir)
+        self._blocked = f"{DIRECTORY}/blocked"
+        self.client = Client(self.api_socket.parent)
+
+    def start(self, *, wait: bool = True, timeout: float = 20) -> None:
+        """Start the daemon; with ``wait``, return when it answers at its socket."""
+        if self._server is None:
+            with self._log.open("a") as log:
+                self._server = self.host.start(
+                    [
+                        *(sys.executable, str(PROGRAM), DIRECTORY),
+                        *("--run-dir", RUN_DIR, "--state-dir", self.state_dir),
+                    ],
+                    env={"PYTHONUNBUFFERED": "1"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                )
+        self.process = _Forked(self._server)
+        if wait:
+            self.wait_ready(timeout)
+
+    def arm(self, number: int) -> None:
+        """Have the daemon die before the act of this number, counted from the next one on."""
+        for name in ("acts", "crashed"):
+            self.host.file(f"{DIRECTORY}/{name}").unlink(missing_ok=True)
+        new = self.host.file(f"{DIRECTORY}/arm.new")
+        new.write_text(str(number))
+        new.rename(self.host.file(f"{DIRECTORY}/arm"))
+
+    def disarm(self) -> None:
+        """Take back an arming that no act has met."""
+        self.host.file(f"{DIRECTORY}/arm").unlink(missing_ok=True)
+
+    def crashed(self) -> str | None:
+        """Return what the daemon was about to do when it died of an arming."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.host.file(f"{DIRECTORY}/crashed").read_text()
+        return None
+
+    def acts(self) -> list[str]:
+        """Return what was done since the last arming, and what was about to be."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.host.file(f"{DIRECTORY}/acts").read_text().splitlines()
+        return []
+
+
+# What a host shows.
+
+_LOOKS = (
+    "ip -d -j link",
+    "ip -j address",
+    "ip -4 -j route show table all",
+    "ip -6 -j route show table all",
+    "bridge -d -j link",
+    "tc -j qdisc",
+    "nft -j list ruleset",
+)
+_SYSCTLS = (
+    "grep -rsH . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4/ip_forward"
+)
+_SEPARATOR = "\x1e"
+#: Numbers that the kernel gives anew to the same thing, and what changes by itself.
+_VOLATILE = re.compile(
+    r"ifindex|link_index|link_netnsid|link|operstate|handle|metainfo|packets|bytes|group|no|id"
+    r"|port_id|port_no|state|.*timer|.*life_time|topology_change.*|designated_.*|root_.*|index"
+    r"|num_tx_queues|num_rx_queues|config_pending|.*_backlog.*|broadcast_neighbors|carrier.*"
+)
+_VOLATILE_FLAGS = frozenset({"LOWER_UP", "NO-CARRIER", "RUNNING", "linkdown", "tentative"})
+_TABLES = ("networks", "live", "ports", "members", "settings", "setting_users")
+
+
+def observe(daemon: CrashingDaemon) -> str:
+    """Return everything that the host shows, one thing a line, to be compared.
+
+    Names that differ at each attachment (the port's uuid and the device's name after it) are
+    replaced by words.
+    """
+    host = daemon.host
+    script = f" && printf '{_SEPARATOR}' && ".join([*_LOOKS, f"({_SYSCTLS} || true)"])
+    *looks, sysctls = host.run(["sh", "-c", script]).stdout.split(_SEPARATOR)
+    lines: list[str] = []
+    for command, text in zip(_LOOKS, looks, strict=True):
+        objects = json.loads(text) if text.strip() else []
+        if isinstance(objects, dict):
+            objects = _rules(objects["nftables"])
+        lines += sorted(f"{command}: {json.dumps(_still(item))}" for item in objects if item)
+    lines += sorted(f"sysctl {line}" for line in sysctls.splitlines() if _is_setting(line))
+    lines += sorted(_processes(host))
+    lines += sorted(_files(host))
+    lines += sorted(_rows(Path(daemon.state_dir, "jackfield.db")))
+    for path in ("/v1/networks", "/v1/ports"):
+        lines += [f"{path}: {json.dumps(item)}" for item in daemon.client.request("GET", path)]
+    text = "\n".join(lines)
+    networks = {item["uuid"] for item in daemon.client.request("GET", "/v1/networks")}
+    text = re.sub(
+        r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}",
+        lambda match: match[0] if match[0] in networks else "UUID",
+        text,
+    )
+    return re.sub(r"\bjf[0-9a-f]{10}\b", "jfPORT", text)
+
+
+def _rules(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the objects of a ruleset, with the rules of each chain as one, in their order."""
+    found: list[dict[str, Any]] = []
+    chains: dict[str, list[Any]] = {}
+    for item in objects:
+        if "rule" in item:
+            rule = item["rule"]
+            chain = f"{rule['family']} {rule['table']} {rule['chain']}"
+            chains.setdefault(chain, []).append(rule["expr"])
+        elif "metainfo" not in item:
+            for value in item.values():
+                if isinstance(value.get("elem"), list):
+                    value["elem"].sort(key=json.dumps)
+            found.append(item)
+    return found + [{name: rules} for name, rules in chains.items()]
+
+
+def _still(value: Any) -> Any:
+    """Return ``value`` without what changes by itself."""
+    if isinstance(value, dict):
+        return {
+            key: _still(item) for key, item in value.items() if not _VOLATILE.fullmatch(key)
+        }
+    if isinstance(value, list):
+        return [
+            _still(item)
+            for item in value
+            if not (isinstance(item, str) and item in _VOLATILE_FLAGS)
+        ]
+    return value
+
+
+def _is_setting(line: str) -> bool:
+    # The kernel counts these, or they say what a link's carrier says.
+    return "/stable_secret" not in line
+
+
+def _processes(host: Host) -> Iterator[str]:
+    for directory in host.file("/proc").iterdir():
+        if directory.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if "dnsmasq" in words.partition(" ")[0]:
+                    yield f"process {words}"
+
+
+def _files(host: Host) -> Iterator[str]:
+    root = host.file(RUN_DIR)
+    for path in root.rglob("*"):
+        name = path.relative_to(root)
+        if path.is_file():
+            content = path.read_text()
+            if path.name in {"pid", "process"}:
+                # dnsmasq's words, and ours about it: whether they name a process that lives.
+                pid = content.split()[0] if content.strip() else "0"
+                content = "a dnsmasq" if host.file(f"/proc/{pid}").exists() else f"dead {content}"
+            elif path.name == "log":
+                content = "…"
+            yield f"file {name}: {content!r}"
+        else:
+            yield f"file {name}"
+
+
+def _rows(path: Path) -> Iterator[str]:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        for table in _TABLES:
+            for row in database.execute(f"SELECT * FROM {table}"):
+                # The index of a remembered link is the one it has: nothing to compare.
+                values = [item for item in row if table != "members" or isinstance(item, str)]
+                yield f"row of {table}: {values}"
+
+
+# Crashes.
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What is interrupted, and the ordinary commands that lead back to where it began."""
+
+    do: Callable[[Client], object]
+    undo: Callable[[Client], object]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Scene:
+    """The host before and after an operation that was not interrupted."""
+
+    daemon: CrashingDaemon
+    operation: Operation
+    before: str
+    after: str
+
+    @classmethod
+    def rehearse(cls, daemon: CrashingDaemon, operation: Operation) -> _Scene:
+        """Do and undo the operation, twice: the first time may leave what stays for ever."""
+        operation.do(daemon.client)
+        operation.undo(daemon.client)
+        before = _rest(daemon)
+        operation.do(daemon.client)
+        after = _rest(daemon)
+        assert before != after
+        operation.undo(daemon.client)
+        _expect(daemon, before, "undone")
+        return cls(daemon, operation, before, after)
+
+    def settle(self, where: str, *, acknowledged: bool) -> None:
+        """Expect one of both, and go back to the beginning."""
+        seen = ""
+
+        def decided() -> bool:
+            nonlocal seen
+            seen = observe(self.daemon)
+            return seen == self.after or (seen == self.before and not acknowledged)
+
+        try:
+            wait_for(decided, REST, "the host to be as before or as after")
+        except AssertionError:
+            told = [f"killed at {where}", f"acknowledged: {acknowledged}", "", "to before:"]
+            told += _difference(self.before, seen)
+            told += ["", "to after:", *_difference(self.after, seen), "", "the log ends:"]
+            told += self.daemon.log_text().splitlines()[-12:]
+            raise AssertionError("\n".join(told)) from None
+        if seen == self.after:
+            self.operation.undo(self.daemon.client)
+            _expect(self.daemon, self.before, f"undone, after having been killed at {where}")
+
+
+def crash_everywhere(daemon: CrashingDaemon, operation: Operation) -> list[str]:
+    """Kill the daemon before each act of the operation, and after its last one.
+
+    Asserts that the host is then, when the daemon is back, as it was before the operation or as
+    it is after it, and the latter if the operation was acknowledged.  Returns the acts.
+    """
+    scene = _Scene.rehearse(daemon, operation)
+    number = 0
+    while True:
+        number += 1
+        daemon.arm(number)
+        acknowledged = _try(daemon, operation)
+        died = daemon.crashed()
+        if died is None:
+            daemon.disarm()
+            acts = daemon.acts()
+            daemon.kill9()
+        else:
+            daemon.process.wait()
+        daemon.start()
+        scene.settle(died or "the end", acknowledged=acknowledged)
+        if died is None:
+            assert acknowledged
+            assert number == len(acts) + 1
+            return acts
+
+
+def crash_twice(daemon: CrashingDaemon, operation: Operation, *, at: int) -> list[str]:
+    """Kill the daemon before act ``at`` of the operation, and then before each act of recovery.
+
+    Asserts the same as ``crash_everywhere``; returns the acts of the recovery.
+    """
+    scene = _Scene.rehearse(daemon, operation)
+    number = 0
+    while True:
+        number += 1
+        daemon.arm(at)
+        acknowledged = _try(daemon, operation)
+        first = daemon.crashed()
+        assert first is not None
+        daemon.process.wait()
+        daemon.arm(number)
+        daemon.start(wait=False)
+        wait_for(lambda: daemon.crashed() or _answers(daemon), 20, "recovery, or a second crash")
+        second = daemon.crashed()
+        if second is None:
+            daemon.disarm()
+            acts = daemon.acts()
+            scene.settle(f"{first}only", acknowledged=acknowledged)
+            return acts
+        daemon.process.wait()
+        daemon.start()
+        scene.settle(f"{first}and in the recovery at {second}", acknowledged=acknowledged)
+
+
+def _try(daemon: CrashingDaemon, operation: Operation) -> bool:
+    """Return whether the operation was acknowledged; one that fails must have met the crash."""
+    try:
+        operation.do(daemon.client)
+    except JackfieldError:
+        wait_for(lambda: daemon.process.poll() is not None, 10, "the daemon to die")
+        return False
+    return True
+
+
+def _answers(daemon: CrashingDaemon) -> bool:
+    try:
+        daemon.client.request("GET", "/v1/version")
+    except JackfieldError:
+        return False
+    return True
+
+
+def _rest(daemon: CrashingDaemon) -> str:
+    """Return what the host shows when nothing moves any more."""
+    last = ""
+
+    def still() -> bool:
+        nonlocal last
+        former, last = last, observe(daemon)
+        return former == last
+
+    wait_for(still, REST, "the host to come to rest", interval=0.2)
+    return last
+
+
+def _expect(daemon: CrashingDaemon, wanted: str, when: str) -> None:
+    seen = ""
+
+    def reached() -> bool:
+        nonlocal seen
+        seen = observe(daemon)
+        return seen == wanted
+
+    try:
+        wait_for(reached, REST, "the host to be as expected")
+    except AssertionError:
+        told = "\n".join(_difference(wanted, seen))
+        raise AssertionError(f"{when}, the host is not as it was:\n{told}") from None
+
+
+def _difference(wanted: str, seen: str) -> list[str]:
+    return [
+        line
+        for line in difflib.unified_diff(wanted.splitlines(), seen.splitlines(), lineterm="", n=0)
+        if not line.startswith(("---", "+++", "@@"))
+    ]

@@ -1,0 +1,122 @@
+"""Kill -9 at every boundary: afterwards the host is as before the operation, or as after it.
+
+guest in a namespace ─┐
+                      ├─ virbr0 (NAT, IPv4 and IPv6, DHCP) ─ host
+tap ──────────────────┘
+foreign: bridge br-other with an address, table inet other, net.ipv4.conf.lo.rp_filter
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jackfield.client import Client
+from tests.lab.crash import CrashingDaemon, Operation, crash_everywhere, crash_twice
+from tests.lab.host import Host
+
+pytestmark = pytest.mark.lab
+
+UUID = "6a1c0f6e-1f0c-4b8e-9a57-0d3f6f1b2c3d"
+MAC = "52:54:00:aa:bb:01"
+
+
+def document(
+    *, end: int = 99, host: str = "printer", subnet: int = 122, mode: str = "nat", v6: str = "1"
+) -> str:
+    """Return a network's document."""
+    forward = f"<forward mode='{mode}'/>" if mode else ""
+    return f"""
+    <network>
+      <name>red</name><uuid>{UUID}</uuid>
+      {forward}
+      <bridge name='virbr0' stp='off' delay='0'/>
+      <mac address='52:54:00:0a:0b:0c'/>
+      <ip address='192.168.{subnet}.1' prefix='24'>
+        <dhcp>
+          <range start='192.168.{subnet}.10' end='192.168.{subnet}.{end}'/>
+          <host mac='52:54:00:00:00:07' name='{host}' ip='192.168.{subnet}.7'/>
+        </dhcp>
+      </ip>
+      <ip family='ipv6' address='fd00:122:{v6}::1' prefix='64'/>
+    </network>
+    """
+
+
+def define(client: Client, text: str) -> None:
+    """Define a network."""
+    client.request("POST", "/v1/networks", text)
+
+
+def apply(client: Client, text: str) -> None:
+    """Apply a document."""
+    client.request("POST", "/v1/networks", text, query={"apply": "1"})
+
+
+def start(client: Client) -> None:
+    """Start the network."""
+    client.request("POST", "/v1/networks/red/start")
+
+
+def stop(client: Client) -> None:
+    """Stop the network."""
+    client.request("POST", "/v1/networks/red/stop")
+
+
+def attach_netns(client: Client) -> None:
+    """Plug the guest's namespace in."""
+    body = {"netns": "guest", "ifname": "eth0", "mac": MAC, "name": "guest"}
+    client.request("POST", "/v1/networks/red/ports", body)
+
+
+def attach_tap(client: Client) -> None:
+    """Plug a tap in."""
+    body = {"tap": "tap0", "mac": MAC, "queues": 2, "owner": 65534, "name": "guest"}
+    client.request("POST", "/v1/networks/red/ports", body)
+
+
+def detach(client: Client) -> None:
+    """Unplug what is plugged in."""
+    client.request("DELETE", "/v1/ports/guest")
+
+
+@pytest.fixture
+def daemon(host: Host) -> Iterator[CrashingDaemon]:
+    """Give a daemon that can be armed, on a host with things that are not ours."""
+    for command in (
+        "ip link add br-other type bridge",
+        "sysctl -q -w net.ipv6.conf.br-other.accept_dad=0",
+        "ip addr add 10.99.0.1/24 dev br-other",
+        "ip link set br-other up",
+        "ip link set br-other alias jackfield:network:but-not-ours",
+        "nft add table inet other",
+        "nft add chain inet other forward { type filter hook forward priority 0; policy accept; }",
+        "nft add rule inet other forward iifname virbr9 drop",
+    ):
+        host.run(command.split())
+    host.set_sysctl("net/ipv4/conf/lo/rp_filter", "2")
+    host.guest("guest")
+    with (
+        tempfile.TemporaryDirectory(prefix="jackfield-") as state,
+        CrashingDaemon(host, Path(state)) as jackfieldd,
+    ):
+        yield jackfieldd
+
+
+def test_start(daemon: CrashingDaemon) -> None:
+    """A start is whole or has not been."""
+    define(daemon.client, document())
+    acts = crash_everywhere(daemon, Operation(do=start, undo=stop))
+    crash_twice(daemon, Operation(do=start, undo=stop), at=len(acts))
+
+
+def test_stop(daemon: CrashingDaemon) -> None:
+    """A stop is whole or has not been; the guest is plugged in again by the next start."""
+    define(daemon.client, document())
+    start(daemon.client)
+    attach_netns(daemon.client)
+    crash_everywhere(daemon, Operation(do=stop, undo=start))
+    crash_twice(daemon, Operation(do=stop, undo=start), at=2)
