@@ -108,10 +108,7 @@ def _recover_network(tools: Workplace, planner: Planner, row: LiveRow, found: Re
         ledger.release(tools.store, tools.applier, row.uuid, present.values())
         found.live[row.uuid] = former
         return
-    try:
-        tools.applier.dismantle(planner.plan(network))
-    except ExceptionGroup as error:
-        log.error("network %s: %s", network.name, _flat(error))
+    _dismantle(tools, planner.plan(network), f"network {network.name}")
     ledger.release(tools.store, tools.applier, row.uuid)
     with tools.store.transaction():
         tools.store.delete_live(row.uuid)
@@ -129,10 +126,7 @@ def _recover_ports(tools: Workplace, planner: Planner, found: Recovered) -> None
             continue
         log.warning("port %s: unfinished step %s is being mended", row.uuid, row.step)
         if network is not None:
-            try:
-                tools.applier.dismantle(planner.plan_port(network, record))
-            except ExceptionGroup as error:
-                log.error("port %s: %s", row.uuid, _flat(error))
+            _dismantle(tools, planner.plan_port(network, record), f"port {row.uuid}")
         with tools.store.transaction(durable=True):
             tools.store.delete_port(row.uuid)
             if network is not None and row.step == Step.STOPPING:
@@ -141,6 +135,15 @@ def _recover_ports(tools: Workplace, planner: Planner, found: Recovered) -> None
                         tools, "port-detached", network.name, row.network, {"port": str(row.uuid)}
                     )
                 )
+
+
+def _dismantle(tools: Workplace, state: HostState, whose: str) -> None:
+    """Remove what an open step made or was removing, whether it had got its mark or not."""
+    try:
+        tools.applier.claim(list(state.values()))
+        tools.applier.dismantle(state)
+    except* JackfieldError as errors:
+        log.error("%s: %s", whose, _flat(errors))
 
 
 def _mend_networks(tools: Workplace, planner: Planner, found: Recovered) -> None:
@@ -187,7 +190,7 @@ def _together(states: Iterable[HostState]) -> Sequence[Resource]:
     return sorted(by_key.values(), key=lambda item: rank[item.kind])
 
 
-def _flat(error: ExceptionGroup[Exception]) -> str:
+def _flat(error: BaseExceptionGroup[JackfieldError]) -> str:
     return "; ".join(str(item) for item in error.exceptions)
 
 

@@ -7,6 +7,7 @@ after a crash.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from jackfield.errors import ForeignObject, HostError, JackfieldError
 from jackfield.host.driver import Driver, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.state.hoststate import Change, HostState
-from jackfield.state.resources import BridgeLink, Dnsmasq, Resource
+from jackfield.state.resources import BridgeLink, Dnsmasq, Resource, TapLink, VethLink
 
 __all__ = ["Applier"]
 
@@ -135,6 +136,24 @@ class Applier:
             ensure += [item for item in stranded if item not in ensure]
             for item in stranded:
                 replaced.pop(item.key, None)
+
+    def claim(self, wanted: Collection[Resource]) -> None:
+        """Mark the links of an open intent that a crash left without their mark.
+
+        Between its making and its marking a link looks like anybody's, and would be left alone.
+        """
+        unmarked = {
+            item.key: dataclasses.replace(item, alias="")
+            for item in wanted
+            if isinstance(item, BridgeLink | TapLink | VethLink)
+        }
+        links = [item for item in wanted if item.key in unmarked]
+        found = self.observe(links, claimed=frozenset(unmarked))
+        for link in links:
+            present = found[link.key].resource
+            if isinstance(present, BridgeLink | TapLink | VethLink) and not present.alias:
+                former = {link.key: unmarked[link.key]}
+                self._drivers[link.kind].ensure(self._kernel, [link], former)
 
     def _verify(self, resources: Iterable[Resource]) -> None:
         wanted = [item for item in resources if item.kind not in _NOT_VERIFIED]
