@@ -211,7 +211,8 @@ def _read_dhcp(element: Element, subnet: Subnet) -> Dhcp | None:
     if boot is not None and version == 4 and boot.get("file"):
         file = typed(boot, "file", Text)
         assert file is not None
-        bootp = Bootp(file=file, server=typed(boot, "server", Text))
+        server = typed(boot, "server", parse_address)
+        bootp = Bootp(file=file, server=None if server is None else Text(address_text(server)))
     # libvirt forgets a <dhcp> that gives nothing out, and so do we.
     if not ranges and not hosts:
         return None

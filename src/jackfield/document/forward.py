@@ -132,6 +132,8 @@ def _range(
         fail(element, "is for IPv4 addresses")
     if int(start) > int(end):
         fail(element, f"has start='{start}' after end='{end}'")
+    if int(end) - int(start) > 65535:
+        fail(element, f"from '{start}' to '{end}' holds more than 65536 addresses")
     return start, end
 
 

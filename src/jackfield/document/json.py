@@ -295,8 +295,8 @@ def _encoder(hint: Any) -> Convert | None:
         return _class_encoder(typing.cast("type[Any]", hint))
     if issubclass(hint, Enum):
         return lambda value: value.value
-    # A subclass of ``str`` is written as plain text.
-    return str if issubclass(hint, str) and hint is not str else None
+    # The encoder knows no subclass of ``str``, and a plain field may hold one.
+    return str if issubclass(hint, str) else None
 
 
 def _class_encoder(cls: type[Any]) -> Convert:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from jackfield.document.address import address_text, parse_address
 from jackfield.document.xml import Element, escape, fail, integer, required, typed, yes_no
 from jackfield.model.dns import Dns, DnsForwarder, DnsHost, DnsSrv, DnsTxt, Domain
@@ -17,8 +19,8 @@ __all__ = [
     "write_domain",
 ]
 
-# RFC 6335, section 5.1, counts 15; RFC 2782's underscore is dnsmasq's business.
-_MAX_SERVICE = 63
+# RFC 2782 writes the name after an underscore, as one label of a domain name.
+_SERVICE = re.compile(r"[A-Za-z0-9_-]{1,62}")
 
 
 def read_domain(element: Element) -> Domain | None:
@@ -73,8 +75,8 @@ def read_dns_srv(element: Element, *, partial: bool = False) -> DnsSrv:
     service = typed(element, "service", Text)
     if service is None and not partial:
         fail(element, "lacks its attribute 'service'")
-    if service is not None and len(service.encode()) > _MAX_SERVICE:
-        fail(element, f"has a service name longer than {_MAX_SERVICE} bytes")
+    if service is not None and not _SERVICE.fullmatch(service):
+        fail(element, f"has service='{service}': at most 62 letters, digits, '-', '_' are allowed")
     protocol = typed(element, "protocol", Text)
     if protocol is None and not partial:
         fail(element, "lacks its attribute 'protocol'")
