@@ -100,6 +100,10 @@ def test_a_session(cli: Cli, tmp_path: Path) -> None:
         == cli.good("list")
     )
     assert (
+        "1 to make, 1 to change, 1 to remove; do it with: jackfield start red"
+        == cli.good("plan", "red").splitlines()[-1]
+    )
+    assert (
         "Network red runs on virbr7 (192.168.7.1/24); plug something in with: "
         "jackfield attach red --netns NAME --ifname eth0\n" == cli.good("start", "red")
     )

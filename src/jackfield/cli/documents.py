@@ -29,7 +29,14 @@ def _plan_network(context: Context, arguments: Arguments) -> None:
         print_json(answer)
     elif answer["steps"]:
         print_steps(answer["steps"])
-        print(f"{_count(answer['steps'])}; do it with: jackfield start {shell_word(name)}")
+        word = shell_word(name)
+        network = context.client.request("GET", f"/v1/networks/{quote(name)}")
+        command = (
+            f"jackfield show {word} | jackfield apply -"
+            if network["active"]
+            else f"jackfield start {word}"
+        )
+        print(f"{_count(answer['steps'])}; do it with: {command}")
     else:
         print(f"Nothing to do: network {name} is as it is defined.")
 

@@ -8,6 +8,8 @@ from jackfield.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from jackfield.cli.command import Arguments, Context
 
 __all__ = ["attach", "detach", "list_leases", "list_ports"]
@@ -27,7 +29,7 @@ def list_ports(context: Context, arguments: Arguments) -> None:
                 port["device"],
                 port.get("owner", {}).get("name"),
                 port.get("mac"),
-                f"{port['ifname']} in {port['netns']}" if port["netns"] else None,
+                _guest_end(port),
                 port.get("group"),
                 port["uuid"],
             )
@@ -104,6 +106,13 @@ def detach(context: Context, arguments: Arguments) -> None:
 
 def _path(network: str | None, what: str) -> str:
     return f"/v1/{what}" if network is None else f"/v1/networks/{quote(network)}/{what}"
+
+
+def _guest_end(port: dict[str, Any]) -> str | None:
+    """Return the interface in the guest, and the namespace as ``ip netns`` calls it."""
+    if not port["netns"]:
+        return None
+    return f"{port['ifname']} in {port['netns'].removeprefix('/run/netns/')}"
 
 
 def _user(name: str) -> int:
