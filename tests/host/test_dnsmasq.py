@@ -89,8 +89,7 @@ class Site:
         """Make the host serve ``service`` and wait until it does."""
         with self.host.entered():
             self.driver.ensure(self.kernel, [service], {})
-            process = self.driver.started(self.kernel, service.network)
-            assert process is not None
+            process = self.driver.launched(self.kernel, service.network)
             if ready:
                 asyncio.run(_ready(process))
         return process
@@ -475,6 +474,8 @@ def test_removing_keeps_the_leases(site: Site) -> None:
     site.driver.remove(site.kernel, [service])
 
     assert not process.is_alive()
+    with pytest.raises(ServiceError, match="no dnsmasq was started"):
+        site.driver.launched(site.kernel, UUID_RED)
     assert not site.files.directory.exists()
     assert site.files.leases.exists()
     assert ABSENT == site.driver.observe(site.kernel, [service])[service.key]

@@ -96,7 +96,8 @@ def test_early_end_says_why(netns: NetworkNamespace, files: ServiceFiles, delay:
 @pytest.mark.kernel
 def test_never_ready_has_a_limit(netns: NetworkNamespace, files: ServiceFiles) -> None:
     """One that does not become ready is an error after the limit."""
-    files.write("config", (files.read("config") or "").replace(str(files.pid), "/dev/null"))
+    elsewhere = str(files.directory / "elsewhere")
+    files.write("config", (files.read("config") or "").replace(str(files.pid), elsewhere))
 
     async def run() -> None:
         async with inotify() as instance:

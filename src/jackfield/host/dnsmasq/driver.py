@@ -110,24 +110,17 @@ class DnsmasqDriver:
         """Return the process that serves ``network``, or ``None``."""
         return processes.running(_files(kernel, network))
 
-    def started(self, kernel: Kernel, network: UUID) -> Process | None:
-        """Return the process that was last started for ``network``, even if it has ended.
+    def launched(self, kernel: Kernel, network: UUID) -> Process:
+        """Return the process that ``ensure`` has started for ``network``, even if it has ended.
 
         This is what ``readiness.wait_ready`` is given: it says why one has ended already.
+        Raises ``ServiceError`` when none was ever started.
         """
         files = _files(kernel, network)
-        return processes.running(files) or processes.recorded(files)
-
-    def launched(self, kernel: Kernel, network: UUID) -> Process:
-        """Return the process that ``ensure`` has started for ``network``, even if it ended."""
-        files = _files(kernel, network)
-        running = processes.running(files)
-        if running is not None:
-            return running
-        pid, start_time = (files.read("process") or "0 0").split()
-        return Process(
-            network=network, pid=int(pid), start_time=int(start_time), config=files.config
-        )
+        process = processes.running(files) or processes.recorded(files)
+        if process is None:
+            raise ServiceError(f"no dnsmasq was started for network {network}")
+        return process
 
     def adopt_orphans(self, kernel: Kernel) -> list[Process]:
         """Record every dnsmasq of ours that is not on record, and return those.
