@@ -253,3 +253,10 @@ def test_another_namespace_leaves_ours_alone(
         pytest.raises(KernelError, match="cannot enter"),
     ):
         call_in_namespace(wrong.fileno(), names)
+
+
+def test_a_namespace_without_routes(kernel: Kernel, here: NetworkNamespace) -> None:
+    """The main table may not exist yet: that is no routes, not an error."""
+    here.ip("link", "set", "lo", "down")
+    assert [] == kernel.route.routes(4)
+    assert [] == kernel.route.routes(6)

@@ -362,7 +362,15 @@ def _link_fact(link: Link, addresses: tuple[IpInterface, ...]) -> LinkFact:
         carrier=link.carrier,
         master=link.master,
         alias=link.alias,
-        # The index of a link in another namespace means nothing here.
-        lower=link.lower if link.lower_netns is None else None,
+        lower=_lower(link),
         addresses=addresses,
     )
+
+
+def _lower(link: Link) -> int | None:
+    """Return the index of the link that this one is stacked on.
+
+    A veth is on nothing: its ``IFLA_LINK`` is its peer, which the kernel announces only when it
+    does not know it yet.  An index in another namespace means nothing here.
+    """
+    return None if link.kind == "veth" or link.lower_netns is not None else link.lower or None

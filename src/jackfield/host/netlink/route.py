@@ -159,8 +159,19 @@ class RouteSocket(NetlinkSocket):
 
     def routes(self, version: int, index: int = 0) -> list[RouteEntry]:
         """Return the main table's routes of IP ``version`` through one link, or all (0)."""
-        entries = (decode_route(reply.body) for reply in self.dump(dump_routes(version, index)))
-        return [item for item in entries if item and (not index or item.index == index)]
+        try:
+            replies = self.dump(dump_routes(version, index))
+        except Refusal as refusal:
+            # The table is made with the first route, and IPv6 may be missing altogether.
+            if refusal.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
+                return []
+            raise
+        entries = (decode_route(reply.body) for reply in replies)
+        return [
+            item
+            for item in entries
+            if item and item.destination.version == version and index in (0, item.index)
+        ]
 
     def netns_id(self, descriptor: int) -> int | None:
         """Return the id by which we know the namespace of a file, ``None`` if we do not."""
