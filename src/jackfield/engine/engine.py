@@ -8,9 +8,12 @@ from collections.abc import Coroutine
 from pathlib import Path
 from uuid import UUID
 
+from jackfield.document.json import network_from_json
+from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.leasebook import LeaseBook
+from jackfield.engine.mending import Mending
 from jackfield.engine.networks import Networks
 from jackfield.engine.ports import Ports
 from jackfield.engine.records import NetworkRecord, Registry, state_of_port
@@ -58,12 +61,16 @@ class Engine:
         )
         self._host = HostWatch(self._thread)
         self._services = Services(self._service_died)
+        self._definitions = Definitions(self._registry, self.events, self._thread, self._host)
+        self._mending = Mending(self._registry, self.events, self._thread, self._services)
         self._networks = Networks(
             self._registry,
+            self._definitions,
             self.events,
             self._thread,
             self._host,
             self._services,
+            self._mending,
             dnsmasq_user=dnsmasq_user,
         )
         self._ports = Ports(self._registry, self.events, self._thread, self._host)
@@ -78,7 +85,7 @@ class Engine:
         await self._host.open()
         recovered = await self._thread.run(
             recover,
-            Planner(self._networks.load, self._networks.plan, state_of_port),
+            Planner(network_from_json, self._networks.plan, state_of_port),
         )
         self._take_over(recovered)
         nft_portid = await self._thread.run(lambda tools: tools.kernel.nft.portid)
@@ -90,7 +97,7 @@ class Engine:
         await self._leases.open(self._inotify)
         self._resolver = ResolverWatch(self._inotify, self._resolver_changed)
         running = [record for record in self._registry.networks.values() if record.active]
-        await self._networks.watch_services(running)
+        await self._mending.watch_services(running)
         if recovered.autostart and self._autostart:
             await self._start_marked()
             await self._thread.run(lambda tools: tools.store.set_autostarted())
@@ -126,7 +133,7 @@ class Engine:
 
     async def define(self, network: Network) -> NetworkView:
         """Store a definition; a running network goes on as it is."""
-        return await self._networks.define(network)
+        return await self._definitions.define(network)
 
     async def apply(
         self, network: Network, *, transient: bool = False
@@ -136,7 +143,7 @@ class Engine:
 
     async def undefine(self, ref: str) -> None:
         """Forget a definition; a running network becomes transient."""
-        await self._networks.undefine(ref)
+        await self._definitions.undefine(ref)
 
     async def start(self, ref: str) -> NetworkView:
         """Start a stored network."""
@@ -148,7 +155,7 @@ class Engine:
 
     async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
         """Mark a network to be started with the host, or not."""
-        return await self._networks.set_autostart(ref, autostart)
+        return await self._definitions.set_autostart(ref, autostart)
 
     async def plan(self, ref: str, network: Network | None = None) -> list[PlanStep]:
         """Return what starting or applying would do to the host as it is."""
@@ -220,7 +227,7 @@ class Engine:
         )
 
     def _service_died(self, network: UUID, reason: str) -> None:
-        self._later(self._networks.mend(network, reason))
+        self._later(self._mending.mend(network, reason))
 
     def _resolver_changed(self) -> None:
         self._later(self._refresh_servers())
@@ -242,7 +249,7 @@ class Engine:
         log.info("the host's name servers changed: handed to %d networks", count)
 
     def _rules_changed(self, reason: str) -> None:
-        self._later(self._networks.mend_rules(reason))
+        self._later(self._mending.mend_rules(reason))
 
     def _link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Mend a network whose bridge somebody else removed."""
@@ -250,7 +257,7 @@ class Engine:
             return
         record = self._registry.by_bridge(old.name)
         if record is not None and record.active and not record.lock.locked():
-            self._later(self._networks.mend(record.uuid, f"bridge {old.name} was removed"))
+            self._later(self._mending.mend(record.uuid, f"bridge {old.name} was removed"))
 
     def _later(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from jackfield.document.rules import makes_bridge
 from jackfield.engine.views import NetworkView, PortView
-from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound
+from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound, WrongState
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.model.values import NetworkName
@@ -127,6 +127,20 @@ class Registry:
     def port_count(self, network: UUID) -> int:
         """Return how many ports a network has."""
         return len(self._ports_of.get(network, ()))
+
+    def refuse_with_ports(self, record: NetworkRecord, done: str) -> None:
+        """Raise ``WrongState`` if the network has ports, because it cannot be ``done`` then."""
+        ports = self.ports_of(record.uuid)
+        if ports:
+            names = ", ".join(
+                sorted(
+                    str(port.port.owner.name if port.port.owner else port.uuid) for port in ports
+                )
+            )
+            raise WrongState(
+                f"network {record.name!r} has {len(ports)} ports ({names}) and cannot be {done}",
+                hint="detach them first: jackfield detach PORT",
+            )
 
     def port(self, ref: str) -> PortRecord:
         """Return the port with that uuid, device or owner's name.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from jackfield.engine import ledger
-from jackfield.engine.store import LiveRow, MemberRow, PortRow, Step, Store
+from jackfield.engine.store import LiveRow, MemberRow, NetworkRow, PortRow, Step, Store
 from jackfield.engine.views import Event
 from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier
@@ -25,6 +25,7 @@ from jackfield.state.hoststate import Change, HostState
 from jackfield.state.resources import BridgePort, Dnsmasq, Resource
 
 __all__ = [
+    "Settled",
     "Workplace",
     "begin_change",
     "begin_start",
@@ -53,6 +54,14 @@ class Workplace:
         """Close what is open."""
         self.store.close()
         self.kernel.close()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settled:
+    """A closed step: its events, and the links that are gone or on another bridge now."""
+
+    events: list[Event]
+    lost: list[str]
 
 
 def record_event(
@@ -117,17 +126,22 @@ def settle_network(
     bridge: InterfaceName | None,
     event_type: str,
     detail: Mapping[str, str] | None = None,
-) -> tuple[Event, list[str]]:
+    definition: NetworkRow | None = None,
+) -> Settled:
     """Close a network's step: it runs, with the links that were on its bridge before.
 
-    Returns the event, and the names of links that are gone or belong to another bridge now.
+    ``definition`` is stored in the same transaction, so that both are so or neither.
     """
     lost = [] if bridge is None else _reattach(tools, bridge, tools.store.members(uuid))
-    with tools.store.transaction():
+    events = []
+    with tools.store.transaction(durable=definition is not None):
+        if definition is not None:
+            tools.store.put_network(definition)
+            events.append(record_event(tools, "network-defined", name, uuid))
         tools.store.set_live_step(uuid, Step.SETTLED)
         tools.store.delete_members(uuid)
-        event = record_event(tools, event_type, name, uuid, detail)
-    return event, lost
+        events.append(record_event(tools, event_type, name, uuid, detail))
+    return Settled(events, lost)
 
 
 def begin_change(

@@ -20,7 +20,7 @@ from jackfield.state.resources import BridgeLink, Dnsmasq, Resource, TapLink, Ve
 
 __all__ = ["Applier"]
 
-_NOT_VERIFIED = frozenset({"rules", "dnsmasq"})
+_NOT_VERIFIED = frozenset({"setting", "rules", "dnsmasq"})
 """Kinds whose request is one transaction that the kernel answers, or that prove themselves by
 becoming ready: asking again would show nothing new."""
 
@@ -50,18 +50,13 @@ class Applier:
 
         What lives on a link that does not exist yet need not be asked for.
         """
-        links = [resource for resource in wanted if resource.carrier is None]
+        links = [item for item in wanted if isinstance(item, BridgeLink | TapLink | VethLink)]
         found = self.observe(links)
         absent = {key for key, seen in found.items() if seen.presence is Presence.ABSENT}
-        rest = [
-            resource
-            for resource in wanted
-            if resource.carrier is not None and resource.carrier not in absent
-        ]
+        rest = [item for item in wanted if item.carrier is not None and item.carrier not in absent]
         found.update(self.observe(rest))
-        for resource in wanted:
-            seen = found.get(resource.key)
-            if seen is not None and seen.presence is Presence.FOREIGN:
+        for seen in found.values():
+            if seen.presence is Presence.FOREIGN:
                 raise ForeignObject(
                     f"{seen.description} is in the way and is not ours; it is left alone",
                     hint="rename or remove it, or choose another name in the network's document",

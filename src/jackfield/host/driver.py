@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ABSENT", "Driver", "Observed", "Presence"]
 
-R = TypeVar("R", bound=Resource)
+R = TypeVar("R", bound=Resource, contravariant=True)
 
 
 class Presence(enum.Enum):

@@ -1,0 +1,146 @@
+"""Definitions: completed, stored, forgotten, marked to be started with the host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator
+
+from jackfield.document.complete import Taken, complete
+from jackfield.document.json import network_to_json
+from jackfield.engine import workplace
+from jackfield.engine.events import EventLog
+from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.store import NetworkRow
+from jackfield.engine.views import Event, NetworkView
+from jackfield.engine.workplace import Workplace
+from jackfield.errors import AlreadyExists, UnsupportedConfiguration, WrongState
+from jackfield.host.thread import KernelThread
+from jackfield.model.network import Network
+from jackfield.plan.network import plan_network
+
+__all__ = ["Definitions", "network_row"]
+
+log = logging.getLogger(__name__)
+
+
+def network_row(record: NetworkRecord, network: Network, *, autostart: bool) -> NetworkRow:
+    """Return a definition as the store keeps it."""
+    return NetworkRow(record.uuid, network.name, autostart, network_to_json(network))
+
+
+class Definitions:
+    """Stored definitions; one is completed at a time, so that no two get the same names."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        events: EventLog,
+        thread: KernelThread[Workplace],
+        host: HostWatch,
+    ) -> None:
+        """Work on ``registry`` through ``thread``; ``host`` says which names are taken."""
+        self._registry = registry
+        self._events = events
+        self._thread = thread
+        self._host = host
+        self._completing = asyncio.Lock()
+
+    async def define(self, network: Network) -> NetworkView:
+        """Store a definition; a running network is not touched."""
+        async with self.completed(network) as (record, complete_network), record.lock:
+            row = network_row(record, complete_network, autostart=record.autostart)
+
+            def put(tools: Workplace) -> Event:
+                with tools.store.transaction(durable=True):
+                    tools.store.put_network(row)
+                    return workplace.record_event(
+                        tools, "network-defined", record.name, record.uuid
+                    )
+
+            self._events.add(await self._thread.run(put))
+            record.stored = complete_network
+            self._registry.add(record)
+        return self._registry.network_view(record)
+
+    async def undefine(self, ref: str) -> None:
+        """Forget a stored definition; a running network becomes transient."""
+        record = self._registry.network(ref)
+        async with record.lock:
+            if record.stored is None:
+                raise WrongState(
+                    f"network {record.name!r} is transient: it has no definition to remove",
+                    hint=f"jackfield stop {record.name} ends it",
+                )
+            self._registry.refuse_with_ports(record, "undefined")
+
+            def forget(tools: Workplace) -> Event:
+                with tools.store.transaction(durable=True):
+                    tools.store.delete_network(record.uuid)
+                    if record.live is None:
+                        tools.store.delete_members(record.uuid)
+                    return workplace.record_event(
+                        tools, "network-undefined", record.name, record.uuid
+                    )
+
+            self._events.add(await self._thread.run(forget))
+            record.stored = None
+            record.autostart = False
+            if record.live is None:
+                self._registry.discard(record)
+
+    async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
+        """Mark a persistent network to be started when the daemon starts on a new boot."""
+        record = self._registry.network(ref)
+        async with record.lock:
+            if record.stored is None:
+                raise WrongState(
+                    f"network {record.name!r} is transient and cannot be autostarted",
+                    hint=f"define it first: jackfield show {record.name} | jackfield define -",
+                )
+            if record.autostart is not autostart:
+                row = network_row(record, record.stored, autostart=autostart)
+
+                def put(tools: Workplace) -> None:
+                    with tools.store.transaction(durable=True):
+                        tools.store.put_network(row)
+
+                await self._thread.run(put)
+                record.autostart = autostart
+        return self._registry.network_view(record)
+
+    @contextlib.asynccontextmanager
+    async def completed(self, network: Network) -> AsyncIterator[tuple[NetworkRecord, Network]]:
+        """Give the record that a definition belongs to, and the definition made complete.
+
+        Until the block ends nobody else is given names, so what it registers is its own.
+        """
+        async with self._completing:
+            yield self.complete(network)
+
+    def complete(self, network: Network) -> tuple[NetworkRecord, Network]:
+        """Return the record that a definition belongs to, and the definition made complete."""
+        known = self._registry.by_name(network.name)
+        if network.uuid is not None:
+            same = self._registry.networks.get(network.uuid)
+            if known is not None and known.uuid != network.uuid:
+                raise AlreadyExists(
+                    f"network {network.name!r} already exists with uuid {known.uuid}",
+                    hint="take the <uuid> out to redefine it, or choose another name",
+                )
+            if same is not None and same.name != network.name:
+                raise AlreadyExists(
+                    f"network {same.name!r} is already defined with uuid {network.uuid}"
+                )
+        former = None if known is None else (known.stored or known.live)
+        taken = Taken(claimed=self._registry.devices(without=known), present=self._host.links())
+        made = complete(network, taken, secrets.token_bytes, former)
+        assert made.uuid is not None
+        try:
+            plan_network(made)
+        except UnsupportedConfiguration as error:
+            log.info("defined but not startable: %s", error)
+        return known or NetworkRecord(uuid=made.uuid, name=made.name), made

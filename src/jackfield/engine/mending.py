@@ -1,0 +1,136 @@
+"""Mending: what is done when somebody else changes what is ours, or a service dies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from jackfield.engine import workplace
+from jackfield.engine.events import EventLog
+from jackfield.engine.records import NetworkRecord, Registry, state_of_port
+from jackfield.engine.services import Services
+from jackfield.engine.workplace import Workplace
+from jackfield.errors import ForeignObject, JackfieldError
+from jackfield.host.thread import KernelThread
+from jackfield.plan.describe import describe
+from jackfield.state.hoststate import Change
+from jackfield.state.resources import BridgePort
+
+__all__ = ["Mending"]
+
+log = logging.getLogger(__name__)
+
+
+class Mending:
+    """Makes running networks what they should be."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        events: EventLog,
+        thread: KernelThread[Workplace],
+        services: Services,
+    ) -> None:
+        """Mend the networks of ``registry`` through ``thread``."""
+        self._registry = registry
+        self._events = events
+        self._thread = thread
+        self._services = services
+
+    async def mend(self, uuid: UUID, reason: str) -> None:
+        """Make a running network what it should be, after somebody else changed it."""
+        record = self._registry.networks.get(uuid)
+        if record is None:
+            return
+        async with record.lock:
+            if record.live is None or not record.settled:
+                return
+            try:
+                change = await self.mend_now(record)
+            except (JackfieldError, ExceptionGroup) as error:
+                await self._problem(record, f"{reason}; mending failed: {error}")
+                return
+            record.problem = None
+            for step in describe(change):
+                log.warning("network %s: mended: %s (%s)", record.name, step.text, reason)
+            if change:
+                await self._tell(record, "network-repaired", {"reason": reason})
+
+    async def mend_rules(self, reason: str) -> None:
+        """Put the rules of every running network back at once, in one batch."""
+        records = [record for record in self._registry.networks.values() if record.active]
+        wanted = [
+            item for record in records for item in record.present.values() if item.kind == "rules"
+        ]
+        change, _, _ = await self._thread.run(workplace.mend, wanted)
+        if not change:
+            return
+        mended = {item.key for item in change.ensure}
+        log.warning("rules of %d networks mended: %s", len(mended), reason)
+        for record in records:
+            if any(item.kind == "rules" and item.key in mended for item in record.present.values()):
+                await self._tell(record, "network-repaired", {"reason": reason})
+
+    async def _problem(self, record: NetworkRecord, problem: str) -> None:
+        record.problem = problem
+        log.error("network %s: %s", record.name, problem)
+        await self._tell(record, "network-problem", {"problem": problem})
+
+    async def mend_now(self, record: NetworkRecord) -> Change:
+        """Mend a running network because somebody asks for it; its lock is held."""
+        self._services.forget(record.uuid)
+        try:
+            change, foreign, processes = await self._thread.run(
+                workplace.mend, list(record.present.values())
+            )
+            await self._services.wait_ready(processes)
+        finally:
+            await self.watch_services([record])
+        if foreign:
+            raise ForeignObject(
+                f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
+            )
+        await self.reconnect_ports(record)
+        return change
+
+    async def watch_services(self, records: Iterable[NetworkRecord]) -> None:
+        """Watch what serves running networks, whoever started it."""
+        services = [item for record in records for item in record.present.values()]
+        for process in await self._thread.run(workplace.launched, services):
+            self._services.watch([process])
+            await asyncio.sleep(0)
+
+    async def reconnect_ports(self, record: NetworkRecord) -> None:
+        """Put the ports that we made back on their network's bridge."""
+        network = record.current
+        members = [
+            item
+            for port in self._registry.ports_of(record.uuid)
+            for item in state_of_port(network, port).values()
+            if isinstance(item, BridgePort)
+        ]
+        if members:
+            await self._thread.run(_reconnect, members)
+
+    async def _tell(
+        self,
+        record: NetworkRecord,
+        event_type: str,
+        detail: Mapping[str, str] | None = None,
+    ) -> None:
+        self._events.add(
+            await self._thread.run(
+                workplace.record_event, event_type, record.name, record.uuid, detail
+            )
+        )
+
+
+def _reconnect(tools: Workplace, members: list[BridgePort]) -> None:
+    """Put devices of ours on their bridge; those that vanished meanwhile are left to be seen."""
+    for member in members:
+        try:
+            tools.applier.mend([member])
+        except JackfieldError as error:
+            log.warning("cannot connect %s to %s: %s", member.link, member.bridge, error)
