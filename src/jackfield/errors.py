@@ -11,6 +11,7 @@ in libvirt's ``virterror.h``), one HTTP status and one exit status of the comman
     ├── InvalidRequest             the request contradicts itself or the documentation
     │   ├── RequestTooLarge        its body is longer than any document we read
     │   ├── UnsupportedConfiguration  the document asks for what cannot be combined
+    │   ├── UnsupportedOperation   this kind of thing has no such operation
     │   └── UsageError             the command line is wrong
     ├── NotFound
     │   ├── NetworkNotFound
@@ -60,6 +61,7 @@ __all__ = [
     "ServiceError",
     "SyntaxDocumentError",
     "UnsupportedConfiguration",
+    "UnsupportedOperation",
     "UsageError",
     "WrongState",
     "by_name",
@@ -136,6 +138,13 @@ class UnsupportedConfiguration(InvalidRequest):
 
     name = "unsupported-configuration"
     code = 67
+
+
+class UnsupportedOperation(InvalidRequest):
+    """The operation does not exist for this kind of thing."""
+
+    name = "unsupported-operation"
+    code = 84
 
 
 class RequestTooLarge(InvalidRequest):

@@ -124,7 +124,7 @@ EVERYTHING = """
   <uuid>81ff0d90-c91e-6742-64da-4a736edb9a9b</uuid>
   <metadata>
     <x:foo xmlns:x="urn:x" a='1'><x:bar/>t</x:foo>
-    <!-- kept --> <y:z xmlns:y='urn:y'><y:k> <y:j/></y:k></y:z></metadata>
+    <y:z xmlns:y='urn:y'><!-- kept --><y:k> <y:j/></y:k></y:z></metadata>
   <mac address='52:54:00:AA:BB:CC'/>
   <mtu size='1400'/>
   <bridge name='virbr9' zone='public' stp='off' delay='3' macTableManager='libvirt'/>
