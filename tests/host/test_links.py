@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import fcntl
 import os
 import struct
@@ -116,10 +118,52 @@ def test_a_bridge_as_the_kernel_shows_it(kernel: Kernel, here: NetworkNamespace)
         found["address"],
         found["mtu"],
     )
-    assert "DOWN" == found["operstate"]
+    assert ("DOWN", "default") == (found["operstate"], found["group"])
     assert "UP" not in found["flags"]
     data = found["linkinfo"]["info_data"]
     assert (1, 700) == (data["stp_state"], data["forward_delay"])
+
+
+def test_a_crash_leaves_no_link_without_a_mark(
+    kernel: Kernel, there: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the very first send the link is ours, and removed as such."""
+    drivers: list[tuple[LinkDriver[Any], Any]] = [
+        (BridgeDriver(), BRIDGE),
+        (TapDriver(), TAP),
+        (VethDriver(), veth(there)),
+    ]
+    original = kernel.route.batch
+    sends = 0
+
+    def crash(messages: Sequence[Message], *, atomic: bool = False) -> list[Refusal]:
+        nonlocal sends
+        sends += 1
+        if sends > 1:
+            raise KeyboardInterrupt
+        return original(messages, atomic=atomic)
+
+    for driver, resource in drivers:
+        sends = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(kernel.route, "batch", crash)
+            with contextlib.suppress(KeyboardInterrupt):
+                driver.ensure(kernel, [resource], {})
+        assert sends > 0
+        (seen,) = driver.observe(kernel, [resource]).values()
+        assert Presence.OURS is seen.presence
+        driver.remove(kernel, [resource])
+        assert {resource.key: ABSENT} == driver.observe(kernel, [resource])
+
+
+def test_a_link_that_comes_between_is_not_marked(kernel: Kernel, here: NetworkNamespace) -> None:
+    """A link that appears after we looked keeps its alias, group and size: ours is refused."""
+    here.ip("link", "add", "virbr0", "type", "bridge")
+    here.ip("link", "set", "virbr0", "group", "5", "alias", "somebody's")
+    with pytest.raises(ForeignObject):
+        BridgeDriver().ensure(kernel, [BRIDGE], {})
+    found = link(here, "virbr0")
+    assert ("somebody's", "5", 1500) == (found["ifalias"], found["group"], found["mtu"])
 
 
 def test_a_bridges_size_stays_when_ports_come(kernel: Kernel, here: NetworkNamespace) -> None:
@@ -364,7 +408,8 @@ def test_a_veth_as_the_kernel_shows_it(
             create_pair_from_here(kernel.route, wanted, namespace.fileno())
     else:
         VethDriver().ensure(kernel, [wanted], {})
-        assert ALIAS == link(here, "jf0")["ifalias"]
+        assert "default" == link(here, "jf0")["group"]
+    assert ALIAS == link(here, "jf0")["ifalias"]
     assert own == Path("/proc/thread-self/ns/net").stat().st_ino
     near, far = link(here, "jf0"), link(there, "eth0")
     assert ("fe:54:00:aa:bb:cc", 1400) == (near["address"], near["mtu"])
@@ -382,6 +427,31 @@ def test_the_host_may_have_a_link_of_the_peers_name(
     VethDriver().ensure(kernel, [veth(there)], {})
     assert "52:54:00:00:00:09" == link(here, "eth0")["address"]
     assert "52:54:00:aa:bb:cc" == link(there, "eth0")["address"]
+
+
+def test_an_older_kernel_wants_the_near_end_first(
+    kernel: Kernel,
+    here: NetworkNamespace,
+    there: NetworkNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When the kernel takes the host's own eth0 for the guest's, the pair is made from here."""
+    here.ip("link", "add", "eth0", "type", "bridge")
+    original = kernel.route.batch
+    sends = 0
+
+    def refuse_first(messages: Sequence[Message], *, atomic: bool = False) -> list[Refusal]:
+        nonlocal sends
+        sends += 1
+        if sends == 1:
+            return [Refusal("cannot create: EEXIST", errno=errno.EEXIST)]
+        return original(messages, atomic=atomic)
+
+    monkeypatch.setattr(kernel.route, "batch", refuse_first)
+    wanted = veth(there)
+    VethDriver().ensure(kernel, [wanted], {})
+    assert ours(wanted) == VethDriver().observe(kernel, [wanted])
+    assert "UP" in link(there, "eth0")["flags"]
 
 
 def test_the_peers_name_is_taken(

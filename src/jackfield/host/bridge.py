@@ -12,6 +12,8 @@ from jackfield.host.netlink.link import (
     bridge_options,
     change_bridge,
     create_bridge,
+    mark_group,
+    random_group,
     set_link,
 )
 from jackfield.host.netlink.message import Message
@@ -55,29 +57,27 @@ class BridgeDriver(LinkDriver[BridgeLink]):
     def _create(
         self, kernel: Kernel, resources: Sequence[BridgeLink]
     ) -> list[tuple[KernelError, BridgeLink]]:
-        refusals = kernel.route.try_all(
-            [
-                create_bridge(
-                    bridge.name,
-                    bridge.mac.packed if bridge.mac is not None else None,
-                    stp=bridge.stp,
-                    forward_delay=_possible_delay(bridge),
-                )
-                for bridge in resources
-            ]
-        )
-        refused = {refusal.index for refusal in refusals}
+        messages: list[Message] = []
+        for bridge in resources:
+            group = random_group()
+            mac = bridge.mac.packed if bridge.mac is not None else None
+            delay = _possible_delay(bridge)
+            messages += (
+                create_bridge(bridge.name, mac, stp=bridge.stp, forward_delay=delay, group=group),
+                mark_group(group, bridge.alias, f"mark bridge {bridge.name}"),
+            )
+        refused: dict[int, KernelError] = {}
+        for refusal in kernel.route.try_all(messages):
+            refused.setdefault(refusal.index // 2, refusal)
         # An MTU that is set on a bridge, rather than created with it, stays when ports come.
         kernel.route.send(
             [
-                set_link(
-                    bridge.name, f"mark bridge {bridge.name}", alias=bridge.alias, mtu=bridge.mtu
-                )
-                for index, bridge in enumerate(resources)
-                if index not in refused
+                set_link(bridge.name, f"finish bridge {bridge.name}", group=0, mtu=bridge.mtu)
+                for number, bridge in enumerate(resources)
+                if number not in refused
             ]
         )
-        return [(refusal, resources[refusal.index]) for refusal in refusals]
+        return [(refusal, resources[number]) for number, refusal in refused.items()]
 
     def _change(self, kernel: Kernel, wanted: BridgeLink, present: BridgeLink) -> None:
         what = f"change bridge {wanted.name}"

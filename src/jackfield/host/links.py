@@ -95,8 +95,8 @@ class LinkDriver(abc.ABC, Generic[L]):
     def _create(self, kernel: Kernel, resources: Sequence[L]) -> list[tuple[KernelError, L]]:
         """Make and mark links that do not exist; return those that were refused.
 
-        The mark follows when the kernel has acknowledged the creation, never in the same send:
-        it names the link by its name, and after a refused creation that would be a foreign one.
+        Creation and mark are one send or, for taps, both before the link becomes persistent: a
+        crash leaves nothing without a mark.
         """
 
     @abc.abstractmethod

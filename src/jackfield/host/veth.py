@@ -11,7 +11,13 @@ from pathlib import Path
 from jackfield.errors import KernelError, NotFound
 from jackfield.host.kernel import Kernel
 from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
-from jackfield.host.netlink.link import Link, create_veth, set_link
+from jackfield.host.netlink.link import (
+    Link,
+    create_veth,
+    mark_group,
+    random_group,
+    set_link,
+)
 from jackfield.host.netlink.message import Message, errno_text
 from jackfield.host.netlink.namespace import call_in_namespace
 from jackfield.host.netlink.route import RouteSocket
@@ -45,7 +51,7 @@ class VethDriver(LinkDriver[VethLink]):
         self, kernel: Kernel, resources: Sequence[VethLink]
     ) -> list[tuple[KernelError, VethLink]]:
         refused: list[tuple[KernelError, VethLink]] = []
-        marks: list[Message] = []
+        made: list[Message] = []
         for veth in resources:
             with _namespace(veth) as descriptor:
                 try:
@@ -53,8 +59,8 @@ class VethDriver(LinkDriver[VethLink]):
                 except Refusal as refusal:
                     refused.append((refusal, veth))
                     continue
-            marks.append(set_link(veth.name, f"mark veth {veth.name}", alias=veth.alias))
-        kernel.route.send(marks)
+            made.append(set_link(veth.name, f"finish veth {veth.name}", group=0))
+        kernel.route.send(made)
         return refused
 
     def _change(self, kernel: Kernel, wanted: VethLink, present: VethLink) -> None:
@@ -109,9 +115,9 @@ def _is_there(kernel: Kernel, wanted: VethLink, link: Link) -> bool:
 
 
 def _create_pair(kernel: Kernel, veth: VethLink, descriptor: int) -> None:
-    """Make the pair with the far end up."""
+    """Make the pair, marked and with the far end up; the near end is in a link group then."""
     try:
-        kernel.route.request(_request(veth, descriptor, peer_first=True))
+        _request(kernel.route, veth, descriptor, peer_first=True)
     except Refusal as refusal:
         if refusal.errno != errno.EEXIST or kernel.route.index(veth.name) is not None:
             raise
@@ -129,7 +135,7 @@ def create_pair_from_here(route: RouteSocket, veth: VethLink, descriptor: int) -
     For Linux before 6.13, which looks for the far end's name among *our* links when the far end
     is the request's main device.
     """
-    route.request(_request(veth, descriptor, peer_first=False))
+    _request(route, veth, descriptor, peer_first=False)
 
     def bring_up() -> None:
         with RouteSocket() as inside:
@@ -138,13 +144,16 @@ def create_pair_from_here(route: RouteSocket, veth: VethLink, descriptor: int) -
     call_in_namespace(descriptor, bring_up)
 
 
-def _request(veth: VethLink, descriptor: int, *, peer_first: bool) -> Message:
-    return create_veth(
+def _request(route: RouteSocket, veth: VethLink, descriptor: int, *, peer_first: bool) -> None:
+    group = random_group()
+    creation = create_veth(
         veth.name,
         veth.mac.packed if veth.mac is not None else None,
         veth.peer_name,
         veth.peer_mac.packed,
         descriptor,
         mtu=veth.mtu,
+        group=group,
         peer_first=peer_first,
     )
+    route.send([creation, mark_group(group, veth.alias, f"mark veth {veth.name}")])

@@ -7,6 +7,7 @@ its link by index, or by name in ``IFLA_IFNAME`` with index 0.
 from __future__ import annotations
 
 import dataclasses
+import random
 import struct
 from typing import NamedTuple
 
@@ -40,7 +41,9 @@ __all__ = [
     "delete_link",
     "dump_links",
     "get_link",
+    "mark_group",
     "port_flags",
+    "random_group",
     "set_link",
     "wears_group",
 ]
@@ -229,12 +232,19 @@ def dump_links(*, master: int | None = None) -> Message:
     return Message(RTM_GETLINK, 0, body, "list the links")
 
 
-def create_bridge(name: str, mac: bytes | None, *, stp: bool, forward_delay: int) -> Message:
-    """Return the request that makes a bridge; ``forward_delay`` in seconds."""
+def random_group() -> int:
+    """Return a number for a link group that, in all likelihood, nobody uses."""
+    return random.randrange(1 << 30, 1 << 31)
+
+
+def create_bridge(
+    name: str, mac: bytes | None, *, stp: bool, forward_delay: int, group: int = 0
+) -> Message:
+    """Return the request that makes a bridge in a link group; ``forward_delay`` in seconds."""
     body = _HEADER.pack(0, 0, 0, 0, 0) + attribute_text(_IFLA_IFNAME, name)
     if mac is not None:
         body += attribute(_IFLA_ADDRESS, mac)
-    body += nested(
+    body += attribute_u32(_IFLA_GROUP, group) + nested(
         _IFLA_LINKINFO,
         attribute_text(_IFLA_INFO_KIND, "bridge"),
         nested(_IFLA_INFO_DATA, _forward_delay(forward_delay), _stp(stp)),
@@ -290,17 +300,18 @@ def create_veth(
     peer_netns: int,
     *,
     mtu: int | None,
+    group: int,
     peer_first: bool,
 ) -> Message:
     """Return the request that makes a veth pair across two namespaces.
 
-    ``peer_netns`` is the descriptor of a namespace file.  With ``peer_first`` the peer is the
-    request's main device, so that the same request brings it up (a veth cannot come up before
-    its pair is tied, and only the main device is configured after that); Linux before 6.13
-    refuses this when *our* namespace has a link of the peer's name.
+    ``peer_netns`` is the descriptor of a namespace file; ``group`` the near end's link group.
+    With ``peer_first`` the peer is the request's main device, so that the same request brings it
+    up (a veth cannot come up before its pair is tied, and only the main device is configured
+    after that); Linux before 6.13 refuses this when *our* namespace has a link of the peer's name.
     """
     size = b"" if mtu is None else attribute_u32(_IFLA_MTU, mtu)
-    near = attribute_text(_IFLA_IFNAME, name) + size
+    near = attribute_text(_IFLA_IFNAME, name) + attribute_u32(_IFLA_GROUP, group) + size
     if mac is not None:
         near += attribute(_IFLA_ADDRESS, mac)
     far = (
@@ -322,6 +333,21 @@ def create_veth(
     )
     what = f"create veth {name} with its peer {peer_name}"
     return Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, what)
+
+
+def mark_group(group: int, alias: str, what: str) -> Message:
+    """Return the request that gives the links of a group an alias; none is no error.
+
+    It follows the creation of a link in the same send, so that no crash comes between them (the
+    kernel ignores an alias in the creation itself).  By its group, and not by its name, because
+    after a refused creation the link of that name is somebody else's.
+    """
+    body = (
+        _HEADER.pack(0, 0, 0, 0, 0)
+        + attribute_u32(_IFLA_GROUP, group)
+        + attribute_text(_IFLA_IFALIAS, alias)
+    )
+    return Message(RTM_NEWLINK, 0, body, what)
 
 
 def set_link(

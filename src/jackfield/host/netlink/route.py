@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import random
 import socket
 import struct
 from collections.abc import Collection, Iterable, Sequence
@@ -19,6 +18,7 @@ from jackfield.host.netlink.link import (
     dump_links,
     get_link,
     port_flags,
+    random_group,
     set_link,
     wears_group,
 )
@@ -206,7 +206,7 @@ class RouteSocket(NetlinkSocket):
         """Delete the links in one request; return whether that was possible."""
         allowed = frozenset(indexes)
         for _ in range(_GROUP_ATTEMPTS):
-            group = random.randrange(1 << 30, 1 << 31)
+            group = random_group()
             refusals = self.try_all(
                 [set_link(index, "put a link into a group", group=group) for index in indexes]
             )
