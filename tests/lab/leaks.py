@@ -163,8 +163,10 @@ def main(verb: str, file: Path) -> int:
         if not added or time.monotonic() > end:
             break
         time.sleep(0.2)
-    for told in added:
+    for told in added[:50]:
         print(f"left behind: {told}", file=sys.stderr)
+    if len(added) > 50:
+        print(f"left behind: {len(added) - 50} more", file=sys.stderr)
     return 1 if added else 0
 
 

@@ -36,7 +36,7 @@ def destination(address: str, port: int) -> tuple[str | int, ...]:
 def ping(where: Namespace, address: str, *, timeout: float = 1.0, tries: int = 1) -> float | None:
     """Send up to ``tries`` echo requests; return the first answer's time in seconds, or ``None``.
 
-    Each try waits ``timeout`` seconds.  A local refusal (no route) counts as no answer.
+    The tries are ``timeout`` seconds apart.  A local refusal (no route yet) counts as no answer.
     """
     version6 = ":" in address
     with where.entered():
@@ -46,7 +46,7 @@ def ping(where: Namespace, address: str, *, timeout: float = 1.0, tries: int = 1
         else:
             pinger = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     with pinger:
-        for _ in range(tries):
+        for remaining in reversed(range(tries)):
             number = next(_sequence) & 0xFFFF
             kind = ICMP6_ECHO_REQUEST if version6 else ICMP_ECHO_REQUEST
             identity = struct.pack("!HH", os.getpid() & 0xFFFF, number)
@@ -57,7 +57,8 @@ def ping(where: Namespace, address: str, *, timeout: float = 1.0, tries: int = 1
             try:
                 pinger.sendto(head, target)
             except OSError:
-                time.sleep(min(timeout, 0.05))
+                if remaining:
+                    time.sleep(timeout)
                 continue
             while (left := begun + timeout - time.monotonic()) > 0:
                 pinger.settimeout(left)
@@ -83,19 +84,25 @@ def ask_udp(
     source: str | None = None,
     source_port: int = 0,
 ) -> bytes | None:
-    """Send a datagram and return the answer, or ``None`` when none came in ``timeout`` seconds."""
+    """Send a datagram up to ``tries`` times, ``timeout`` seconds apart; return the answer.
+
+    ``None`` when none came; a local refusal (no route yet) counts as no answer.
+    """
     with where.entered():
         target = destination(address, port)
         asker = socket.socket(family_of(address), socket.SOCK_DGRAM)
     with asker:
         asker.bind((source or ("::" if ":" in address else "0.0.0.0"), source_port))
         asker.settimeout(timeout)
-        for _ in range(tries):
+        for remaining in reversed(range(tries)):
             try:
                 asker.sendto(payload, target)
                 return asker.recv(65535)
-            except OSError:
+            except TimeoutError:
                 continue
+            except OSError:
+                if remaining:
+                    time.sleep(timeout)
     return None
 
 

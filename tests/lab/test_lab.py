@@ -230,7 +230,7 @@ def test_guests_lease_and_talk(guests: tuple[Guest, Guest]) -> None:
     assert f"{lease6.address}/128" in [
         address.partition("/")[0] + "/128" for address in a.addresses()
     ]
-    assert ping(a, "fd00:5::1", tries=3) is not None
+    assert ping(a, "fd00:5::1", tries=5) is not None
 
     answer = resolve(a, "alpha.lab", "10.0.0.1")
     assert answer is not None
