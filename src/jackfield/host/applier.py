@@ -20,9 +20,9 @@ from jackfield.state.resources import BridgeLink, Dnsmasq, Resource, TapLink, Ve
 
 __all__ = ["Applier"]
 
-_NOT_VERIFIED = frozenset({"setting", "rules", "dnsmasq"})
-"""Kinds whose request is one transaction that the kernel answers, or that prove themselves by
-becoming ready: asking again would show nothing new."""
+_NOT_VERIFIED = frozenset({"setting", "up", "rules", "dnsmasq"})
+"""Kinds whose request is one value or one transaction that the kernel answers for, or that prove
+themselves by becoming ready: asking again would show nothing new."""
 
 
 class Applier:

@@ -61,6 +61,9 @@ _RECEIVE_BUFFER = 16 << 20
 # How long one step may keep the event loop.
 _SLICE_SECONDS = 0.005
 _RETRY_SECONDS = 1.0
+# A network's start is a dozen notices: one wake-up for all of them leaves the interpreter to the
+# kernel thread meanwhile.
+_GATHER_SECONDS = 0.02
 
 _logger = logging.getLogger(__name__)
 
@@ -99,6 +102,8 @@ class Mirror:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resync: Callable[[], Coroutine[None, None, None]] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._more = False
 
     async def open(
         self,
@@ -126,7 +131,7 @@ class Mirror:
         if self._socket is None:
             return
         if self.tell():
-            self._loop.add_reader(self._socket.fileno(), self._readable)
+            self._loop.add_reader(self._socket.fileno(), self._noticed)
         else:
             self._loop.call_soon(self._tell_and_listen)
 
@@ -137,16 +142,40 @@ class Mirror:
         asks after its own request has been answered finds it done.
         """
         if not self._stale:
-            self._readable()
+            self._read_or_resync()
 
-    def _readable(self) -> None:
-        """Read; after an overflow stop listening until everything is read anew."""
+    def _noticed(self) -> None:
+        """Let more come before any of it is read: whoever cannot wait catches up."""
         assert self._loop is not None
         assert self._socket is not None
-        if not self.read():
+        self._loop.remove_reader(self._socket.fileno())
+        self._timer = self._loop.call_later(_GATHER_SECONDS, self._gathered)
+
+    def _gathered(self) -> None:
+        """Read slice by slice until nothing is left, and go back to waiting."""
+        assert self._loop is not None
+        if self._socket is None or self._stale:
+            return
+        if not self._read_or_resync():
+            return
+        if self._more:
+            self._timer = self._loop.call_later(0, self._gathered)
+        else:
+            self._loop.add_reader(self._socket.fileno(), self._noticed)
+
+    def _read_or_resync(self) -> bool:
+        """Read; after an overflow stop listening until everything is read anew.
+
+        Returns false then.
+        """
+        assert self._loop is not None
+        assert self._socket is not None
+        complete = self.read()
+        if not complete:
             _logger.warning("changes of the host's network were missed; reading all of it anew")
             self._loop.remove_reader(self._socket.fileno())
             self._task = self._loop.create_task(self._resync_until_done())
+        return complete
 
     async def _resync_until_done(self) -> None:
         assert self._resync is not None
@@ -174,6 +203,8 @@ class Mirror:
         """Stop listening; doing it again changes nothing."""
         if self._task is not None:
             self._task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._socket is not None:
             if self._loop is not None:
                 self._loop.remove_reader(self._socket.fileno())
@@ -206,10 +237,12 @@ class Mirror:
         """
         assert self._socket is not None
         deadline = time.monotonic() + _SLICE_SECONDS
+        self._more = True
         try:
             while not self._stale and time.monotonic() < deadline:
                 replies = self._socket.poll()
                 if not replies:
+                    self._more = False
                     break
                 for reply in replies:
                     self.apply(reply)
