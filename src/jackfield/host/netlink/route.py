@@ -114,7 +114,8 @@ class RouteSocket(NetlinkSocket):
     def links(self, names: Collection[str] | None = None) -> dict[str, Link]:
         """Return links by name: those of ``names`` that exist, or all."""
         if names is not None and len(names) <= ONE_BY_ONE_LIMIT:
-            found = (self.link(name) for name in names)
+            # What does not exist is found out without the lock that a question takes.
+            found = (self.link(name) for name in names if self.index(name) is not None)
             return {link.name: link for link in found if link is not None}
         links = self._decode_links(dump_links())
         if names is None:
