@@ -31,6 +31,7 @@ __all__ = [
     "parse",
     "parse_verbatim",
     "required",
+    "serialise",
     "typed",
     "yes_no",
 ]
@@ -105,6 +106,11 @@ def _parse(text: str | bytes, parser: etree.XMLParser) -> Element:
             hint="document types and entities are not allowed; remove them",
         )
     return root
+
+
+def serialise(element: Element) -> str:
+    """Return ``element`` as text."""
+    return str(etree.tostring(element, encoding="unicode"))
 
 
 def line_of(element: Element) -> int | None:
