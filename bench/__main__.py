@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"there is no benchmark {unknown[0]!r}")
     if os.geteuid() != 0:
         parser.error("this needs root: it makes network namespaces")
+    # An end from outside must still take the hosts away.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if "stages" in arguments.names:
         print(stages(counts))
     names = [name for name in BENCHMARKS if name in arguments.names or not arguments.names]
@@ -104,7 +107,8 @@ def _run(name: str, counts: Counts) -> list[Result]:
         print(error, file=sys.stderr)
         reason = str(error).strip().rpartition("\n")[2]
         results.append(Result(work=name, unit="", note=f"{type(error).__name__}: {reason}"))
-    print(f"{name} took {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+    print(f"{name} took {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    print(render(results), file=sys.stderr, flush=True)
     return results
 
 

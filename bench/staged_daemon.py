@@ -46,7 +46,7 @@ STAGES = (
     ("ledger release", "jackfield.engine.ledger", "release"),
     ("commit", "jackfield.engine.store", "Store.commit"),
     ("wait until dnsmasq serves", "jackfield.engine.services", "Services.wait_ready"),
-    ("mirror", "jackfield.host.mirror", "Mirror._readable"),
+    ("mirror", "jackfield.host.mirror", "Mirror.read"),
     ("answer", "jackfield.web.views", "network_json"),
 )
 
