@@ -140,6 +140,7 @@ class Networks:
             event_type=event_type,
             detail=detail,
             definition=definition,
+            wanted=record.present,
         )
 
     async def _note_settled(self, record: NetworkRecord, settled: Settled) -> None:
@@ -241,12 +242,14 @@ class Networks:
                 network_to_json(network),
                 previous,
                 change,
-                wanted,
+                present,
             )
             try:
                 await self._services.wait_ready(processes)
             except BaseException:
-                await self._thread.run(workplace.undo_change, record.uuid, previous, change)
+                await self._thread.run(
+                    workplace.undo_change, record.uuid, previous, change, present
+                )
                 raise
         except BaseException as error:
             record.live, record.present = former, present

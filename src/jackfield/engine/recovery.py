@@ -104,8 +104,11 @@ def _recover_network(tools: Workplace, planner: Planner, row: LiveRow, found: Re
         former = planner.load(row.previous)
         present = planner.plan(former)
         change = difference(planner.plan(network), present)
-        undo_change(tools, row.uuid, row.previous, change)
-        ledger.release(tools.store, tools.applier, row.uuid, present.values())
+        try:
+            undo_change(tools, row.uuid, row.previous, change, present)
+        except* JackfieldError as errors:
+            # The step stays open, so the next start of the daemon tries again.
+            log.error("network %s: %s", network.name, _flat(errors))
         found.live[row.uuid] = former
         return
     _dismantle(tools, planner.plan(network), f"network {network.name}")

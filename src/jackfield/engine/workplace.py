@@ -127,11 +127,15 @@ def settle_network(
     event_type: str,
     detail: Mapping[str, str] | None = None,
     definition: NetworkRow | None = None,
+    *,
+    wanted: HostState,
 ) -> Settled:
     """Close a network's step: it runs, with the links that were on its bridge before.
 
-    ``definition`` is stored in the same transaction, so that both are so or neither.
+    ``definition`` is stored in the same transaction, so that both are so or neither.  Shared
+    sysctls that are not ``wanted`` any more are put back.
     """
+    ledger.release(tools.store, tools.applier, uuid, wanted.values())
     lost = [] if bridge is None else _reattach(tools, bridge, tools.store.members(uuid))
     events = []
     with tools.store.transaction(durable=definition is not None):
@@ -150,11 +154,12 @@ def begin_change(
     document: bytes,
     previous: bytes,
     change: Change,
-    wanted: HostState,
+    present: HostState,
 ) -> list[Process]:
     """Open a change of a running network and do what does not need waiting for.
 
-    Returns the processes that are to become ready.  A failure is undone before it is raised.
+    ``present`` is what it leads away from.  Returns the processes that are to become ready.  A
+    failure is undone before it is raised.
     """
     tools.applier.refuse_foreign(
         [item for item in change.ensure if item.key not in change.replaced]
@@ -166,19 +171,29 @@ def begin_change(
         tools.applier.perform(change)
     except Exception as error:
         try:
-            undo_change(tools, uuid, previous, change)
+            undo_change(tools, uuid, previous, change, present)
         except (JackfieldError, ExceptionGroup) as second:
             error.add_note(f"undoing it failed as well: {second}")
         raise
-    ledger.release(tools.store, tools.applier, uuid, wanted.values())
     return launched(tools, change.ensure)
 
 
-def undo_change(tools: Workplace, uuid: UUID, previous: bytes, change: Change) -> None:
-    """Make a running network what it was before ``change``."""
-    made = [item for item in change.ensure if item.key not in change.replaced]
-    tools.applier.dismantle(HostState(made))
-    tools.applier.mend([*change.replaced.values(), *reversed(change.remove)])
+def undo_change(
+    tools: Workplace, uuid: UUID, previous: bytes, change: Change, present: HostState
+) -> None:
+    """Make a running network ``present``, what it was before ``change``.
+
+    That may have put shared sysctls back already, so they are acquired again.
+    """
+    made = HostState(item for item in change.ensure if item.key not in change.replaced)
+    tools.applier.claim(list(made.values()))
+    tools.applier.dismantle(made)
+    with tools.store.transaction():
+        ledger.acquire(tools.store, tools.applier, uuid, present.values())
+    # In making order: a service starts when its addresses are there.
+    former = HostState([*change.replaced.values(), *change.remove])
+    tools.applier.mend(list(former.values()))
+    ledger.release(tools.store, tools.applier, uuid, present.values())
     with tools.store.transaction():
         tools.store.put_live(LiveRow(uuid, Step.SETTLED, previous))
 
