@@ -107,7 +107,7 @@ class ShapingDriver:
         if kernel.route.try_all(messages):
             # The guests that need it are few and old: no reason to refuse the network.
             self._fills_checksums = False
-            if clsact is None:
+            if clsact is None or not _has_filters(kernel, index):
                 made = Qdisc(index, "clsact", CLSACT_HANDLE, CLSACT_HANDLE | 0xFFF1)
                 kernel.route.try_all([delete_qdisc(index, made, what)])
 
@@ -144,6 +144,13 @@ def _qdiscs(kernel: Kernel, index: int) -> tuple[Qdisc | None, Qdisc | None]:
 
 def _has_filter(kernel: Kernel, index: int) -> bool:
     return any(is_filter_of(reply.body) for reply in kernel.route.dump(dump_filters(index)))
+
+
+def _has_filters(kernel: Kernel, index: int) -> bool:
+    """Return whether a clsact qdisc is of use to anybody; a crash may have left an idle one."""
+    return any(
+        kernel.route.dump(dump_filters(index, incoming=incoming)) for incoming in (False, True)
+    )
 
 
 def _values(rate: Rate) -> tuple[int, int, int]:

@@ -66,6 +66,7 @@ _TCA_CSUM_PARMS = 1
 TC_H_ROOT = 0xFFFFFFFF
 _TC_H_CLSACT = 0xFFFFFFF1
 _TC_H_EGRESS = 0xFFFFFFF3
+_TC_H_INGRESS = 0xFFFFFFF2
 CLSACT_HANDLE = 0xFFFF0000
 
 _HEADER = struct.Struct("=BxxxiIII")
@@ -264,9 +265,9 @@ def _filter_info() -> int:
     return _CHECKSUM_PRIORITY << 16 | int(protocol)
 
 
-def dump_filters(index: int) -> Message:
-    """Return the dump request for the filters on what leaves a link."""
-    body = _HEADER.pack(0, index, 0, _TC_H_EGRESS, 0)
+def dump_filters(index: int, *, incoming: bool = False) -> Message:
+    """Return the dump request for the filters on what leaves a link, or on what comes in."""
+    body = _HEADER.pack(0, index, 0, _TC_H_INGRESS if incoming else _TC_H_EGRESS, 0)
     return Message(_RTM_GETTFILTER, 0, body, "list the filters")
 
 
