@@ -16,7 +16,7 @@ from jackfield.client import Client
 from jackfield.config import Config
 from jackfield.engine.events import EventLog
 from jackfield.engine.views import AttachRequest, Event, LeaseView, NetworkView, PortView
-from jackfield.errors import NetworkNotFound, PortNotFound, WrongState
+from jackfield.errors import JackfieldError, NetworkNotFound, PortNotFound, WrongState
 from jackfield.model.address import Address
 from jackfield.model.network import Network
 from jackfield.model.port import NetworkPlug, Owner, Port
@@ -220,6 +220,10 @@ def serve(config: Config | None = None) -> Iterator[Served]:
         yield served[0]
     finally:
         if served and thread.is_alive():
+            # Its answer means that every connection made before it has been taken up; one that
+            # is half taken up when the loop ends would be left open.
+            with contextlib.suppress(JackfieldError):
+                served[0].client.request("GET", "/v1/version")
             served[0].call(served[0].server.stop)
         thread.join(20)
         shutil.rmtree(run_dir)
