@@ -13,7 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,11 @@ class CrashingDaemon(Daemon):
         super().__init__(host, state_dir=state_dir)
         self._blocked = f"{DIRECTORY}/blocked"
         self.client = Client(self.api_socket.parent)
+        #: What else is to be looked at, as lines.
+        self.probe: Callable[[], Iterable[str]] = list
+
+    def __enter__(self) -> CrashingDaemon:
+        return self
 
     def start(self, *, wait: bool = True, timeout: float = 20) -> None:
         """Start the daemon; with ``wait``, return when it answers at its socket."""
@@ -184,7 +189,7 @@ def observe(daemon: CrashingDaemon) -> str:
     lines += sorted(_rows(Path(daemon.state_dir, "jackfield.db")))
     for path in ("/v1/networks", "/v1/ports"):
         lines += [f"{path}: {json.dumps(item)}" for item in daemon.client.request("GET", path)]
-    text = "\n".join(lines)
+    text = "\n".join([*lines, *daemon.probe()])
     networks = {item["uuid"] for item in daemon.client.request("GET", "/v1/networks")}
     text = re.sub(
         r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}",
@@ -214,9 +219,7 @@ def _rules(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _still(value: Any) -> Any:
     """Return ``value`` without what changes by itself."""
     if isinstance(value, dict):
-        return {
-            key: _still(item) for key, item in value.items() if not _VOLATILE.fullmatch(key)
-        }
+        return {key: _still(item) for key, item in value.items() if not _VOLATILE.fullmatch(key)}
     if isinstance(value, list):
         return [
             _still(item)
@@ -354,13 +357,14 @@ def crash_twice(daemon: CrashingDaemon, operation: Operation, *, at: int) -> lis
     Asserts the same as ``crash_everywhere``; returns the acts of the recovery.
     """
     scene = _Scene.rehearse(daemon, operation)
+    daemon.restart()
     number = 0
     while True:
         number += 1
         daemon.arm(at)
         acknowledged = _try(daemon, operation)
         first = daemon.crashed()
-        assert first is not None
+        assert first is not None, daemon.acts()
         daemon.process.wait()
         daemon.arm(number)
         daemon.start(wait=False)
@@ -369,6 +373,9 @@ def crash_twice(daemon: CrashingDaemon, operation: Operation, *, at: int) -> lis
         if second is None:
             daemon.disarm()
             acts = daemon.acts()
+            # What it does from now on would be counted, too.
+            daemon.kill9()
+            daemon.start()
             scene.settle(f"{first}only", acknowledged=acknowledged)
             return acts
         daemon.process.wait()

@@ -13,6 +13,7 @@ daemon, whose pid is printed, and its wait status when it has ended.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -84,7 +85,7 @@ class Acts:
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Take one audit event of the interpreter (``sys.addaudithook``)."""
-        if event in _FILE_ACTS:
+        if event in _FILE_ACTS and not isinstance(arguments[0], int):
             self.act(f"{event} {arguments[:2]}")
         elif event == "open":
             path, _mode, flags = arguments
@@ -157,11 +158,9 @@ def main() -> None:
     """Start a daemon for each line of standard input."""
     # The repository, not the script's own folder, is where imports come from.
     sys.path[0] = str(Path(__file__).parents[2])
-    from jackfield import daemon
-    from tests.lab import watched_daemon
-
-    assert daemon
-    assert watched_daemon
+    # Imported once, here.
+    importlib.import_module("jackfield.daemon")
+    importlib.import_module("tests.lab.watched_daemon")
     directory = Path(sys.argv[1])
     for _ in sys.stdin:
         pid = os.fork()

@@ -9,13 +9,15 @@ foreign: bridge br-other with an address, table inet other, net.ipv4.conf.lo.rp_
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jackfield.client import Client
 from tests.lab.crash import CrashingDaemon, Operation, crash_everywhere, crash_twice
+from tests.lab.dns import resolve
 from tests.lab.host import Host
 
 pytestmark = pytest.mark.lab
@@ -35,6 +37,7 @@ def document(
       {forward}
       <bridge name='virbr0' stp='off' delay='0'/>
       <mac address='52:54:00:0a:0b:0c'/>
+      <dns><host ip='192.168.{subnet}.7'><hostname>{host}</hostname></host></dns>
       <ip address='192.168.{subnet}.1' prefix='24'>
         <dhcp>
           <range start='192.168.{subnet}.10' end='192.168.{subnet}.{end}'/>
@@ -120,3 +123,74 @@ def test_stop(daemon: CrashingDaemon) -> None:
     attach_netns(daemon.client)
     crash_everywhere(daemon, Operation(do=stop, undo=start))
     crash_twice(daemon, Operation(do=stop, undo=start), at=2)
+
+
+def test_attach(daemon: CrashingDaemon) -> None:
+    """A veth or a tap is plugged in whole, or not at all."""
+    define(daemon.client, document())
+    start(daemon.client)
+    for attach in (attach_netns, attach_tap):
+        acts = crash_everywhere(daemon, Operation(do=attach, undo=detach))
+        crash_twice(daemon, Operation(do=attach, undo=detach), at=len(acts))
+
+
+@pytest.mark.parametrize("attach", [attach_netns, attach_tap])
+def test_detach(daemon: CrashingDaemon, attach: Callable[[Client], None]) -> None:
+    """A port is there or is not; once half gone, the rest goes too."""
+    define(daemon.client, document())
+    start(daemon.client)
+    attach(daemon.client)
+    crash_everywhere(daemon, Operation(do=detach, undo=attach))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"end": 50},
+        {"host": "scanner"},
+        {"subnet": 123, "v6": "2"},
+        {"mode": "route"},
+        {"mode": ""},
+    ],
+    ids=["range", "host", "subnet", "rules", "shared-settings"],
+)
+def test_apply(daemon: CrashingDaemon, changed: dict[str, Any]) -> None:
+    """A change of a running network is whole or has not been.
+
+    The range makes dnsmasq start anew, the host entry is told to it by a signal, the subnet
+    changes addresses, rules and dnsmasq, and the mode rules and shared sysctls.
+    """
+    apply(daemon.client, document())
+    operation = Operation(
+        do=lambda client: apply(client, document(**changed)),
+        undo=lambda client: apply(client, document()),
+    )
+    if "host" in changed:
+        daemon.probe = lambda: _names(daemon)
+    acts = crash_everywhere(daemon, operation)
+    if changed.keys() & {"subnet", "host"}:
+        crash_twice(daemon, operation, at=len(acts))
+
+
+def _names(daemon: CrashingDaemon) -> list[str]:
+    """Return what the network's dnsmasq says of both names, whatever its files say."""
+    answers = [resolve(daemon.host, name, "192.168.122.1") for name in ("printer", "scanner")]
+    return [f"DNS {answer}" for answer in answers]
+
+
+@pytest.mark.parametrize("defined", [False, True])
+def test_apply_starts(daemon: CrashingDaemon, defined: bool) -> None:
+    """A network is defined and started by one document, or neither."""
+
+    def undo(client: Client) -> None:
+        stop(client)
+        if defined:
+            define(client, document())
+        else:
+            client.request("DELETE", "/v1/networks/red")
+
+    if defined:
+        define(daemon.client, document())
+    crash_everywhere(
+        daemon, Operation(do=lambda client: apply(client, document(end=50)), undo=undo)
+    )

@@ -42,7 +42,8 @@ class DnsmasqDriver:
         """Return what serves each network: its files say what, if a process runs.
 
         Files without a process are ours, too, with an empty ``config``: there is something to
-        remove, and starting again is what ``ensure`` does about it.
+        remove, and starting again is what ``ensure`` does about it.  So are files that a running
+        process has not been told of.
         """
         found: dict[str, Observed] = {}
         for service in resources:
@@ -52,7 +53,7 @@ class DnsmasqDriver:
                 continue
             seen = files.observe(service)
             process = processes.running(files)
-            if process is None:
+            if process is None or files.untold.exists():
                 seen = dataclasses.replace(seen, config="")
             description = "dnsmasq" if process is None else f"dnsmasq, pid {process.pid}"
             found[service.key] = Observed(
@@ -78,7 +79,7 @@ class DnsmasqDriver:
             process = processes.running(files)
             if process is not None and files.read("config") == texts["config"]:
                 if files.write_changed(texts, RELOADED):
-                    processes.reload(process)
+                    _reload(files, process)
                 continue
             if process is not None:
                 stopped.append(process)
@@ -153,7 +154,7 @@ class DnsmasqDriver:
             process = processes.running(files)
             texts = files.texts(service, resolvers)
             if process is not None and files.write_changed(texts, ["servers"]):
-                processes.reload(process)
+                _reload(files, process)
                 changed.append(service.network)
         return changed
 
@@ -171,6 +172,7 @@ def _start(files: ServiceFiles, texts: Mapping[str, str]) -> None:
         files.make()
         trim_log(files.log)
         files.pid.unlink(missing_ok=True)
+        files.untold.unlink(missing_ok=True)
         for name, text in texts.items():
             files.write(name, text)
     except OSError as error:
@@ -178,6 +180,11 @@ def _start(files: ServiceFiles, texts: Mapping[str, str]) -> None:
             f"cannot write the files of dnsmasq in {files.directory}: {error.strerror}"
         ) from error
     _record(files, processes.spawn(files))
+
+
+def _reload(files: ServiceFiles, process: Process) -> None:
+    processes.reload(process)
+    files.untold.unlink(missing_ok=True)
 
 
 def _record(files: ServiceFiles, process: Process) -> None:

@@ -9,6 +9,7 @@ They are::
                          servers     upstream servers     ┘
                          pid         written by dnsmasq once all its sockets are bound
                          process     written by us: its pid and start time
+                         untold      there while files are new and dnsmasq was not told
                          log         what it says
     STATE_DIR/dnsmasq/UUID.leases    the leases, which outlive a boot
 
@@ -86,6 +87,11 @@ class ServiceFiles:
         return self.directory / "process"
 
     @property
+    def untold(self) -> Path:
+        """What is there while dnsmasq may not have read again what it should."""
+        return self.directory / "untold"
+
+    @property
     def log(self) -> Path:
         """Where its output goes."""
         return self.directory / "log"
@@ -126,8 +132,16 @@ class ServiceFiles:
         temporary.rename(path)
 
     def write_changed(self, texts: dict[str, str], names: Iterable[str]) -> bool:
-        """Write the named files that differ from ``texts``; return whether there was one."""
+        """Write the named files that differ from ``texts``; return whether there was one.
+
+        Then dnsmasq is to be told, and ``untold`` to be removed.  When that was left undone
+        before, all files count as different.
+        """
         changed = [name for name in names if self.read(name) != texts[name]]
+        if self.untold.exists():
+            changed = list(RELOADED)
+        elif changed:
+            self.untold.touch()
         for name in changed:
             self.write(name, texts[name])
         return bool(changed)
