@@ -15,7 +15,9 @@ from tests.corpus import corpus_files
 from tests.strategies import ports
 
 
-@pytest.mark.parametrize("path", corpus_files("libvirt-11.3/port/*.xml"), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", corpus_files("libvirt-11.3/port/*.xml"), ids=lambda path: path.stem
+)
 def test_output_is_libvirts(path: Path) -> None:
     """Every document of the corpus comes back byte for byte."""
     text = path.read_text()

@@ -218,6 +218,10 @@ def check_definition(network: Network) -> None:
     if not network.mode.is_routed:
         _refuse_routed_elements(network, refuse)
     _refuse_uplinks(network, refuse)
+    try:
+        _ = network.managed_bridges
+    except ValueError as error:
+        refuse(f"has several uplinks, and their bridges cannot be named: {error}")
     _refuse_vlans(network, refuse)
     _refuse_virtualports(network, refuse)
     _refuse_vpn(network, refuse)

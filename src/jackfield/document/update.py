@@ -294,9 +294,7 @@ def _uplink(update: _Update) -> Network:
     users = [group.name for group in network.portgroups if wanted in group.uplinks]
     if users:
         update.refuse(f"the uplink {shown} belongs to portgroup '{users[0]}'")
-    return dataclasses.replace(
-        network, uplinks=tuple(one for one in uplinks if one != wanted)
-    )
+    return dataclasses.replace(network, uplinks=tuple(one for one in uplinks if one != wanted))
 
 
 def _refuse_used(update: _Update, uplink: Uplink) -> None:

@@ -158,3 +158,18 @@ class Network:
     vpn: Vpn | None = None
     vde: Vde | None = None
     dnsmasq_options: tuple[Text, ...] = ()
+
+    @property
+    def managed_bridges(self) -> tuple[InterfaceName, ...]:
+        """The bridges that are made over uplinks, one for each of them and in their order.
+
+        The first has the name of ``bridge``, the others that name with ``-1``, ``-2``, ….  Empty
+        without uplinks, without a name, and in other modes than BRIDGE.  Raises ``ValueError``
+        when a name would be too long.
+        """
+        if self.mode is not Mode.BRIDGE or self.bridge is None or self.bridge.name is None:
+            return ()
+        name = self.bridge.name
+        further = range(1, len(self.uplinks))
+        first = (name,) if self.uplinks else ()
+        return (*first, *(InterfaceName(f"{name}-{number}") for number in further))

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 
 from jackfield.model.address import IpInterface, IpNetwork
+from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName, MacAddress
 
-__all__ = ["Facts", "LinkFact", "RouteFact"]
+__all__ = ["Facts", "LinkFact", "RouteFact", "VirtualFunctionFact"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +45,21 @@ class RouteFact:
     protocol: int = 0
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualFunctionFact:
+    """One virtual function; ``dev`` is its interface here, ``None`` while a guest has it."""
+
+    address: PciAddress
+    dev: InterfaceName | None = None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts:
     """The host as a plan sees it: links by name, routes, and what the kernel can do.
 
     ``ra_interfaces`` are those that have a route learned from router advertisements and an
-    ``accept_ra`` of 1: turning IPv6 forwarding on would lose it.
+    ``accept_ra`` of 1: turning IPv6 forwarding on would lose it.  ``virtual_functions`` are
+    those of each SR-IOV physical function, by the latter's name and in the order of their numbers.
     """
 
     links: Mapping[str, LinkFact] = dataclasses.field(default_factory=dict)
@@ -57,6 +67,9 @@ class Facts:
     ipv6: bool = True
     ra_interfaces: tuple[InterfaceName, ...] = ()
     ipv6_forwarding: bool = False
+    virtual_functions: Mapping[str, tuple[VirtualFunctionFact, ...]] = dataclasses.field(
+        default_factory=dict
+    )
 
     def members(self, bridge: str) -> tuple[LinkFact, ...]:
         """Return the links that are ports of ``bridge``, by index."""

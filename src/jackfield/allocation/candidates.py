@@ -1,0 +1,185 @@
+"""Which uplinks could take a port, how full they are, and which one is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from jackfield.allocation.usage import Usage
+from jackfield.model.mode import Mode
+from jackfield.model.network import Network, Portgroup
+from jackfield.model.uplink import DeviceUplink, PciAddress, PciUplink, PhysicalFunction, Uplink
+from jackfield.model.values import InterfaceName
+from jackfield.state.facts import Facts
+
+__all__ = ["Candidates", "candidates_of", "link_problem", "pick"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """Uplinks in document order, virtual functions in place of their physical one.
+
+    ``keys`` are what :class:`Usage` counts; ``others`` gives the second key of a virtual function
+    that can be used as a device or as a PCI function.  ``problems`` names uplinks that lead
+    nowhere at all.
+    """
+
+    keys: tuple[str, ...] = ()
+    uplinks: tuple[Uplink, ...] = ()
+    others: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    def used(self, key: str, usage: Usage) -> int:
+        """Return how many ports the uplink ``key`` has, over all networks."""
+        other = self.others.get(key)
+        more = 0 if other is None else usage.uplinks.get(other, 0)
+        return usage.uplinks.get(key, 0) + more
+
+    def is_taken(self, key: str, usage: Usage) -> bool:
+        """Whether somebody has the uplink ``key`` for itself."""
+        return key in usage.exclusive or self.others.get(key) in usage.exclusive
+
+
+_REMEMBERED = 256
+# Compiled candidates of networks without physical functions, by identity; the network is kept
+# beside them, so that its identity stays its own.
+_remembered: dict[int, tuple[Network, dict[str | None, Candidates]]] = {}
+
+
+def candidates_of(network: Network, portgroup: Portgroup | None, facts: Facts) -> Candidates:
+    """Return the uplinks that a port of ``portgroup`` (``None``: of no portgroup) could use."""
+    if facts.virtual_functions:
+        return _compile(network, portgroup, facts)
+    known = _remembered.get(id(network))
+    if known is None or known[0] is not network:
+        while len(_remembered) >= _REMEMBERED:
+            _remembered.pop(next(iter(_remembered)))
+        known = _remembered[id(network)] = (network, {})
+    name = None if portgroup is None else portgroup.name
+    compiled = known[1].get(name)
+    if compiled is None:
+        compiled = known[1][name] = _compile(network, portgroup, facts)
+    return compiled
+
+
+def _compile(network: Network, portgroup: Portgroup | None, facts: Facts) -> Candidates:
+    uplinks = network.uplinks
+    if portgroup is not None and portgroup.uplinks:
+        uplinks = portgroup.uplinks
+    elif portgroup is None and any(group.uplinks for group in network.portgroups):
+        # What belongs to portgroups is given out by them alone, or their limits would not hold.
+        uplinks = ()
+    if network.mode is Mode.BRIDGE:
+        bridges = dict(zip(network.uplinks, network.managed_bridges, strict=False))
+        names = tuple(bridges[one] for one in uplinks if one in bridges)
+        return Candidates(keys=names, uplinks=uplinks)
+    devices, functions = _virtual_functions(facts)
+    keys: list[str] = []
+    chosen: list[Uplink] = []
+    problems: list[str] = []
+    for uplink in uplinks:
+        if isinstance(uplink, PhysicalFunction):
+            known = facts.virtual_functions.get(uplink.dev, ())
+            if not known:
+                problems.append(f"{uplink.dev} has no virtual functions")
+            found: list[tuple[InterfaceName | None, PciAddress]] = [
+                (one.dev, one.address) for one in known
+            ]
+        elif isinstance(uplink, PciUplink):
+            found = [(functions.get(str(uplink.address)), uplink.address)]
+        else:
+            keys.append(uplink.dev)
+            chosen.append(uplink)
+            continue
+        for dev, address in found:
+            if network.mode is Mode.HOSTDEV:
+                keys.append(str(address))
+            elif dev is not None:
+                keys.append(dev)
+            else:
+                problems.append(f"{address} has no interface here")
+                continue
+            chosen.append(PciUplink(address=address))
+    others = {**devices, **functions}
+    return Candidates(
+        keys=tuple(keys),
+        uplinks=tuple(chosen),
+        others={key: others[key] for key in keys if key in others},
+        problems=tuple(problems),
+    )
+
+
+def _virtual_functions(facts: Facts) -> tuple[dict[str, str], dict[str, InterfaceName]]:
+    """Return the PCI address of each virtual function's device, and the other way round."""
+    addresses: dict[str, str] = {}
+    devices: dict[str, InterfaceName] = {}
+    for functions in facts.virtual_functions.values():
+        for one in functions:
+            if one.dev is not None:
+                addresses[one.dev] = str(one.address)
+                devices[str(one.address)] = one.dev
+    return addresses, devices
+
+
+def link_problem(key: str, mode: Mode, facts: Facts) -> str | None:
+    """Return why the uplink ``key`` cannot carry a port, or ``None``.
+
+    A link that is down has no carrier to speak of and counts as good: it is brought up.
+    """
+    if mode is Mode.HOSTDEV:
+        return None
+    link = facts.links.get(key)
+    if link is None:
+        return f"{key} is absent"
+    if link.up and link.carrier is False:
+        return f"{key} has no carrier"
+    return None
+
+
+def pick(
+    candidates: Candidates,
+    network: Network,
+    usage: Usage,
+    facts: Facts,
+    *,
+    exclusive: bool,
+) -> tuple[int, int] | None:
+    """Return index and number of ports of the least used uplink that can take a port.
+
+    Among equals the first in document order wins; ``None`` when there is none.
+    """
+    if not candidates.others:
+        # The common case, in a few passes of C: find the least used, then look at it alone.
+        counts: Sequence[int | None] = list(map(usage.uplinks.get, candidates.keys))
+        if not counts:
+            return None
+        index = counts.index(None) if None in counts else counts.index(min(counts))  # type: ignore[type-var]
+        used = counts[index] or 0
+        if _fits(candidates, index, used, network, usage, facts, exclusive=exclusive):
+            return index, used
+    numbers = [candidates.used(key, usage) for key in candidates.keys]
+    for index in sorted(range(len(numbers)), key=numbers.__getitem__):
+        if _fits(candidates, index, numbers[index], network, usage, facts, exclusive=exclusive):
+            return index, numbers[index]
+    return None
+
+
+def _fits(
+    candidates: Candidates,
+    index: int,
+    used: int,
+    network: Network,
+    usage: Usage,
+    facts: Facts,
+    *,
+    exclusive: bool,
+) -> bool:
+    key = candidates.keys[index]
+    if (exclusive and used) or candidates.is_taken(key, usage):
+        return False
+    if network.mode is Mode.BRIDGE:
+        # A managed bridge is the network's own; what counts is the uplink under it.
+        uplink = candidates.uplinks[index]
+        key = uplink.dev if isinstance(uplink, DeviceUplink) else key
+        return len(network.uplinks) == 1 or link_problem(key, network.mode, facts) is None
+    return link_problem(key, network.mode, facts) is None

@@ -1,0 +1,151 @@
+"""Say what a guest would get here and now, without allocating anything.
+
+``check_guest(guest, networks, facts, usage) -> tuple[Verdict, ...]`` gives one verdict for each
+interface of a :class:`~jackfield.model.guest.Guest` (``document.guest.read_guest``): the
+allocation, or the error that says why there is none.  ``networks`` are the networks of this host
+by name.  An interface counts for those after it, as it will when the guest starts.
+
+``verdict_lines(verdict) -> list[str]`` and ``verdict_to_builtins(verdict) -> dict`` show one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from jackfield.allocation.allocate import allocate, usage_key
+from jackfield.allocation.request import Allocation, Request
+from jackfield.allocation.usage import Usage
+from jackfield.document.json import port_to_builtins, to_builtins
+from jackfield.document.uplink import describe
+from jackfield.errors import JackfieldError, NetworkNotFound, UnsupportedConfiguration
+from jackfield.model.guest import Guest, GuestInterface
+from jackfield.model.network import Network
+from jackfield.model.port import Owner
+from jackfield.model.values import MacAddress, Text
+from jackfield.state.facts import Facts
+
+__all__ = ["Verdict", "check_guest", "verdict_lines", "verdict_to_builtins"]
+
+# Stands in for what a guest is given only when it is defined.
+_SOME_MAC = MacAddress("52:54:00:00:00:00")
+_NOT_YET_IDENTIFIED = (
+    "the document gives no uuid or no MAC address, so identifiers in the virtualport are examples"
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one interface gets: exactly one of ``allocation`` and ``error``."""
+
+    interface: GuestInterface
+    allocation: Allocation | None = None
+    error: JackfieldError | None = None
+
+
+def check_guest(
+    guest: Guest, networks: Mapping[str, Network], facts: Facts, usage: Usage
+) -> tuple[Verdict, ...]:
+    """Return a verdict for each interface of ``guest``, in the order of the document."""
+    owner = Owner(name=guest.name or Text("guest"), uuid=guest.uuid or UUID(int=0))
+    verdicts = []
+    for interface in guest.interfaces:
+        try:
+            network = _network(interface, networks)
+            request = Request.from_interface(interface, owner)
+            if interface.mac is None:
+                request = dataclasses.replace(request, mac=_SOME_MAC)
+            allocation = allocate(network, facts, usage, request)
+        except JackfieldError as error:
+            verdicts.append(Verdict(interface=interface, error=error))
+            continue
+        usage = usage.with_port(usage_key(network), allocation.port)
+        if allocation.port.virtualport is not None and (
+            guest.uuid is None or interface.mac is None
+        ):
+            allocation = dataclasses.replace(
+                allocation, notes=(*allocation.notes, _NOT_YET_IDENTIFIED)
+            )
+        verdicts.append(Verdict(interface=interface, allocation=allocation))
+    return tuple(verdicts)
+
+
+def _network(interface: GuestInterface, networks: Mapping[str, Network]) -> Network:
+    if interface.network is None:
+        raise UnsupportedConfiguration(
+            f"an interface of type '{interface.kind}' is tied to its host",
+            hint="jackfield convert makes a network of it and an interface of type 'network'",
+        )
+    network = networks.get(interface.network)
+    if network is None:
+        raise NetworkNotFound(
+            f"there is no network '{interface.network}' on this host",
+            hint="define one: each host says in its own <network> how it makes it",
+        )
+    return network
+
+
+def verdict_to_builtins(verdict: Verdict) -> dict[str, Any]:
+    """Return ``verdict`` for JSON: interface, and port, uplink and notes, or the error."""
+    shown: dict[str, Any] = {"interface": to_builtins(verdict.interface)}
+    if verdict.error is not None:
+        shown["error"] = {
+            "name": verdict.error.name,
+            "message": verdict.error.message,
+            "hint": verdict.error.hint,
+        }
+    if verdict.allocation is not None:
+        shown["port"] = port_to_builtins(verdict.allocation.port)
+        shown["notes"] = list(verdict.allocation.notes)
+        if verdict.allocation.uplink is not None:
+            shown["uplink"] = describe(verdict.allocation.uplink)
+        if verdict.allocation.bring_up is not None:
+            shown["bring_up"] = verdict.allocation.bring_up
+    return shown
+
+
+def verdict_lines(verdict: Verdict) -> list[str]:
+    """Return ``verdict`` as lines for people: network, then what the port would be."""
+    interface = verdict.interface
+    named = interface.network or f"(type {interface.kind})"
+    mac = "" if interface.mac is None else f" {interface.mac}"
+    if verdict.error is not None:
+        lines = [f"network {named}{mac}: no: {verdict.error.message}"]
+        return lines if verdict.error.hint is None else [*lines, f"  hint: {verdict.error.hint}"]
+    allocation = verdict.allocation
+    assert allocation is not None
+    port = allocation.port
+    lines = [f"network {named}{mac}: yes"]
+    if port.group is not None:
+        lines.append(f"  portgroup: {port.group}")
+    if allocation.uplink is not None:
+        down = "" if allocation.bring_up is None else f" ({allocation.bring_up} is brought up)"
+        lines.append(f"  uplink: {describe(allocation.uplink)}{down}")
+    for title, value in (
+        ("plug", port.plug),
+        ("virtualport", port.virtualport),
+        ("vlan", port.vlan),
+        ("bandwidth", port.bandwidth),
+    ):
+        if value is not None:
+            lines.append(f"  {title}: {_shown(value)}")
+    return lines + [f"  note: {note}" for note in allocation.notes]
+
+
+def _shown(value: Any) -> str:
+    """Return a value of the model on one line."""
+    pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+    parts = [type(value).__name__.removesuffix("Plug").lower()]
+    for name, one in pairs:
+        if one is None or one is False:
+            continue
+        if isinstance(one, tuple):
+            text = "+".join(_shown(item) for item in one)
+        elif dataclasses.is_dataclass(one) and "__str__" not in type(one).__dict__:
+            text = f"({_shown(one)})"
+        else:
+            text = str(getattr(one, "value", one))
+        parts.append(f"{name}={text}")
+    return " ".join(parts)
