@@ -21,7 +21,7 @@ from typing import Any
 
 from jackfield import daemon
 from jackfield.host import drivers
-from jackfield.web.operations import Operations
+from jackfield.operations import Operations
 
 #: What is timed: the stage's name, the module, and the function or method in it.
 STAGES = (

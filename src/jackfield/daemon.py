@@ -17,7 +17,8 @@ from jackfield import log as logs
 from jackfield.config import Config
 from jackfield.engine.engine import Engine
 from jackfield.errors import ConfigurationError, JackfieldError, WrongState
-from jackfield.web.server import WebServer, listen
+from jackfield.listener import listen
+from jackfield.web.server import WebServer
 
 __all__ = ["main", "run"]
 

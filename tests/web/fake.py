@@ -17,12 +17,13 @@ from jackfield.config import Config
 from jackfield.engine.events import EventLog
 from jackfield.engine.views import AttachRequest, Event, LeaseView, NetworkView, PortView
 from jackfield.errors import JackfieldError, NetworkNotFound, PortNotFound, WrongState
+from jackfield.listener import listen
 from jackfield.model.address import Address
 from jackfield.model.network import Network
 from jackfield.model.port import NetworkPlug, Owner, Port
 from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.state.plan import PlanStep
-from jackfield.web.server import WebServer, listen
+from jackfield.web.server import WebServer
 
 __all__ = ["FakeEngine", "Served", "serve"]
 

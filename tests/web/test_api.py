@@ -20,8 +20,8 @@ import pytest
 from jackfield import errors
 from jackfield.config import Config
 from jackfield.errors import JackfieldError
+from jackfield.listener import listen
 from jackfield.web.bodies import BODY_LIMIT
-from jackfield.web.server import listen
 from tests.lab.wait import wait_for
 from tests.web.fake import Served, serve
 

@@ -31,9 +31,9 @@ from jackfield.errors import (
     WrongState,
 )
 from jackfield.model.network import Network
+from jackfield.operations import Operations
 from jackfield.web import bodies, views
 from jackfield.web.engine import Engine
-from jackfield.web.operations import Operations
 
 __all__ = ["ENDPOINTS", "Door", "Endpoint", "build"]
 

@@ -4,53 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from jackfield.access import Caller
 from jackfield.config import Config
-from jackfield.errors import InvalidRequest, WrongState
+from jackfield.errors import InvalidRequest
+from jackfield.operations import Operations
 from jackfield.web import views
 from jackfield.web.api import Door, build
 from jackfield.web.engine import Engine
-from jackfield.web.operations import Operations
 
-__all__ = ["WebServer", "listen"]
+__all__ = ["WebServer"]
 
 # How long a client may take to read its answer, or to send the rest of its request, when the
 # daemon is going; changes under way are waited for without limit, before that.
 _GRACE = 2
-
-
-def listen(path: Path) -> socket.socket:
-    """Return a socket that listens at ``path``; one that was left there is replaced.
-
-    Everybody may connect: what a caller may do is decided by who it is.  ``WrongState`` when
-    somebody answers there: a daemon of another network namespace that shares the directory.
-    """
-    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.connect(os.fspath(path))
-        raise WrongState(
-            f"another daemon answers at {path}",
-            hint="give each daemon a run directory of its own with --run-dir",
-        )
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        listener.bind(os.fspath(path))
-        path.chmod(0o666)
-        listener.listen(1024)
-    except BaseException:
-        listener.close()
-        raise
-    listener.setblocking(False)
-    return listener
 
 
 class _Protocol(HttpToolsProtocol):
