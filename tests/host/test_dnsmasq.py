@@ -32,6 +32,7 @@ from jackfield.host.dnsmasq import process as processes
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.dnsmasq.files import ServiceFiles
 from jackfield.host.dnsmasq.process import Process
+from jackfield.host.dnsmasq.quiet import unsubscribe
 from jackfield.host.dnsmasq.readiness import wait_ready
 from jackfield.host.driver import ABSENT, Presence
 from jackfield.host.inotify import Inotify
@@ -400,7 +401,7 @@ def _upstream(site: Site, address: str, record: str) -> Process:
         f"except-interface=lo0\naddress={record}\npid-file={files.pid}\nlog-facility=-\n",
     )
     with site.host.entered():
-        process = processes.spawn(files)
+        process = processes.identify(files, processes.spawn(files))
         asyncio.run(_ready(process))
     return process
 
@@ -552,9 +553,10 @@ def test_closed_run_directory_is_refused(site: Site) -> None:
 
 
 def test_other_networks_do_not_wake_it(site: Site) -> None:
-    """A dnsmasq that serves is subscribed to nothing, though it sends router advertisements."""
+    """A dnsmasq that is watched is subscribed to nothing, though it sends advertisements."""
     subnets = (*red().subnets, Subnet(address=ipaddress.ip_address("fd00:1::1"), prefix=64))
     process = site.ensure(service_of(red(subnets=subnets)))
+    unsubscribe(process)
 
     table = Path(f"/proc/{process.pid}/net/netlink").read_text().splitlines()[1:]
     groups = {fields[2]: fields[3] for fields in map(str.split, table) if fields[1] == "0"}

@@ -58,7 +58,7 @@ def files(netns: NetworkNamespace) -> Iterator[ServiceFiles]:
 def spawn(netns: NetworkNamespace, files: ServiceFiles) -> Process:
     """Start a dnsmasq in the namespace."""
     with netns.entered():
-        return processes.spawn(files)
+        return processes.identify(files, processes.spawn(files))
 
 
 @pytest.mark.kernel

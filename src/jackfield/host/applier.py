@@ -15,7 +15,7 @@ from typing import Any
 from jackfield.errors import ForeignObject, HostError, JackfieldError
 from jackfield.host.driver import Driver, Observed, Presence
 from jackfield.host.kernel import Kernel
-from jackfield.state.hoststate import Change, HostState
+from jackfield.state.hoststate import Change, HostState, removal_order
 from jackfield.state.resources import BridgeLink, Dnsmasq, Resource, TapLink, VethLink
 
 __all__ = ["Applier"]
@@ -76,7 +76,7 @@ class Applier:
         Raises an ``ExceptionGroup`` of ``JackfieldError`` at the end.  Shared settings are the
         ledger's business and left alone.
         """
-        resources = list(present.values())[::-1]
+        resources = removal_order(present.values())
         keys = set(present)
         failures: list[JackfieldError] = []
         for kind, group in _runs(item for item in resources if item.carrier not in keys):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
-from jackfield.state.resources import KINDS, Resource
+from jackfield.state.resources import KINDS, NetworkRules, Resource
 
-__all__ = ["Change", "HostState", "difference"]
+__all__ = ["Change", "HostState", "difference", "removal_order"]
 
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
@@ -58,6 +58,18 @@ class Change:
         return bool(self.remove or self.ensure)
 
 
+def removal_order(resources: Iterable[Resource]) -> list[Resource]:
+    """Return ``resources``, given in making order, in the order in which they are removed.
+
+    The reverse, but rules go last: nobody may be on a network without them.
+    """
+    backwards = list(resources)[::-1]
+    return [
+        *(item for item in backwards if not isinstance(item, NetworkRules)),
+        *(item for item in backwards if isinstance(item, NetworkRules)),
+    ]
+
+
 def difference(wanted: HostState, present: HostState) -> Change:
     """Return the change that makes ``present`` into ``wanted``; equal resources are left alone.
 
@@ -65,7 +77,7 @@ def difference(wanted: HostState, present: HostState) -> Change:
     """
     gone = [present[key] for key in present if key not in wanted]
     going = {resource.key for resource in gone}
-    remove = [resource for resource in reversed(gone) if resource.carrier not in going]
+    remove = [item for item in removal_order(gone) if item.carrier not in going]
     ensure = [resource for key, resource in wanted.items() if present.get(key) != resource]
     replaced = {item.key: present[item.key] for item in ensure if item.key in present}
     return Change(remove=tuple(remove), ensure=tuple(ensure), replaced=replaced)

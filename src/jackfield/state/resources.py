@@ -239,7 +239,7 @@ class Route:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkRules:
-    """A network's chains in ``inet jackfield``, reached by its bridge's name."""
+    """A network's chains in ``inet jackfield``, reached by its bridge's name and addresses."""
 
     kind: ClassVar[str] = "rules"
     bridge: InterfaceName
@@ -336,12 +336,14 @@ KINDS: dict[str, type[Resource]] = {
         VethLink,
         Setting,
         InterfaceAddress,
-        NetworkRules,
         LinkUp,
+        # Starting takes it some milliseconds: what follows is done meanwhile.
+        Dnsmasq,
+        # Before any port, so that nobody is on the network without them.
+        NetworkRules,
         BridgePort,
         Route,
         Shaping,
-        Dnsmasq,
     )
 }
 """Every kind of resource, in the order in which they are made."""

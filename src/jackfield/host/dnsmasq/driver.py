@@ -32,6 +32,9 @@ class DnsmasqDriver:
     def __init__(self, resolv_conf: Path = RESOLV_CONF) -> None:
         """Take the host's own DNS servers from ``resolv_conf``."""
         self._resolv_conf = resolv_conf
+        # Started, and not on record yet: to learn a new process's start time is to wait for it,
+        # and meanwhile there is other work.  A crash before that leaves an orphan to adopt.
+        self._started: dict[UUID, int] = {}
 
     def observe(
         self,
@@ -52,7 +55,7 @@ class DnsmasqDriver:
                 found[service.key] = ABSENT
                 continue
             seen = files.observe(service)
-            process = processes.running(files)
+            process = self._running(files)
             if process is None or files.untold.exists():
                 seen = dataclasses.replace(seen, config="")
             description = "dnsmasq" if process is None else f"dnsmasq, pid {process.pid}"
@@ -76,7 +79,7 @@ class DnsmasqDriver:
         for service in resources:
             files = _files(kernel, service.network)
             texts = files.texts(service, resolvers)
-            process = processes.running(files)
+            process = self._running(files)
             if process is not None and files.read("config") == texts["config"]:
                 if files.write_changed(texts, RELOADED):
                     _reload(files, process)
@@ -88,13 +91,13 @@ class DnsmasqDriver:
             _check_traversable(kernel.run_dir)
         processes.stop(stopped)
         for files, texts in restarted:
-            _start(files, texts)
+            self._started[files.network] = _start(files, texts)
 
     def remove(self, kernel: Kernel, resources: Sequence[Dnsmasq]) -> None:
         """End the processes and remove their files; the leases stay."""
         failures: list[JackfieldError] = []
         all_files = [_files(kernel, service.network) for service in resources]
-        running = [processes.running(files) for files in all_files]
+        running = [self._running(files) for files in all_files]
         try:
             processes.stop([process for process in running if process is not None])
         except HostError as error:
@@ -109,7 +112,7 @@ class DnsmasqDriver:
 
     def running(self, kernel: Kernel, network: UUID) -> Process | None:
         """Return the process that serves ``network``, or ``None``."""
-        return processes.running(_files(kernel, network))
+        return self._running(_files(kernel, network))
 
     def launched(self, kernel: Kernel, network: UUID) -> Process:
         """Return the process that ``ensure`` has started for ``network``, even if it has ended.
@@ -118,7 +121,7 @@ class DnsmasqDriver:
         Raises ``ServiceError`` when none was ever started.
         """
         files = _files(kernel, network)
-        process = processes.running(files) or processes.recorded(files)
+        process = self._running(files) or self._recorded(files)
         if process is None:
             raise ServiceError(f"no dnsmasq was started for network {network}")
         return process
@@ -133,7 +136,7 @@ class DnsmasqDriver:
         surplus: list[Process] = []
         for process in processes.find_processes(kernel.run_dir):
             files = _files(kernel, process.network)
-            known = processes.recorded(files)
+            known = self._recorded(files)
             if known is None or not known.is_alive():
                 _record(files, process)
                 adopted.append(process)
@@ -151,7 +154,7 @@ class DnsmasqDriver:
         changed: list[UUID] = []
         for service in resources:
             files = _files(kernel, service.network)
-            process = processes.running(files)
+            process = self._running(files)
             texts = files.texts(service, resolvers)
             if process is not None and files.write_changed(texts, ["servers"]):
                 _reload(files, process)
@@ -162,12 +165,28 @@ class DnsmasqDriver:
         """Remove the lease file of a network that is no more."""
         _files(kernel, network).leases.unlink(missing_ok=True)
 
+    def _running(self, files: ServiceFiles) -> Process | None:
+        """Return the process that serves a network, or ``None``."""
+        self._put_on_record(files)
+        return processes.running(files)
+
+    def _recorded(self, files: ServiceFiles) -> Process | None:
+        """Return the process on record, running or not."""
+        self._put_on_record(files)
+        return processes.recorded(files)
+
+    def _put_on_record(self, files: ServiceFiles) -> None:
+        pid = self._started.pop(files.network, None)
+        if pid is not None:
+            _record(files, processes.identify(files, pid))
+
 
 def _files(kernel: Kernel, network: UUID) -> ServiceFiles:
     return ServiceFiles.of(kernel.run_dir, kernel.state_dir, network)
 
 
-def _start(files: ServiceFiles, texts: Mapping[str, str]) -> None:
+def _start(files: ServiceFiles, texts: Mapping[str, str]) -> int:
+    """Write the files, start dnsmasq and return its pid."""
     try:
         files.make()
         trim_log(files.log)
@@ -179,7 +198,7 @@ def _start(files: ServiceFiles, texts: Mapping[str, str]) -> None:
         raise HostError(
             f"cannot write the files of dnsmasq in {files.directory}: {error.strerror}"
         ) from error
-    _record(files, processes.spawn(files))
+    return processes.spawn(files)
 
 
 def _reload(files: ServiceFiles, process: Process) -> None:

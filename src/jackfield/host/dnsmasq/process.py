@@ -23,7 +23,16 @@ from uuid import UUID
 from jackfield.errors import HostError, MissingFeature, ServiceError
 from jackfield.host.dnsmasq.files import ServiceFiles, service_directory
 
-__all__ = ["Process", "find_processes", "recorded", "reload", "running", "spawn", "stop"]
+__all__ = [
+    "Process",
+    "find_processes",
+    "identify",
+    "recorded",
+    "reload",
+    "running",
+    "spawn",
+    "stop",
+]
 
 _CONF_FILE = "--conf-file="
 _STOP_LIMIT = 3.0
@@ -77,8 +86,8 @@ class Process:
             os.waitpid(self.pid, os.WNOHANG)
 
 
-def spawn(files: ServiceFiles) -> Process:
-    """Start dnsmasq with the files of ``files`` and return it at once, bound or not.
+def spawn(files: ServiceFiles) -> int:
+    """Start dnsmasq with the files of ``files`` and return its pid at once, bound or not.
 
     It begins in the namespaces of the calling thread, leads a session of its own and inherits
     no descriptor.  Raises ``MissingFeature`` when dnsmasq is not installed.
@@ -101,6 +110,14 @@ def spawn(files: ServiceFiles) -> Process:
         )
     except OSError as error:
         raise ServiceError(f"cannot start {program}: {error.strerror}") from error
+    return pid
+
+
+def identify(files: ServiceFiles, pid: int) -> Process:
+    """Return a child of ours that was not waited for, running or not.
+
+    The kernel answers only when the child has become its program, a millisecond after its start.
+    """
     start_time = _start_time(pid, zombies=True)
     assert start_time is not None, "a child that was not waited for has a start time"
     return Process(network=files.network, pid=pid, start_time=start_time, config=files.config)

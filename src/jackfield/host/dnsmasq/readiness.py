@@ -13,7 +13,6 @@ import os
 from jackfield.errors import ServiceError
 from jackfield.host.dnsmasq.diagnosis import last_words, why_ended
 from jackfield.host.dnsmasq.process import Process
-from jackfield.host.dnsmasq.quiet import unsubscribe
 from jackfield.host.inotify import Change, Inotify
 
 __all__ = ["wait_ready"]
@@ -21,8 +20,6 @@ __all__ = ["wait_ready"]
 
 async def wait_ready(process: Process, inotify: Inotify, *, timeout: float = 10.0) -> None:
     """Return as soon as ``process`` has bound its sockets; at once when it has long since.
-
-    It is then left alone by the changes of other networks (``quiet.unsubscribe``).
 
     Raises ``ServiceError`` with what it said last when it ends instead, or is not ready after
     ``timeout`` seconds.
@@ -48,7 +45,6 @@ async def wait_ready(process: Process, inotify: Inotify, *, timeout: float = 10.
         async with asyncio.timeout(timeout):
             if not await ready:
                 raise why_ended(process)
-        unsubscribe(process)
     except TimeoutError:
         words = last_words(process.directory / "log")
         raise ServiceError(

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from jackfield.host.dnsmasq.files import trim_log
 from jackfield.host.dnsmasq.process import Process
+from jackfield.host.dnsmasq.quiet import unsubscribe
 
 __all__ = ["Supervisor"]
 
@@ -32,7 +33,9 @@ class Supervisor:
         self._timer = self._loop.call_later(trim_interval, self._trim_logs)
 
     def watch(self, process: Process) -> None:
-        """Watch ``process`` instead of what served its network before.
+        """Watch ``process``, which is ready, instead of what served its network before.
+
+        It is left alone by the changes of other networks from now on (``quiet.unsubscribe``).
 
         One that has ended already is reported like any other, soon.
         """
@@ -44,6 +47,7 @@ class Supervisor:
             return
         self._watched[process.network] = (process, descriptor)
         self._loop.add_reader(descriptor, self._ended, process.network)
+        unsubscribe(process)
 
     def forget(self, network: UUID) -> None:
         """Stop watching what serves ``network``: it is about to be ended on purpose."""
