@@ -78,7 +78,8 @@ async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
     """Answer at the socket until ``stop`` is set; changes under way are finished first."""
     path = settings.run_dir / "api.sock"
     server = WebServer(engine, settings)
-    serving = asyncio.create_task(server.serve(sockets=[listen(path)]))
+    serving = asyncio.create_task(server.serve(sockets=notify.listen_fds() or [listen(path)]))
+    alive = asyncio.create_task(_tell_alive())
     stopping = asyncio.create_task(stop.wait())
     log.info("serving", extra={"socket": str(path)})
     notify.ready(f"serving at {path}")
@@ -88,6 +89,15 @@ async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
     server.stop()
     stopping.cancel()
     await serving
+    alive.cancel()
+
+
+async def _tell_alive() -> None:
+    """Tell a service manager that asks for it, every so often, that the loop turns."""
+    interval = notify.watchdog_interval()
+    while interval is not None:
+        notify.watchdog()
+        await asyncio.sleep(interval)
 
 
 def _prepare(directory: Path, *, mode: int) -> None:

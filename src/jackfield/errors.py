@@ -36,6 +36,7 @@ from __future__ import annotations
 # The command line imports this module, and typing alone would cost it 4 ms of each call.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import ClassVar, Self
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "UsageError",
     "WrongState",
     "by_name",
+    "every_error",
 ]
 
 
@@ -283,12 +285,19 @@ class InternalError(JackfieldError):
     name = "internal-error"
 
 
-def by_name(name: str) -> type[JackfieldError]:
-    """Return the error class whose ``name`` this is; unknown names give ``JackfieldError``."""
+def every_error() -> Iterator[type[JackfieldError]]:
+    """Yield the classes of this module, the base first; rooms may have narrower ones."""
     pending: list[type[JackfieldError]] = [JackfieldError]
     while pending:
-        candidate = pending.pop()
-        if candidate.name == name:
-            return candidate
-        pending.extend(candidate.__subclasses__())
+        kind = pending.pop()
+        if kind.__module__ == __name__:
+            yield kind
+        pending.extend(kind.__subclasses__())
+
+
+def by_name(name: str) -> type[JackfieldError]:
+    """Return the error class whose ``name`` this is; unknown names give ``JackfieldError``."""
+    for kind in every_error():
+        if kind.name == name:
+            return kind
     return JackfieldError

@@ -100,16 +100,15 @@ def test_a_session(cli: Cli, tmp_path: Path) -> None:
         == cli.good("list")
     )
     assert (
-        "1 to make, 1 to change, 1 to remove; do it with: jackfield start red"
+        "1 to make, 1 to change, 1 to remove; do it with: jackfield apply red"
         == cli.good("plan", "red").splitlines()[-1]
     )
     assert (
         "Network red runs on virbr7 (192.168.7.1/24); plug something in with: "
         "jackfield attach red --netns NAME --ifname eth0\n" == cli.good("start", "red")
     )
-    assert (
-        f"Network red is defined; it runs as before, until: jackfield apply {document}\n"
-        == cli.good("define", str(document))
+    assert "Network red is defined; it runs as before, until: jackfield apply red\n" == cli.good(
+        "define", str(document)
     )
     assert "Nothing to do: network red is as it is defined.\n" == cli.good("plan", "red")
     assert (
@@ -130,7 +129,7 @@ def test_apply(cli: Cli) -> None:
     """Applying prints what was done."""
     assert (
         "+ bridge virbr7\n~ 4 firewall rules\n- route to 10.0.0.0/8\n"
-        "Network red runs as the document says on virbr7 (192.168.7.1/24).\n"
+        "Network red runs as it is defined on virbr7 (192.168.7.1/24).\n"
         == cli.good("apply", "-", "--transient", stdin=RED)
     )
     assert "no" == cli.good("list").splitlines()[1].split()[3]

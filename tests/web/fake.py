@@ -93,6 +93,11 @@ class FakeEngine:
         view = dataclasses.replace(view, active=True, live=view.stored, stored=stored)
         return self._keep(view), steps
 
+    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
+        stored = self.network(ref).stored
+        assert stored is not None
+        return await self.apply(stored)
+
     async def undefine(self, ref: str) -> None:
         del self.found[self.network(ref).name]
 

@@ -322,9 +322,9 @@ def test_every_change_is_logged_with_who_asked(
             served.client.request("POST", "/v1/networks/blue/stop")
     told = [(record.getMessage(), record.levelname) for record in caplog.records]
     who = f"user {os.getuid()} (process {os.getpid()})"
-    assert (f"define network red: asked by {who}", "INFO") == told[0]
-    assert ("define network red: done", "INFO") == told[1]
-    assert ("stop network blue: failed: there is no network 'blue'", "WARNING") == told[3]
+    assert (f"define network red: asked by {who}, done", "INFO") == told[0]
+    refused = f"stop network blue: asked by {who}, failed: there is no network 'blue'"
+    assert (refused, "WARNING") == told[1]
     assert os.getuid() == vars(caplog.records[0])["uid"]
 
 

@@ -9,6 +9,12 @@ __all__ = ["COMMANDS", "COMMON", "find"]
 _NAME = Word("name", "NAME", "name or uuid of the network", completes="network")
 _ONE_OR_ALL = Word("name", "NAME", "only of this network", optional=True, completes="network")
 _FILE = Word("file", "FILE", "document, XML or JSON; - is standard input", completes="file")
+_FILE_OR_NETWORK = Word(
+    "source",
+    "FILE|NAME",
+    "a file (- is standard input), or else a network of the daemon",
+    completes="file-or-network",
+)
 
 COMMON = (
     Option(
@@ -26,8 +32,8 @@ COMMANDS = (
     Command(
         "apply",
         "networks.apply",
-        "make a network so: stored, and running as the document says",
-        _FILE,
+        "make a network so: stored, and running as it is defined",
+        _FILE_OR_NETWORK,
         Flag("--transient", "store nothing: it is gone when stopped"),
     ),
     Command("undefine", "networks.undefine", "forget a network's definition", _NAME),
@@ -62,12 +68,7 @@ COMMANDS = (
         "plan",
         "documents.plan",
         "print what a document would make (no daemon needed), or what a network lacks",
-        Word(
-            "source",
-            "FILE|NAME",
-            "a file (- is standard input), or else a network of the daemon",
-            completes="file-or-network",
-        ),
+        _FILE_OR_NETWORK,
         Flag(
             "--verbose",
             "for a file: also the dnsmasq configuration and the firewall rules",

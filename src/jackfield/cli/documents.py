@@ -30,13 +30,7 @@ def _plan_network(context: Context, arguments: Arguments) -> None:
     elif answer["steps"]:
         print_steps(answer["steps"])
         word = shell_word(name)
-        network = context.client.request("GET", f"/v1/networks/{quote(name)}")
-        command = (
-            f"jackfield show {word} | jackfield apply -"
-            if network["active"]
-            else f"jackfield start {word}"
-        )
-        print(f"{_count(answer['steps'])}; do it with: {command}")
+        print(f"{_count(answer['steps'])}; do it with: jackfield apply {word}")
     else:
         print(f"Nothing to do: network {name} is as it is defined.")
 

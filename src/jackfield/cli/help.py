@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jackfield.cli.command import Command, Flag, Option, Word
 from jackfield.cli.commands import COMMANDS, COMMON
-from jackfield.errors import JackfieldError
+from jackfield.errors import every_error
 
 __all__ = ["overview", "reference", "statuses", "usage"]
 
@@ -56,10 +56,7 @@ def reference() -> str:
 def statuses() -> str:
     """Return the exit statuses as a Markdown table."""
     names: dict[int, list[str]] = {}
-    pending: list[type[JackfieldError]] = [JackfieldError]
-    while pending:
-        kind = pending.pop()
-        pending.extend(kind.__subclasses__())
+    for kind in every_error():
         names.setdefault(kind.exit_status, []).append(f"`{kind.name}`")
     rows = ["| status | errors |", "|---|---|", "| 0 | none: it is done |"]
     rows += [f"| {status} | {', '.join(sorted(names[status]))} |" for status in sorted(names)]

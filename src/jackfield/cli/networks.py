@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from jackfield.cli.output import print_json, print_table, print_text, shell_word
-from jackfield.cli.source import read_source
+from jackfield.cli.source import is_file, read_source
 from jackfield.client import quote
-from jackfield.errors import WrongState
+from jackfield.errors import UsageError, WrongState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,28 +37,33 @@ def define(context: Context, arguments: Arguments) -> None:
         return
     name = network["name"]
     if network["active"]:
-        file = shell_word(arguments.file)
-        print(f"Network {name} is defined; it runs as before, until: jackfield apply {file}")
+        word = shell_word(name)
+        print(f"Network {name} is defined; it runs as before, until: jackfield apply {word}")
     else:
         print(f"Network {name} is defined; start it with: jackfield start {shell_word(name)}")
 
 
 def apply(context: Context, arguments: Arguments) -> None:
     """Make a network so."""
-    query = {"apply": "1"}
-    if arguments.transient:
-        query["transient"] = "1"
-    document = read_source(arguments.file)
-    answer = context.client.request("POST", "/v1/networks", document, query=query)
+    if is_file(arguments.source):
+        query = {"apply": "1"}
+        if arguments.transient:
+            query["transient"] = "1"
+        document = read_source(arguments.source)
+        answer = context.client.request("POST", "/v1/networks", document, query=query)
+    elif arguments.transient:
+        raise UsageError("apply: --transient goes with a document, not with a stored network")
+    else:
+        answer = context.client.request("POST", f"/v1/networks/{quote(arguments.source)}/apply")
     if context.json:
         print_json(answer)
         return
     print_steps(answer["steps"])
     name = answer["network"]["name"]
     if answer["steps"]:
-        print(f"Network {name} runs as the document says{_where(answer['network'])}.")
+        print(f"Network {name} runs as it is defined{_where(answer['network'])}.")
     else:
-        print(f"Network {name} ran as the document says already.")
+        print(f"Network {name} ran as it is defined already.")
 
 
 def undefine(context: Context, arguments: Arguments) -> None:

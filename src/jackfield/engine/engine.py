@@ -141,6 +141,10 @@ class Engine:
         """Make the stored and the running network so, and say what was done."""
         return await self._networks.apply(network, transient=transient)
 
+    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
+        """Make a network run as it is stored, and say what was done."""
+        return await self._networks.apply_stored(ref)
+
     async def undefine(self, ref: str) -> None:
         """Forget a definition; a running network becomes transient."""
         await self._definitions.undefine(ref)

@@ -202,6 +202,13 @@ class Networks:
             record.stored = None if transient else complete
         return self._registry.network_view(record), describe(change)
 
+    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
+        """Make the network run as it is stored; a running one is changed by the difference."""
+        stored = self._registry.network(ref).stored
+        if stored is None:
+            raise WrongState(f"network {ref!r} is transient: it has no stored definition to apply")
+        return await self.apply(stored)
+
     async def _start_applied(
         self,
         record: NetworkRecord,

@@ -18,8 +18,8 @@ a crash the difference of their plans is what may be half done.
 Rows that describe the live host (``live``, ``ports``, ``members``, ``settings``) are valid for
 one boot and one network namespace; they are dropped when either is another.
 
-Definitions and ports are on disk when a transaction ends (``synchronous=FULL``).  Live rows
-survive the daemon's death, not the machine's, whose reboot ends what they describe
+Definitions are on disk when a transaction ends (``synchronous=FULL``).  Rows of running networks
+and of ports survive the daemon's death, not the machine's, whose reboot ends what they describe
 (``synchronous=NORMAL``: the write-ahead log without ``fsync``).
 
 Used on the kernel thread only.

@@ -256,7 +256,7 @@ def create_port(
             with store.transaction():
                 store.delete_port(row.uuid)
             raise
-    with store.transaction(durable=True):
+    with store.transaction():
         store.put_port(row)
         return record_event(tools, "port-attached", name, row.network, detail)
 
@@ -274,7 +274,7 @@ def delete_port(
         with tools.store.transaction():
             tools.store.set_port_step(uuid, Step.STOPPING)
         tools.applier.dismantle(present)
-    with tools.store.transaction(durable=True):
+    with tools.store.transaction():
         tools.store.delete_port(uuid)
         return record_event(tools, "port-detached", name, network, detail)
 

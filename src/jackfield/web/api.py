@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import NamedTuple
 
 from starlette.applications import Starlette
@@ -22,6 +22,7 @@ import jackfield
 from jackfield.access import Caller, require_definition, require_write
 from jackfield.config import Config
 from jackfield.document import layered, libvirt
+from jackfield.engine.views import NetworkView
 from jackfield.errors import (
     InternalError,
     InvalidRequest,
@@ -32,6 +33,7 @@ from jackfield.errors import (
 )
 from jackfield.model.network import Network
 from jackfield.operations import Operations
+from jackfield.state.plan import PlanStep
 from jackfield.web import bodies, views
 from jackfield.web.engine import Engine
 
@@ -150,12 +152,19 @@ async def _definition(door: Door, request: Request) -> Network:
 
 async def _apply(door: Door, request: Request, network: Network) -> Response:
     transient = bodies.read_flag(request, "transient")
-    view, steps = await door.operations.run(
-        _caller(request),
-        "apply",
-        f"network {network.name}",
-        door.engine.apply(network, transient=transient),
+    return await _applied(
+        door, request, network.name, door.engine.apply(network, transient=transient)
     )
+
+
+async def _applied(
+    door: Door,
+    request: Request,
+    name: str,
+    work: Coroutine[None, None, tuple[NetworkView, list[PlanStep]]],
+) -> Response:
+    """Answer with the network and what was done to make it so."""
+    view, steps = await door.operations.run(_caller(request), "apply", f"network {name}", work)
     done = [views.step_json(step) for step in steps]
     return _json({"network": views.network_json(view), "steps": done})
 
@@ -202,6 +211,13 @@ async def apply_network(door: Door, request: Request) -> Response:
             f"the path names {_ref(request)!r}, and the document network {network.name!r}"
         )
     return await _apply(door, request, network)
+
+
+async def apply_stored(door: Door, request: Request) -> Response:
+    """Apply a network's stored definition."""
+    bodies.check_parameters(request)
+    ref = _ref(request)
+    return await _applied(door, request, ref, door.engine.apply_stored(ref))
 
 
 async def undefine_network(door: Door, request: Request) -> Response:
@@ -374,6 +390,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "apply the body: definition and running network become this; `transient=1` as above",
     ),
     Endpoint("DELETE", "/v1/networks/{ref}", undefine_network, True, "forget the definition"),
+    Endpoint(
+        "POST",
+        "/v1/networks/{ref}/apply",
+        apply_stored,
+        True,
+        "make the network run as it is stored; a running one is changed by the difference",
+    ),
     Endpoint("POST", "/v1/networks/{ref}/start", start_network, True, "start the network"),
     Endpoint("POST", "/v1/networks/{ref}/stop", stop_network, True, "stop the network"),
     Endpoint(

@@ -55,6 +55,10 @@ class Engine(Protocol):
         """Make the stored and the running network so, and say what was done."""
         ...
 
+    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
+        """Make a network run as it is stored, and say what was done."""
+        ...
+
     async def undefine(self, ref: str) -> None:
         """Forget the definition."""
         ...

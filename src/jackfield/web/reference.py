@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jackfield.errors import JackfieldError
+from jackfield.errors import JackfieldError, every_error
 from jackfield.web.api import ENDPOINTS
 
 __all__ = ["errors_table", "paths_table"]
@@ -21,10 +21,7 @@ def paths_table() -> str:
 def errors_table() -> str:
     """Return the errors that the daemon answers with, by status, as a Markdown table."""
     by_status: dict[int, list[str]] = {}
-    pending: list[type[JackfieldError]] = [JackfieldError]
-    while pending:
-        kind = pending.pop()
-        pending.extend(kind.__subclasses__())
+    for kind in every_error():
         if kind is not JackfieldError and kind.name not in _ELSEWHERE:
             by_status.setdefault(kind.http_status, []).append(f"`{kind.name}`")
     rows = ["| status | names |", "|---|---|"]
