@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,19 @@ class Daemon:
         state_dir: str | Path = "/run/lab/state",
         config: str | None = None,
         env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
         expect_tracebacks: bool = False,
     ) -> None:
         """Start the daemon and wait until it answers.
 
         ``config`` is the text of a TOML configuration, ``env`` is added to its environment;
-        ``expect_tracebacks`` is for tests that break it on purpose.
+        ``prefix`` is a command that becomes the one after it; ``expect_tracebacks`` is for tests
+        that break it on purpose.
         """
         self.host = host
         self.state_dir = str(state_dir)
         self.env = dict(env or {})
+        self.prefix = tuple(prefix)
         self.expect_tracebacks = expect_tracebacks
         self._config = config
         self._documents = itertools.count()
@@ -73,7 +76,7 @@ class Daemon:
             arguments = ["--config", "/run/lab/jackfield.toml", *arguments]
         with self._log.open("a") as log:
             self.process = self.host.start(
-                [sys.executable, str(WATCHED), self._blocked, *arguments],
+                [*self.prefix, sys.executable, str(WATCHED), self._blocked, *arguments],
                 env={"PYTHONUNBUFFERED": "1", **self.env},
                 stdout=log,
                 stderr=log,

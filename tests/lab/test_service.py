@@ -1,0 +1,328 @@
+"""jackfieldd as a service: what it tells systemd, and what its unit leaves it.
+
+::
+
+    outside 192.0.2.1 ── LAN ── eth0 192.0.2.10   host   virbr-blue 10.0.0.1 fd00::1 ── guests
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from jackfield.client import Client
+from jackfield.config import Config
+from tests.lab.daemon import RUN_DIR, Daemon
+from tests.lab.host import Host
+from tests.lab.namespace import CommandFailed
+from tests.lab.packets import ping
+from tests.lab.wait import wait_for
+
+pytestmark = pytest.mark.lab
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "packaging/jackfieldd.service"
+CONFINED = Path(__file__).with_name("confined.py")
+NOBODY = 65534
+
+DOCUMENT = """\
+<network>
+  <name>blue</name>
+  <forward mode='nat'><nat ipv6='yes'/></forward>
+  <bridge name='virbr-blue' stp='off'/>
+  <mtu size='1400'/>
+  <domain name='blue.example'/>
+  <ip address='10.0.0.1' netmask='255.255.255.0'>
+    <dhcp><range start='10.0.0.100' end='10.0.0.199'/></dhcp>
+  </ip>
+  <ip family='ipv6' address='fd00::1' prefix='64'>
+    <dhcp><range start='fd00::100' end='fd00::199'/></dhcp>
+  </ip>
+</network>
+"""
+RESERVED = DOCUMENT.replace(
+    "<range start='10.0.0.100' end='10.0.0.199'/>",
+    "<range start='10.0.0.100' end='10.0.0.199'/>"
+    "<host mac='52:54:00:00:00:01' name='anna' ip='10.0.0.150'/>",
+)
+
+# Where the far end of a veth pair can be made in place (Linux 6.13), nobody enters a namespace.
+OF_OLDER_KERNELS = {"CAP_SYS_ADMIN"}
+PLUG = """
+import sys
+from jackfield.host.netlink.route import RouteSocket
+from jackfield.host.veth import create_pair_from_here
+from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.state.resources import VethLink
+from pathlib import Path
+path = sys.argv[1]
+veth = VethLink(
+    name=InterfaceName(Path(path).name),
+    alias="jackfield:port:5d1f1a3e-6c1c-4d8e-9d0b-1a2b3c4d5e6f",
+    mac=MacAddress("fe:54:00:00:00:01"),
+    peer_name=InterfaceName("eth0"),
+    peer_netns=path,
+    peer_mac=MacAddress("52:54:00:00:00:01"),
+    mtu=None,
+)
+with RouteSocket() as route, open(path) as file:
+    create_pair_from_here(route, veth, file.fileno())
+"""
+
+
+@pytest.fixture(scope="module")
+def unit() -> configparser.ConfigParser:
+    """Give the unit file."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(UNIT)
+    return parser
+
+
+def capabilities_of_unit() -> list[str]:
+    """Return the capabilities that the unit leaves."""
+    (line,) = [
+        line for line in UNIT.read_text().splitlines() if line.startswith("CapabilityBoundingSet=")
+    ]
+    return line.partition("=")[2].split()
+
+
+def test_the_unit_says_what_the_daemon_needs(unit: configparser.ConfigParser) -> None:
+    """It starts the installed program, keeps dnsmasqs and files, and names our directories."""
+    service = unit["Service"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    program, *arguments = service["ExecStart"].split()
+    assert Path(program).name in project["scripts"]
+    assert [] == arguments
+    assert "notify" == service["Type"]
+    defaults = Config()
+    assert str(defaults.run_dir) == f"/run/{service['RuntimeDirectory']}"
+    assert str(defaults.state_dir) == f"/var/lib/{service['StateDirectory']}"
+    # dnsmasqs outlive the daemon, and need their files meanwhile.
+    assert "process" == service["KillMode"]
+    assert "yes" == service["RuntimeDirectoryPreserve"]
+    # dnsmasq's own user passes through both.
+    for mode in ("RuntimeDirectoryMode", "StateDirectoryMode"):
+        assert int(service[mode], 8) & 0o001
+    assert "multi-user.target" == unit["Install"]["WantedBy"]
+
+
+def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path) -> None:
+    """Where systemd is installed, it knows every word of the unit."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    text = UNIT.read_text().replace("/usr/bin/jackfieldd", sys.executable)
+    path = tmp_path / UNIT.name
+    path.write_text(text)
+    result = subprocess.run(
+        ["systemd-analyze", "verify", path], capture_output=True, text=True, check=False
+    )
+    assert "" == result.stderr
+    assert 0 == result.returncode
+
+
+class Manager:
+    """The socket that systemd listens at, on a host."""
+
+    def __init__(self, host: Host) -> None:
+        """Listen."""
+        self.address = "/run/lab/notify"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(host.file(self.address)))
+        self._socket.settimeout(20)
+
+    def told(self) -> dict[str, str]:
+        """Return the next message as its assignments."""
+        return dict(line.split("=", 1) for line in self._socket.recv(4096).decode().splitlines())
+
+    def silent(self) -> bool:
+        """Tell whether nothing has been said since."""
+        self._socket.setblocking(False)
+        try:
+            self._socket.recv(4096)
+        except BlockingIOError:
+            return True
+        finally:
+            self._socket.settimeout(20)
+        return False
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+
+def test_ready_means_that_the_api_answers_and_all_autostarted_networks_run(
+    tmp_path: Path,
+) -> None:
+    """READY=1 comes after a boot's autostart; STOPPING=1 comes with SIGTERM, and then the end."""
+    state = tmp_path / "state"
+    with Host() as host, Daemon(host, state_dir=state) as daemon:
+        for number in range(5):
+            name = f"n{number}"
+            text = DOCUMENT.replace("blue", name).replace("10.0.0", f"10.0.{number}")
+            daemon.cli("define", daemon.document(text.replace("fd00:", f"fd00:{number}:")))
+            daemon.cli("autostart", name)
+    with Host() as host, contextlib.closing(Manager(host)) as manager:
+        run_dir = host.file(RUN_DIR)
+        process = host.start(
+            [
+                *(sys.executable, "-m", "jackfield.daemon"),
+                *("--run-dir", RUN_DIR, "--state-dir", str(state)),
+            ],
+            env={"NOTIFY_SOCKET": manager.address},
+            stderr=subprocess.DEVNULL,
+        )
+        while manager.silent():
+            # Nobody must be able to ask before the daemon has said that it is ready.
+            assert process.poll() is None
+            time.sleep(0.005)
+        networks = Client(run_dir).request("GET", "/v1/networks")
+        assert [True] * 5 == [network["active"] for network in networks]
+        process.send_signal(15)  # type: ignore[arg-type]
+        assert {"STOPPING": "1"}.items() <= manager.told().items()
+        assert 0 == process.wait()
+        assert manager.silent()
+
+
+def test_ready_is_said_once_and_in_time(host: Host) -> None:
+    """The first message is READY=1, with a status for people, and there is no second one."""
+    with contextlib.closing(Manager(host)) as manager:
+        env = {"NOTIFY_SOCKET": manager.address}
+        with Daemon(host, env=env) as daemon:
+            told = manager.told()
+            assert "1" == told["READY"]
+            assert told["STATUS"].startswith("serving")
+            assert daemon.cli("list", json=True) == []
+            assert manager.silent()
+
+
+def confined(capabilities: Sequence[str], further: Mapping[str, object] | None = None) -> list[str]:
+    """Return the command that confines the one after it."""
+    settings = {"capabilities": list(capabilities), "no_new_privileges": True, **(further or {})}
+    return [sys.executable, str(CONFINED), json.dumps(settings)]
+
+
+def system_calls(words: Sequence[str]) -> set[str]:
+    """Return the system calls that a filter of systemd's allows."""
+    found = set()
+    for word in words:
+        if not word.startswith("@"):
+            found.add(word)
+            continue
+        listed = subprocess.run(
+            ["systemd-analyze", "syscall-filter", word], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        found |= system_calls(
+            [name for line in listed[1:] if (name := line.strip()) and not name.startswith("#")]
+        )
+    return found
+
+
+def complete_round(prefix: Sequence[str]) -> None:
+    """Use everything that takes a privilege, as the daemon run by ``prefix``; raise if it fails."""
+    with Host() as host:
+        daemon = Daemon(host, prefix=prefix, expect_tracebacks=True)
+        daemon.cli("apply", daemon.document(DOCUMENT))
+        guest = host.guest("anna")
+        daemon.cli(
+            *("attach", "blue", "--netns", "anna", "--ifname", "eth0"),
+            *("--mac", "52:54:00:00:00:01"),
+        )
+        # A namespace without a name, known by the process that lives there.
+        sleeper = host.start(["unshare", "--net", "sleep", "1000"])
+        pid = wait_for(lambda: host.processes("sleep"), 5, "the process")[0]
+        daemon.cli(
+            *("attach", "blue", "--netns", f"/proc/{pid}/ns/net", "--ifname", "eth0"),
+            *("--name", "bert"),
+        )
+        daemon.cli("attach", "blue", "--tap", "tap-carl", "--owner", str(NOBODY))
+        lease = guest.dhcp4()
+        assert lease is not None
+        assert guest.dhcp6() is not None
+        told = {one["address"] for one in daemon.cli("leases", "blue", json=True)}
+        assert {lease.address} < told
+        (server,) = host.processes("dnsmasq")
+        # Read again on SIGHUP, by a process of another user.
+        steps = daemon.cli("apply", daemon.document(RESERVED), json=True)
+        assert steps
+        moved = guest.dhcp4()
+        assert moved is not None
+        assert "10.0.0.150" == moved.address
+        assert [server] == host.processes("dnsmasq")
+        daemon.terminate()
+        daemon.start()
+        assert [server] == host.processes("dnsmasq")
+        assert 3 == len(daemon.cli("ports", json=True))
+        assert {moved.address} < {one["address"] for one in daemon.cli("leases", json=True)}
+        # Its settings cannot be read again, so it is another process, which finds its leases.
+        daemon.cli("apply", daemon.document(RESERVED.replace("blue.example", "red.example")))
+        assert [server] != host.processes("dnsmasq")
+        again = guest.dhcp4()
+        assert again is not None
+        assert "10.0.0.150" == again.address
+        daemon.cli("stop", "blue")
+        assert [] == host.processes("dnsmasq")
+        daemon.cli("start", "blue")
+        assert ping(guest, "10.0.0.1", tries=3) is not None
+        for port in ("anna", "bert", "tap-carl"):
+            daemon.cli("detach", port)
+        daemon.cli("stop", "blue")
+        daemon.cli("undefine", "blue")
+        assert {"lo"} == host.links()
+        daemon.terminate()
+        sleeper.kill9()
+
+
+def test_the_capabilities_of_the_unit_are_enough() -> None:
+    """A complete round passes with the capabilities that the unit file leaves, and no others."""
+    complete_round(confined(capabilities_of_unit()))
+
+
+def test_the_confinement_of_the_unit_is_bearable(unit: configparser.ConfigParser) -> None:
+    """The round passes with the unit's filter of system calls and without writable code, too."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed, which alone knows its groups of system calls")
+    service = unit["Service"]
+    assert "EPERM" == service["SystemCallErrorNumber"]
+    assert "native" == service["SystemCallArchitectures"]
+    calls = sorted(system_calls(service["SystemCallFilter"].split()))
+    further = {
+        "system_calls": calls,
+        "families": service["RestrictAddressFamilies"].split(),
+        "no_writable_code": service.getboolean("MemoryDenyWriteExecute"),
+    }
+    complete_round(confined(capabilities_of_unit(), further))
+
+
+@pytest.mark.parametrize("capability", sorted(set(capabilities_of_unit()) - OF_OLDER_KERNELS))
+def test_no_capability_of_the_unit_is_too_many(capability: str) -> None:
+    """Without any single one of them the round fails."""
+    left = [one for one in capabilities_of_unit() if one != capability]
+    with pytest.raises((AssertionError, CommandFailed)):
+        complete_round(confined(left))
+
+
+def test_older_kernels_need_to_enter_namespaces(host: Host) -> None:
+    """What plugs a namespace in before Linux 6.13 fails without CAP_SYS_ADMIN, and only then."""
+    enough = capabilities_of_unit()
+    for number, capabilities in enumerate((enough, sorted(set(enough) - OF_OLDER_KERNELS))):
+        host.run(["ip", "netns", "add", f"n{number}"])
+        result = host.run(
+            [*confined(capabilities), sys.executable, "-c", PLUG, f"/run/netns/n{number}"],
+            check=False,
+        )
+        if number == 0:
+            assert 0 == result.returncode, result.stderr
+        else:
+            assert "cannot enter the network namespace" in result.stderr
