@@ -15,12 +15,12 @@ from jackfield.host.membership import raise_refusals
 from jackfield.host.netlink.link import Link
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.traffic import (
-    CLSACT_HANDLE,
     HtbClass,
     Qdisc,
     add_checksum_filter,
     add_clsact,
     add_htb,
+    ask_for_action,
     decode_class,
     decode_qdisc,
     delete_qdisc,
@@ -47,12 +47,18 @@ class ShapingDriver:
     """Makes, looks at and removes shaping.
 
     Where the kernel cannot fill checksums (``act_csum``) that wish is passed over silently, and
-    counts as fulfilled from then on.
+    counts as fulfilled: the guests that need it are few and old, no reason to refuse a network.
     """
 
     def __init__(self) -> None:
-        """Believe that the kernel can fill checksums until it says otherwise."""
-        self._fills_checksums = True
+        """Ask the kernel nothing yet."""
+        self._fills_checksums: bool | None = None
+
+    def _can_fill_checksums(self, kernel: Kernel) -> bool:
+        if self._fills_checksums is None:
+            (refusal,) = kernel.route.try_all([ask_for_action("csum")])
+            self._fills_checksums = refusal.errno != errno.ENOENT
+        return self._fills_checksums
 
     def observe(
         self, kernel: Kernel, resources: Sequence[Shaping], claimed: Collection[str] = frozenset()
@@ -71,11 +77,13 @@ class ShapingDriver:
         checksum = clsact is not None and _has_filter(kernel, link.index)
         if root is None and not checksum:
             # Nothing is there; that is right when nothing was asked for that the kernel can do.
-            if wanted.rate is not None or (wanted.checksum_dhcp and self._fills_checksums):
+            if wanted.rate is not None or (
+                wanted.checksum_dhcp and self._can_fill_checksums(kernel)
+            ):
                 return ABSENT
             return Observed(presence=Presence.OURS, resource=wanted)
-        if wanted.checksum_dhcp and not self._fills_checksums:
-            checksum = True
+        if wanted.checksum_dhcp and not checksum:
+            checksum = not self._can_fill_checksums(kernel)
         rate = None if root is None else _found_rate(kernel, link.index, wanted.rate)
         resource = Shaping(link=wanted.link, rate=rate, checksum_dhcp=checksum)
         return Observed(presence=Presence.OURS, resource=resource)
@@ -89,27 +97,13 @@ class ShapingDriver:
             root, clsact = _qdiscs(kernel, index)
             kernel.route.send(_rate_messages(index, item, root))
             present = clsact is not None and _has_filter(kernel, index)
-            if item.checksum_dhcp and not present:
-                self._fill_checksums(kernel, index, item, clsact)
+            if item.checksum_dhcp and not present and self._can_fill_checksums(kernel):
+                what = f"fill the checksums of DHCP replies on {item.link}"
+                qdisc = [] if clsact is not None else [add_clsact(index, what)]
+                kernel.route.send([*qdisc, add_checksum_filter(index, what)])
             elif clsact is not None and present and not item.checksum_dhcp:
                 what = f"stop filling checksums on {item.link}"
                 kernel.route.send([delete_qdisc(index, clsact, what)])
-
-    def _fill_checksums(
-        self, kernel: Kernel, index: int, item: Shaping, clsact: Qdisc | None
-    ) -> None:
-        if not self._fills_checksums:
-            return
-        what = f"fill the checksums of DHCP replies on {item.link}"
-        messages = [add_checksum_filter(index, what)]
-        if clsact is None:
-            messages.insert(0, add_clsact(index, what))
-        if kernel.route.try_all(messages):
-            # The guests that need it are few and old: no reason to refuse the network.
-            self._fills_checksums = False
-            if clsact is None or not _has_filters(kernel, index):
-                made = Qdisc(index, "clsact", CLSACT_HANDLE, CLSACT_HANDLE | 0xFFF1)
-                kernel.route.try_all([delete_qdisc(index, made, what)])
 
     def remove(self, kernel: Kernel, resources: Sequence[Shaping]) -> None:
         """Remove the qdiscs that are ours."""
@@ -144,13 +138,6 @@ def _qdiscs(kernel: Kernel, index: int) -> tuple[Qdisc | None, Qdisc | None]:
 
 def _has_filter(kernel: Kernel, index: int) -> bool:
     return any(is_filter_of(reply.body) for reply in kernel.route.dump(dump_filters(index)))
-
-
-def _has_filters(kernel: Kernel, index: int) -> bool:
-    """Return whether a clsact qdisc is of use to anybody; a crash may have left an idle one."""
-    return any(
-        kernel.route.dump(dump_filters(index, incoming=incoming)) for incoming in (False, True)
-    )
 
 
 def _values(rate: Rate) -> tuple[int, int, int]:

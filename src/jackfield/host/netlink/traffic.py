@@ -24,12 +24,12 @@ from jackfield.host.netlink.message import (
 )
 
 __all__ = [
-    "CLSACT_HANDLE",
     "HtbClass",
     "Qdisc",
     "add_checksum_filter",
     "add_clsact",
     "add_htb",
+    "ask_for_action",
     "decode_class",
     "decode_qdisc",
     "delete_qdisc",
@@ -48,6 +48,7 @@ _RTM_NEWTCLASS = 40
 _RTM_GETTCLASS = 42
 _RTM_NEWTFILTER = 44
 _RTM_GETTFILTER = 46
+_RTM_NEWACTION = 48
 
 _TCA_KIND = 1
 _TCA_OPTIONS = 2
@@ -59,6 +60,7 @@ _TCA_HTB_RATE64 = 6
 _TCA_HTB_CEIL64 = 7
 _TCA_U32_SEL = 5
 _TCA_U32_ACT = 7
+_TCA_ACT_TAB = 1
 _TCA_ACT_KIND = 1
 _TCA_ACT_OPTIONS = 2
 _TCA_CSUM_PARMS = 1
@@ -66,8 +68,7 @@ _TCA_CSUM_PARMS = 1
 TC_H_ROOT = 0xFFFFFFFF
 _TC_H_CLSACT = 0xFFFFFFF1
 _TC_H_EGRESS = 0xFFFFFFF3
-_TC_H_INGRESS = 0xFFFFFFF2
-CLSACT_HANDLE = 0xFFFF0000
+_CLSACT_HANDLE = 0xFFFF0000
 
 _HEADER = struct.Struct("=BxxxiIII")
 _HTB_GLOBAL = struct.Struct("=IIIII")
@@ -222,7 +223,7 @@ def delete_qdisc(index: int, qdisc: Qdisc, what: str) -> Message:
 
 def add_clsact(index: int, what: str) -> Message:
     """Return the request that adds the qdisc on which filters act without any queueing."""
-    body = _HEADER.pack(0, index, CLSACT_HANDLE, _TC_H_CLSACT, 0) + attribute_text(
+    body = _HEADER.pack(0, index, _CLSACT_HANDLE, _TC_H_CLSACT, 0) + attribute_text(
         _TCA_KIND, "clsact"
     )
     return Message(_RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body, what)
@@ -265,9 +266,19 @@ def _filter_info() -> int:
     return _CHECKSUM_PRIORITY << 16 | int(protocol)
 
 
-def dump_filters(index: int, *, incoming: bool = False) -> Message:
-    """Return the dump request for the filters on what leaves a link, or on what comes in."""
-    body = _HEADER.pack(0, index, 0, _TC_H_INGRESS if incoming else _TC_H_EGRESS, 0)
+def ask_for_action(kind: str) -> Message:
+    """Return a request that is refused: with ``ENOENT`` if the kernel lacks the action.
+
+    The action's own parameters are missing, so a kernel that has it, or has just loaded it,
+    refuses for another reason, and nothing is made.
+    """
+    body = bytes(4) + nested(_TCA_ACT_TAB, nested(1, attribute_text(_TCA_ACT_KIND, kind)))
+    return Message(_RTM_NEWACTION, NLM_F_CREATE | NLM_F_EXCL, body, f"find the action {kind}")
+
+
+def dump_filters(index: int) -> Message:
+    """Return the dump request for the filters on what leaves a link."""
+    body = _HEADER.pack(0, index, 0, _TC_H_EGRESS, 0)
     return Message(_RTM_GETTFILTER, 0, body, "list the filters")
 
 
