@@ -27,7 +27,7 @@ from jackfield.host.netlink.address import add_address
 from jackfield.host.netlink.link import create_bridge, delete_link, set_link
 from jackfield.host.netlink.message import NLM_F_ACK, Message
 from jackfield.host.netlink.socket import NETLINK_ROUTE, NetlinkSocket
-from jackfield.host.nft.base import VERDICTS, base_messages, chain_name
+from jackfield.host.nft.base import VERDICTS, base_messages, chain_name, entries
 from jackfield.host.nft.expression import encode_rule
 from jackfield.host.nft.message import (
     add_chain,
@@ -105,10 +105,11 @@ class Raw:
             os.kill(self.pid, signal.SIGTERM)
             os.waitpid(self.pid, 0)
             self.pid = None
-        hooks = [chain.hook for chain in work.rules.chains]
+        chains = work.rules.chains
+        places = [entry for chain in chains for entry in entries(chain, BRIDGE)]
         self.nft.commit(
-            [delete_element(hook.value, BRIDGE) for hook in hooks]
-            + [delete_chain(chain_name(hook, BRIDGE)) for hook in hooks]
+            [delete_element(entry.map, entry.key) for entry in places]
+            + [delete_chain(chain_name(chain.hook, BRIDGE)) for chain in chains]
         )
         self.route.request(delete_link(socket.if_nametoindex(BRIDGE)))
         return time.perf_counter() - begin
@@ -176,7 +177,10 @@ def rule_messages(rules: NetworkRules) -> list[Message]:
         name = chain_name(chain.hook, rules.bridge)
         messages.append(add_chain(name))
         messages += [add_rule(name, encode_rule(rule), "a rule") for rule in chain.rules]
-        messages.append(add_element(chain.hook.value, rules.bridge, VERDICTS[chain.hook], name))
+        messages += [
+            add_element(entry.map, entry.key, VERDICTS[chain.hook], name)
+            for entry in entries(chain, rules.bridge)
+        ]
     return messages
 
 

@@ -12,10 +12,11 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.nft.driver import RulesDriver
 from jackfield.model.address import StaticRoute, Subnet
 from jackfield.model.bandwidth import Bandwidth, Rate
+from jackfield.model.dns import Dns
 from jackfield.model.mode import Mode
 from jackfield.model.network import Nat, Network
 from jackfield.model.uplink import DeviceUplink
-from jackfield.model.values import InterfaceName, NetworkName
+from jackfield.model.values import InterfaceName, NetworkName, Text
 from jackfield.plan.rules import network_rules
 from jackfield.state.resources import NetworkRules
 from tests.lab.namespace import Namespace
@@ -30,6 +31,8 @@ def network(
     routes: tuple[tuple[str, str], ...] = (),
     nat: Nat | None = None,
     outbound: Rate | None = None,
+    dns: bool = True,
+    tftp_root: str | None = None,
 ) -> Network:
     """Return a network with these ``ADDRESS/PREFIX``; routes are (destination, gateway)."""
     parsed = [ipaddress.ip_interface(text) for text in interfaces]
@@ -37,13 +40,21 @@ def network(
     return Network(
         name=NetworkName("test"),
         mode=mode,
-        subnets=tuple(Subnet(address=item.ip, prefix=item.network.prefixlen) for item in parsed),
+        subnets=tuple(
+            Subnet(
+                address=item.ip,
+                prefix=item.network.prefixlen,
+                tftp_root=None if tftp_root is None else Text(tftp_root),
+            )
+            for item in parsed
+        ),
         routes=tuple(
             StaticRoute(address=to.network_address, prefix=to.prefixlen, gateway=via)
             for to, via in destinations
         ),
         uplinks=tuple(DeviceUplink(dev=InterfaceName(name)) for name in uplinks),
         nat=nat,
+        dns=None if dns else Dns(enable=False),
         bandwidth=None if outbound is None else Bandwidth(outbound=outbound),
     )
 

@@ -58,8 +58,11 @@ NAT = rules_of(
 )
 ISOLATED = rules_of(network(Mode.ISOLATED, "192.168.100.1/25", "fd00:2::1/64"), "virbr1")
 ROUTE = rules_of(network(Mode.ROUTE, "192.168.101.1/24", uplinks=("eth0",)), "virbr2")
+OPEN = rules_of(network(Mode.OPEN, "192.168.103.1/24", tftp_root="/srv/tftp"), "virbr3")
 
 GONE = "flush chain inet jackfield forward; delete chain inet jackfield forward"
+UNGUARDED = "flush map inet jackfield guard4; flush map inet jackfield guard6"
+STOLEN = "192.168.101.1 : goto guard-virbr0"
 
 
 @pytest.fixture
@@ -72,8 +75,8 @@ def firewall(netns: NetworkNamespace, tmp_path: Path) -> Iterator[Firewall]:
 
 def test_kernel_lists_what_was_sent(firewall: Firewall) -> None:
     """What nft lists is our own text, whole."""
-    firewall.ensure(NAT, ISOLATED, ROUTE)
-    assert normalised(table_text([NAT, ISOLATED, ROUTE])) == listing(firewall.namespace)
+    firewall.ensure(NAT, ISOLATED, ROUTE, OPEN)
+    assert normalised(table_text([NAT, ISOLATED, ROUTE, OPEN])) == listing(firewall.namespace)
 
 
 def _peers() -> Iterator[Rule]:
@@ -200,6 +203,32 @@ def test_a_change_leaves_nothing_of_the_former(firewall: Firewall, remembers: bo
             NAT,
             "element virbr0 of map police is missing",
         ),
+        (
+            "delete element inet jackfield guard6 { fd00:1::1 }",
+            NAT,
+            "element fd00:1::1 of map guard6 is missing",
+        ),
+        (
+            f"{UNGUARDED}; delete chain inet jackfield guard-virbr0",
+            NAT,
+            "element 192.168.122.1 of map guard4 is missing",
+        ),
+        (
+            f"{UNGUARDED}; add element inet jackfield guard4 {{ {STOLEN} }}",
+            ROUTE,
+            "element 192.168.101.1 of map guard4 leads elsewhere",
+        ),
+        (
+            "add element inet jackfield guard4 { 192.0.2.1 : goto guard-virbr2 }",
+            ROUTE,
+            "element 192.0.2.1 of map guard4 should not be there",
+        ),
+        ("flush chain inet jackfield guard-virbr0", NAT, "chain guard-virbr0 has 0 rules"),
+        (
+            "flush chain inet jackfield input; delete map inet jackfield guard4",
+            ROUTE,
+            "base chain input has other rules; element 192.168.101.1 of map guard4 is missing",
+        ),
     ],
 )
 def test_damage_is_noticed_and_mended(
@@ -230,7 +259,7 @@ def test_a_changed_rule_is_noticed(firewall: Firewall) -> None:
     )
     found = firewall.observe(ROUTE)
     assert "chain leave-virbr2 has other rules" == found.description
-    assert NetworkRules(bridge=ROUTE.bridge, chains=(Chain(Hook.LEAVE, ()), ROUTE.chains[1])) == (
+    assert NetworkRules(bridge=ROUTE.bridge, chains=(Chain(Hook.LEAVE, ()), *ROUTE.chains[1:])) == (
         found.resource
     )
 
@@ -276,10 +305,44 @@ def test_removal_goes_on_after_a_failure(firewall: Firewall) -> None:
     assert Presence.ABSENT is firewall.observe(ROUTE).presence
 
 
+def test_other_addresses_move_the_guard(firewall: Firewall) -> None:
+    """A network's new address is guarded and its former one is not; another may have that."""
+    firewall.ensure(OPEN, ROUTE)
+    moved = rules_of(network(Mode.OPEN, "10.0.3.1/24", "fd00:3::1/64"), "virbr3")
+    firewall.ensure(moved, replaced=(OPEN,))
+    assert normalised(table_text([moved, ROUTE])) == listing(firewall.namespace)
+    heir = rules_of(network(Mode.ROUTE, "10.0.3.1/24"), "virbr2")
+    firewall.ensure(heir, OPEN, replaced=(moved, ROUTE))
+    assert normalised(table_text([heir, OPEN])) == listing(firewall.namespace)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_an_address_nobody_remembers_goes(firewall: Firewall, many: bool) -> None:
+    """What leads to a guard is found without knowing it, and goes with it or is mended."""
+    others = [NetworkRules(bridge=InterfaceName(f"b{n}"), chains=()) for n in range(20 * many)]
+    foreign = "add element inet jackfield guard4 { 192.0.2.1 : goto guard-virbr3 }"
+    firewall.ensure(OPEN, ROUTE)
+    firewall.namespace.run(["nft", foreign])
+    RulesDriver().ensure(firewall.kernel, [OPEN, *others], {})
+    assert normalised(table_text([OPEN, ROUTE])) == listing(firewall.namespace)
+    firewall.namespace.run(["nft", foreign])
+    firewall.remove(OPEN, *others)
+    assert normalised(table_text([ROUTE])) == listing(firewall.namespace)
+
+
+def test_a_guard_alone_keeps_the_table(firewall: Firewall) -> None:
+    """The table goes with the last network, also if that one has nothing but a guard."""
+    firewall.ensure(OPEN, ROUTE)
+    firewall.remove(ROUTE)
+    assert normalised(table_text([OPEN])) == listing(firewall.namespace)
+    firewall.remove(OPEN)
+    assert {} == listing(firewall.namespace)
+
+
 def test_many_networks_come_and_go(firewall: Firewall) -> None:
     """200 networks at once are all there, and afterwards nothing is."""
     many = [
-        rules_of(network(Mode.NAT, f"10.0.{number}.1/24"), f"virbr{number}")
+        rules_of(network(Mode.NAT, f"10.0.{number}.1/24", f"fd00:{number}::1/64"), f"virbr{number}")
         for number in range(200)
     ]
     firewall.ensure(*many)

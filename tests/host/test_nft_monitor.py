@@ -62,6 +62,10 @@ def heard(netns: NetworkNamespace, tmp_path: Path) -> Iterator[Heard]:
             "delete element inet jackfield nat { virbr0 }",
             "an element was deleted from map nat",
         ),
+        (
+            "delete element inet jackfield guard4 { 192.168.122.1 }",
+            "an element was deleted from map guard4",
+        ),
         ("add rule inet jackfield leave-virbr0 drop", "a rule was added to chain leave-virbr0"),
         ("add chain inet jackfield mine", "chain mine was added or changed"),
         (

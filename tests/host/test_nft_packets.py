@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from jackfield.model.bandwidth import Rate
 from jackfield.model.mode import Mode
 from jackfield.model.network import Nat, Network
 from tests.host.nftlab import Firewall, network, rules_of
+from tests.lab.dns import resolve
 from tests.lab.namespace import Namespace, NetworkNamespace
 from tests.lab.packets import ask_udp, can_connect, ping, send_forged_udp
 from tests.lab.wait import wait_for
@@ -42,6 +44,11 @@ NAT_B = network(Mode.NAT, "10.0.2.1/24", "fd00:2::1/64")
 ROUTE_A = network(Mode.ROUTE, "10.0.1.1/24", "fd00:1::1/64")
 ROUTE_B = network(Mode.ROUTE, "10.0.2.1/24", "fd00:2::1/64")
 ISOLATED_A = network(Mode.ISOLATED, "10.0.1.1/24", "fd00:1::1/64")
+SERVING = [
+    network(mode, "10.0.1.1/24", "fd00:1::1/64", tftp_root="/srv/tftp")
+    for mode in (Mode.ISOLATED, Mode.NAT, Mode.ROUTE, Mode.OPEN)
+]
+DNS, TFTP = 53, 69
 
 
 class World:
@@ -178,9 +185,27 @@ def seen_source(where: Namespace, address: str, **options: Any) -> tuple[str, in
     return source, int(port)
 
 
-def is_refused(where: Namespace, address: str) -> bool:
+def is_refused(where: Namespace, address: str, port: int = PORT) -> bool:
     """Ask the mirror at ``address``; tell whether no answer comes."""
-    return ask_udp(where, address, PORT, timeout=SHORT) is None
+    return ask_udp(where, address, port, timeout=SHORT) is None
+
+
+def is_answered(where: Namespace, address: str, port: int) -> bool:
+    """Ask the mirror at ``address`` more than once; tell whether an answer comes."""
+    return ask_udp(where, address, port, tries=5) is not None
+
+
+@contextlib.contextmanager
+def services(where: Namespace) -> Iterator[None]:
+    """Serve UDP 53, 69 and 7777 and TCP 53 and 7777 at every address there."""
+    with contextlib.ExitStack() as stack:
+        for port in DNS, TFTP, PORT:
+            stack.enter_context(mirror(where, port=port))
+        for port in DNS, PORT:
+            listener = stack.enter_context(where.socket(socket.AF_INET6, socket.SOCK_STREAM))
+            listener.bind(("::", port))
+            listener.listen()
+        yield
 
 
 def test_nat_hides_the_guest_and_answers_return(world: World) -> None:
@@ -383,3 +408,92 @@ def test_rules_outlive_their_bridge(world: World) -> None:
     world.host.run(["ip", "link", "set", "tapa", "master", "virbra"])
     with mirror(world.outside):
         assert "192.0.2.10" == seen_source(world.a, "192.0.2.1")[0]
+
+
+@pytest.mark.parametrize("definition", SERVING, ids=lambda definition: definition.mode.value)
+def test_dns_and_tftp_are_for_the_networks_own(world: World, definition: Network) -> None:
+    """Who has a route to a bridge's address asks there in vain; its guests and the host do not.
+
+    Before the rules are there everybody is answered: the route is not what decides.
+    """
+    own = ("10.0.1.1", "fd00:1::1")
+    with services(world.host):
+        for stranger in world.outside, world.b:
+            for address in own:
+                assert is_answered(stranger, address, DNS)
+                assert is_answered(stranger, address, TFTP)
+        world.use(definition, NAT_B)
+        for stranger in world.outside, world.b:
+            for address in own:
+                assert is_refused(stranger, address, DNS)
+                assert is_refused(stranger, address, TFTP)
+        world.await_refused("guard-virbra", 8)
+        for address in own:
+            assert not can_connect(world.outside, address, DNS, timeout=SHORT)
+            assert not can_connect(world.b, address, DNS, timeout=SHORT)
+        assert 12 <= world.counted("guard-virbra")
+        refused = world.counted("guard-virbra")
+        for insider in world.a, world.host:
+            for address in own:
+                assert is_answered(insider, address, DNS)
+                assert is_answered(insider, address, TFTP)
+                assert can_connect(insider, address, DNS)
+    assert refused == world.counted("guard-virbra")
+
+
+@pytest.mark.parametrize("definition", SERVING, ids=lambda definition: definition.mode.value)
+def test_other_services_of_the_host_are_not_guarded(world: World, definition: Network) -> None:
+    """Another port of the bridge's address, and DNS at another address, are as they were."""
+    world.use(definition, NAT_B)
+    with services(world.host):
+        for stranger in world.outside, world.b:
+            for address in "10.0.1.1", "fd00:1::1":
+                assert is_answered(stranger, address, PORT)
+                assert can_connect(stranger, address, PORT)
+            for address in "192.0.2.10", "2001:db8:1::10":
+                assert is_answered(stranger, address, DNS)
+                assert is_answered(stranger, address, TFTP)
+                assert can_connect(stranger, address, DNS)
+    assert 0 == world.counted("guard-virbra")
+
+
+def test_a_network_without_dns_guards_nothing(world: World) -> None:
+    """Where no dnsmasq answers, a server of the host's own does, to everybody."""
+    world.use(network(Mode.NAT, "10.0.1.1/24", dns=False))
+    with services(world.host):
+        assert is_answered(world.outside, "10.0.1.1", DNS)
+        assert can_connect(world.outside, "10.0.1.1", DNS)
+
+
+def test_dnsmasq_itself_would_answer_strangers(world: World) -> None:
+    """The real server, bound as ours is: open without the guard, its own guests' with it.
+
+    Of datagrams it asks itself where they come in, but only of those of IPv6.
+    """
+    server = world.host.popen(
+        [
+            *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-"),
+            *("--no-resolv", "--no-hosts", "--bind-interfaces", "--interface=virbra"),
+            *("--except-interface=lo", "--user=", "--pid-file="),
+            "--address=/fixed.lab/10.0.1.33",
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: can_connect(world.host, "10.0.1.1", DNS), 5, "dnsmasq")
+        assert resolve(world.outside, "fixed.lab", "10.0.1.1") is not None
+        for address in "10.0.1.1", "fd00:1::1":
+            assert can_connect(world.outside, address, DNS)
+        world.use(NAT_A)
+        for address in "10.0.1.1", "fd00:1::1":
+            assert resolve(world.outside, "fixed.lab", address, timeout=SHORT) is None
+            assert resolve(world.b, "fixed.lab", address, timeout=SHORT) is None
+            assert not can_connect(world.outside, address, DNS, timeout=SHORT)
+            for insider in world.a, world.host:
+                answer = resolve(insider, "fixed.lab", address)
+                assert answer is not None
+                assert ("10.0.1.33",) == answer.records
+                assert can_connect(insider, address, DNS)
+    finally:
+        server.terminate()
+        server.wait()

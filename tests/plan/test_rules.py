@@ -13,18 +13,38 @@ from jackfield.model.network import Nat, Network
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.model.vpn import Vpn
 from jackfield.plan.rules import network_rules
+from jackfield.state.rules import Chain, Hook
 from tests.host.nftlab import network
 
 BRIDGE = InterfaceName("virbr0")
 
 
-def chains(definition: Network) -> dict[str, list[str]]:
-    """Return the rules as text, by hook."""
+def planned(definition: Network) -> tuple[Chain, ...]:
+    """Return the chains as planned."""
     rules = network_rules(definition, BRIDGE)
     if rules is None:
-        return {}
-    assert rules.bridge == BRIDGE
-    return {chain.hook.value: [rule_text(rule) for rule in chain.rules] for chain in rules.chains}
+        return ()
+    assert BRIDGE == rules.bridge
+    return rules.chains
+
+
+def chains(definition: Network) -> dict[str, list[str]]:
+    """Return the rules as text, by hook, without those of the guard, which every mode has."""
+    return {
+        chain.hook.value: [rule_text(rule) for rule in chain.rules]
+        for chain in planned(definition)
+        if chain.hook is not Hook.GUARD
+    }
+
+
+def guard(definition: Network) -> tuple[list[str], list[str]]:
+    """Return the addresses that are guarded and the rules as text; nothing without a guard."""
+    for chain in planned(definition):
+        if chain.hook is Hook.GUARD:
+            return [str(address) for address in chain.addresses], [
+                rule_text(rule) for rule in chain.rules
+            ]
+    return [], []
 
 
 def test_isolated_reaches_only_its_bridge() -> None:
@@ -161,6 +181,46 @@ def test_a_tunnel_is_the_only_way_out() -> None:
 def test_other_modes_have_no_rules(mode: Mode) -> None:
     """OPEN is somebody else's business, and bridged frames never pass these hooks."""
     assert chains(network(mode)) == {}
+
+
+@pytest.mark.parametrize("mode", [mode for mode in Mode if mode.is_routed])
+def test_dns_is_for_guests_and_the_host(mode: Mode) -> None:
+    """In every mode, OPEN too, others get no answer at the bridge's addresses."""
+    assert guard(network(mode, "192.168.122.1/24", "fd00:1::1/64")) == (
+        ["192.168.122.1", "fd00:1::1"],
+        [
+            'iifname "virbr0" return',
+            'iifname "lo" return',
+            "udp dport 53 counter drop",
+            "tcp dport 53 counter drop",
+        ],
+    )
+
+
+def test_tftp_is_for_guests_and_the_host() -> None:
+    """It is guarded beside DNS, and without DNS alone."""
+    both = network(Mode.NAT, "192.168.122.1/24", tftp_root="/srv/tftp")
+    assert [
+        "udp dport 53 counter drop",
+        "tcp dport 53 counter drop",
+        "udp dport 69 counter drop",
+    ] == guard(both)[1][2:]
+    alone = network(Mode.NAT, "192.168.122.1/24", tftp_root="/srv/tftp", dns=False)
+    assert ["udp dport 69 counter drop"] == guard(alone)[1][2:]
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        network(Mode.OPEN),
+        network(Mode.OPEN, "192.168.122.1/24", dns=False),
+        network(Mode.NAT, "fe80::1/64"),
+        network(Mode.BRIDGE),
+    ],
+)
+def test_nothing_is_guarded_where_nothing_is_served(definition: Network) -> None:
+    """Without an address that others reach, or without DNS and TFTP, there is no guard."""
+    assert ([], []) == guard(definition)
 
 
 def test_outbound_average_is_policed() -> None:

@@ -5,7 +5,8 @@ are deliberate:
 
 - bound to the bridge's addresses (``bind-interfaces``) instead of following every address
   change of the host (``bind-dynamic``), and told its upstream servers instead of watching
-  ``/etc/resolv.conf``: with hundreds of instances both cost more than the service itself;
+  ``/etc/resolv.conf``: with hundreds of instances both cost more than the service itself; that a
+  query came in through the bridge, which dnsmasq then does not look at, is left to the rules;
 - the host's own ``/etc/hosts`` is not served to guests;
 - a TXT value with commas stays one string; every free text is quoted.
 
@@ -27,7 +28,7 @@ from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq_options import check_option
 from jackfield.state.resources import Dnsmasq
 
-__all__ = ["LINE_LIMIT", "dnsmasq_service"]
+__all__ = ["LINE_LIMIT", "dnsmasq_service", "served_ports"]
 
 LINE_LIMIT = 1023
 """Bytes of a line: dnsmasq (``MAXDNAME``) takes what is longer for another line."""
@@ -41,6 +42,19 @@ _CLIENT_ID = re.compile(r"[0-9A-Fa-f]+(:[0-9A-Fa-f]+)*")
 _NOT_A_HOST_NAME = re.compile(r"infinite|ignore|[0-9]+[wdhms]?", re.IGNORECASE)
 
 _Served = tuple[Subnet, IpInterface, Dhcp]
+
+
+def served_ports(network: Network) -> list[tuple[str, int]]:
+    """Return where dnsmasq answers whoever reaches the bridge's addresses: protocol and port.
+
+    That is DNS and TFTP.  DHCP is not among them: its sockets are bound to the bridge itself.
+    """
+    if not network.mode.is_routed or all(item.interface is None for item in network.subnets):
+        return []
+    ports = [("udp", 53), ("tcp", 53)] if _serves_dns(network) else []
+    if any(subnet.tftp_root for subnet in network.subnets):
+        ports.append(("udp", 69))
+    return ports
 
 
 def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None) -> Dnsmasq | None:
@@ -60,7 +74,7 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
     if not subnets:
         return None
     dns = network.dns or Dns()
-    serves_dns = dns.enable is not False
+    serves_dns = _serves_dns(network)
     served: list[_Served] = [
         (subnet, interface, subnet.dhcp)
         for subnet, interface in subnets
@@ -101,6 +115,10 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
         serves_dhcp4=bool(dhcp4),
         serves_dhcp6=bool(dhcp6),
     )
+
+
+def _serves_dns(network: Network) -> bool:
+    return network.dns is None or network.dns.enable is not False
 
 
 def _process(

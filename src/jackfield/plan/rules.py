@@ -18,6 +18,9 @@ OPEN       everything: no rules                          everything: no rules
 A network's own prefixes are its subnets and the destinations of its static routes.  Without
 uplinks every way out is one.  An IPv6 prefix of a NAT network is routed, unless ``<nat
 ipv6='yes'>`` asks for translation.
+
+In every mode the DNS and TFTP that a network's dnsmasq serves at the bridge's addresses are for
+its own guests and the host: dnsmasq itself would answer whoever has a route (CVE-2012-3411).
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Nat, Network
 from jackfield.model.uplink import DeviceUplink
 from jackfield.model.values import InterfaceName
+from jackfield.plan.dnsmasq import served_ports
 from jackfield.state.resources import NetworkRules
 from jackfield.state.rules import (
     Action,
@@ -60,6 +64,7 @@ _ROUTED = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET})
 # viriptables.c): never a privileged one.
 _PORTS = (1024, 65535)
 
+_LOOPBACK = InterfaceName("lo")
 _BROADCAST = ipaddress.IPv4Network("255.255.255.255/32")
 _MULTICAST = ipaddress.IPv4Network("224.0.0.0/4")
 _LINK_LOCAL6 = ipaddress.IPv6Network("fe80::/10")
@@ -96,6 +101,7 @@ def network_rules(network: Network, bridge: InterfaceName) -> NetworkRules | Non
         if translation:
             chains.append(Chain(Hook.NAT, translation))
     if network.mode.is_routed:
+        chains += _guard(network, bridge)
         chains += _police(network.bandwidth)
     return NetworkRules(bridge=bridge, chains=tuple(chains)) if chains else None
 
@@ -178,6 +184,30 @@ def _isolated_input(network: Network) -> Iterator[Rule]:
     for destination in allowed:
         yield Rule((Peer(Direction.DESTINATION, destination),), _RETURN)
     yield Rule((), _REJECT)
+
+
+def _guard(network: Network, bridge: InterfaceName) -> Iterator[Chain]:
+    """Keep what dnsmasq serves at the bridge's addresses from everybody else.
+
+    With ``bind-interfaces`` it does not look at where a query comes in.  Link-local addresses
+    need no guard: they are not reached through another link.
+    """
+    addresses = dict.fromkeys(
+        subnet.interface.ip
+        for subnet in network.subnets
+        if subnet.interface is not None
+        and not (subnet.interface.version == 6 and subnet.interface.ip.is_link_local)
+    )
+    refused = tuple(
+        Rule((Transport(protocol, port),), Drop()) for protocol, port in served_ports(network)
+    )
+    if not (addresses and refused):
+        return
+    # What the host itself sends to one of its addresses comes in through lo.
+    allowed = tuple(
+        Rule((Interface(Direction.SOURCE, name),), _RETURN) for name in (bridge, _LOOPBACK)
+    )
+    yield Chain(Hook.GUARD, allowed + refused, tuple(addresses))
 
 
 def _translate(network: Network) -> Iterator[Rule]:

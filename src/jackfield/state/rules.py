@@ -1,15 +1,17 @@
 """Firewall rules as values: what a network's chains say, before any encoding.
 
 One base table per family (``inet jackfield``) holds the base chains and the verdict maps; a
-network adds chains of its own and one element in each map that leads to them::
+network adds chains of its own and the elements of the maps that lead to them::
 
     forward:      iifname vmap @leave, then oifname vmap @enter
-    input:        iifname vmap @input
+    input:        iifname vmap @input, then ip daddr vmap @guard4, ip6 daddr vmap @guard6
     prerouting:   iifname vmap @police          (rate limits of what guests send)
     postrouting:  iifname vmap @nat             (source NAT)
 
 A network's chains only return, reject, drop or translate: nothing is accepted before
-``@enter``, so that traffic must be allowed by the network it leaves and the one it enters.
+``@enter``, so that traffic must be allowed by the network it leaves and the one it enters.  So
+it is with the host's own services: what ``@input`` lets through is still looked at by the network
+whose bridge has the address that is asked.
 """
 
 from __future__ import annotations
@@ -42,11 +44,16 @@ __all__ = [
 
 
 class Hook(enum.Enum):
-    """Which map leads to a chain; the value is the map's name."""
+    """Which map leads to a chain; the value is the map's name.
+
+    The maps of all but ``GUARD`` are looked up by interface name; those of ``GUARD``, one for each
+    family (``guard4``, ``guard6``), by destination address.
+    """
 
     LEAVE = "leave"
     ENTER = "enter"
     INPUT = "input"
+    GUARD = "guard"
     POLICE = "police"
     NAT = "nat"
 
@@ -90,9 +97,10 @@ class Peer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Transport:
-    """The packet's transport protocol: ``tcp`` or ``udp``."""
+    """The packet's transport protocol, ``tcp`` or ``udp``, and its destination port if given."""
 
     protocol: str
+    port: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -159,7 +167,11 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chain:
-    """The rules of one hook; in the kernel it is called ``HOOK-BRIDGE``, like ``leave-virbr0``."""
+    """The rules of one hook; in the kernel it is called ``HOOK-BRIDGE``, like ``leave-virbr0``.
+
+    ``addresses`` are those that a ``GUARD`` chain guards; the other hooks have none.
+    """
 
     hook: Hook
     rules: tuple[Rule, ...]
+    addresses: tuple[Address, ...] = ()

@@ -14,14 +14,21 @@ microsecond or two for each other network.
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from jackfield.errors import ForeignObject, JackfieldError, KernelError
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.socket import Refusal
-from jackfield.host.nft.base import OBJECTS, VERDICTS, base_messages, chain_name
+from jackfield.host.nft.base import (
+    OBJECTS,
+    VERDICTS,
+    Entry,
+    base_messages,
+    chain_name,
+    entries,
+)
 from jackfield.host.nft.expression import encode_rule
 from jackfield.host.nft.message import (
     TABLE,
@@ -42,6 +49,7 @@ from jackfield.host.nft.observe import (
 )
 from jackfield.host.nft.socket import GenerationChanged, NftSocket
 from jackfield.host.nft.text import rule_text
+from jackfield.model.values import InterfaceName
 from jackfield.state.resources import NetworkRules
 from jackfield.state.rules import Chain, Hook
 
@@ -80,7 +88,7 @@ class RulesDriver:
         damage = "; ".join(
             f"base chain {name} {fault.value}" for name, fault in look_at_base(kernel.nft).items()
         )
-        found = look_at(kernel.nft, [resource.bridge for resource in resources])
+        found = look_at(kernel.nft, resources)
         return {resource.key: _observe(found, resource, damage) for resource in resources}
 
     def ensure(
@@ -123,9 +131,10 @@ class RulesDriver:
             message
             for rules, _ in group
             if rules.key in replaced
-            for message in _removal(rules.bridge, _gone(rules, replaced[rules.key]))
+            for message in _removal(replaced[rules.key], but=rules)
         ]
-        if self._try(nft, [*messages, *stale]):
+        # What is removed goes first: one network may take an address that another gives up.
+        if self._try(nft, [*stale, *messages]):
             return
         for attempt in range(_ATTEMPTS):
             generation = nft.generation()
@@ -157,11 +166,7 @@ class RulesDriver:
         return True
 
     def _remove(self, nft: NftSocket, resources: Sequence[NetworkRules]) -> None:
-        exact = [
-            message
-            for rules in resources
-            for message in _removal(rules.bridge, [chain.hook for chain in rules.chains])
-        ]
+        exact = [message for rules in resources for message in _removal(rules)]
         if self._try(nft, exact):
             return
         for _ in range(_ATTEMPTS):
@@ -169,7 +174,7 @@ class RulesDriver:
             table = look_at_table(nft)
             if table is None or not table.ours:
                 return
-            found = look_at(nft, [rules.bridge for rules in resources])
+            found = look_at(nft, resources)
             try:
                 nft.commit(
                     [message for rules in resources for message in _remains(found, rules.bridge)],
@@ -236,13 +241,19 @@ def _observe(found: Snapshot, wanted: NetworkRules, damage: str) -> Observed:
         resource=NetworkRules(
             bridge=wanted.bridge,
             chains=tuple(
-                Chain(hook, ()) if damage or hook in problems else chains[hook]
+                _bare(found, hook, wanted.bridge) if damage or hook in problems else chains[hook]
                 for hook in Hook
-                if found.has_element(hook, wanted.bridge) or found.has_chain(hook, wanted.bridge)
+                if found.has_any(hook, wanted.bridge)
             ),
         ),
         description="; ".join([*filter(None, [damage]), *problems.values()]),
     )
+
+
+def _bare(found: Snapshot, hook: Hook, bridge: InterfaceName) -> Chain:
+    """Return a chain without its rules, guarding what leads to it."""
+    keys = [entry.key for entry in found.own_entries(hook, bridge)]
+    return Chain(hook, (), tuple(key for key in keys if not isinstance(key, str)))
 
 
 def _groups(
@@ -273,31 +284,41 @@ def _network_messages(rules: NetworkRules) -> list[Message]:
             add_rule(name, encode_rule(rule), f"rule {number} ({rule_text(rule)})")
             for number, rule in enumerate(chain.rules, start=1)
         ]
-        messages.append(add_element(chain.hook.value, rules.bridge, VERDICTS[chain.hook], name))
+        messages += [
+            add_element(entry.map, entry.key, VERDICTS[chain.hook], name)
+            for entry in entries(chain, rules.bridge)
+        ]
     return messages
 
 
-def _gone(rules: NetworkRules, former: NetworkRules) -> list[Hook]:
-    """Return the hooks that the network had a chain for and has no longer."""
-    kept = {chain.hook for chain in rules.chains}
-    return [chain.hook for chain in former.chains if chain.hook not in kept]
+def _entries(rules: NetworkRules) -> list[Entry]:
+    return [entry for chain in rules.chains for entry in entries(chain, rules.bridge)]
 
 
-def _removal(bridge: str, hooks: Sequence[Hook]) -> list[Message]:
-    messages = [delete_element(hook.value, bridge) for hook in hooks]
-    return messages + [delete_chain(chain_name(hook, bridge)) for hook in hooks]
-
-
-def _remains(found: Snapshot, bridge: str, hooks: Iterable[Hook] = Hook) -> list[Message]:
-    """Return what removes whatever there is of a network at ``hooks``."""
-    hooks = list(hooks)
+def _removal(rules: NetworkRules, *, but: NetworkRules | None = None) -> list[Message]:
+    """Return what removes a network's chains and elements, except those that ``but`` wants."""
+    places = set() if but is None else set(_entries(but))
+    hooks = set() if but is None else {chain.hook for chain in but.chains}
     elements = [
-        delete_element(hook.value, bridge) for hook in hooks if found.has_element(hook, bridge)
+        delete_element(entry.map, entry.key) for entry in _entries(rules) if entry not in places
     ]
-    chains = [
-        delete_chain(chain_name(hook, bridge)) for hook in hooks if found.has_chain(hook, bridge)
+    return elements + [
+        delete_chain(chain_name(chain.hook, rules.bridge))
+        for chain in rules.chains
+        if chain.hook not in hooks
     ]
-    return elements + chains
+
+
+def _remains(found: Snapshot, bridge: str) -> list[Message]:
+    """Return what removes whatever there is of a network."""
+    elements = [
+        delete_element(entry.map, entry.key)
+        for hook in Hook
+        for entry in found.own_entries(hook, bridge)
+    ]
+    return elements + [
+        delete_chain(chain_name(hook, bridge)) for hook in Hook if found.has_chain(hook, bridge)
+    ]
 
 
 def _mending(nft: NftSocket, resources: Sequence[NetworkRules]) -> list[Message]:
@@ -318,13 +339,24 @@ def _mending(nft: NftSocket, resources: Sequence[NetworkRules]) -> list[Message]
         delete_chain(name) for name, fault in look_at_base(nft).items() if fault is Fault.MISPLACED
     ]
     messages += base_messages()
-    found = look_at(nft, [rules.bridge for rules in resources])
+    found = look_at(nft, resources)
+    wrong: dict[Entry, None] = {}
     for rules in resources:
-        wanted = [chain.hook for chain in rules.chains]
-        messages += [
-            delete_element(hook.value, rules.bridge)
-            for hook in wanted
-            if found.has_element(hook, rules.bridge) and not found.leads_there(hook, rules.bridge)
-        ]
-        messages += _remains(found, rules.bridge, [hook for hook in Hook if hook not in wanted])
-    return messages
+        wanted = {chain.hook: entries(chain, rules.bridge) for chain in rules.chains}
+        for hook in Hook:
+            own = found.own_entries(hook, rules.bridge)
+            places = wanted.get(hook, [])
+            wrong |= dict.fromkeys(entry for entry in own if entry not in places)
+            wrong |= dict.fromkeys(
+                entry
+                for entry in places
+                if entry in found.elements and not found.leads_there(entry, hook, rules.bridge)
+            )
+    messages += [delete_element(entry.map, entry.key) for entry in wrong]
+    return messages + [
+        delete_chain(chain_name(hook, rules.bridge))
+        for rules in resources
+        for hook in Hook
+        if found.has_chain(hook, rules.bridge)
+        and hook not in {chain.hook for chain in rules.chains}
+    ]

@@ -39,6 +39,7 @@ __all__ = [
     "attribute_be32",
     "encode_rule",
     "interface_key",
+    "lookup_destination",
     "lookup_interface",
     "verdict_data",
 ]
@@ -70,6 +71,9 @@ _META_NFPROTO = 15
 _META_L4PROTO = 16
 
 _NETWORK_HEADER = 1
+_TRANSPORT_HEADER = 2
+# Of TCP (RFC 9293) and UDP (RFC 768) alike.
+_DESTINATION_PORT_OFFSET = 2
 _CT_STATE = 0
 _LIMIT_BYTES = 1
 _LIMIT_INVERTED = 1
@@ -87,6 +91,7 @@ _ADDRESS_OFFSET = {
     (6, Direction.SOURCE): 8,
     (6, Direction.DESTINATION): 24,
 }
+_ADDRESS_LENGTH = {4: 4, 6: 16}
 
 _BE16 = struct.Struct("!H")
 _BE32 = struct.Struct("!HHI")
@@ -133,14 +138,18 @@ def _mask(mask: bytes) -> bytes:
     )
 
 
-def _load_address(offset: int, length: int) -> bytes:
+def _load(header: int, offset: int, length: int) -> bytes:
     return _expression(
         "payload",
         attribute_be32(1, _REG_1),
-        attribute_be32(2, _NETWORK_HEADER),
+        attribute_be32(2, header),
         attribute_be32(3, offset),
         attribute_be32(4, length),
     )
+
+
+def _load_address(offset: int, length: int) -> bytes:
+    return _load(_NETWORK_HEADER, offset, length)
 
 
 def _immediate(register: int, data: bytes) -> bytes:
@@ -187,14 +196,24 @@ _REJECT = _COUNTER + _expression(
 )
 
 
-def lookup_interface(direction: Direction, name: str) -> bytes:
-    """Return ``iifname vmap @NAME`` or ``oifname vmap @NAME`` as a list of expressions."""
-    return _LOAD_INTERFACE[direction] + _expression(
+def _lookup(name: str) -> bytes:
+    return _expression(
         "lookup",
         attribute_text(1, name),
         attribute_be32(2, _REG_1),
         attribute_be32(3, _REG_VERDICT),
     )
+
+
+def lookup_interface(direction: Direction, name: str) -> bytes:
+    """Return ``iifname vmap @NAME`` or ``oifname vmap @NAME`` as a list of expressions."""
+    return _LOAD_INTERFACE[direction] + _lookup(name)
+
+
+def lookup_destination(version: int, name: str) -> bytes:
+    """Return ``ip daddr vmap @NAME`` or ``ip6 daddr vmap @NAME`` as a list of expressions."""
+    offset = _ADDRESS_OFFSET[version, Direction.DESTINATION]
+    return _FAMILY[version] + _load_address(offset, _ADDRESS_LENGTH[version]) + _lookup(name)
 
 
 def encode_rule(rule: Rule) -> bytes:
@@ -216,8 +235,8 @@ def _encode_match(match: Match) -> bytes:
             return _LOAD_INTERFACE[direction] + _encode_name(name, negate)
         case Peer():
             return _encode_peer(match)
-        case Transport(protocol):
-            return _TRANSPORT[protocol]
+        case Transport(protocol, port):
+            return _TRANSPORT[protocol] + (b"" if port is None else _encode_port(port))
         case State(states):
             # The state is a bit in the order of the host, unlike a packet's fields.
             mask = _U32.pack(states.value)
@@ -235,6 +254,12 @@ def _encode_match(match: Match) -> bytes:
 
 def _encode_name(name: InterfaceName, negate: bool) -> bytes:
     return _compare(_CMP_NEQ if negate else _CMP_EQ, interface_key(name))
+
+
+def _encode_port(port: int) -> bytes:
+    return _load(_TRANSPORT_HEADER, _DESTINATION_PORT_OFFSET, 2) + _compare(
+        _CMP_EQ, _BE16.pack(port)
+    )
 
 
 def _encode_peer(peer: Peer) -> bytes:

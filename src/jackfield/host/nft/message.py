@@ -7,6 +7,7 @@ are those of ``linux/netfilter/nfnetlink.h`` and ``nf_tables.h``.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import struct
 
 from jackfield.host.netlink.message import (
@@ -23,12 +24,14 @@ from jackfield.host.nft.expression import (
     interface_key,
     verdict_data,
 )
+from jackfield.model.address import Address
 
 __all__ = [
     "BATCH_HEADER",
     "TABLE",
     "TABLE_NAME",
     "BaseChain",
+    "MapKey",
     "add_base_chain",
     "add_chain",
     "add_element",
@@ -74,11 +77,10 @@ BATCH_HEADER = _GENERIC.pack(0, 0, 10)
 _OF_TABLE = attribute_text(1, TABLE_NAME)
 
 _SET_MAP = 8
-# Type numbers of nft's own (enum datatypes in its datatype.h): the kernel only keeps them.
-_TYPE_IFNAME = 41
+# Type number of nft's own: the kernel only keeps it.
 _TYPE_VERDICT = 0xFFFFFF00
-# nft's note to itself that keys are in host order (NFTNL_UDATA_SET_KEYBYTEORDER: 1).
-_SET_USERDATA = struct.pack("=BBI", 0, 4, 1)
+# nft's note to itself in which order keys are (NFTNL_UDATA_SET_KEYBYTEORDER).
+_SET_USERDATA = struct.Struct("=BBI")
 
 _HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 _POLICY_ACCEPT = 1
@@ -87,6 +89,36 @@ _POLICY_ACCEPT = 1
 def message_type(message: int) -> int:
     """Return the netlink type of a message of the nftables subsystem."""
     return _SUBSYSTEM | message
+
+
+class MapKey(enum.Enum):
+    """What a map is looked up by; the value is how nft calls it."""
+
+    INTERFACE = "ifname"
+    IPV4 = "ipv4_addr"
+    IPV6 = "ipv6_addr"
+
+    @property
+    def type(self) -> int:
+        """The number of nft's own for it (enum datatypes in its datatype.h)."""
+        return _KEYS[self][0]
+
+    @property
+    def length(self) -> int:
+        """How many bytes it has."""
+        return _KEYS[self][1]
+
+    @property
+    def byte_order(self) -> int:
+        """Its order (enum byteorder in nft's datatype.h): 1 the host's, 2 the packet's."""
+        return _KEYS[self][2]
+
+
+_KEYS = {
+    MapKey.INTERFACE: (41, IFNAMSIZ, 1),
+    MapKey.IPV4: (7, 4, 2),
+    MapKey.IPV6: (8, 16, 2),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +181,8 @@ def get_table() -> Message:
     return _message(_GETTABLE, 0, f"look at {TABLE}", _OF_TABLE)
 
 
-def add_map(name: str, number: int) -> Message:
-    """Make the map ``name`` of interface names to verdicts; ``number`` is unique in a batch."""
+def add_map(name: str, number: int, key: MapKey) -> Message:
+    """Make the map ``name`` from ``key`` to verdicts; ``number`` is unique in a batch."""
     return _message(
         _NEWSET,
         NLM_F_CREATE,
@@ -158,12 +190,12 @@ def add_map(name: str, number: int) -> Message:
         _OF_TABLE,
         attribute_text(2, name),
         attribute_be32(3, _SET_MAP),
-        attribute_be32(4, _TYPE_IFNAME),
-        attribute_be32(5, IFNAMSIZ),
+        attribute_be32(4, key.type),
+        attribute_be32(5, key.length),
         attribute_be32(6, _TYPE_VERDICT),
         attribute_be32(7, 0),
         attribute_be32(10, number),
-        attribute(13, _SET_USERDATA),
+        attribute(13, _SET_USERDATA.pack(0, 4, key.byte_order)),
     )
 
 
@@ -236,31 +268,36 @@ def get_all_rules() -> Message:
     return _message(_GETRULE, 0, f"list the rules of {TABLE}", _OF_TABLE)
 
 
-def _element(kind: int, flags: int, verb: str, name: str, interface: str, *data: bytes) -> Message:
-    key = nested(1, attribute(1, interface_key(interface)))
+def _key(key: str | Address) -> bytes:
+    return interface_key(key) if isinstance(key, str) else key.packed
+
+
+def _element(
+    kind: int, flags: int, verb: str, name: str, key: str | Address, *data: bytes
+) -> Message:
     return _message(
         kind,
         flags,
-        f"{verb} element {interface} of map {name} of {TABLE}",
+        f"{verb} element {key} of map {name} of {TABLE}",
         _OF_TABLE,
         attribute_text(2, name),
-        nested(3, nested(1, key, *data)),
+        nested(3, nested(1, nested(1, attribute(1, _key(key))), *data)),
     )
 
 
-def add_element(name: str, interface: str, code: int, chain: str) -> Message:
-    """Lead packets of ``interface`` from the map ``name`` to ``chain`` (jump or goto)."""
-    return _element(_NEWSETELEM, NLM_F_CREATE, "add", name, interface, verdict_data(2, code, chain))
+def add_element(name: str, key: str | Address, code: int, chain: str) -> Message:
+    """Lead packets of ``key`` from the map ``name`` to ``chain`` (jump or goto)."""
+    return _element(_NEWSETELEM, NLM_F_CREATE, "add", name, key, verdict_data(2, code, chain))
 
 
-def delete_element(name: str, interface: str) -> Message:
+def delete_element(name: str, key: str | Address) -> Message:
     """Remove an element of the map ``name``."""
-    return _element(_DELSETELEM, 0, "delete", name, interface)
+    return _element(_DELSETELEM, 0, "delete", name, key)
 
 
-def get_element(name: str, interface: str) -> Message:
+def get_element(name: str, key: str | Address) -> Message:
     """Ask for an element of the map ``name``."""
-    return _element(_GETSETELEM, 0, "look at", name, interface)
+    return _element(_GETSETELEM, 0, "look at", name, key)
 
 
 def get_elements(name: str) -> Message:

@@ -11,15 +11,26 @@ import dataclasses
 import enum
 import errno
 import functools
+import ipaddress
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from jackfield.host.netlink.message import attribute_list, attributes, text
 from jackfield.host.netlink.socket import Refusal
-from jackfield.host.nft.base import BASE_CHAINS, COMMENT, VERDICTS, chain_name
-from jackfield.host.nft.expression import encode_rule, lookup_interface, verdict_data
+from jackfield.host.nft.base import (
+    BASE_CHAINS,
+    COMMENT,
+    GUARD_MAPS,
+    MAPS,
+    VERDICTS,
+    Entry,
+    chain_name,
+    entries,
+)
+from jackfield.host.nft.expression import encode_rule, verdict_data
 from jackfield.host.nft.message import (
     TABLE_NAME,
+    MapKey,
     get_all_rules,
     get_chain,
     get_chains,
@@ -29,6 +40,7 @@ from jackfield.host.nft.message import (
     get_table,
 )
 from jackfield.host.nft.socket import NftSocket, object_attributes
+from jackfield.model.values import InterfaceName
 from jackfield.state.resources import NetworkRules
 from jackfield.state.rules import Chain, Hook
 
@@ -47,12 +59,15 @@ _TABLE_USE = 3
 _TABLE_USERDATA = 6
 _CHAIN_TABLE = 1
 _CHAIN_NAME = 3
+_CHAIN_USE = 6
 _RULE_CHAIN = 2
 _RULE_EXPRESSIONS = 4
 _ELEM_LIST_ELEMENTS = 3
 _SET_ELEM_KEY = 1
 _SET_ELEM_DATA = 2
 _DATA_VALUE = 1
+_DATA_VERDICT = 2
+_VERDICT_CHAIN = 2
 
 _FEW = 8
 """Up to so many networks are asked for one by one."""
@@ -78,21 +93,26 @@ class Fault(enum.Enum):
 class Snapshot:
     """What the table holds of some networks: elements and chains, and the chains' rules.
 
-    An element is shown by its attributes, a rule by its expressions.
+    An element is shown by its attributes, a rule by its expressions.  ``guarding`` has the
+    elements that lead to a guard chain, all of them, by the chain's name.
     """
 
-    elements: Mapping[tuple[Hook, str], Mapping[int, bytes]]
+    elements: Mapping[Entry, Mapping[int, bytes]]
+    guarding: Mapping[str, Sequence[Entry]]
     chains: Collection[str]
     rules: Mapping[str, Sequence[bytes]]
 
-    def has_element(self, hook: Hook, bridge: str) -> bool:
-        """Tell whether the map has an element for the bridge, wherever it leads."""
-        return (hook, bridge) in self.elements
+    def own_entries(self, hook: Hook, bridge: str) -> Sequence[Entry]:
+        """Return the elements that are the network's: of its bridge, or leading to its guard."""
+        if hook is Hook.GUARD:
+            return self.guarding.get(chain_name(hook, bridge), ())
+        entry = Entry(hook.value, bridge)
+        return (entry,) if entry in self.elements else ()
 
-    def leads_there(self, hook: Hook, bridge: str) -> bool:
-        """Tell whether the map's element leads to the network's chain."""
+    def leads_there(self, entry: Entry, hook: Hook, bridge: str) -> bool:
+        """Tell whether an element is there and leads to the network's chain."""
         wanted = verdict_data(_SET_ELEM_DATA, VERDICTS[hook], chain_name(hook, bridge))
-        return _contains(self.elements.get((hook, bridge), {}), wanted)
+        return _contains(self.elements.get(entry, {}), wanted)
 
     def has_chain(self, hook: Hook, bridge: str) -> bool:
         """Tell whether the network's chain exists."""
@@ -100,7 +120,11 @@ class Snapshot:
 
     def has_anything(self, bridge: str) -> bool:
         """Tell whether there is anything of the network."""
-        return any(self.has_element(hook, bridge) or self.has_chain(hook, bridge) for hook in Hook)
+        return any(self.has_any(hook, bridge) for hook in Hook)
+
+    def has_any(self, hook: Hook, bridge: str) -> bool:
+        """Tell whether there is a chain or an element of the network at ``hook``."""
+        return self.has_chain(hook, bridge) or bool(self.own_entries(hook, bridge))
 
     def misfits(self, rules: NetworkRules) -> dict[Hook, str]:
         """Return what is not as ``rules`` want it, in words by hook: nothing when all is well."""
@@ -108,16 +132,19 @@ class Snapshot:
         found = {hook: self._misfit(hook, rules.bridge, wanted.get(hook)) for hook in Hook}
         return {hook: problem for hook, problem in found.items() if problem}
 
-    def _misfit(self, hook: Hook, bridge: str, wanted: Chain | None) -> str:
+    def _misfit(self, hook: Hook, bridge: InterfaceName, wanted: Chain | None) -> str:
         name = chain_name(hook, bridge)
+        places = [] if wanted is None else entries(wanted, bridge)
+        for entry in self.own_entries(hook, bridge):
+            if entry not in places:
+                return f"{_called(entry)} should not be there"
         if wanted is None:
-            if self.has_element(hook, bridge):
-                return f"element {bridge} of map {hook.value} should not be there"
             return f"chain {name} should not be there" if name in self.chains else ""
-        if not self.has_element(hook, bridge):
-            return f"element {bridge} of map {hook.value} is missing"
-        if not self.leads_there(hook, bridge):
-            return f"element {bridge} of map {hook.value} leads elsewhere"
+        for entry in places:
+            if entry not in self.elements:
+                return f"{_called(entry)} is missing"
+            if not self.leads_there(entry, hook, bridge):
+                return f"{_called(entry)} leads elsewhere"
         present = self.rules.get(name, ())
         if len(present) != len(wanted.rules):
             return f"chain {name} has {len(present)} rules instead of {len(wanted.rules)}"
@@ -143,7 +170,7 @@ def look_at_base(nft: NftSocket) -> dict[str, Fault]:
     wrong: dict[str, Fault] = {}
     for chain, lookups in BASE_CHAINS.items():
         found = nft.get(get_chain(chain.name))
-        wanted = [lookup_interface(direction, hook.value) for direction, hook in lookups]
+        wanted = [lookup.expressions for lookup in lookups]
         if found is None:
             wrong[chain.name] = Fault.MISSING
         elif not _contains(found, b"".join(chain.attributes)):
@@ -153,29 +180,64 @@ def look_at_base(nft: NftSocket) -> dict[str, Fault]:
     return wrong
 
 
-def look_at(nft: NftSocket, bridges: Collection[str]) -> Snapshot:
-    """Return what there is of the networks on these bridges.
+def look_at(nft: NftSocket, networks: Collection[NetworkRules]) -> Snapshot:
+    """Return what there is of these networks, be it as they want it or not.
 
     A few are asked for one by one, at a cost that others do not add to; for many, everything is
     listed once.
     """
-    elements: dict[tuple[Hook, str], dict[int, bytes]] = {}
-    if len(bridges) > _FEW:
-        for hook in Hook:
-            elements.update(_all_elements(nft, hook))
-        return Snapshot(elements=elements, chains=_all_chains(nft), rules=_all_rules(nft))
-    chains = set()
+    if len(networks) > _FEW:
+        everything = {entry: found for name in MAPS for entry, found in _all_elements(nft, name)}
+        return _snapshot(everything, _all_chains(nft), _all_rules(nft))
+    elements: dict[Entry, dict[int, bytes]] = {}
     rules: dict[str, list[bytes]] = {}
-    for bridge in bridges:
-        for hook in Hook:
-            name = chain_name(hook, bridge)
-            element = nft.get(get_element(hook.value, bridge))
+    references: dict[str, int] = {}
+    for network in networks:
+        places = {Entry(hook.value, network.bridge) for hook in Hook if hook is not Hook.GUARD}
+        places.update(*(entries(chain, network.bridge) for chain in network.chains))
+        for place in places:
+            element = nft.get(get_element(place.map, place.key))
             if element is not None:
-                elements[hook, bridge] = _first_element(element)
-            if nft.get(get_chain(name)) is not None:
-                chains.add(name)
+                elements[place] = _first_element(element)
+        for hook in Hook:
+            name = chain_name(hook, network.bridge)
+            chain = nft.get(get_chain(name))
+            if chain is not None:
                 rules[name] = _rules(nft, name)
-    return Snapshot(elements=elements, chains=chains, rules=rules)
+                # The kernel counts a chain's rules and what leads to it.
+                use = int.from_bytes(chain.get(_CHAIN_USE, b""), "big")
+                references[name] = use - len(rules[name])
+    found = _snapshot(elements, rules.keys(), rules)
+    for network in networks:
+        guard = chain_name(Hook.GUARD, network.bridge)
+        if references.get(guard, 0) > len(found.guarding.get(guard, ())):
+            # Addresses that nobody asked for lead there: only a list shows which.
+            for name in GUARD_MAPS.values():
+                elements.update(_all_elements(nft, name))
+            return _snapshot(elements, rules.keys(), rules)
+    return found
+
+
+def _snapshot(
+    elements: Mapping[Entry, Mapping[int, bytes]],
+    chains: Collection[str],
+    rules: Mapping[str, Sequence[bytes]],
+) -> Snapshot:
+    guarding: dict[str, list[Entry]] = {}
+    for entry, element in elements.items():
+        if MAPS[entry.map][0] is Hook.GUARD:
+            guarding.setdefault(_target(element), []).append(entry)
+    return Snapshot(elements=elements, guarding=guarding, chains=chains, rules=rules)
+
+
+def _target(element: Mapping[int, bytes]) -> str:
+    """Return the name of the chain that an element leads to; empty if to none."""
+    data = attributes(element.get(_SET_ELEM_DATA, b""))
+    return text(attributes(data.get(_DATA_VERDICT, b"")).get(_VERDICT_CHAIN, b""))
+
+
+def _called(entry: Entry) -> str:
+    return f"element {entry.key} of map {entry.map}"
 
 
 def _first_element(found: dict[int, bytes]) -> dict[int, bytes]:
@@ -190,21 +252,20 @@ def _all_chains(nft: NftSocket) -> set[str]:
     return {text(found[_CHAIN_NAME]) for found in chains if text(found[_CHAIN_TABLE]) == TABLE_NAME}
 
 
-def _all_elements(
-    nft: NftSocket, hook: Hook
-) -> Iterator[tuple[tuple[Hook, str], dict[int, bytes]]]:
+def _all_elements(nft: NftSocket, name: str) -> Iterator[tuple[Entry, dict[int, bytes]]]:
     try:
-        replies = nft.dump(get_elements(hook.value))
+        replies = nft.dump(get_elements(name))
     except Refusal as error:
         if error.errno == errno.ENOENT:
             return
         raise
+    by_name = MAPS[name][1] is MapKey.INTERFACE
     for reply in replies:
         listed = object_attributes(reply).get(_ELEM_LIST_ELEMENTS, b"")
         for _, payload in attribute_list(listed):
             element = attributes(payload)
             key = attributes(element.get(_SET_ELEM_KEY, b"")).get(_DATA_VALUE, b"")
-            yield (hook, text(key)), element
+            yield Entry(name, text(key) if by_name else ipaddress.ip_address(key)), element
 
 
 def _all_rules(nft: NftSocket) -> dict[str, list[bytes]]:

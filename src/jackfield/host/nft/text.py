@@ -5,7 +5,15 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from jackfield.host.nft.base import BASE_CHAINS, COMMENT, VERDICTS, chain_name
+from jackfield.host.nft.base import (
+    BASE_CHAINS,
+    COMMENT,
+    MAPS,
+    VERDICTS,
+    Lookup,
+    chain_name,
+    entries,
+)
 from jackfield.host.nft.expression import NFT_JUMP
 from jackfield.host.nft.message import TABLE, BaseChain
 from jackfield.model.address import Address, IpNetwork
@@ -16,7 +24,6 @@ from jackfield.state.rules import (
     ConnectionState,
     Direction,
     Drop,
-    Hook,
     Interface,
     Masquerade,
     Match,
@@ -59,8 +66,8 @@ def table_text(networks: Iterable[NetworkRules]) -> str:
     """Return the whole table of these networks, as ``nft list table inet jackfield`` shows it."""
     networks = list(networks)
     lines = [f"{TABLE} {{", f'\tcomment "{COMMENT}"']
-    for hook in Hook:
-        lines += [_indent(_map_text(hook, networks)), ""]
+    for name in MAPS:
+        lines += [_indent(_map_text(name, networks)), ""]
     for chain, lookups in BASE_CHAINS.items():
         lines += [_indent(_base_chain_text(chain, lookups)), ""]
     for network in networks:
@@ -77,24 +84,37 @@ def _indent(text: str) -> str:
     return "\n".join(f"\t{line}" for line in text.split("\n"))
 
 
-def _map_text(hook: Hook, networks: list[NetworkRules]) -> str:
+def _map_text(name: str, networks: list[NetworkRules]) -> str:
+    hook, key = MAPS[name]
     verb = "jump" if VERDICTS[hook] == NFT_JUMP else "goto"
     elements = [
-        f'"{network.bridge}" : {verb} {chain_name(hook, network.bridge)}'
+        f"{_key_text(entry.key)} : {verb} {chain_name(hook, network.bridge)}"
         for network in networks
-        if any(chain.hook is hook for chain in network.chains)
+        for chain in network.chains
+        for entry in entries(chain, network.bridge)
+        if entry.map == name
     ]
-    lines = ["type ifname : verdict"]
+    lines = [f"type {key.value} : verdict"]
     if elements:
         lines.append(f"elements = {{ {', '.join(elements)} }}")
-    return _block(f"map {hook.value}", lines)
+    return _block(f"map {name}", lines)
 
 
-def _base_chain_text(chain: BaseChain, lookups: tuple[tuple[Direction, Hook], ...]) -> str:
+def _key_text(key: str | Address) -> str:
+    return f'"{key}"' if isinstance(key, str) else str(key)
+
+
+def _base_chain_text(chain: BaseChain, lookups: tuple[Lookup, ...]) -> str:
     priority = _PRIORITIES[chain.priority]
     lines = [f"type {chain.type} hook {chain.hook} priority {priority}; policy accept;"]
-    lines += [f"{_DEVICES[direction]} vmap @{hook.value}" for direction, hook in lookups]
+    lines += [f"{_lookup_text(lookup)} vmap @{lookup.map}" for lookup in lookups]
     return _block(f"chain {chain.name}", lines)
+
+
+def _lookup_text(lookup: Lookup) -> str:
+    if isinstance(lookup.by, Direction):
+        return _DEVICES[lookup.by]
+    return f"{_FAMILIES[lookup.by]} {_ADDRESSES[Direction.DESTINATION]}"
 
 
 def _not(negate: bool) -> str:
@@ -108,8 +128,8 @@ def _match_text(match: Match) -> str:
         case Peer(direction, network, negate):
             family = _FAMILIES[network.version]
             return f"{family} {_ADDRESSES[direction]} {_not(negate)}{_prefix(network)}"
-        case Transport(protocol):
-            return f"meta l4proto {protocol}"
+        case Transport(protocol, port):
+            return f"meta l4proto {protocol}" if port is None else f"{protocol} dport {port}"
         case State(states):
             return f"ct state {','.join(_state_names(states))}"
         case RateOver(rate, burst):
