@@ -83,13 +83,14 @@ class Engine:
         await self._thread.open()
         loop = asyncio.get_running_loop()
         await self._host.open()
+        nft_portid = await self._thread.run(lambda tools: tools.kernel.nft.portid)
+        # It listens from here on, and is read when there are networks to mend.
+        self._monitor = NftMonitor(self._rules_changed, own_portids=(nft_portid,))
         recovered = await self._thread.run(
             recover,
             Planner(network_from_json, self._networks.plan, state_of_port),
         )
         self._take_over(recovered)
-        nft_portid = await self._thread.run(lambda tools: tools.kernel.nft.portid)
-        self._monitor = NftMonitor(self._rules_changed, own_portids=(nft_portid,))
         loop.add_reader(self._monitor.fileno(), self._monitor.read)
         self._host.on_link(self._link_changed)
         self._inotify = Inotify()
@@ -98,6 +99,8 @@ class Engine:
         self._resolver = ResolverWatch(self._inotify, self._resolver_changed)
         running = [record for record in self._registry.networks.values() if record.active]
         await self._mending.watch_services(running)
+        # They may have changed, or not have been handed on, while there was no daemon.
+        self._resolver_changed()
         if recovered.autostart and self._autostart:
             await self._start_marked()
             await self._thread.run(lambda tools: tools.store.set_autostarted())
@@ -250,7 +253,8 @@ class Engine:
             return len(tools.dnsmasq.refresh_servers(tools.kernel, services))
 
         count = await self._thread.run(refresh)
-        log.info("the host's name servers changed: handed to %d networks", count)
+        if count:
+            log.info("the host's name servers changed: handed to %d networks", count)
 
     def _rules_changed(self, reason: str) -> None:
         self._later(self._mending.mend_rules(reason))
@@ -260,7 +264,7 @@ class Engine:
         if old is None or new is not None or not old.alias.startswith("jackfield:network:"):
             return
         record = self._registry.by_bridge(old.name)
-        if record is not None and record.active and not record.lock.locked():
+        if record is not None and record.active:
             self._later(self._mending.mend(record.uuid, f"bridge {old.name} was removed"))
 
     def _later(self, coroutine: Coroutine[None, None, None]) -> None:
