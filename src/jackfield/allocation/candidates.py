@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+import operator
+from collections.abc import Callable, Mapping
 
 from jackfield.allocation.usage import Usage
 from jackfield.model.mode import Mode
@@ -15,19 +17,33 @@ from jackfield.state.facts import Facts
 __all__ = ["Candidates", "candidates_of", "link_problem", "pick"]
 
 
+_Counts = Callable[[Mapping[str, int]], tuple[int, ...]]
+
+
+def _getter(keys: tuple[str, ...]) -> _Counts:
+    """Return a function that gives the counts of ``keys``, or ``KeyError`` if one has none."""
+    if len(keys) < 2:
+        return lambda counts: tuple(counts[key] for key in keys)
+    return operator.itemgetter(*keys)
+
+
+_NO_COUNTS = _getter(())
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
     """Uplinks in document order, virtual functions in place of their physical one.
 
     ``keys`` are what :class:`Usage` counts; ``others`` gives the second key of a virtual function
     that can be used as a device or as a PCI function.  ``problems`` names uplinks that lead
-    nowhere at all.
+    nowhere at all.  ``counts_of`` gives the counts of all keys at once.
     """
 
     keys: tuple[str, ...] = ()
     uplinks: tuple[Uplink, ...] = ()
     others: Mapping[str, str] = dataclasses.field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    counts_of: _Counts = _NO_COUNTS
 
     def used(self, key: str, usage: Usage) -> int:
         """Return how many ports the uplink ``key`` has, over all networks."""
@@ -72,7 +88,7 @@ def _compile(network: Network, portgroup: Portgroup | None, facts: Facts) -> Can
     if network.mode is Mode.BRIDGE:
         bridges = dict(zip(network.uplinks, network.managed_bridges, strict=False))
         names = tuple(bridges[one] for one in uplinks if one in bridges)
-        return Candidates(keys=names, uplinks=uplinks)
+        return Candidates(keys=names, uplinks=uplinks, counts_of=_getter(names))
     devices, functions = _virtual_functions(facts)
     keys: list[str] = []
     chosen: list[Uplink] = []
@@ -106,6 +122,7 @@ def _compile(network: Network, portgroup: Portgroup | None, facts: Facts) -> Can
         uplinks=tuple(chosen),
         others={key: others[key] for key in keys if key in others},
         problems=tuple(problems),
+        counts_of=_getter(tuple(keys)),
     )
 
 
@@ -136,6 +153,18 @@ def link_problem(key: str, mode: Mode, facts: Facts) -> str | None:
     return None
 
 
+def _least_used(candidates: Candidates, counts: Mapping[str, int]) -> tuple[int, int]:
+    """Return index and count of the first of the least used; absent keys count as 0."""
+    keys = candidates.keys
+    try:
+        numbers = candidates.counts_of(counts)
+    except KeyError:
+        key = next(itertools.filterfalse(counts.__contains__, keys))
+        return keys.index(key), 0
+    least = min(numbers)
+    return numbers.index(least), least
+
+
 def pick(
     candidates: Candidates,
     network: Network,
@@ -150,11 +179,9 @@ def pick(
     """
     if not candidates.others:
         # The common case, in a few passes of C: find the least used, then look at it alone.
-        counts: Sequence[int | None] = list(map(usage.uplinks.get, candidates.keys))
-        if not counts:
+        if not candidates.keys:
             return None
-        index = counts.index(None) if None in counts else counts.index(min(counts))  # type: ignore[type-var]
-        used = counts[index] or 0
+        index, used = _least_used(candidates, usage.uplinks)
         if _fits(candidates, index, used, network, usage, facts, exclusive=exclusive):
             return index, used
     numbers = [candidates.used(key, usage) for key in candidates.keys]

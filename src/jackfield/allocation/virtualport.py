@@ -50,10 +50,11 @@ def merge_virtualport(
     if not has_use_for_virtualport(network, portgroup):
         if request.virtualport is None:
             return None, ()
-        return None, (
+        note = (
             f"network '{network.name}' has mode {network.mode.value}, which has no use for a "
-            "virtualport; the guest's is ignored",
+            "virtualport; the guest's is ignored"
         )
+        return None, (note,)
     sources = [
         (place, virtualport)
         for place, virtualport in (

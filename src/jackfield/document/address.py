@@ -8,6 +8,7 @@ address or name (IPv4), a client id or name (IPv6).
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 from jackfield.document.xml import (
     MAX_UINT32,
@@ -52,14 +53,13 @@ _CLIENT_ID = frozenset("0123456789abcdefABCDEF:")
 
 def parse_address(text: str) -> Address:
     """Parse an IPv4 or IPv6 address; a scope (``%eth0``) is refused."""
+    # inet_pton(3) is as strict as ``ipaddress``, and several times as fast.
     try:
         if ":" not in text:
-            return ipaddress.IPv4Address(text)
-        if "%" not in text:
-            return ipaddress.IPv6Address(text)
-    except ValueError:
-        pass
-    raise ValueError("this is not an IP address")
+            return ipaddress.IPv4Address(socket.inet_pton(socket.AF_INET, text))
+        return ipaddress.IPv6Address(socket.inet_pton(socket.AF_INET6, text))
+    except (OSError, ValueError):
+        raise ValueError("this is not an IP address") from None
 
 
 def address_text(address: Address) -> str:
@@ -67,18 +67,14 @@ def address_text(address: Address) -> str:
 
     It differs from Python's spelling for IPv6 addresses that embed an IPv4 one.
     """
-    if address.version == 4:
-        return str(address)
-    number = int(address)
-    if 0xFFFF < number <= MAX_UINT32:
-        return f"::{ipaddress.IPv4Address(number)}"
-    if number >> 32 == 0xFFFF:
-        return f"::ffff:{ipaddress.IPv4Address(number & MAX_UINT32)}"
-    return str(address)
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return socket.inet_ntop(family, address.packed)
 
 
 def _netmask(text: str) -> ipaddress.IPv4Address:
-    address = ipaddress.IPv4Address(text)
+    address = parse_address(text)
+    if address.version != 4:
+        raise ValueError("a netmask is for IPv4")
     inverted = int(address) ^ MAX_UINT32
     if inverted & (inverted + 1):
         raise ValueError("a netmask's ones come before its zeros, as in 255.255.255.0")
@@ -137,24 +133,35 @@ def read_dhcp_range(element: Element, subnet: Subnet | None = None) -> DhcpRange
     required(element, "end")
     start = typed(element, "start", parse_address)
     end = typed(element, "end", parse_address)
-    assert start is not None and end is not None
+    assert start is not None
+    assert end is not None
     if start.version != end.version:
         fail(element, f"goes from start='{start}' to end='{end}', of different families")
     if int(start) > int(end):
         fail(element, f"has start='{start}' after end='{end}'")
     if int(end) - int(start) > 65535:
         fail(element, f"from '{start}' to '{end}' holds more than 65536 addresses")
-    if subnet is not None and subnet.interface is not None:
-        network = subnet.interface.network
-        for name, address in (("start", start), ("end", end)):
-            if address not in network:
-                fail(element, f"has {name}='{address}', which is not in the subnet {network}")
-        if start.version == 4:
-            if start == network.network_address and network.prefixlen < 31:
-                fail(element, f"has start='{start}', the network's own address")
-            if end == network.broadcast_address and network.prefixlen < 31:
-                fail(element, f"has end='{end}', the network's broadcast address")
+    if subnet is not None and subnet.address is not None:
+        _check_range(element, subnet.address, subnet.prefix_length, start, end)
     return DhcpRange(start=start, end=end, lease=_read_lease(element))
+
+
+def _check_range(
+    element: Element, inside: Address, length: int, start: Address, end: Address
+) -> None:
+    """Refuse a range that is not among the hosts of the subnet around ``inside``."""
+    # Numbers, because making a network object costs more than reading the whole element.
+    host_bits = inside.max_prefixlen - length
+    first = int(inside) >> host_bits << host_bits
+    last = first | ((1 << host_bits) - 1)
+    for name, address in (("start", start), ("end", end)):
+        if address.version != inside.version or not first <= int(address) <= last:
+            fail(element, f"has {name}='{address}', which is not in the subnet {inside}/{length}")
+    if start.version == 4 and host_bits > 1:
+        if int(start) == first:
+            fail(element, f"has start='{start}', the network's own address")
+        if int(end) == last:
+            fail(element, f"has end='{end}', the network's broadcast address")
 
 
 def read_dhcp_host(
@@ -252,7 +259,8 @@ def read_route(element: Element) -> StaticRoute:
     required(element, "gateway")
     address = typed(element, "address", parse_address)
     gateway = typed(element, "gateway", parse_address)
-    assert address is not None and gateway is not None
+    assert address is not None
+    assert gateway is not None
     family, netmask, prefix = _read_spelling(element, address)
     if gateway.version != address.version:
         fail(element, f"has gateway='{gateway}' of another family than address='{address}'")

@@ -127,7 +127,8 @@ def _range(
         return None, None
     start = start or end
     end = end or start
-    assert start is not None and end is not None
+    assert start is not None
+    assert end is not None
     if start.version != 4 or end.version != 4:
         fail(element, "is for IPv4 addresses")
     if int(start) > int(end):

@@ -8,6 +8,7 @@ and takes the first of elements that may stand only once.
 from __future__ import annotations
 
 import re
+
 from jackfield.document.address import read_route, read_subnet
 from jackfield.document.bandwidth import read_bandwidth
 from jackfield.document.forward import (
@@ -213,7 +214,8 @@ def _tell_bridge_from_macvtap(
     """Return which of the two libvirt's ``mode='bridge'`` means."""
     named = bridge is not None and bool(bridge.get("name"))
     if named and uplinks:
-        assert forward is not None and bridge is not None
+        assert forward is not None
+        assert bridge is not None
         fail(
             forward,
             f"has mode='bridge' and uplinks, and <bridge> has name='{bridge.get('name')}'",

@@ -242,7 +242,7 @@ def _dhcp_host(update: _Update) -> Network:
         return _with_dhcp(update, index, hosts=update.added(hosts, host))
     if not same:
         update.refuse(f"no static host matches {shown}")
-    return _with_dhcp(update, index, hosts=hosts[: same[0]] + (host,) + hosts[same[0] + 1 :])
+    return _with_dhcp(update, index, hosts=(*hosts[: same[0]], host, *hosts[same[0] + 1 :]))
 
 
 def _dhcp_range(update: _Update) -> Network:
@@ -282,7 +282,7 @@ def _uplink(update: _Update) -> Network:
     if update.command.adds:
         if wanted in uplinks:
             update.refuse(f"the uplink {shown} is there already")
-        if uplinks and (isinstance(wanted, PhysicalFunction) or type(uplinks[0]) != type(wanted)):
+        if uplinks and (isinstance(wanted, PhysicalFunction) or type(uplinks[0]) is not type(wanted)):
             update.refuse(
                 f"the uplink {shown} cannot stand beside {describe(uplinks[0])}",
                 hint="<interface>, <address> and <pf> exclude each other; one <pf> is the most",

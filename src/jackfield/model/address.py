@@ -125,18 +125,21 @@ class Subnet:
     tftp_root: Text | None = None
     dhcp: Dhcp | None = None
 
+    @property
+    def prefix_length(self) -> int:
+        """The prefix length, however it was spelled; 0 without an address."""
+        if self.netmask is not None:
+            return int(self.netmask).bit_count()
+        if self.prefix is not None:
+            return self.prefix
+        return 0 if self.address is None else default_prefix(self.address)
+
     @functools.cached_property
     def interface(self) -> IpInterface | None:
         """Address with prefix length; ``None`` without an address."""
         if self.address is None:
             return None
-        if self.netmask is not None:
-            length = ipaddress.IPv4Network((0, str(self.netmask))).prefixlen
-        elif self.prefix is not None:
-            length = self.prefix
-        else:
-            length = default_prefix(self.address)
-        return ipaddress.ip_interface((self.address, length))
+        return ipaddress.ip_interface((self.address, self.prefix_length))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,7 +157,7 @@ class StaticRoute:
     def destination(self) -> IpNetwork:
         """Destination with prefix length."""
         if self.netmask is not None:
-            length = ipaddress.IPv4Network((0, str(self.netmask))).prefixlen
+            length = int(self.netmask).bit_count()
         elif self.prefix is not None:
             length = self.prefix
         else:
