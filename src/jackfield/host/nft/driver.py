@@ -7,8 +7,8 @@ on, or refuses a message, the driver looks, mends what all networks share in the
 well, and tries again.
 
 What we send and look at for one network does not depend on the others.  The kernel itself checks
-the whole table for loops at the end of each batch that adds a rule (``nft_table_validate``): a
-microsecond or two for each other network.
+the whole table for loops at the end of each batch that adds a rule (``nft_table_validate``):
+about two microseconds for each other network.
 """
 
 from __future__ import annotations
