@@ -65,8 +65,9 @@ class RulesDriver:
 
     def __init__(self) -> None:
         """Know nothing yet of what is in the kernel."""
-        # The generation at which the table was as we left it.
+        # The generation at which everything was as we left it, and whether that had our table.
         self._generation: int | None = None
+        self._has_table = True
 
     def observe(
         self,
@@ -134,8 +135,13 @@ class RulesDriver:
             for message in _removal(replaced[rules.key], but=rules)
         ]
         # What is removed goes first: one network may take an address that another gives up.
-        if self._try(nft, [*stale, *messages]):
+        shared = [] if self._has_table else base_messages()
+        if self._try(nft, [*shared, *stale, *messages]):
+            self._has_table = True
             return
+        messages = [
+            message for rules, _ in group for message in _network_messages(rules, in_words=True)
+        ]
         for attempt in range(_ATTEMPTS):
             generation = nft.generation()
             first = _mending(nft, [rules for rules, _ in group])
@@ -148,6 +154,7 @@ class RulesDriver:
             except Refusal as error:
                 raise _with_hint(error) from None
             self._generation = None if guard is None else _after(guard)
+            self._has_table = True
             return
 
     def _try(self, nft: NftSocket, messages: Sequence[Message]) -> bool:
@@ -211,6 +218,8 @@ class RulesDriver:
                 nft.commit([delete_table()], generation)
             except GenerationChanged:
                 continue
+            self._generation = _after(generation)
+            self._has_table = False
             return
 
 
@@ -225,7 +234,7 @@ def _foreign_text() -> str:
 
 def _with_hint(error: Refusal) -> Refusal:
     if error.errno in (errno.EOPNOTSUPP, errno.ENOENT):
-        error.hint = "the kernel may lack an nftables feature; `jackfield doctor` tests for them"
+        error.hint = "the kernel may lack what the rule needs: see its CONFIG_NFT_ options"
     return error
 
 
@@ -274,14 +283,21 @@ def _groups(
         yield group
 
 
-def _network_messages(rules: NetworkRules) -> list[Message]:
-    """Return what replaces a network's rules at once: each chain is emptied and filled again."""
+def _network_messages(rules: NetworkRules, *, in_words: bool = False) -> list[Message]:
+    """Return what replaces a network's rules at once: each chain is emptied and filled again.
+
+    ``in_words`` has the messages say what each rule says, for the error that will be raised.
+    """
     messages: list[Message] = []
     for chain in rules.chains:
         name = chain_name(chain.hook, rules.bridge)
         messages += [add_chain(name), flush_chain(name)]
         messages += [
-            add_rule(name, encode_rule(rule), f"rule {number} ({rule_text(rule)})")
+            add_rule(
+                name,
+                encode_rule(rule),
+                f"rule {number} ({rule_text(rule)})" if in_words else "a rule",
+            )
             for number, rule in enumerate(chain.rules, start=1)
         ]
         messages += [

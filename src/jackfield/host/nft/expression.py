@@ -10,6 +10,7 @@ them as they are written in ``text.py``.
 
 from __future__ import annotations
 
+import functools
 import struct
 
 from jackfield.host.netlink.message import attribute, attribute_text, nested
@@ -229,7 +230,9 @@ def encode_rule(rule: Rule) -> bytes:
     return b"".join(parts)
 
 
+@functools.lru_cache(maxsize=512)
 def _encode_match(match: Match) -> bytes:
+    # A network's rules repeat a few matches: its bridge, its subnets.
     match match:
         case Interface(direction, name, negate):
             return _LOAD_INTERFACE[direction] + _encode_name(name, negate)
@@ -278,6 +281,7 @@ def _encode_peer(peer: Peer) -> bytes:
     )
 
 
+@functools.lru_cache(maxsize=512)
 def _encode_action(action: Action) -> bytes:
     match action:
         case Return():
