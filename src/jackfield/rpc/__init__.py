@@ -1,0 +1,1 @@
+"""The libvirt door: libvirt's RPC protocol on UNIX sockets."""
