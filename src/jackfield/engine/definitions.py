@@ -13,6 +13,7 @@ from jackfield.document.json import network_to_json
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
 from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.plans import Plans
 from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.store import NetworkRow
 from jackfield.engine.views import Event, NetworkView
@@ -20,7 +21,6 @@ from jackfield.engine.workplace import Workplace
 from jackfield.errors import AlreadyExists, UnsupportedConfiguration, WrongState
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
-from jackfield.plan.network import plan_network
 
 __all__ = ["Definitions", "network_row"]
 
@@ -38,12 +38,14 @@ class Definitions:
     def __init__(
         self,
         registry: Registry,
+        plans: Plans,
         events: EventLog,
         thread: KernelThread[Workplace],
         host: HostWatch,
     ) -> None:
         """Work on ``registry`` through ``thread``; ``host`` says which names are taken."""
         self._registry = registry
+        self._plans = plans
         self._events = events
         self._thread = thread
         self._host = host
@@ -91,6 +93,7 @@ class Definitions:
             record.autostart = False
             if record.live is None:
                 self._registry.discard(record)
+                self._plans.forget(record.uuid)
 
     async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
         """Mark a persistent network to be started when the daemon starts on a new boot."""
@@ -140,7 +143,7 @@ class Definitions:
         made = complete(network, taken, secrets.token_bytes, former)
         assert made.uuid is not None
         try:
-            plan_network(made)
+            self._plans.plan(made)
         except UnsupportedConfiguration as error:
             log.info("defined but not startable: %s", error)
         return known or NetworkRecord(uuid=made.uuid, name=made.name), made

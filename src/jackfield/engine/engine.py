@@ -15,12 +15,14 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.leasebook import LeaseBook
 from jackfield.engine.mending import Mending
 from jackfield.engine.networks import Networks
+from jackfield.engine.plans import Plans
 from jackfield.engine.ports import Ports
 from jackfield.engine.records import NetworkRecord, Registry, state_of_port
 from jackfield.engine.recovery import Planner, Recovered, recover
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
 from jackfield.engine.views import AttachRequest, LeaseView, NetworkView, PortView
+from jackfield.engine.watch import BridgeWatch
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier
@@ -32,7 +34,6 @@ from jackfield.host.nft.monitor import NftMonitor
 from jackfield.host.resolver import ResolverWatch
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
-from jackfield.state.facts import LinkFact
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import Dnsmasq
 
@@ -61,7 +62,10 @@ class Engine:
         )
         self._host = HostWatch(self._thread)
         self._services = Services(self._service_died)
-        self._definitions = Definitions(self._registry, self.events, self._thread, self._host)
+        self._plans = plans = Plans(dnsmasq_user)
+        self._definitions = Definitions(
+            self._registry, plans, self.events, self._thread, self._host
+        )
         self._mending = Mending(self._registry, self.events, self._thread, self._services)
         self._networks = Networks(
             self._registry,
@@ -71,8 +75,9 @@ class Engine:
             self._host,
             self._services,
             self._mending,
-            dnsmasq_user=dnsmasq_user,
+            plans,
         )
+        self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
         self._ports = Ports(self._registry, self.events, self._thread, self._host)
         self._leases = LeaseBook(state_dir, self._registry, self.events, self._thread)
         self._monitor: NftMonitor | None = None
@@ -88,11 +93,11 @@ class Engine:
         self._monitor = NftMonitor(self._rules_changed, own_portids=(nft_portid,))
         recovered = await self._thread.run(
             recover,
-            Planner(network_from_json, self._networks.plan, state_of_port),
+            Planner(network_from_json, self._plans.plan, state_of_port),
         )
         self._take_over(recovered)
         loop.add_reader(self._monitor.fileno(), self._monitor.read)
-        self._host.on_link(self._link_changed)
+        self._host.on_link(self._bridges.link_changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         await self._leases.open(self._inotify)
@@ -113,6 +118,7 @@ class Engine:
         for record in list(self._registry.networks.values()):
             async with record.lock:
                 pass
+        self._bridges.close()
         if self._monitor is not None:
             asyncio.get_running_loop().remove_reader(self._monitor.fileno())
             self._monitor.close()
@@ -258,14 +264,6 @@ class Engine:
 
     def _rules_changed(self, reason: str) -> None:
         self._later(self._mending.mend_rules(reason))
-
-    def _link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
-        """Mend a network whose bridge somebody else removed."""
-        if old is None or new is not None or not old.alias.startswith("jackfield:network:"):
-            return
-        record = self._registry.by_bridge(old.name)
-        if record is not None and record.active:
-            self._later(self._mending.mend(record.uuid, f"bridge {old.name} was removed"))
 
     def _later(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -50,7 +50,7 @@ class Mending:
             try:
                 change = await self.mend_now(record)
             except (JackfieldError, ExceptionGroup) as error:
-                await self._problem(record, f"{reason}; mending failed: {error}")
+                await self.tell_problem(record, f"{reason}; mending failed: {error}")
                 return
             record.problem = None
             for step in describe(change):
@@ -73,7 +73,8 @@ class Mending:
             if any(item.kind == "rules" and item.key in mended for item in record.present.values()):
                 await self._tell(record, "network-repaired", {"reason": reason})
 
-    async def _problem(self, record: NetworkRecord, problem: str) -> None:
+    async def tell_problem(self, record: NetworkRecord, problem: str) -> None:
+        """Say what is wrong with a running network: in its view, the log, and an event."""
         record.problem = problem
         log.error("network %s: %s", record.name, problem)
         await self._tell(record, "network-problem", {"problem": problem})

@@ -13,6 +13,7 @@ from jackfield.engine.definitions import Definitions, network_row
 from jackfield.engine.events import EventLog
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
+from jackfield.engine.plans import Plans
 from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.services import Services
 from jackfield.engine.store import NetworkRow
@@ -22,7 +23,7 @@ from jackfield.errors import ForeignObject, JackfieldError, WrongState
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.plan.describe import describe
-from jackfield.plan.network import check_host, overlap, plan_network
+from jackfield.plan.network import check_host, overlap
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import Dnsmasq
@@ -47,8 +48,7 @@ class Networks:
         host: HostWatch,
         services: Services,
         mending: Mending,
-        *,
-        dnsmasq_user: str | None,
+        plans: Plans,
     ) -> None:
         """Work on ``registry`` through ``thread``; ``host`` gives the facts."""
         self._registry = registry
@@ -58,11 +58,7 @@ class Networks:
         self._host = host
         self._services = services
         self._mending = mending
-        self._dnsmasq_user = dnsmasq_user
-
-    def plan(self, network: Network) -> HostState:
-        """Return the host state that ``network`` wants."""
-        return plan_network(network, dnsmasq_user=self._dnsmasq_user)
+        self._plans = plans
 
     async def start(self, ref: str) -> NetworkView:
         """Start a stored network."""
@@ -85,6 +81,7 @@ class Networks:
             await self._stop(record)
             if record.stored is None:
                 self._registry.discard(record)
+                self._plans.forget(record.uuid)
                 return view
         return self._registry.network_view(record)
 
@@ -92,7 +89,7 @@ class Networks:
         self, record: NetworkRecord, network: Network, definition: NetworkRow | None = None
     ) -> None:
         """Make ``network`` run, and store ``definition`` with that; the record's lock is held."""
-        wanted = self.plan(network)
+        wanted = self._plans.plan(network)
         self._check_host(record, network)
         record.live, record.present = network, wanted
         record.settled, record.problem = False, None
@@ -233,7 +230,7 @@ class Networks:
         assert record.live is not None
         former = record.live
         self._check_changeable(record, former, network)
-        present, wanted = record.present, self.plan(network)
+        present, wanted = record.present, self._plans.plan(network)
         change = difference(wanted, present)
         previous = network_to_json(former)
         if not change and former == network and definition is None:
@@ -296,7 +293,7 @@ class Networks:
         assert target is not None
         if network is not None:
             _, target = self._definitions.complete(network)
-        wanted = self.plan(target)
+        wanted = self._plans.plan(target)
         present = record.present
 
         def look(tools: Workplace) -> HostState:

@@ -209,13 +209,6 @@ class Registry:
                     found.update(_devices(network))
         return found
 
-    def by_bridge(self, name: str) -> NetworkRecord | None:
-        """Return the running network that made the bridge ``name``."""
-        for record in self.networks.values():
-            if record.live is not None and name in _devices(record.live):
-                return record
-        return None
-
 
 def _devices(network: Network) -> set[str]:
     """Return the names of the devices that a network makes."""

@@ -63,12 +63,16 @@ class Applier:
                 )
 
     def perform(self, change: Change) -> None:
-        """Make ``change`` so, and verify it; the first failure is raised and nothing undone."""
+        """Make ``change`` so; the first failure is raised and nothing undone.
+
+        What is new is made exclusively, and the kernel answers for it; what is changed in place
+        is looked at again, because a kernel passes over attributes that it does not know.
+        """
         for kind, group in _runs(change.remove):
             self._drivers[kind].remove(self._kernel, group)
         for kind, group in _runs(change.ensure):
             self._drivers[kind].ensure(self._kernel, group, change.replaced)
-        self._verify(change.ensure)
+        self._verify(item for item in change.ensure if item.key in change.replaced)
 
     def dismantle(self, present: HostState) -> None:
         """Remove everything of ``present`` that exists and is ours; go on after failures.

@@ -1,0 +1,34 @@
+"""Plans of definitions, kept from when they are defined until they are started."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from jackfield.model.network import Network
+from jackfield.plan.network import plan_network
+from jackfield.state.hoststate import HostState
+
+__all__ = ["Plans"]
+
+
+class Plans:
+    """Plans networks, and remembers the last plan of each: defining one plans it to check it."""
+
+    def __init__(self, dnsmasq_user: str | None) -> None:
+        """Plan for dnsmasqs that run as ``dnsmasq_user``."""
+        self._dnsmasq_user = dnsmasq_user
+        self._known: dict[UUID, tuple[Network, HostState]] = {}
+
+    def plan(self, network: Network) -> HostState:
+        """Return the host state that a complete ``network`` wants."""
+        known = None if network.uuid is None else self._known.get(network.uuid)
+        if known is not None and (known[0] is network or known[0] == network):
+            return known[1]
+        wanted = plan_network(network, dnsmasq_user=self._dnsmasq_user)
+        if network.uuid is not None:
+            self._known[network.uuid] = (network, wanted)
+        return wanted
+
+    def forget(self, uuid: UUID) -> None:
+        """Forget the plan of a network that is no more."""
+        self._known.pop(uuid, None)

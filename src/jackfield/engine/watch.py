@@ -1,0 +1,93 @@
+"""What others do to bridges of ours: a removed one is made again, a changed one is told of.
+
+Rules that somebody flushes are put back, because a network without them is open.  A bridge whose
+address or MTU somebody changed is left so: it may be meant, and taking it back could be a fight.
+The network says what is different instead, and ``jackfield apply NAME`` puts it right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from uuid import UUID
+
+from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.mending import Mending
+from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.plan.drift import drift
+from jackfield.state.facts import LinkFact
+from jackfield.state.resources import OwnerKind, alias_of
+
+__all__ = ["BridgeWatch"]
+
+_SETTLE = 0.2
+"""Seconds after a change before a bridge is judged: one change is several notices."""
+
+_ALIAS = alias_of(OwnerKind.NETWORK, UUID(int=0)).removesuffix(str(UUID(int=0)))
+_CHANGED = "was changed by somebody else: "
+
+
+class BridgeWatch:
+    """Judges the bridges of running networks when the host says that they changed."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        host: HostWatch,
+        mending: Mending,
+        later: Callable[[Coroutine[None, None, None]], None],
+    ) -> None:
+        """Watch the networks of ``registry``; ``later`` runs a coroutine as a task."""
+        self._registry = registry
+        self._host = host
+        self._mending = mending
+        self._later = later
+        self._changed: set[UUID] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Judge nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
+        """Take note of a link that is another now, or gone (``new`` is ``None``)."""
+        link = new or old
+        if link is None or not link.alias.startswith(_ALIAS):
+            return
+        record = self._registry.networks.get(UUID(link.alias.removeprefix(_ALIAS)))
+        if record is None or record.live is None:
+            return
+        if new is None and record.active:
+            self._later(self._mending.mend(record.uuid, f"bridge {link.name} was removed"))
+            return
+        self._changed.add(record.uuid)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_SETTLE, self._judge)
+
+    def _judge(self) -> None:
+        self._timer = None
+        changed, self._changed = self._changed, set()
+        links = self._host.links()
+        for uuid in changed:
+            record = self._registry.networks.get(uuid)
+            if record is None or not record.active or record.lock.locked():
+                continue
+            self._judge_one(record, links.get(_bridge(record)))
+
+    def _judge_one(self, record: NetworkRecord, link: LinkFact | None) -> None:
+        if link is None:
+            return
+        prefix = f"bridge {link.name} {_CHANGED}"
+        differences = drift(record.present, link)
+        problem = prefix + "; ".join(differences) if differences else None
+        known = record.problem
+        if problem is not None and problem != known:
+            self._later(self._mending.tell_problem(record, problem))
+        elif problem is None and known is not None and known.startswith(prefix):
+            record.problem = None
+
+
+def _bridge(record: NetworkRecord) -> str:
+    network = record.current
+    return "" if network.bridge is None or network.bridge.name is None else network.bridge.name
