@@ -84,9 +84,12 @@ class Definitions:
                     tools.store.delete_network(record.uuid)
                     if record.live is None:
                         tools.store.delete_members(record.uuid)
-                    return workplace.record_event(
+                    event = workplace.record_event(
                         tools, "network-undefined", record.name, record.uuid
                     )
+                if record.live is None:
+                    tools.dnsmasq.forget_leases(tools.kernel, record.uuid)
+                return event
 
             self._events.add(await self._thread.run(forget))
             record.stored = None

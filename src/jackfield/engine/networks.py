@@ -164,7 +164,13 @@ class Networks:
         ]
         bridge = None if network.bridge is None else network.bridge.name
         event = await self._thread.run(
-            workplace.stop_network, record.uuid, network.name, bridge, record.present, ours
+            workplace.stop_network,
+            record.uuid,
+            network.name,
+            bridge,
+            record.present,
+            ours,
+            transient=record.stored is None,
         )
         record.live, record.present = None, HostState()
         record.settled, record.problem = False, None

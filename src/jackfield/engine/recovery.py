@@ -80,6 +80,9 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
     _recover_services(tools, {row.uuid for row in rows})
     for row in rows:
         _recover_network(tools, planner, row, found)
+    tools.dnsmasq.forget_other_leases(
+        tools.kernel, {row.uuid for row, _ in found.definitions} | found.live.keys()
+    )
     _recover_ports(tools, planner, found)
     _mend_networks(tools, planner, found)
     _mend_ports(tools, planner, found)

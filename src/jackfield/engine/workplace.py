@@ -205,14 +205,17 @@ def stop_network(
     bridge: InterfaceName | None,
     present: HostState,
     ours: Iterable[InterfaceName],
+    *,
+    transient: bool,
 ) -> Event:
     """Remove what a network made; remember which links lose their bridge.
 
-    ``ours`` are the devices of our own ports, which find their bridge by themselves.
+    ``ours`` are the devices of our own ports, which find their bridge by themselves.  Of a
+    ``transient`` network nothing is remembered: it does not come again.
     """
     known = frozenset(ours)
     members = []
-    if bridge is not None and present:
+    if bridge is not None and present and not transient:
         members = [
             MemberRow(
                 uuid,
@@ -234,7 +237,10 @@ def stop_network(
     ledger.release(tools.store, tools.applier, uuid)
     with tools.store.transaction():
         tools.store.delete_live(uuid)
-        return record_event(tools, "network-stopped", name, uuid)
+        event = record_event(tools, "network-stopped", name, uuid)
+    if transient:
+        tools.dnsmasq.forget_leases(tools.kernel, uuid)
+    return event
 
 
 def create_port(

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from jackfield.errors import HostError, JackfieldError, ServiceError
 from jackfield.host.dnsmasq import process as processes
-from jackfield.host.dnsmasq.files import RELOADED, ServiceFiles, trim_log
+from jackfield.host.dnsmasq.files import RELOADED, ServiceFiles, state_directory, trim_log
 from jackfield.host.dnsmasq.process import Process
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.resolver import RESOLV_CONF, read_resolvers
@@ -164,6 +164,13 @@ class DnsmasqDriver:
     def forget_leases(self, kernel: Kernel, network: UUID) -> None:
         """Remove the lease file of a network that is no more."""
         _files(kernel, network).leases.unlink(missing_ok=True)
+
+    def forget_other_leases(self, kernel: Kernel, known: Collection[UUID]) -> None:
+        """Remove the lease files of all networks but the ``known`` ones."""
+        names = {str(network) for network in known}
+        for path in state_directory(kernel.state_dir).glob("*.leases"):
+            if path.stem not in names:
+                path.unlink(missing_ok=True)
 
     def _running(self, files: ServiceFiles) -> Process | None:
         """Return the process that serves a network, or ``None``."""
