@@ -215,7 +215,7 @@ def uplink_lists(min_size: int = 0) -> st.SearchStrategy[tuple[Uplink, ...]]:
         st.builds(PciUplink, address=pci_addresses), min_size=1, max_size=4, unique=True
     )
     physical = st.lists(st.builds(PhysicalFunction, dev=device_names), min_size=1, max_size=1)
-    return (devices | functions | physical).map(tuple)
+    return (devices | functions | physical).map(lambda found: tuple(found))
 
 
 _V4 = st.integers(0x01000000, 0xDFFFFF00).map(ipaddress.IPv4Address)
@@ -473,7 +473,7 @@ def portgroups(
 _METADATA = (
     "<metadata/>",
     "<metadata><a:b xmlns:a='urn:x' c='d'><a:e/>text</a:b></metadata>",
-    "<metadata><!-- note --><a:b xmlns:a='urn:x'><![CDATA[<x>]]></a:b><y xmlns='urn:y'/></metadata>",
+    "<metadata><!-- a --><a:b xmlns:a='urn:x'><![CDATA[<x>]]></a:b><y xmlns='urn:y'/></metadata>",
 )
 _managers = maybe(st.sampled_from(MacTableManager))
 

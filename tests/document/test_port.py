@@ -39,9 +39,9 @@ def test_text_and_json_say_the_whole_port(port: Port) -> None:
         ("<networkport><mac address='01:00:00:00:00:00'/></networkport>", "multicast"),
         ("<networkport><mac address='52:54:00:00:00:01'/></networkport>", "lacks its <owner>"),
         (
-            "<networkport><mac address='52:54:00:00:00:01'/><owner><name>g</name>"
-            "<uuid>d54df46f-1ab5-4a22-8618-4560ef5fac2c</uuid></owner>"
-            "<plug type='carrier-pigeon'/></networkport>",
+            """<networkport><mac address='52:54:00:00:00:01'/><owner><name>g</name>
+               <uuid>d54df46f-1ab5-4a22-8618-4560ef5fac2c</uuid></owner>
+               <plug type='carrier-pigeon'/></networkport>""",
             "type='carrier-pigeon': allowed are 'none', 'network'",
         ),
         ("<network/>", "expected <networkport>"),
@@ -52,4 +52,4 @@ def test_errors_say_what_is_wrong(text: str, said: str) -> None:
     with pytest.raises(DocumentError) as caught:
         read_port(text)
     assert said in f"{caught.value} {caught.value.hint}"
-    assert 1 == caught.value.line
+    assert caught.value.line in (1, 3)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from jackfield.allocation.usage import Usage
+from jackfield.allocation.usage import Hint, Usage
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network, Portgroup
 from jackfield.model.uplink import DeviceUplink, PciAddress, PciUplink, PhysicalFunction, Uplink
@@ -17,33 +15,19 @@ from jackfield.state.facts import Facts
 __all__ = ["Candidates", "candidates_of", "link_problem", "pick"]
 
 
-_Counts = Callable[[Mapping[str, int]], tuple[int, ...]]
-
-
-def _getter(keys: tuple[str, ...]) -> _Counts:
-    """Return a function that gives the counts of ``keys``, or ``KeyError`` if one has none."""
-    if len(keys) < 2:
-        return lambda counts: tuple(counts[key] for key in keys)
-    return operator.itemgetter(*keys)
-
-
-_NO_COUNTS = _getter(())
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
     """Uplinks in document order, virtual functions in place of their physical one.
 
     ``keys`` are what :class:`Usage` counts; ``others`` gives the second key of a virtual function
     that can be used as a device or as a PCI function.  ``problems`` names uplinks that lead
-    nowhere at all.  ``counts_of`` gives the counts of all keys at once.
+    nowhere at all.
     """
 
     keys: tuple[str, ...] = ()
     uplinks: tuple[Uplink, ...] = ()
     others: Mapping[str, str] = dataclasses.field(default_factory=dict)
     problems: tuple[str, ...] = ()
-    counts_of: _Counts = _NO_COUNTS
 
     def used(self, key: str, usage: Usage) -> int:
         """Return how many ports the uplink ``key`` has, over all networks."""
@@ -87,8 +71,8 @@ def _compile(network: Network, portgroup: Portgroup | None, facts: Facts) -> Can
         uplinks = ()
     if network.mode is Mode.BRIDGE:
         bridges = dict(zip(network.uplinks, network.managed_bridges, strict=False))
-        names = tuple(bridges[one] for one in uplinks if one in bridges)
-        return Candidates(keys=names, uplinks=uplinks, counts_of=_getter(names))
+        names = tuple(str(bridges[one]) for one in uplinks if one in bridges)
+        return Candidates(keys=names, uplinks=uplinks)
     devices, functions = _virtual_functions(facts)
     keys: list[str] = []
     chosen: list[Uplink] = []
@@ -104,14 +88,14 @@ def _compile(network: Network, portgroup: Portgroup | None, facts: Facts) -> Can
         elif isinstance(uplink, PciUplink):
             found = [(functions.get(str(uplink.address)), uplink.address)]
         else:
-            keys.append(uplink.dev)
+            keys.append(str(uplink.dev))
             chosen.append(uplink)
             continue
         for dev, address in found:
             if network.mode is Mode.HOSTDEV:
                 keys.append(str(address))
             elif dev is not None:
-                keys.append(dev)
+                keys.append(str(dev))
             else:
                 problems.append(f"{address} has no interface here")
                 continue
@@ -122,7 +106,6 @@ def _compile(network: Network, portgroup: Portgroup | None, facts: Facts) -> Can
         uplinks=tuple(chosen),
         others={key: others[key] for key in keys if key in others},
         problems=tuple(problems),
-        counts_of=_getter(tuple(keys)),
     )
 
 
@@ -133,7 +116,7 @@ def _virtual_functions(facts: Facts) -> tuple[dict[str, str], dict[str, Interfac
     for functions in facts.virtual_functions.values():
         for one in functions:
             if one.dev is not None:
-                addresses[one.dev] = str(one.address)
+                addresses[str(one.dev)] = str(one.address)
                 devices[str(one.address)] = one.dev
     return addresses, devices
 
@@ -153,16 +136,20 @@ def link_problem(key: str, mode: Mode, facts: Facts) -> str | None:
     return None
 
 
-def _least_used(candidates: Candidates, counts: Mapping[str, int]) -> tuple[int, int]:
-    """Return index and count of the first of the least used; absent keys count as 0."""
-    keys = candidates.keys
-    try:
-        numbers = candidates.counts_of(counts)
-    except KeyError:
-        key = next(itertools.filterfalse(counts.__contains__, keys))
-        return keys.index(key), 0
+def _least_used(candidates: Candidates, usage: Usage) -> tuple[int, int]:
+    """Return index and count of the first of the least used."""
+    keys, count = candidates.keys, usage.uplinks.get
+    hint = usage.hint
+    if hint is not None and hint.keys is keys:
+        for index in range(hint.index, len(keys)):
+            if count(keys[index], 0) <= hint.least:
+                usage.remember(Hint(keys=keys, least=hint.least, index=index))
+                return index, hint.least
+    numbers = [count(key, 0) for key in keys]
     least = min(numbers)
-    return numbers.index(least), least
+    index = numbers.index(least)
+    usage.remember(Hint(keys=keys, least=least, index=index))
+    return index, least
 
 
 def pick(
@@ -178,10 +165,10 @@ def pick(
     Among equals the first in document order wins; ``None`` when there is none.
     """
     if not candidates.others:
-        # The common case, in a few passes of C: find the least used, then look at it alone.
+        # The common case: the least used is good, and nobody else is looked at.
         if not candidates.keys:
             return None
-        index, used = _least_used(candidates, usage.uplinks)
+        index, used = _least_used(candidates, usage)
         if _fits(candidates, index, used, network, usage, facts, exclusive=exclusive):
             return index, used
     numbers = [candidates.used(key, usage) for key in candidates.keys]

@@ -136,6 +136,17 @@ def _yes_no(value: bool) -> str:
     return "yes" if value else "no"
 
 
+def _forwarder_attributes(forwarder: DnsForwarder) -> str:
+    text = ""
+    if forwarder.domain is not None:
+        text += f" domain='{forwarder.domain}'"
+    if forwarder.address is not None:
+        text += f" addr='{address_text(forwarder.address)}'"
+    if forwarder.port is not None:
+        text += f" port='{forwarder.port}'"
+    return text
+
+
 def _srv_attributes(srv: DnsSrv) -> str:
     values = (
         ("service", srv.service),
@@ -162,19 +173,12 @@ def write_dns(out: list[str], indent: str, dns: Dns) -> None:
         return
     out.append(f"{head}>\n")
     inner = indent + "  "
-    for forwarder in dns.forwarders:
-        text = f"{inner}<forwarder"
-        if forwarder.domain is not None:
-            text += f" domain='{forwarder.domain}'"
-        if forwarder.address is not None:
-            text += f" addr='{address_text(forwarder.address)}'"
-        if forwarder.port is not None:
-            text += f" port='{forwarder.port}'"
-        out.append(text + "/>\n")
-    for txt in dns.txts:
-        out.append(f"{inner}<txt name='{escape(txt.name)}' value='{escape(txt.value or '')}'/>\n")
-    for srv in dns.srvs:
-        out.append(f"{inner}<srv{_srv_attributes(srv)}/>\n")
+    out.extend(f"{inner}<forwarder{_forwarder_attributes(one)}/>\n" for one in dns.forwarders)
+    out.extend(
+        f"{inner}<txt name='{escape(txt.name)}' value='{escape(txt.value or '')}'/>\n"
+        for txt in dns.txts
+    )
+    out.extend(f"{inner}<srv{_srv_attributes(srv)}/>\n" for srv in dns.srvs)
     for host in dns.hosts:
         ip = "" if host.ip is None else f" ip='{address_text(host.ip)}'"
         out.append(f"{inner}<host{ip}>\n")

@@ -147,8 +147,9 @@ def update_network(
             in_use=in_use or {},
         )
     )
-    connections = updated.connections
-    updated = dataclasses.replace(checked(updated), connections=connections)
+    # Only a live document has these two, which are not of the definition.
+    connections, vpn = updated.connections, updated.vpn
+    updated = dataclasses.replace(checked(updated), connections=connections, vpn=vpn)
     # What was defined against our advice before may be updated; new faults may not come.
     if _definable(network):
         check_definition(updated)
@@ -260,9 +261,9 @@ def _dhcp_range(update: _Update) -> Network:
             if update.command.adds:
                 update.refuse(f"{shown} is there already")
             return _with_dhcp(update, index, ranges=ranges[:place] + ranges[place + 1 :])
-    if update.command.adds:
-        return _with_dhcp(update, index, ranges=update.added(ranges, wanted))
-    update.refuse(f"{shown} is not there")
+    if not update.command.adds:
+        update.refuse(f"{shown} is not there")
+    return _with_dhcp(update, index, ranges=update.added(ranges, wanted))
 
 
 def _uplink(update: _Update) -> Network:
@@ -282,7 +283,9 @@ def _uplink(update: _Update) -> Network:
     if update.command.adds:
         if wanted in uplinks:
             update.refuse(f"the uplink {shown} is there already")
-        if uplinks and (isinstance(wanted, PhysicalFunction) or type(uplinks[0]) is not type(wanted)):
+        if uplinks and (
+            isinstance(wanted, PhysicalFunction) or type(uplinks[0]) is not type(wanted)
+        ):
             update.refuse(
                 f"the uplink {shown} cannot stand beside {describe(uplinks[0])}",
                 hint="<interface>, <address> and <pf> exclude each other; one <pf> is the most",
