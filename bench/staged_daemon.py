@@ -25,7 +25,7 @@ from jackfield.operations import Operations
 
 #: What is timed: the stage's name, the module, and the function or method in it.
 STAGES = (
-    ("plan", "jackfield.engine.networks", "plan_network"),
+    ("plan", "jackfield.engine.plans", "Plans.plan"),
     ("check_host", "jackfield.engine.networks", "check_host"),
     ("facts", "jackfield.host.mirror", "Mirror.facts"),
     (

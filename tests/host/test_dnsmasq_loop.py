@@ -58,7 +58,9 @@ def files(netns: NetworkNamespace) -> Iterator[ServiceFiles]:
 def spawn(netns: NetworkNamespace, files: ServiceFiles) -> Process:
     """Start a dnsmasq in the namespace."""
     with netns.entered():
-        return processes.identify(files, processes.spawn(files))
+        process = processes.identify(files, processes.spawn(files))
+    assert process is not None
+    return process
 
 
 @pytest.mark.kernel

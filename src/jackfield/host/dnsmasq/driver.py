@@ -32,8 +32,9 @@ class DnsmasqDriver:
     def __init__(self, resolv_conf: Path = RESOLV_CONF) -> None:
         """Take the host's own DNS servers from ``resolv_conf``."""
         self._resolv_conf = resolv_conf
-        # Started, and not on record yet: to learn a new process's start time is to wait for it,
-        # and meanwhile there is other work.  A crash before that leaves an orphan to adopt.
+        # Started, and not on record yet: to learn a new process's start time is to wait until it
+        # is its program, and there is other work.  Before it has its own pid file, a crash
+        # leaves an orphan to adopt.
         self._started: dict[UUID, int] = {}
 
     def observe(
@@ -121,6 +122,8 @@ class DnsmasqDriver:
         Raises ``ServiceError`` when none was ever started.
         """
         files = _files(kernel, network)
+        if (pid := self._started.get(network)) is not None:
+            return Process(network=network, pid=pid, start_time=None, config=files.config)
         process = self._running(files) or self._recorded(files)
         if process is None:
             raise ServiceError(f"no dnsmasq was started for network {network}")
@@ -184,8 +187,9 @@ class DnsmasqDriver:
 
     def _put_on_record(self, files: ServiceFiles) -> None:
         pid = self._started.pop(files.network, None)
-        if pid is not None:
-            _record(files, processes.identify(files, pid))
+        process = None if pid is None else processes.identify(files, pid)
+        if process is not None:
+            _record(files, process)
 
 
 def _files(kernel: Kernel, network: UUID) -> ServiceFiles:

@@ -41,11 +41,15 @@ _READY_LIMIT = 10.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A dnsmasq of ours; ``start_time`` in clock ticks since boot, ``config`` its file."""
+    """A dnsmasq of ours; ``start_time`` in clock ticks since boot, ``config`` its file.
+
+    ``start_time`` is ``None`` for a child of ours that was not waited for: until it is, nobody
+    else gets its pid.
+    """
 
     network: UUID
     pid: int
-    start_time: int
+    start_time: int | None
     config: Path
 
     @property
@@ -75,7 +79,7 @@ class Process:
         except ProcessLookupError:
             return None
         # Only now that the pid cannot be given to another one.
-        if self.is_alive():
+        if self.start_time is None or self.is_alive():
             return descriptor
         os.close(descriptor)
         return None
@@ -113,13 +117,15 @@ def spawn(files: ServiceFiles) -> int:
     return pid
 
 
-def identify(files: ServiceFiles, pid: int) -> Process:
-    """Return a child of ours that was not waited for, running or not.
+def identify(files: ServiceFiles, pid: int) -> Process | None:
+    """Return a child of ours with its start time; ``None`` when it has ended and was waited for.
 
-    The kernel answers only when the child has become its program, a millisecond after its start.
+    The kernel answers only when the child has become its program, a millisecond or two after its
+    start.
     """
     start_time = _start_time(pid, zombies=True)
-    assert start_time is not None, "a child that was not waited for has a start time"
+    if start_time is None:
+        return None
     return Process(network=files.network, pid=pid, start_time=start_time, config=files.config)
 
 
