@@ -1,0 +1,312 @@
+"""The life of networks, by the command line: stored, running, both, and again after a boot."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.daemon import RUN_DIR, Daemon
+from tests.lab.host import Host
+from tests.lab.wait import wait_for
+
+pytestmark = pytest.mark.lab
+
+
+def document(name: str = "red", subnet: int = 0, mode: str = "nat", **more: str) -> str:
+    """Return a network's document."""
+    uuid = f"<uuid>{more['uuid']}</uuid>" if "uuid" in more else ""
+    forward = f"<forward mode='{mode}'/>" if mode else ""
+    return f"""
+    <network>
+      <name>{name}</name>{uuid}{forward}
+      <domain name='{more.get("domain", "example")}'/>
+      <ip address='10.0.{subnet}.1' prefix='24'>
+        <dhcp><range start='10.0.{subnet}.10' end='10.0.{subnet}.99'/></dhcp>
+      </ip>
+    </network>
+    """
+
+
+def listed(daemon: Daemon) -> dict[str, dict[str, Any]]:
+    """Return the networks by name."""
+    return {network["name"]: network for network in daemon.cli("list", json=True)}
+
+
+def refused(daemon: Daemon, *arguments: str) -> str:
+    """Run a command that must be refused; return what it says."""
+    result = daemon.cli(*arguments, check=False)
+    assert 5 == result.returncode, result
+    assert not result.stdout
+    return str(result.stderr)
+
+
+def test_persistent(daemon: Daemon) -> None:
+    """A defined network outlives its runs and the daemon; undefined and stopped it is gone."""
+    daemon.cli("define", daemon.document(document()))
+    red = listed(daemon)["red"]
+    assert (False, True, False) == (red["active"], red["persistent"], red["autostart"])
+    assert {"lo"} == daemon.host.links()
+    daemon.cli("start", "red")
+    daemon.restart()
+    assert {"lo", red["bridge"]} == daemon.host.links()
+    assert {**red, "active": True} == listed(daemon)["red"]
+    daemon.cli("stop", "red")
+    assert {"red": red} == listed(daemon)
+    daemon.cli("undefine", "red")
+    assert {} == listed(daemon)
+    daemon.restart()
+    assert {} == listed(daemon)
+    assert {"lo"} == daemon.host.links()
+
+
+def test_transient(daemon: Daemon) -> None:
+    """A network that is not stored runs over a restart of the daemon and is gone when stopped."""
+    daemon.cli("apply", "--transient", daemon.document(document()))
+    red = listed(daemon)["red"]
+    assert (True, False) == (red["active"], red["persistent"])
+    daemon.kill9()
+    daemon.start()
+    assert {"red": red} == listed(daemon)
+    assert "transient" in refused(daemon, "autostart", "red")
+    assert "transient" in refused(daemon, "undefine", "red")
+    daemon.cli("stop", "red")
+    assert {} == listed(daemon)
+    assert {"lo"} == daemon.host.links()
+
+
+def test_undefined_while_it_runs(daemon: Daemon) -> None:
+    """Undefining a running network makes it transient; defining makes it persistent again."""
+    daemon.cli("apply", daemon.document(document()))
+    before = listed(daemon)["red"]
+    daemon.cli("undefine", "red")
+    assert {**before, "persistent": False} == listed(daemon)["red"]
+    daemon.cli("define", daemon.document(document()))
+    assert before == listed(daemon)["red"]
+    assert 1 == len(daemon.host.processes("dnsmasq"))
+
+
+def test_leases_go_with_their_network(daemon: Daemon) -> None:
+    """The leases outlive a stop, but not the network itself."""
+    leases = Path(daemon.state_dir, "dnsmasq")
+
+    def files() -> list[str]:
+        return [path.name for path in daemon.host.file(leases).glob("*.leases")]
+
+    daemon.cli("apply", daemon.document(document()))
+    daemon.cli("stop", "red")
+    assert [f"{listed(daemon)['red']['uuid']}.leases"] == files()
+    daemon.cli("undefine", "red")
+    assert [] == files()
+    daemon.cli("apply", "--transient", daemon.document(document()))
+    daemon.cli("stop", "red")
+    assert [] == files()
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """Give a directory of the machine for what outlives a host."""
+    with tempfile.TemporaryDirectory(prefix="jackfield-") as directory:
+        Path(directory).chmod(0o711)
+        yield Path(directory)
+
+
+def test_autostart(state: Path) -> None:
+    """Marked networks start with the host, not with the daemon; transient ones end with it."""
+    with Host() as first, Daemon(first, state_dir=state) as daemon:
+        for number, name in enumerate(("marked", "other", "unmarked")):
+            daemon.cli("define", daemon.document(document(name, number)))
+        daemon.cli("autostart", "marked")
+        daemon.cli("autostart", "unmarked")
+        daemon.cli("autostart", "--disable", "unmarked")
+        daemon.cli("start", "other")
+        daemon.cli("apply", "--transient", daemon.document(document("fleeting", 7)))
+        daemon.restart()
+        assert not listed(daemon)["marked"]["active"]
+    with Host() as second, Daemon(second, state_dir=state) as daemon:
+        found = {name: network["active"] for name, network in listed(daemon).items()}
+        assert {"marked": True, "other": False, "unmarked": False} == found
+        assert {"lo", listed(daemon)["marked"]["bridge"]} == second.links()
+        daemon.cli("stop", "marked")
+        daemon.restart()
+        assert not listed(daemon)["marked"]["active"]
+        assert {"lo"} == second.links()
+
+
+def test_autostart_goes_on_after_a_failure(state: Path) -> None:
+    """A marked network that cannot start says so, and keeps no other from starting."""
+    with Host() as first, Daemon(first, state_dir=state) as daemon:
+        for number, name in enumerate(("blocked", "free")):
+            daemon.cli("define", daemon.document(document(name, number)))
+            daemon.cli("autostart", name)
+    with Host() as second:
+        second.run(["ip", "link", "add", "dummy0", "type", "bridge"])
+        second.run(["ip", "addr", "add", "10.0.0.7/24", "dev", "dummy0"])
+        second.run(["ip", "link", "set", "dummy0", "up"])
+        with Daemon(second, state_dir=state) as daemon:
+            networks = listed(daemon)
+            assert networks["free"]["active"]
+            assert not networks["blocked"]["active"]
+            assert "dummy0" in networks["blocked"]["problem"]
+            assert "dummy0" in daemon.cli("list")
+
+
+def test_define_and_apply(daemon: Daemon) -> None:
+    """Defining leaves what runs alone until it starts anew; applying changes both."""
+    daemon.cli("apply", daemon.document(document(domain="one")))
+    before = daemon.cli("show", "red")
+    assert "one" in before
+    assert "nothing" not in before
+    said = daemon.cli("define", daemon.document(document(domain="two")))
+    assert "runs as before" in said
+    assert before == daemon.cli("show", "red")
+    assert "two" in daemon.cli("show", "--inactive", "red")
+    daemon.restart()
+    assert before == daemon.cli("show", "red")
+    assert "two" in daemon.cli("show", "--inactive", "red")
+    daemon.cli("stop", "red")
+    daemon.cli("start", "red")
+    assert "two" in daemon.cli("show", "red")
+    daemon.cli("apply", daemon.document(document(domain="three")))
+    assert "three" in daemon.cli("show", "red")
+    assert "three" in daemon.cli("show", "--inactive", "red")
+    config = "".join(
+        path.read_text() for path in daemon.host.file(RUN_DIR).glob("dnsmasq/*/config")
+    )
+    assert "three" in config
+    assert "already" in daemon.cli("apply", daemon.document(document(domain="three")))
+
+
+def test_refused_with_ports(daemon: Daemon) -> None:
+    """With something plugged in a network cannot be undefined, nor its mode changed."""
+    daemon.cli("apply", daemon.document(document()))
+    daemon.host.guest("anna")
+    daemon.cli("attach", "red", "--netns", "anna", "--ifname", "eth0", "--name", "anna")
+    before = [daemon.cli("show", *words, "red") for words in ((), ("--inactive",))]
+    assert "anna" in refused(daemon, "undefine", "red")
+    assert "mode" in refused(daemon, "apply", daemon.document(document(mode="route")))
+    assert before == [daemon.cli("show", *words, "red") for words in ((), ("--inactive",))]
+    daemon.cli("stop", "red")
+    assert "anna" in refused(daemon, "undefine", "red")
+    assert "active" in refused(daemon, "attach", "red", "--tap", "tap0")
+    daemon.cli("detach", "anna")
+    daemon.cli("undefine", "red")
+    assert {} == listed(daemon)
+
+
+def test_mode_changed_without_ports(daemon: Daemon) -> None:
+    """Without ports a running network changes its mode, and what belongs to it, in place."""
+    daemon.cli("apply", daemon.document(document()))
+    index = daemon.host.ip("link", "show", "dev", "virbr0")[0]["ifindex"]
+    assert "1" == daemon.host.sysctl("net/ipv4/ip_forward")
+    daemon.cli("apply", daemon.document(document(mode="")))
+    assert index == daemon.host.ip("link", "show", "dev", "virbr0")[0]["ifindex"]
+    assert "0" == daemon.host.sysctl("net/ipv4/ip_forward")
+    daemon.cli("apply", daemon.document(document(mode="route")))
+    assert "1" == daemon.host.sysctl("net/ipv4/ip_forward")
+    daemon.cli("stop", "red")
+    assert "0" == daemon.host.sysctl("net/ipv4/ip_forward")
+
+
+def test_redefined(daemon: Daemon) -> None:
+    """What was made up at the first definition stays: uuid, bridge and MAC address."""
+    daemon.cli("define", daemon.document(document("first", 1)))
+    daemon.cli("define", daemon.document(document()))
+
+    def made_up() -> list[str]:
+        text = daemon.cli("show", "--inactive", "red").splitlines()
+        words = ("<uuid>", "<bridge ", "<mac ")
+        return [line.strip() for line in text if line.strip().startswith(words)]
+
+    before = made_up()
+    assert 3 == len(before)
+    assert "virbr1" in before[1]
+    daemon.cli("undefine", "first")
+    daemon.cli("define", daemon.document(document(domain="other")))
+    assert before == made_up()
+    daemon.cli("apply", daemon.document(document(domain="again")))
+    assert before == made_up()
+
+
+def test_names_and_uuids_clash(daemon: Daemon) -> None:
+    """One name has one uuid, and one uuid one name."""
+    one, two = (f"6a1c0f6e-1f0c-4b8e-9a57-0d3f6f1b2c3{number}" for number in (1, 2))
+    daemon.cli("define", daemon.document(document(uuid=one)))
+    before = daemon.cli("show", "red")
+    said = refused(daemon, "define", daemon.document(document(uuid=two)))
+    assert "'red' already exists" in said
+    assert one in said
+    said = refused(daemon, "define", daemon.document(document("blue", uuid=one)))
+    assert "'red'" in said
+    assert before == daemon.cli("show", "red") == daemon.cli("show", one)
+    assert {"red"} == listed(daemon).keys()
+
+
+def test_two_networks_with_one_subnet(daemon: Daemon) -> None:
+    """Both may be defined; only one can run."""
+    daemon.cli("apply", daemon.document(document()))
+    daemon.cli("define", daemon.document(document("blue")))
+    links = daemon.host.links()
+    said = refused(daemon, "start", "blue")
+    assert "10.0.0.0/24" in said
+    assert "virbr0 (another network of Jackfield)" in said
+    assert links == daemon.host.links()
+    daemon.cli("stop", "red")
+    daemon.cli("start", "blue")
+
+
+def test_wrong_state(daemon: Daemon) -> None:
+    """What runs is not started, and what does not is not stopped."""
+    daemon.cli("define", daemon.document(document()))
+    assert "not active" in refused(daemon, "stop", "red")
+    daemon.cli("start", "red")
+    assert "already active" in refused(daemon, "start", "red")
+    result = daemon.cli("start", "nothing", check=False)
+    assert 4 == result.returncode
+
+
+def test_one_daemon_for_a_namespace(daemon: Daemon) -> None:
+    """A second daemon is refused, whatever its directories, and does no harm to the first."""
+    for directory in (RUN_DIR, "/run/other"):
+        result = daemon.host.run(
+            [
+                *(sys.executable, "-m", "jackfield.daemon"),
+                *("--run-dir", directory, "--state-dir", f"/run/lab/state{directory}"),
+            ],
+            check=False,
+        )
+        assert result.returncode
+        assert "another jackfieldd runs" in result.stderr
+        assert "Traceback" not in result.stderr
+    assert [] == daemon.cli("list", json=True)
+
+
+def test_sigterm_finishes_what_was_begun(daemon: Daemon) -> None:
+    """Operations that run when the daemon is told to end are finished and answered."""
+    names = [f"net{number}" for number in range(6)]
+    for number, name in enumerate(names):
+        daemon.cli("define", daemon.document(document(name, number)))
+    seen = len(daemon.log())
+    commands = [daemon.cli_process("start", name) for name in names]
+    # As soon as the first one is asked for, the others are on their way or come too late.
+    wait_for(
+        lambda: any(entry.get("operation") == "start" for entry in daemon.log()[seen:]),
+        10,
+        "a start to begin",
+        interval=0.001,
+    )
+    daemon.terminate()
+    acknowledged = {
+        name for name, command in zip(names, commands, strict=True) if command.wait() == 0
+    }
+    daemon.start()
+    active = {name for name, network in listed(daemon).items() if network["active"]}
+    assert acknowledged
+    assert acknowledged == active
+    assert len(active) == len(daemon.host.processes("dnsmasq"))
+    assert len(active) + 1 == len(daemon.host.links())
+    assert "unfinished" not in daemon.log_text()
