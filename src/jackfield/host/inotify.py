@@ -40,7 +40,7 @@ class Change(enum.IntFlag):
 
 
 class Watch:
-    """One watched directory; ``close`` ends the watching."""
+    """One watched directory or file; ``close`` ends the watching."""
 
     __slots__ = ("_inotify", "callback", "descriptor", "mask")
 
@@ -76,11 +76,21 @@ class Inotify:
         An empty name says that changes were lost, or the directory is gone: look for yourself.
         Raises ``KernelError`` when the directory is not there.
         """
-        flags = mask | _IN_MASK_ADD | _IN_ONLYDIR
-        descriptor = _libc.inotify_add_watch(self._fd, os.fsencode(directory), flags)
+        return self._watch(directory, mask | _IN_ONLYDIR, callback)
+
+    def watch_file(self, path: Path, mask: Change, callback: Callable[[str], None]) -> Watch:
+        """Call ``callback("")`` for each change of ``mask`` to the file itself, and when it goes.
+
+        Raises ``KernelError`` when it is not there.
+        """
+        return self._watch(path, mask, callback)
+
+    def _watch(self, path: Path, mask: int, callback: Callable[[str], None]) -> Watch:
+        flags = mask | _IN_MASK_ADD
+        descriptor = _libc.inotify_add_watch(self._fd, os.fsencode(path), flags)
         if descriptor < 0:
-            raise _error(f"watch {directory}", "raise fs.inotify.max_user_watches")
-        watch = Watch(self, descriptor, mask, callback)
+            raise _error(f"watch {path}", "raise fs.inotify.max_user_watches")
+        watch = Watch(self, descriptor, Change(mask & ~_IN_ONLYDIR), callback)
         self._watches.setdefault(descriptor, []).append(watch)
         return watch
 

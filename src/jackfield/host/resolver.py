@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 
+from jackfield.errors import KernelError
 from jackfield.host.inotify import Change, Inotify, Watch
 from jackfield.model.values import InterfaceName
 
@@ -48,7 +50,8 @@ class ResolverWatch:
     """Calls back when the resolver's configuration was written or replaced.
 
     The file often is a symbolic link into another service's directory, and is replaced rather
-    than written: the directories of the link and of what it leads to are watched.
+    than written: the directories of the link and of what it leads to are watched.  So is the file
+    itself, which in a container is another's, mounted there: its directory hears nothing then.
     """
 
     def __init__(
@@ -77,6 +80,10 @@ class ResolverWatch:
         for directory, name in places.items():
             if directory.is_dir():
                 self._watches.append(self._inotify.watch(directory, mask, self._seen_for(name)))
+        with contextlib.suppress(KernelError):
+            self._watches.append(
+                self._inotify.watch_file(self._path, Change.CLOSE_WRITE, self._seen_for(""))
+            )
 
     def _seen_for(self, wanted: str) -> Callable[[str], None]:
         def seen(name: str) -> None:
