@@ -196,10 +196,11 @@ def check_definition(network: Network) -> None:
     def refuse(reason: str, *, hint: str | None = None) -> NoReturn:
         raise UnsupportedConfiguration(f"network '{network.name}' {reason}", hint=hint)
 
-    names = [group.name for group in network.portgroups]
-    for name in names:
-        if names.count(name) > 1:
-            refuse(f"has two portgroups called '{name}'")
+    names: set[str] = set()
+    for group in network.portgroups:
+        if group.name in names:
+            refuse(f"has two portgroups called '{group.name}'")
+        names.add(group.name)
     defaults = [group.name for group in network.portgroups if group.default]
     if len(defaults) > 1:
         refuse(f"has more than one default portgroup: {', '.join(map(repr, defaults))}")
