@@ -74,12 +74,14 @@ class JackfieldError(Exception):
     """Base of every error of ours.
 
     ``name`` is the stable word that HTTP clients and ``--json`` see; ``code`` and ``domain`` are
-    libvirt's numbers; ``hint`` is one sentence on what to do, or ``None``.
+    libvirt's numbers; ``libvirt`` is its own text with its own code and domain, where it has one;
+    ``hint`` is one sentence on what to do, or ``None``.
     """
 
     name: ClassVar[str] = "error"
     code: ClassVar[int] = 1
     domain: ClassVar[int] = 19
+    libvirt: tuple[str, int, int] | None = None
     http_status: ClassVar[int] = 500
     exit_status: ClassVar[int] = 1
 
@@ -88,6 +90,19 @@ class JackfieldError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def in_libvirt(self, text: str, *, code: int | None = None, domain: int | None = None) -> Self:
+        """Return the same error with the words that libvirt has for it.
+
+        Scripts match what libvirt's network driver says, so its clients are told ``text`` (what
+        comes after libvirt's own words for ``code``); our message goes with it.
+        """
+        self.libvirt = (
+            text,
+            self.code if code is None else code,
+            self.domain if domain is None else domain,
+        )
+        return self
 
     def with_context(self, context: str) -> Self:
         """Return the same error with ``context: `` before its message."""

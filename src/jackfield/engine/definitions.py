@@ -68,6 +68,18 @@ class Definitions:
             self._registry.add(record)
         return self._registry.network_view(record)
 
+    async def replace(self, record: NetworkRecord, network: Network) -> None:
+        """Store ``network`` for a record whose lock is held: the same network, changed in part."""
+        row = network_row(record, network, autostart=record.autostart)
+
+        def put(tools: Workplace) -> Event:
+            with tools.store.transaction(durable=True):
+                tools.store.put_network(row)
+                return workplace.record_event(tools, "network-updated", record.name, record.uuid)
+
+        self._events.add(await self._thread.run(put))
+        record.stored = network
+
     async def undefine(self, ref: str) -> None:
         """Forget a stored definition; a running network becomes transient."""
         record = self._registry.network(ref)
@@ -76,8 +88,9 @@ class Definitions:
                 raise WrongState(
                     f"network {record.name!r} is transient: it has no definition to remove",
                     hint=f"jackfield stop {record.name} ends it",
-                )
-            self._registry.refuse_with_ports(record, "undefined")
+                ).in_libvirt("can't undefine transient network")
+            if record.live is None:
+                self._registry.refuse_with_ports(record, "undefined")
 
             def forget(tools: Workplace) -> Event:
                 with tools.store.transaction(durable=True):
@@ -106,7 +119,7 @@ class Definitions:
                 raise WrongState(
                     f"network {record.name!r} is transient and cannot be autostarted",
                     hint=f"define it first: jackfield show {record.name} | jackfield define -",
-                )
+                ).in_libvirt("cannot set autostart for transient network")
             if record.autostart is not autostart:
                 row = network_row(record, record.stored, autostart=autostart)
 

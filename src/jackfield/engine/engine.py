@@ -9,11 +9,14 @@ from pathlib import Path
 from uuid import UUID
 
 from jackfield.document.json import network_from_json
+from jackfield.document.update import Command, Section, update_network
+from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.leasebook import LeaseBook
 from jackfield.engine.mending import Mending
+from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
 from jackfield.engine.plans import Plans
 from jackfield.engine.ports import Ports
@@ -33,7 +36,10 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.nft.monitor import NftMonitor
 from jackfield.host.resolver import ResolverWatch
 from jackfield.host.thread import KernelThread
+from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.network import Network
+from jackfield.model.port import Port
+from jackfield.model.uplink import Uplink
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import Dnsmasq
 
@@ -79,6 +85,8 @@ class Engine:
         )
         self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
         self._ports = Ports(self._registry, self.events, self._thread, self._host)
+        self._client_ports = ClientPorts(self._registry, self.events, self._thread, self._host)
+        self._metadata = Metadata(self._registry, self.events, self._thread)
         self._leases = LeaseBook(state_dir, self._registry, self.events, self._thread)
         self._monitor: NftMonitor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -154,6 +162,50 @@ class Engine:
         """Make a network run as it is stored, and say what was done."""
         return await self._networks.apply_stored(ref)
 
+    async def create(self, network: Network) -> NetworkView:
+        """Start a network by a definition that is not stored; what is stored of it stays."""
+        return await self._networks.create(network)
+
+    async def update(
+        self,
+        ref: str,
+        section: Section,
+        command: Command,
+        parent_index: int,
+        text: str,
+        *,
+        live: bool,
+        config: bool,
+    ) -> NetworkView:
+        """Change one entry of the running network, the stored definition, or both.
+
+        With neither ``live`` nor ``config`` the running network is meant where it runs.
+        """
+
+        def change(network: Network) -> Network:
+            in_use = self._registry.connections(network)
+            return update_network(network, section, command, parent_index, text, in_use=in_use)
+
+        return await self._networks.update(ref, change, live=live, config=config)
+
+    async def set_metadata(
+        self,
+        ref: str,
+        kind: MetadataType,
+        text: str | None,
+        *,
+        key: str | None,
+        uri: str | None,
+        live: bool,
+        config: bool,
+    ) -> NetworkView:
+        """Set or remove (``text`` is ``None``) the title, description or one element."""
+        return await self._metadata.set(ref, kind, text, key=key, uri=uri, live=live, config=config)
+
+    def connections(self, network: Network) -> dict[Uplink, int]:
+        """Return how many ports use each uplink of ``network``."""
+        return self._registry.connections(network)
+
     async def undefine(self, ref: str) -> None:
         """Forget a definition; a running network becomes transient."""
         await self._definitions.undefine(ref)
@@ -189,6 +241,18 @@ class Engine:
     async def attach(self, ref: str, request: AttachRequest) -> PortView:
         """Plug a namespace or a new tap into a running network."""
         return await self._ports.attach(ref, request)
+
+    def port(self, uuid: UUID) -> PortView:
+        """Return one port, or raise ``PortNotFound``."""
+        return self._registry.port_view(self._registry.port_by_uuid(uuid))
+
+    async def create_port(self, ref: str, port: Port, *, reclaim: bool) -> PortView:
+        """Allocate a port whose device its client makes, or take one back with its plug."""
+        return await self._client_ports.create(ref, port, reclaim=reclaim)
+
+    async def limit_port(self, uuid: UUID, bandwidth: Bandwidth | None) -> PortView:
+        """Set the bandwidth of a port."""
+        return await self._client_ports.limit(uuid, bandwidth)
 
     async def detach(self, port: str) -> None:
         """Remove a port, named by uuid, device or owner."""

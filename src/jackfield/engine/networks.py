@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -12,6 +14,7 @@ from jackfield.engine import workplace
 from jackfield.engine.definitions import Definitions, network_row
 from jackfield.engine.events import EventLog
 from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.impact import Impact
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
 from jackfield.engine.records import NetworkRecord, Registry
@@ -65,24 +68,79 @@ class Networks:
         record = self._registry.network(ref)
         async with record.lock:
             if record.stored is None or record.live is not None:
-                raise WrongState(f"network {record.name!r} is already active")
+                raise WrongState(f"network {record.name!r} is already active").in_libvirt(
+                    "network is already active"
+                )
             await self._start(record, record.stored)
         return self._registry.network_view(record)
 
+    async def create(self, network: Network) -> NetworkView:
+        """Start a network by a definition that is not stored; what is stored of it stays."""
+        async with contextlib.AsyncExitStack() as stack:
+            async with self._definitions.completed(network) as (record, complete):
+                await stack.enter_async_context(record.lock)
+                if record.live is not None:
+                    raise WrongState(f"network {record.name!r} is already active").in_libvirt(
+                        f"network is already active as '{record.name}'"
+                    )
+                is_new = record.uuid not in self._registry.networks
+                if is_new:
+                    record.live = complete
+                    self._registry.add(record)
+            row = None
+            if record.stored is not None:
+                # Its followers learn that the network is another one while it runs.
+                row = network_row(record, record.stored, autostart=record.autostart)
+            await self._start_applied(record, complete, row, is_new=is_new)
+            return self._registry.network_view(record)
+
     async def stop(self, ref: str) -> NetworkView:
-        """Stop a network; its ports keep their devices, and find it again when it starts."""
+        """Stop a network; its ports keep their devices, and find it again when it starts.
+
+        A transient network is gone then, with the ports that clients made.
+        """
         record = self._registry.network(ref)
         async with record.lock:
             if record.live is None:
                 raise WrongState(f"network {record.name!r} is not active")
             if record.stored is None:
-                self._registry.refuse_with_ports(record, "stopped, which would end it")
+                self._registry.refuse_with_ports(
+                    record, "stopped, which would end it", realiser="jackfield"
+                )
             view = dataclasses.replace(self._registry.network_view(record), active=False)
             await self._stop(record)
             if record.stored is None:
-                self._registry.discard(record)
-                self._plans.forget(record.uuid)
+                await self._end_transient(record)
                 return view
+        return self._registry.network_view(record)
+
+    async def _end_transient(self, record: NetworkRecord) -> None:
+        """Forget a network that has stopped and has no definition, and its ports."""
+        ports = self._registry.ports_of(record.uuid)
+        for event in await self._thread.run(
+            workplace.forget_network, record.uuid, record.name, [port.uuid for port in ports]
+        ):
+            self._events.add(event)
+        for port in ports:
+            self._registry.discard_port(port)
+        self._registry.discard(record)
+        self._plans.forget(record.uuid)
+
+    async def update(
+        self, ref: str, change: Callable[[Network], Network], *, live: bool, config: bool
+    ) -> NetworkView:
+        """Change the running network, the stored definition, or both (see ``Impact``)."""
+        record = self._registry.network(ref)
+        async with record.lock:
+            impact = Impact.of(record, live=live, config=config)
+            stored, running = record.stored, record.live
+            # Long definitions take longer to go through than the loop may be held up.
+            if impact.config and stored is not None:
+                stored = await asyncio.to_thread(change, stored)
+            if impact.live and running is not None:
+                await self._change(record, await asyncio.to_thread(change, running), None)
+            if impact.config and stored is not None:
+                await self._definitions.replace(record, stored)
         return self._registry.network_view(record)
 
     async def _start(

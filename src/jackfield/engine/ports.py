@@ -33,7 +33,7 @@ from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.plan.network import bridge_of, check_bridge
 from jackfield.plan.port import PortDevice, device_name
 
-__all__ = ["Ports", "device_from_text", "device_to_text", "load_port"]
+__all__ = ["Ports", "device_from_text", "device_to_text", "load_port", "port_detail"]
 
 _NETNS_DIR = Path("/run/netns")
 _NETNS_NAME = re.compile(r"[^/\x00-\x1f]+")
@@ -72,7 +72,7 @@ class Ports:
                     device_to_text(port.device),
                 )
                 event = await self._thread.run(
-                    workplace.create_port, row, record.name, wanted, _detail(port)
+                    workplace.create_port, row, record.name, wanted, port_detail(port)
                 )
             except BaseException as error:
                 self._registry.discard_port(port)
@@ -95,7 +95,7 @@ class Ports:
                 record.uuid,
                 record.name,
                 state_of_port(record.current, port),
-                _detail(port),
+                port_detail(port),
             )
             self._registry.discard_port(port)
             self._events.add(event)
@@ -229,7 +229,8 @@ def _random_mac() -> MacAddress:
     return MacAddress("52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3)))
 
 
-def _detail(port: PortRecord) -> Mapping[str, str]:
+def port_detail(port: PortRecord) -> Mapping[str, str]:
+    """Return what an event says of a port."""
     detail = {"port": str(port.uuid)}
     if port.port.mac is not None:
         detail["mac"] = port.port.mac

@@ -6,11 +6,13 @@ import asyncio
 import dataclasses
 from uuid import UUID
 
+from jackfield.allocation.usage import Usage
 from jackfield.document.rules import makes_bridge
 from jackfield.engine.views import NetworkView, PortView
 from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound, WrongState
 from jackfield.model.network import Network
 from jackfield.model.port import Port
+from jackfield.model.uplink import DeviceUplink, PciUplink, Uplink
 from jackfield.model.values import NetworkName
 from jackfield.plan.port import PortDevice, plan_port
 from jackfield.state.hoststate import HostState
@@ -76,6 +78,7 @@ class Registry:
         """Begin empty."""
         self.networks: dict[UUID, NetworkRecord] = {}
         self.ports: dict[UUID, PortRecord] = {}
+        self.usage = Usage()
         self._by_name: dict[str, UUID] = {}
         self._ports_of: dict[UUID, set[UUID]] = {}
 
@@ -114,23 +117,58 @@ class Registry:
         """Add a port."""
         self.ports[record.uuid] = record
         self._ports_of.setdefault(record.network, set()).add(record.uuid)
+        self.usage = self.usage.with_port(str(record.network), record.port)
 
     def discard_port(self, record: PortRecord) -> None:
         """Forget a port."""
-        self.ports.pop(record.uuid, None)
+        if self.ports.pop(record.uuid, None) is not None:
+            self.usage = self.usage.without_port(str(record.network), record.port)
         self._ports_of.get(record.network, set()).discard(record.uuid)
 
     def ports_of(self, network: UUID) -> list[PortRecord]:
         """Return the ports of a network."""
         return [self.ports[uuid] for uuid in self._ports_of.get(network, ())]
 
+    def port_by_uuid(self, uuid: UUID) -> PortRecord:
+        """Return the port with that uuid; ``PortNotFound`` if there is none."""
+        found = self.ports.get(uuid)
+        if found is None:
+            raise PortNotFound(
+                f"no port with uuid {uuid}",
+                hint="`jackfield ports` shows the ports of this host",
+            ).in_libvirt(f"Network port with UUID {uuid} does not exist")
+        return found
+
+    def connections(self, network: Network) -> dict[Uplink, int]:
+        """Return how many ports use each uplink of ``network``, those of other networks as well."""
+        found = {}
+        for uplink in network.uplinks:
+            key = ""
+            if isinstance(uplink, DeviceUplink):
+                key = str(uplink.dev)
+            elif isinstance(uplink, PciUplink):
+                key = str(uplink.address)
+            count = self.usage.uplinks.get(key, 0)
+            if count:
+                found[uplink] = count
+        return found
+
     def port_count(self, network: UUID) -> int:
         """Return how many ports a network has."""
         return len(self._ports_of.get(network, ()))
 
-    def refuse_with_ports(self, record: NetworkRecord, done: str) -> None:
-        """Raise ``WrongState`` if the network has ports, because it cannot be ``done`` then."""
-        ports = self.ports_of(record.uuid)
+    def refuse_with_ports(
+        self, record: NetworkRecord, done: str, *, realiser: str | None = None
+    ) -> None:
+        """Raise ``WrongState`` if the network has ports, because it cannot be ``done`` then.
+
+        With ``realiser`` only its ports count.
+        """
+        ports = [
+            port
+            for port in self.ports_of(record.uuid)
+            if realiser is None or port.realiser == realiser
+        ]
         if ports:
             names = ", ".join(
                 sorted(

@@ -99,8 +99,8 @@ class Event:
     """Something that happened; ``number`` grows by one with each, ``time`` is epoch seconds.
 
     ``type`` is one of network-defined, network-undefined, network-started, network-stopped,
-    network-changed, network-repaired, network-problem, port-attached, port-detached,
-    lease-added, lease-removed.
+    network-changed, network-updated, network-metadata, network-repaired, network-problem,
+    port-attached, port-changed, port-detached, lease-added, lease-removed.
     """
 
     number: int

@@ -31,8 +31,10 @@ __all__ = [
     "begin_start",
     "create_port",
     "delete_port",
+    "forget_network",
     "launched",
     "mend",
+    "put_port",
     "record_event",
     "settle_network",
     "stop_network",
@@ -88,6 +90,8 @@ def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState
         tools.store.put_live(LiveRow(uuid, Step.STARTING, document))
         ledger.acquire(tools.store, tools.applier, uuid, wanted.values())
     try:
+        services = [item for item in wanted.values() if isinstance(item, Dnsmasq)]
+        tools.dnsmasq.prepare(tools.kernel, services)
         tools.applier.perform(Change(ensure=tuple(wanted.values())))
     except Exception as error:
         _undo_quietly(tools, uuid, wanted, error)
@@ -283,6 +287,26 @@ def delete_port(
     with tools.store.transaction():
         tools.store.delete_port(uuid)
         return record_event(tools, "port-detached", name, network, detail)
+
+
+def forget_network(
+    tools: Workplace, uuid: UUID, name: NetworkName, ports: Sequence[UUID]
+) -> list[Event]:
+    """Forget the ports and former members of a network that is gone; they have no devices."""
+    with tools.store.transaction():
+        tools.store.delete_members(uuid)
+        for port in ports:
+            tools.store.delete_port(port)
+        return [
+            record_event(tools, "port-detached", name, uuid, {"port": str(port)}) for port in ports
+        ]
+
+
+def put_port(tools: Workplace, row: PortRow, name: NetworkName, detail: Mapping[str, str]) -> Event:
+    """Record that a port is another than it was."""
+    with tools.store.transaction():
+        tools.store.put_port(row)
+        return record_event(tools, "port-changed", name, row.network, detail)
 
 
 def _forget_live(tools: Workplace, uuid: UUID) -> None:

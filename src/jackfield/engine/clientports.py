@@ -1,0 +1,161 @@
+"""Ports whose device a client makes: libvirt's QEMU driver, which asks for a plug and acts on it.
+
+We allocate and keep the record; the client makes the tap or macvtap and tells nobody its name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from uuid import UUID
+
+from jackfield.allocation.allocate import allocate
+from jackfield.allocation.request import Request
+from jackfield.document.json import port_to_json
+from jackfield.engine import workplace
+from jackfield.engine.events import EventLog
+from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.ports import port_detail
+from jackfield.engine.records import NetworkRecord, PortRecord, Registry
+from jackfield.engine.store import PortRow, Step
+from jackfield.engine.views import PortView
+from jackfield.engine.workplace import Workplace
+from jackfield.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    PortNotFound,
+    UnsupportedOperation,
+    WrongState,
+)
+from jackfield.host.thread import KernelThread
+from jackfield.model.bandwidth import Bandwidth
+from jackfield.model.network import Network
+from jackfield.model.port import Port
+from jackfield.state.hoststate import HostState
+
+__all__ = ["CLIENT", "ClientPorts"]
+
+log = logging.getLogger(__name__)
+
+CLIENT = "client"
+"""The realiser of a port whose device its client makes."""
+
+
+class ClientPorts:
+    """Creates ports for clients, and changes their limits."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        events: EventLog,
+        thread: KernelThread[Workplace],
+        host: HostWatch,
+    ) -> None:
+        """Work on ``registry`` through ``thread``; ``host`` gives the facts."""
+        self._registry = registry
+        self._events = events
+        self._thread = thread
+        self._host = host
+
+    async def create(self, ref: str, wish: Port, *, reclaim: bool) -> PortView:
+        """Allocate a port, or take back (``reclaim``) one that has its plug already.
+
+        Choosing and reserving is one step of the event loop, so no two ports get the same place.
+        """
+        record = self._registry.network(ref)
+        async with record.lock:
+            network = _running(record)
+            _check_wish(wish, reclaim=reclaim)
+            assert wish.uuid is not None
+            if wish.uuid in self._registry.ports:
+                raise AlreadyExists(f"a port with uuid {wish.uuid} exists already").in_libvirt(
+                    f"Network port with UUID {wish.uuid} already exists", code=106
+                )
+            _check_floor(network, wish)
+            port = wish if reclaim else self._allocate(network, wish)
+            made = PortRecord(uuid=wish.uuid, network=record.uuid, port=port, realiser=CLIENT)
+            self._registry.add_port(made)
+            try:
+                event = await self._thread.run(
+                    workplace.create_port,
+                    _row(made),
+                    record.name,
+                    HostState(),
+                    port_detail(made),
+                )
+            except BaseException:
+                self._registry.discard_port(made)
+                raise
+            self._events.add(event)
+            return self._registry.port_view(made)
+
+    async def limit(self, uuid: UUID, bandwidth: Bandwidth | None) -> PortView:
+        """Set the bandwidth of a port, which its client then applies to the device."""
+        port = self._registry.port_by_uuid(uuid)
+        record = self._registry.networks[port.network]
+        async with record.lock:
+            if port.uuid not in self._registry.ports:
+                raise PortNotFound(f"port {uuid} has just been detached by somebody else")
+            if bandwidth is not None and port.port.bandwidth is not None:
+                bandwidth = dataclasses.replace(bandwidth, class_id=port.port.bandwidth.class_id)
+            changed = dataclasses.replace(port.port, bandwidth=bandwidth)
+            _check_floor(record.current, changed)
+            row = _row(dataclasses.replace(port, port=changed))
+            event = await self._thread.run(workplace.put_port, row, record.name, port_detail(port))
+            self._registry.discard_port(port)
+            port.port = changed
+            self._registry.add_port(port)
+            self._events.add(event)
+            return self._registry.port_view(port)
+
+    def _allocate(self, network: Network, wish: Port) -> Port:
+        allocation = allocate(
+            network,
+            self._host.facts(network),
+            self._registry.usage,
+            Request.from_port(wish),
+        )
+        for note in allocation.notes:
+            log.info("port %s of network %s: %s", wish.uuid, network.name, note)
+        return allocation.port
+
+
+def _running(record: NetworkRecord) -> Network:
+    if record.live is None or not record.settled:
+        raise WrongState(
+            f"network {record.name!r} is not active", hint=f"jackfield start {record.name}"
+        )
+    return record.live
+
+
+def _check_wish(wish: Port, *, reclaim: bool) -> None:
+    if wish.uuid is None:
+        raise InvalidRequest("the port has no <uuid>").in_libvirt(
+            "network port has no uuid", code=1
+        )
+    if reclaim and wish.plug is None:
+        raise InvalidRequest("Port reclaim requested but plug type is none")
+    if not reclaim and wish.plug is not None:
+        raise InvalidRequest("Port reclaim not requested but plug type is not none")
+
+
+def _check_floor(network: Network, port: Port) -> None:
+    """Refuse a guaranteed rate where the network has nothing to divide."""
+    inbound = None if port.bandwidth is None else port.bandwidth.inbound
+    whole = None if network.bandwidth is None else network.bandwidth.inbound
+    if inbound is None or not inbound.floor or (whole is not None and whole.average is not None):
+        return
+    raise UnsupportedOperation(
+        f"network {network.name!r} has no inbound bandwidth of which a port could be guaranteed "
+        f"floor='{inbound.floor}'",
+        hint="give the network <bandwidth><inbound average='…'/></bandwidth>",
+    ).in_libvirt(
+        f"Invalid use of 'floor' on interface with MAC address {port.mac} - network "
+        f"'{network.name}' has no inbound QoS set"
+    )
+
+
+def _row(port: PortRecord) -> PortRow:
+    return PortRow(
+        port.uuid, port.network, Step.SETTLED, port.realiser, port_to_json(port.port), None
+    )

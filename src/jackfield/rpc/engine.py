@@ -1,0 +1,117 @@
+"""The engine, as the libvirt door needs it.  ``ref`` is a name or the text of a uuid."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+from uuid import UUID
+
+from jackfield.document.update import Command, Section
+from jackfield.engine.metadata import MetadataType
+from jackfield.engine.views import Event, LeaseView, NetworkView, PortView
+from jackfield.model.bandwidth import Bandwidth
+from jackfield.model.network import Network
+from jackfield.model.port import Port
+
+__all__ = ["Engine", "EventLog"]
+
+
+class EventLog(Protocol):
+    """What happened, numbered."""
+
+    def follow(self, since: int | None = None) -> AsyncIterator[Event]:
+        """Iterate over the events after ``since`` (``None``: the newest), then the coming."""
+        ...
+
+
+class Engine(Protocol):
+    """Networks, ports and leases of this host."""
+
+    @property
+    def events(self) -> EventLog:
+        """What happened."""
+        ...
+
+    def networks(self) -> list[NetworkView]:
+        """Return every network."""
+        ...
+
+    def network(self, ref: str) -> NetworkView:
+        """Return one network, or raise ``NetworkNotFound``."""
+        ...
+
+    async def define(self, network: Network) -> NetworkView:
+        """Store a definition; a running network goes on as it is."""
+        ...
+
+    async def create(self, network: Network) -> NetworkView:
+        """Start a network by a definition that is not stored."""
+        ...
+
+    async def undefine(self, ref: str) -> None:
+        """Forget the definition."""
+        ...
+
+    async def start(self, ref: str) -> NetworkView:
+        """Start a network."""
+        ...
+
+    async def stop(self, ref: str) -> NetworkView:
+        """Stop a network."""
+        ...
+
+    async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
+        """Say whether a network starts with the daemon."""
+        ...
+
+    async def update(
+        self,
+        ref: str,
+        section: Section,
+        command: Command,
+        parent_index: int,
+        text: str,
+        *,
+        live: bool,
+        config: bool,
+    ) -> NetworkView:
+        """Change one entry of the running network, the stored one, or both."""
+        ...
+
+    async def set_metadata(
+        self,
+        ref: str,
+        kind: MetadataType,
+        text: str | None,
+        *,
+        key: str | None,
+        uri: str | None,
+        live: bool,
+        config: bool,
+    ) -> NetworkView:
+        """Set or remove the title, the description or one element of the metadata."""
+        ...
+
+    def ports(self, ref: str | None = None) -> list[PortView]:
+        """Return the ports, of one network or of all."""
+        ...
+
+    def port(self, uuid: UUID) -> PortView:
+        """Return one port, or raise ``PortNotFound``."""
+        ...
+
+    async def create_port(self, ref: str, port: Port, *, reclaim: bool) -> PortView:
+        """Allocate a port whose device its client makes."""
+        ...
+
+    async def limit_port(self, uuid: UUID, bandwidth: Bandwidth | None) -> PortView:
+        """Set the bandwidth of a port."""
+        ...
+
+    async def detach(self, port: str) -> None:
+        """Remove a port."""
+        ...
+
+    async def leases(self, ref: str | None = None) -> list[LeaseView]:
+        """Return the DHCP leases, of one network or of all."""
+        ...
