@@ -336,11 +336,10 @@ KINDS: dict[str, type[Resource]] = {
         VethLink,
         Setting,
         InterfaceAddress,
-        LinkUp,
-        # Starting takes it some milliseconds: what follows is done meanwhile.
-        Dnsmasq,
-        # Before any port, so that nobody is on the network without them.
+        # Before anybody is on the network, or served by it.
         NetworkRules,
+        LinkUp,
+        Dnsmasq,
         BridgePort,
         Route,
         Shaping,

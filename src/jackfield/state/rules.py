@@ -3,9 +3,9 @@
 One base table per family (``inet jackfield``) holds the base chains and the verdict maps; a
 network adds chains of its own and the elements of the maps that lead to them::
 
-    forward:      iifname vmap @leave, then oifname vmap @enter
-    input:        iifname vmap @input, then ip daddr vmap @guard4, ip6 daddr vmap @guard6
-    prerouting:   iifname vmap @police          (rate limits of what guests send)
+    forward:      iifname vmap @police, vmap @leave, then oifname vmap @enter
+    input:        iifname vmap @police, vmap @input, then ip daddr vmap @guard4,
+                  ip6 daddr vmap @guard6
     postrouting:  iifname vmap @nat             (source NAT)
 
 A network's chains only return, reject, drop or translate: nothing is accepted before

@@ -6,8 +6,9 @@ event loop.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -36,6 +37,8 @@ class DnsmasqDriver:
         # is its program, and there is other work.  Before it has its own pid file, a crash
         # leaves an orphan to adopt.
         self._started: dict[UUID, int] = {}
+        # Of these, the ones that wait for their configuration.
+        self._waiting: set[UUID] = set()
 
     def observe(
         self,
@@ -65,6 +68,23 @@ class DnsmasqDriver:
             )
         return found
 
+    def prepare(self, kernel: Kernel, resources: Iterable[Dnsmasq]) -> None:
+        """Start the dnsmasqs of new networks ahead of what they serve on.
+
+        Each becomes its program, which takes it some milliseconds, and waits at its
+        configuration, a named pipe, until ``ensure`` writes that: when the bridge has its
+        addresses, and its rules.
+        """
+        for service in resources:
+            files = _files(kernel, service.network)
+            if files.directory.exists():
+                continue
+            _check_traversable(kernel.run_dir)
+            files.make()
+            files.make_pipe()
+            self._started[service.network] = processes.spawn(files)
+            self._waiting.add(service.network)
+
     def ensure(
         self, kernel: Kernel, resources: Sequence[Dnsmasq], replaced: Mapping[str, Dnsmasq]
     ) -> None:
@@ -80,6 +100,10 @@ class DnsmasqDriver:
         for service in resources:
             files = _files(kernel, service.network)
             texts = files.texts(service, resolvers)
+            if service.network in self._waiting:
+                self._waiting.discard(service.network)
+                _feed(files, texts)
+                continue
             process = self._running(files)
             if process is not None and files.read("config") == texts["config"]:
                 if files.write_changed(texts, RELOADED):
@@ -98,6 +122,7 @@ class DnsmasqDriver:
         """End the processes and remove their files; the leases stay."""
         failures: list[JackfieldError] = []
         all_files = [_files(kernel, service.network) for service in resources]
+        self._waiting.difference_update(service.network for service in resources)
         running = [self._running(files) for files in all_files]
         try:
             processes.stop([process for process in running if process is not None])
@@ -198,18 +223,32 @@ def _files(kernel: Kernel, network: UUID) -> ServiceFiles:
 
 def _start(files: ServiceFiles, texts: Mapping[str, str]) -> int:
     """Write the files, start dnsmasq and return its pid."""
-    try:
+    with _writing(files):
         files.make()
         trim_log(files.log)
         files.pid.unlink(missing_ok=True)
         files.untold.unlink(missing_ok=True)
         for name, text in texts.items():
             files.write(name, text)
+    return processes.spawn(files)
+
+
+def _feed(files: ServiceFiles, texts: Mapping[str, str]) -> None:
+    """Write the files of a dnsmasq that waits for them."""
+    with _writing(files):
+        for name in RELOADED:
+            files.write(name, texts[name])
+        files.feed(texts["config"])
+
+
+@contextlib.contextmanager
+def _writing(files: ServiceFiles) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise HostError(
             f"cannot write the files of dnsmasq in {files.directory}: {error.strerror}"
         ) from error
-    return processes.spawn(files)
 
 
 def _reload(files: ServiceFiles, process: Process) -> None:

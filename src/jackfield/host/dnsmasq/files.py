@@ -21,13 +21,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from uuid import UUID
 
-from jackfield.errors import HostError
+from jackfield.errors import HostError, ServiceError
 from jackfield.state.resources import Dnsmasq
 
 __all__ = ["RELOADED", "ServiceFiles", "service_directory", "state_directory", "trim_log"]
@@ -42,6 +44,8 @@ _PLACE = re.compile(
 )
 _RESOLVER_MARK = "# the host's own"
 _LOG_LIMIT = 1 << 20
+_FEED_LIMIT = 5.0
+_FEED_PAUSE = 0.0002
 
 
 def service_directory(run_dir: Path) -> Path:
@@ -115,9 +119,12 @@ class ServiceFiles:
         }
 
     def read(self, name: str) -> str | None:
-        """Return what a file holds, or ``None`` when it is not there."""
+        """Return what a file holds, or ``None`` when it is not there; a pipe holds nothing."""
+        # A crash may leave a pipe for the configuration, and nobody who writes to it.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            return (self.directory / name).read_text(encoding="utf-8", errors="surrogateescape")
+            with os.fdopen(os.open(self.directory / name, flags), "rb") as file:
+                return file.read().decode("utf-8", "surrogateescape")
         except FileNotFoundError:
             return None
 
@@ -130,6 +137,32 @@ class ServiceFiles:
             os.fchmod(file.fileno(), 0o644)
             file.write(text.encode("utf-8", "surrogateescape"))
         temporary.rename(path)
+
+    def make_pipe(self) -> None:
+        """Make the configuration a named pipe, at which dnsmasq waits until it is fed."""
+        os.mkfifo(self.config, 0o600)
+
+    def feed(self, text: str) -> None:
+        """Let a dnsmasq that waits at the pipe have its configuration, and leave it as a file.
+
+        Raises ``ServiceError`` when none comes for it.
+        """
+        limit = time.monotonic() + _FEED_LIMIT
+        while True:
+            try:
+                pipe = os.open(self.config, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                break
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+            if time.monotonic() > limit:
+                raise ServiceError(f"dnsmasq of network {self.network} does not read {self.config}")
+            time.sleep(_FEED_PAUSE)
+        self.write("config", text)
+        os.set_blocking(pipe, True)
+        # One that has ended meanwhile says why where its readiness is waited for.
+        with contextlib.suppress(BrokenPipeError), os.fdopen(pipe, "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
 
     def write_changed(self, texts: dict[str, str], names: Iterable[str]) -> bool:
         """Write the named files that differ from ``texts``; return whether there was one.

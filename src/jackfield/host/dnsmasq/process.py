@@ -59,7 +59,8 @@ class Process:
 
     def is_alive(self) -> bool:
         """Whether this very process runs."""
-        if _start_time(self.pid) != self.start_time:
+        began = _start_time(self.pid)
+        if began is None or self.start_time not in {None, began}:
             return False
         # The kernel lets a parent go on before the new program has its command line.
         arguments = _arguments(self.pid)
