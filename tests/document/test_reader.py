@@ -167,33 +167,45 @@ def test_what_libvirt_ignores_is_ignored() -> None:
         ("<ip address='1.2.3.4' prefix='33'/>", "from 0 to 32"),
         ("<ip address='fd00::1' family='ipv6'><tftp root='/'/></ip>", "not supported in an IPv6"),
         (
-            "<ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.1.2' end='10.0.1.3'/>"
-            "</dhcp></ip>",
+            (
+                "<ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.1.2' end='10.0.1.3'/>"
+                "</dhcp></ip>"
+            ),
             "not in the subnet 10.0.0.1/24",
         ),
         (
-            "<ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.0' end='10.0.0.9'/>"
-            "</dhcp></ip>",
+            (
+                "<ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.0' end='10.0.0.9'/>"
+                "</dhcp></ip>"
+            ),
             "network's own address",
         ),
         (
-            "<ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.9' end='10.0.0.255'/>"
-            "</dhcp></ip>",
+            (
+                "<ip address='10.0.0.1' prefix='24'><dhcp>"
+                "<range start='10.0.0.9' end='10.0.0.255'/></dhcp></ip>"
+            ),
             "broadcast",
         ),
         (
-            "<ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.9' end='10.0.0.8'/>"
-            "</dhcp></ip>",
+            (
+                "<ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.9' end='10.0.0.8'/>"
+                "</dhcp></ip>"
+            ),
             "after end=",
         ),
         (
-            "<ip address='10.0.0.1' prefix='8'><dhcp><range start='10.0.0.9' end='10.1.0.255'/>"
-            "</dhcp></ip>",
+            (
+                "<ip address='10.0.0.1' prefix='8'><dhcp><range start='10.0.0.9' end='10.1.0.255'/>"
+                "</dhcp></ip>"
+            ),
             "more than 65536",
         ),
         (
-            "<ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.2' end='10.0.0.8'>"
-            "<lease expiry='1'/></range></dhcp></ip>",
+            (
+                "<ip address='10.0.0.1' prefix='24'><dhcp><range start='10.0.0.2' end='10.0.0.8'>"
+                "<lease expiry='1'/></range></dhcp></ip>"
+            ),
             "two minutes",
         ),
         ("<ip address='10.0.0.1'><dhcp><host ip='10.0.0.2'/></dhcp></ip>", "a mac or a name"),
@@ -247,13 +259,17 @@ def test_what_libvirt_ignores_is_ignored() -> None:
             "44 characters",
         ),
         (
-            f"<forward><portForward proto='tcp'><range start='1'/><target/></portForward></forward>"
-            f"{IP}",
+            (
+                "<forward><portForward proto='tcp'><range start='1'/><target/></portForward>"
+                f"</forward>{IP}"
+            ),
             "exactly one of mac, name and ip",
         ),
         (
-            f"<forward dev='a'><portForward proto='tcp' dev='b'><range start='1'/>"
-            f"<target name='x'/></portForward></forward>{IP}",
+            (
+                f"<forward dev='a'><portForward proto='tcp' dev='b'><range start='1'/>"
+                f"<target name='x'/></portForward></forward>{IP}"
+            ),
             "not one of its uplinks",
         ),
         ("<forward mode='nat' managed='yes' dev='e'><driver name='x'/></forward>", "'vfio'"),

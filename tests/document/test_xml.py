@@ -104,15 +104,16 @@ READERS: list[Callable[[str | bytes], object]] = [
     _update,
 ]
 
-_WORDS = st.sampled_from(
-    "network name uuid forward mode layer bridge nat route dev interface pf address ip prefix "
-    "netmask family dhcp range start end host mac id lease expiry unit dns txt srv forwarder "
-    "hostname vlan tag trunk bandwidth inbound average floor virtualport type parameters typeid "
-    "portgroup count vpn peer publicKey endpoint allow vde portForward proto target proxy arp "
-    "domain devices source plug owner networkport pool maxConnect direct metadata port isolated "
-    "uplinks uplink mtu size driver update 802.1Qbg openvswitch subnet vepa bridge-brctl yes no "
-    "10.0.0.1 24 0x10 52:54:00:00:00:01 fd00::1 ipv6 -1 4096 eth0 n".split()
-)
+_VOCABULARY = """
+    network name uuid forward mode layer bridge nat route dev interface pf address ip prefix
+    netmask family dhcp range start end host mac id lease expiry unit dns txt srv forwarder
+    hostname vlan tag trunk bandwidth inbound average floor virtualport type parameters typeid
+    portgroup count vpn peer publicKey endpoint allow vde portForward proto target proxy arp
+    domain devices source plug owner networkport pool maxConnect direct metadata port isolated
+    uplinks uplink mtu size driver update 802.1Qbg openvswitch subnet vepa bridge-brctl yes no
+    10.0.0.1 24 0x10 52:54:00:00:00:01 fd00::1 ipv6 -1 4096 eth0 n
+"""
+_WORDS = st.sampled_from(_VOCABULARY.split())
 
 
 @st.composite

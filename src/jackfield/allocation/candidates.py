@@ -12,7 +12,7 @@ from jackfield.model.uplink import DeviceUplink, PciAddress, PciUplink, Physical
 from jackfield.model.values import InterfaceName
 from jackfield.state.facts import Facts
 
-__all__ = ["Candidates", "candidates_of", "link_problem", "pick"]
+__all__ = ["Candidates", "candidates_of", "every_candidate", "link_problem", "pick"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +63,20 @@ def candidates_of(network: Network, portgroup: Portgroup | None, facts: Facts) -
 
 
 def _compile(network: Network, portgroup: Portgroup | None, facts: Facts) -> Candidates:
-    uplinks = network.uplinks
     if portgroup is not None and portgroup.uplinks:
-        uplinks = portgroup.uplinks
-    elif portgroup is None and any(group.uplinks for group in network.portgroups):
+        return _expand(network, portgroup.uplinks, facts)
+    if portgroup is None and any(group.uplinks for group in network.portgroups):
         # What belongs to portgroups is given out by them alone, or their limits would not hold.
-        uplinks = ()
+        return Candidates()
+    return _expand(network, network.uplinks, facts)
+
+
+def every_candidate(network: Network, facts: Facts) -> Candidates:
+    """Return all that a port of ``network`` could ever use, whatever its portgroup."""
+    return _expand(network, network.uplinks, facts)
+
+
+def _expand(network: Network, uplinks: tuple[Uplink, ...], facts: Facts) -> Candidates:
     if network.mode is Mode.BRIDGE:
         bridges = dict(zip(network.uplinks, network.managed_bridges, strict=False))
         names = tuple(str(bridges[one]) for one in uplinks if one in bridges)

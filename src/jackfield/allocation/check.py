@@ -20,11 +20,15 @@ from jackfield.allocation.request import Allocation, Request
 from jackfield.allocation.usage import Usage
 from jackfield.document.json import port_to_builtins, to_builtins
 from jackfield.document.uplink import describe
+from jackfield.document.virtualport import PARAMETERS
 from jackfield.errors import JackfieldError, NetworkNotFound, UnsupportedConfiguration
+from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.guest import Guest, GuestInterface
 from jackfield.model.network import Network
-from jackfield.model.port import Owner
+from jackfield.model.port import DirectPlug, HostdevPlug, Owner, Plug, VdePlug
 from jackfield.model.values import MacAddress, Text
+from jackfield.model.virtualport import VirtualPort
+from jackfield.model.vlan import Vlan
 from jackfield.state.facts import Facts
 
 __all__ = ["Verdict", "check_guest", "verdict_lines", "verdict_to_builtins"]
@@ -123,29 +127,52 @@ def verdict_lines(verdict: Verdict) -> list[str]:
     if allocation.uplink is not None:
         down = "" if allocation.bring_up is None else f" ({allocation.bring_up} is brought up)"
         lines.append(f"  uplink: {describe(allocation.uplink)}{down}")
-    for title, value in (
-        ("plug", port.plug),
-        ("virtualport", port.virtualport),
-        ("vlan", port.vlan),
-        ("bandwidth", port.bandwidth),
-    ):
-        if value is not None:
-            lines.append(f"  {title}: {_shown(value)}")
+    if port.plug is not None:
+        lines.append(f"  plug: {_plug(port.plug)}")
+    if port.virtualport is not None:
+        lines.append(f"  virtualport: {_virtualport(port.virtualport)}")
+    if port.vlan is not None:
+        lines.append(f"  vlan: {_vlan(port.vlan)}")
+    if port.bandwidth is not None:
+        lines.append(f"  bandwidth: {_bandwidth(port.bandwidth)}")
     return lines + [f"  note: {note}" for note in allocation.notes]
 
 
-def _shown(value: Any) -> str:
-    """Return a value of the model on one line."""
-    pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-    parts = [type(value).__name__.removesuffix("Plug").lower()]
-    for name, one in pairs:
-        if one is None or one is False:
+def _plug(plug: Plug) -> str:
+    if isinstance(plug, DirectPlug):
+        return f"macvtap over {plug.dev}, mode {plug.mode}"
+    if isinstance(plug, HostdevPlug):
+        return f"PCI function {plug.address}"
+    if isinstance(plug, VdePlug):
+        return f"VDE switch {plug.path}"
+    return f"bridge {plug.bridge}"
+
+
+def _virtualport(virtualport: VirtualPort) -> str:
+    words = [] if virtualport.type is None else [virtualport.type.value]
+    for name, (field, _) in PARAMETERS.items():
+        value = getattr(virtualport, field)
+        if value is not None:
+            words.append(f"{name}={value}")
+    return " ".join(words)
+
+
+def _vlan(vlan: Vlan) -> str:
+    tags = ", ".join(
+        str(tag.id) if tag.native_mode is None else f"{tag.id} (native {tag.native_mode.value})"
+        for tag in vlan.tags
+    )
+    return f"trunk {tags}" if vlan.trunk else tags
+
+
+def _bandwidth(bandwidth: Bandwidth) -> str:
+    directions = []
+    for name, rate in (("inbound", bandwidth.inbound), ("outbound", bandwidth.outbound)):
+        if rate is None:
             continue
-        if isinstance(one, tuple):
-            text = "+".join(_shown(item) for item in one)
-        elif dataclasses.is_dataclass(one) and "__str__" not in type(one).__dict__:
-            text = f"({_shown(one)})"
-        else:
-            text = str(getattr(one, "value", one))
-        parts.append(f"{name}={text}")
-    return " ".join(parts)
+        values = (("average", rate.average), ("peak", rate.peak), ("floor", rate.floor))
+        words = [f"{word} {value} KiB/s" for word, value in values if value is not None]
+        if rate.burst is not None:
+            words.append(f"burst {rate.burst} KiB")
+        directions.append(f"{name} {', '.join(words)}")
+    return "; ".join(directions)
