@@ -29,7 +29,6 @@ import ipaddress
 from collections.abc import Iterator
 
 from jackfield.model.address import Address, IpNetwork
-from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.mode import Mode
 from jackfield.model.network import Nat, Network
 from jackfield.model.uplink import DeviceUplink
@@ -102,7 +101,7 @@ def network_rules(network: Network, bridge: InterfaceName) -> NetworkRules | Non
             chains.append(Chain(Hook.NAT, translation))
     if network.mode.is_routed:
         chains += _guard(network, bridge)
-        chains += _police(network.bandwidth)
+        chains += _police(network, bridge)
     return NetworkRules(bridge=bridge, chains=tuple(chains)) if chains else None
 
 
@@ -247,11 +246,15 @@ def _translation(nat: Nat, version: int, port_start: int | None, port_end: int |
     )
 
 
-def _police(bandwidth: Bandwidth | None) -> Iterator[Chain]:
-    """Drop what the guests together send above the network's outbound average."""
-    outbound = None if bandwidth is None else bandwidth.outbound
+def _police(network: Network, bridge: InterfaceName) -> Iterator[Chain]:
+    """Drop what the guests together send above the network's outbound average.
+
+    What they send each other is not counted, even where br_netfilter shows it to us.
+    """
+    outbound = None if network.bandwidth is None else network.bandwidth.outbound
     if outbound is None or not outbound.average:
         return
     burst = outbound.average if outbound.burst is None else outbound.burst
     limit = RateOver(rate=outbound.average * 1024, burst=min(burst * 1024, _BURST_LIMIT))
-    yield Chain(Hook.POLICE, (Rule((limit,), Drop()),))
+    within = _same_bridge(Direction.DESTINATION, bridge)
+    yield Chain(Hook.POLICE, (within, Rule((limit,), Drop())))

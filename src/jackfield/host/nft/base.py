@@ -77,16 +77,15 @@ class Lookup:
 
 BASE_CHAINS: dict[BaseChain, tuple[Lookup, ...]] = {
     BaseChain(name="forward", type="filter", hook="forward", priority=_FILTER): (
+        Lookup(Direction.SOURCE, Hook.POLICE.value),
         Lookup(Direction.SOURCE, Hook.LEAVE.value),
         Lookup(Direction.DESTINATION, Hook.ENTER.value),
     ),
     BaseChain(name="input", type="filter", hook="input", priority=_FILTER): (
+        Lookup(Direction.SOURCE, Hook.POLICE.value),
         Lookup(Direction.SOURCE, Hook.INPUT.value),
         Lookup(4, GUARD_MAPS[4]),
         Lookup(6, GUARD_MAPS[6]),
-    ),
-    BaseChain(name="prerouting", type="filter", hook="prerouting", priority=_FILTER): (
-        Lookup(Direction.SOURCE, Hook.POLICE.value),
     ),
     # Packets keep their input device in this hook since Linux 5.7.
     BaseChain(name="postrouting", type="nat", hook="postrouting", priority=_SRCNAT): (
@@ -95,7 +94,9 @@ BASE_CHAINS: dict[BaseChain, tuple[Lookup, ...]] = {
 }
 """The base chains, each with the maps that it looks up."""
 
-VERDICTS = {hook: NFT_JUMP if hook in (Hook.LEAVE, Hook.INPUT) else NFT_GOTO for hook in Hook}
+_COME_BACK = (Hook.POLICE, Hook.LEAVE, Hook.INPUT)
+
+VERDICTS = {hook: NFT_JUMP if hook in _COME_BACK else NFT_GOTO for hook in Hook}
 """How a map leads to a chain: what comes back from a jump is looked up in the next map."""
 
 OBJECTS = len(BASE_CHAINS) + len(MAPS)
