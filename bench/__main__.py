@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench.counts import FULL, QUICK, Counts
+from bench.documents import documents
 from bench.forwarding import forwarding
 from bench.listing import listing
 from bench.porting import porting
@@ -39,6 +40,7 @@ def migration(counts: Counts) -> Iterator[Result]:
 
 #: Every benchmark, in the order in which they run.
 BENCHMARKS: dict[str, Callable[[Counts], Iterator[Result]]] = {
+    "documents": documents,
     "start": starting,
     "crowd": crowded,
     "scale": scale,
