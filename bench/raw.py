@@ -33,8 +33,7 @@ from jackfield.host.nft.message import (
     add_chain,
     add_element,
     add_rule,
-    delete_chain,
-    delete_element,
+    delete_table,
 )
 from jackfield.host.nft.socket import NftSocket
 from jackfield.model.address import IpInterface
@@ -68,10 +67,9 @@ class Raw:
     """Makes and removes one network, timed."""
 
     def __init__(self) -> None:
-        """Open the sockets, make the shared table, and work everything out."""
+        """Open the sockets, and work everything out."""
         self.route = NetlinkSocket(NETLINK_ROUTE)
         self.nft = NftSocket()
-        self.nft.commit(base_messages())
         self.dnsmasq = shutil.which("dnsmasq") or "/usr/sbin/dnsmasq"
         DIRECTORY.mkdir(exist_ok=True)
         DIRECTORY.chmod(0o755)
@@ -79,7 +77,10 @@ class Raw:
         self.pid: int | None = None
 
     def start(self, services: bool) -> float:
-        """Make the network; return the seconds until it serves."""
+        """Make the network and the table that the first one brings; return the seconds it took.
+
+        What is waited for is that it serves.
+        """
         work = self.works[services]
         begin = time.perf_counter()
         self.route.request(create_bridge(BRIDGE, MAC.packed, stp=False, forward_delay=0))
@@ -89,7 +90,7 @@ class Raw:
         address = add_address(index, work.interface, PROTOCOL, "add the address")
         up = set_link(index, "set the bridge up", up=True)
         self.route.batch([address, up._replace(flags=up.flags | NLM_F_ACK)])
-        self.nft.commit(rule_messages(work.rules))
+        self.nft.commit([*base_messages(), *rule_messages(work.rules)])
         if work.config:
             self.pid = self._serve(work.config)
         seconds = time.perf_counter() - begin
@@ -97,20 +98,14 @@ class Raw:
             raise AssertionError("dnsmasq says it has started, and UDP/67 is not bound")
         return seconds
 
-    def stop(self, services: bool) -> float:
-        """Remove the network; return the seconds until all of it is gone."""
-        work = self.works[services]
+    def stop(self) -> float:
+        """Remove the network and the table; return the seconds until all of it is gone."""
         begin = time.perf_counter()
         if self.pid is not None:
             os.kill(self.pid, signal.SIGTERM)
             os.waitpid(self.pid, 0)
             self.pid = None
-        chains = work.rules.chains
-        places = [entry for chain in chains for entry in entries(chain, BRIDGE)]
-        self.nft.commit(
-            [delete_element(entry.map, entry.key) for entry in places]
-            + [delete_chain(chain_name(chain.hook, BRIDGE)) for chain in chains]
-        )
+        self.nft.commit([delete_table()])
         self.route.request(delete_link(socket.if_nametoindex(BRIDGE)))
         return time.perf_counter() - begin
 

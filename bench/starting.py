@@ -37,7 +37,7 @@ def starting(counts: Counts) -> Iterator[Result]:
         for turn in range(counts.rounds):
             for services, name in NAMES.items():
                 took["raw", "start", services].append(raw.start(services=services))
-                took["raw", "stop", services].append(raw.stop(services=services))
+                took["raw", "stop", services].append(raw.stop())
                 took["ours", "start", services].append(ours.start(name))
                 took["ours", "stop", services].append(ours.stop(name))
                 if libvirt is not None and turn < counts.peer_rounds:
