@@ -1,0 +1,211 @@
+"""What is in the way and not ours is refused, named, and left exactly as it is."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from tests.conftest import Uplink
+from tests.lab.daemon import Daemon
+from tests.lab.host import Host
+from tests.lab.snapshot import take_snapshot
+from tests.lab.switch import Lan
+from tests.lab.wait import wait_for
+
+pytestmark = pytest.mark.lab
+
+
+def document(ipv6: str = "", *, forward: str = "<forward mode='nat'/>") -> str:
+    """Return the network's document."""
+    return f"""
+    <network>
+      <name>red</name>{forward}
+      <bridge name='virbr7' stp='off' delay='0'/>
+      <ip address='10.5.5.1' prefix='24'>
+        <dhcp><range start='10.5.5.10' end='10.5.5.20'/></dhcp>
+      </ip>{ipv6}
+    </network>
+    """
+
+
+def set_up(host: Host, commands: Sequence[str]) -> None:
+    """Run commands on the host."""
+    for command in commands:
+        host.run(command.split())
+
+
+FOREIGN = {
+    "a bridge of the wanted name": (
+        ["ip link add virbr7 type bridge"],
+        "bridge virbr7",
+    ),
+    "a bridge with an alias that is not this network's": (
+        [
+            "ip link add virbr7 type bridge",
+            "ip link set virbr7 alias jackfield:network:6a1c0f6e-1f0c-4b8e-9a57-0d3f6f1b2c31",
+        ],
+        "virbr7",
+    ),
+    "another kind of link of the wanted name": (
+        ["ip link add virbr7 type veth peer name other"],
+        "virbr7",
+    ),
+    "the subnet is on another link": (
+        [
+            "ip link add other type bridge",
+            "ip addr add 10.5.5.200/24 dev other",
+            "ip link set other up",
+        ],
+        "other",
+    ),
+    "a wider subnet is on another link": (
+        [
+            "ip link add other type bridge",
+            "ip addr add 10.5.0.1/16 dev other",
+            "ip link set other up",
+        ],
+        "other",
+    ),
+    "the subnet is routed to a gateway": (
+        ["ip route add 10.5.5.0/24 via 192.0.2.1"],
+        "eth0",
+    ),
+    "a part of the subnet is routed to a gateway": (
+        ["ip route add 10.5.5.128/25 via 192.0.2.1"],
+        "10.5.5.128/25",
+    ),
+    "a table of the wanted name": (
+        ["nft add table inet jackfield"],
+        "inet jackfield",
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", ["start", "apply"])
+@pytest.mark.parametrize("case", FOREIGN)
+def test_in_the_way_of_a_network(
+    daemon: Daemon, host: Host, uplink: Uplink, case: str, verb: str
+) -> None:
+    """A network does not start over what somebody else has there."""
+    assert uplink.ifname == "eth0"
+    commands, named = FOREIGN[case]
+    set_up(host, commands)
+    before = take_snapshot(host)
+    path = daemon.document(document())
+    if verb == "start":
+        daemon.cli("define", path)
+        known = daemon.cli("list", json=True)
+        result = daemon.cli("start", "red", check=False)
+    else:
+        known = []
+        result = daemon.cli("apply", path, check=False)
+    assert 5 == result.returncode, result
+    assert named in result.stderr
+    assert before == take_snapshot(host)
+    assert known == daemon.cli("list", json=True)
+    daemon.restart()
+    assert before == take_snapshot(host)
+    assert known == daemon.cli("list", json=True)
+
+
+def test_a_wider_route_to_a_gateway_is_no_obstacle(
+    daemon: Daemon, host: Host, uplink: Uplink
+) -> None:
+    """A part of what a gateway leads to may be ours."""
+    assert uplink.ifname == "eth0"
+    set_up(host, ["ip route add 10.0.0.0/8 via 192.0.2.1"])
+    daemon.cli("apply", daemon.document(document()))
+    daemon.cli("stop", "red")
+    assert host.ip("route", "show", "10.0.0.0/8")
+
+
+def test_in_the_way_of_a_tap(daemon: Daemon, host: Host) -> None:
+    """A tap is not made, and nothing plugged in, where a link has its name."""
+    daemon.cli("apply", daemon.document(document()))
+    set_up(
+        host, ["ip tuntap add tap0 mode tap", "ip link set tap0 up", "ip link add nic0 type bridge"]
+    )
+    before = take_snapshot(host)
+    for name in ("tap0", "nic0"):
+        result = daemon.cli("attach", "red", "--tap", name, check=False)
+        assert 5 == result.returncode
+        assert name in result.stderr
+    assert before == take_snapshot(host)
+    assert [] == daemon.cli("ports", json=True)
+
+
+def test_in_the_way_inside_a_guest(daemon: Daemon, host: Host) -> None:
+    """An interface of the wanted name in the guest's namespace is left alone, and named."""
+    daemon.cli("apply", daemon.document(document()))
+    guest = host.guest("guest")
+    guest.run(["ip", "link", "add", "eth0", "type", "bridge"])
+    before, inside = take_snapshot(host), guest.ip("-d", "link")
+    result = daemon.cli("attach", "red", "--netns", "guest", "--ifname", "eth0", check=False)
+    assert result.returncode
+    assert "eth0" in result.stderr
+    assert (before, inside) == (take_snapshot(host), guest.ip("-d", "link"))
+    assert [] == daemon.cli("ports", json=True)
+
+
+def test_a_port_that_dnsmasq_needs(daemon: Daemon, host: Host) -> None:
+    """When the service cannot start the network does not, or stays as it is; who has it is told."""
+    before = take_snapshot(host)
+    hold = "import socket as s, time; a = s.socket(2, 2); a.bind(('', 67)); time.sleep(99)"
+    holder = host.start([sys.executable, "-c", hold])
+    wait_for(lambda: ":67 " in host.run(["ss", "-nul"]).stdout, 5, "the port to be taken")
+    path = daemon.document(document())
+    result = daemon.cli("apply", path, check=False)
+    assert 7 == result.returncode, result
+    assert "port 67" in result.stderr
+    assert "python" in result.stderr
+    assert before == take_snapshot(host)
+    assert [] == daemon.cli("list", json=True)
+    without = re.sub("<dhcp>.*</dhcp>", "", document(), flags=re.DOTALL)
+    daemon.cli("apply", daemon.document(without.replace("<bridge", "<dns enable='no'/><bridge")))
+    running, shown = take_snapshot(host), daemon.cli("show", "red")
+    assert 7 == daemon.cli("apply", path, check=False).returncode
+    assert (running, shown) == (take_snapshot(host), daemon.cli("show", "red"))
+    holder.kill9()
+    daemon.cli("apply", path)
+    assert 1 == len(host.processes("dnsmasq"))
+    daemon.cli("stop", "red")
+    assert before == take_snapshot(host)
+
+
+def test_routes_learned_from_router_advertisements(
+    daemon: Daemon, host: Host, lan: Lan, outside: Host
+) -> None:
+    """IPv6 forwarding that would cost the host its default route is refused, with the remedy."""
+    lan.plug(host, "eth0", "192.0.2.10/24")
+    outside.set_sysctl("net/ipv6/conf/all/forwarding", "1")
+    server = outside.start(
+        [
+            *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"),
+            *("--enable-ra", "--dhcp-range=2001:db8:1::,ra-only", "--interface=eth0"),
+            *("--user=", "--pid-file=", "--dhcp-leasefile=/run/lab/leases"),
+        ]
+    )
+
+    def default() -> list[dict[str, object]]:
+        return host.ip("-6", "route", "show", "default")
+
+    wait_for(default, 20, "the host to learn its default route")
+    before = take_snapshot(host)
+    ipv6 = "<ip family='ipv6' address='fd00:5::1' prefix='64'/>"
+    result = daemon.cli("apply", daemon.document(document(ipv6)), check=False)
+    assert 5 == result.returncode, result
+    assert "accept_ra" in result.stderr
+    assert "eth0" in result.stderr
+    assert before == take_snapshot(host)
+    # Without IPv6, isolated, or with the remedy there is no conflict.
+    daemon.cli("apply", daemon.document(document()))
+    daemon.cli("stop", "red")
+    daemon.cli("apply", daemon.document(document(ipv6, forward="")))
+    daemon.cli("stop", "red")
+    host.set_sysctl("net/ipv6/conf/eth0/accept_ra", "2")
+    daemon.cli("apply", daemon.document(document(ipv6)))
+    assert default()
+    server.stop()
