@@ -6,7 +6,6 @@ import errno
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 from jackfield.errors import InternalError, KernelError, NotFound
 from jackfield.host.driver import ABSENT, Observed, Presence
@@ -17,6 +16,7 @@ from jackfield.state.resources import Setting
 __all__ = ["SettingDriver", "read_setting"]
 
 _ROOT = "/proc/sys/"
+_LONGEST = 4096
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _NAME = re.compile(r"net(/[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*)+")
 
@@ -24,7 +24,11 @@ _NAME = re.compile(r"net(/[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*)+")
 def read_setting(name: str) -> str | None:
     """Return a sysctl's value with single spaces between its words; ``None`` without the file."""
     try:
-        return " ".join(Path(_path(name)).read_text().split())
+        descriptor = os.open(_path(name), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return " ".join(os.read(descriptor, _LONGEST).decode().split())
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return None
     except OSError as error:
