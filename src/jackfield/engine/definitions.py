@@ -80,8 +80,12 @@ class Definitions:
         self._events.add(await self._thread.run(put))
         record.stored = network
 
-    async def undefine(self, ref: str) -> None:
-        """Forget a stored definition; a running network becomes transient."""
+    async def undefine(self, ref: str, *, with_ports: bool = False) -> None:
+        """Forget a stored definition; a running network becomes transient.
+
+        One that has ports is refused, because its end would be theirs; ``with_ports`` is for a
+        door whose clients know that a running network goes on.
+        """
         record = self._registry.network(ref)
         async with record.lock:
             if record.stored is None:
@@ -89,7 +93,7 @@ class Definitions:
                     f"network {record.name!r} is transient: it has no definition to remove",
                     hint=f"jackfield stop {record.name} ends it",
                 ).in_libvirt("can't undefine transient network")
-            if record.live is None:
+            if record.live is None or not with_ports:
                 self._registry.refuse_with_ports(record, "undefined")
 
             def forget(tools: Workplace) -> Event:

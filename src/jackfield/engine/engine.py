@@ -14,6 +14,7 @@ from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
 from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.impact import Impact
 from jackfield.engine.leasebook import LeaseBook
 from jackfield.engine.mending import Mending
 from jackfield.engine.metadata import Metadata, MetadataType
@@ -202,13 +203,21 @@ class Engine:
         """Set or remove (``text`` is ``None``) the title, description or one element."""
         return await self._metadata.set(ref, kind, text, key=key, uri=uri, live=live, config=config)
 
+    def affected(self, ref: str, *, live: bool, config: bool) -> Network:
+        """Return the running network or, if ``config`` or it does not run, the stored one."""
+        record = self._registry.network(ref)
+        impact = Impact.of(record, live=live, config=config)
+        network = record.stored if impact.config else record.live
+        assert network is not None
+        return network
+
     def connections(self, network: Network) -> dict[Uplink, int]:
         """Return how many ports use each uplink of ``network``."""
         return self._registry.connections(network)
 
-    async def undefine(self, ref: str) -> None:
+    async def undefine(self, ref: str, *, with_ports: bool = False) -> None:
         """Forget a definition; a running network becomes transient."""
-        await self._definitions.undefine(ref)
+        await self._definitions.undefine(ref, with_ports=with_ports)
 
     async def start(self, ref: str) -> NetworkView:
         """Start a stored network."""

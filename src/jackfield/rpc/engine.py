@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from jackfield.engine.views import Event, LeaseView, NetworkView, PortView
 from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.network import Network
 from jackfield.model.port import Port
+from jackfield.model.uplink import Uplink
 
 __all__ = ["Engine", "EventLog"]
 
@@ -48,7 +49,7 @@ class Engine(Protocol):
         """Start a network by a definition that is not stored."""
         ...
 
-    async def undefine(self, ref: str) -> None:
+    async def undefine(self, ref: str, *, with_ports: bool = False) -> None:
         """Forget the definition."""
         ...
 
@@ -90,6 +91,14 @@ class Engine(Protocol):
         config: bool,
     ) -> NetworkView:
         """Set or remove the title, the description or one element of the metadata."""
+        ...
+
+    def affected(self, ref: str, *, live: bool, config: bool) -> Network:
+        """Return the running or the stored network, whichever is meant."""
+        ...
+
+    def connections(self, network: Network) -> Mapping[Uplink, int]:
+        """Return how many ports use each uplink of ``network``."""
         ...
 
     def ports(self, ref: str | None = None) -> list[PortView]:
