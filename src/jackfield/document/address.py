@@ -110,7 +110,7 @@ def _read_spelling(
 
 
 def _read_lease(element: Element) -> LeaseTime | None:
-    lease = element.find("lease")
+    lease = element.find("lease") if len(element) else None
     if lease is None:
         return None
     expiry = integer(lease, "expiry", 0, MAX_UINT32)
@@ -211,10 +211,18 @@ def _read_dhcp(element: Element, subnet: Subnet) -> Dhcp | None:
     if subnet.address is None:
         fail(element, "is in an <ip> without an address")
     version = subnet.address.version
-    ranges = tuple(read_dhcp_range(one, subnet) for one in element.iterchildren("range"))
-    hosts = tuple(read_dhcp_host(one, version) for one in element.iterchildren("host"))
-    bootp = None
-    boot = element.find("bootp")
+    ranges: list[DhcpRange] = []
+    hosts: list[DhcpHost] = []
+    bootp: Bootp | None = None
+    boot: Element | None = None
+    for part in element:
+        tag = part.tag
+        if tag == "host":
+            hosts.append(read_dhcp_host(part, version))
+        elif tag == "range":
+            ranges.append(read_dhcp_range(part, subnet))
+        elif tag == "bootp" and boot is None:
+            boot = part
     if boot is not None and version == 4 and boot.get("file"):
         file = typed(boot, "file", Text)
         assert file is not None
@@ -223,7 +231,7 @@ def _read_dhcp(element: Element, subnet: Subnet) -> Dhcp | None:
     # libvirt forgets a <dhcp> that gives nothing out, and so do we.
     if not ranges and not hosts:
         return None
-    return Dhcp(ranges=ranges, hosts=hosts, bootp=bootp)
+    return Dhcp(ranges=tuple(ranges), hosts=tuple(hosts), bootp=bootp)
 
 
 def read_subnet(element: Element) -> Subnet:

@@ -80,7 +80,9 @@ def read_mode(element: Element | None) -> Mode | None:
 
 def read_forward_uplinks(element: Element) -> tuple[Uplink, ...]:
     """Read the uplinks of a ``<forward>``; its ``dev`` is the first of them."""
-    listed = read_uplinks(element, ("interface", "address", "pf"))
+    listed: tuple[Uplink, ...] = ()
+    if len(element):
+        listed = read_uplinks(element, ("interface", "address", "pf"))
     kinds = {type(uplink) for uplink in listed}
     if len(kinds) > 1:
         # A live libvirt document lists a physical function and the functions it expands to.
@@ -90,7 +92,9 @@ def read_forward_uplinks(element: Element) -> tuple[Uplink, ...]:
         listed = functions
     if PhysicalFunction in kinds and len(listed) > 1:
         fail(element, "has more than one <pf>")
-    further = tuple(DeviceUplink(dev=device(one)) for one in element.iterchildren("uplink"))
+    further: tuple[DeviceUplink, ...] = ()
+    if len(element):
+        further = tuple(DeviceUplink(dev=device(one)) for one in element.iterchildren("uplink"))
     dev = typed(element, "dev", InterfaceName)
     if dev is not None:
         if kinds - {DeviceUplink}:
@@ -106,7 +110,7 @@ def read_forward_uplinks(element: Element) -> tuple[Uplink, ...]:
     if further and kinds - {DeviceUplink}:
         fail(element, "has <uplink> together with <address> or <pf>")
     uplinks = (*listed, *further)
-    if len(set(uplinks)) != len(uplinks):
+    if further and len(set(uplinks)) != len(uplinks):
         fail(element, "lists an uplink a second time")
     return uplinks
 

@@ -275,7 +275,7 @@ def _read_proxy(element: Element | None, mode: Mode, fields: dict[str, object]) 
 
 def _bridge_name(text: str) -> InterfaceName | None:
     """Return the name, or ``None`` for libvirt's template ``virbr%d``: any free name."""
-    if _TEMPLATE.fullmatch(text):
+    if "%" in text and _TEMPLATE.fullmatch(text):
         return None
     return InterfaceName(text)
 

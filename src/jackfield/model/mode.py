@@ -32,18 +32,23 @@ class Mode(enum.Enum):
     @property
     def layer(self) -> Layer:
         """The layer of the mode; an isolated network counts as ``NETWORK``."""
-        return Layer.NETWORK if self in _ROUTED else Layer.LINK
+        return Layer.NETWORK if self._value_ in _ROUTED else Layer.LINK
 
     @property
     def is_routed(self) -> bool:
         """Whether the network has a bridge and a subnet of its own on this host."""
-        return self in _ROUTED
+        return self._value_ in _ROUTED
 
     @property
     def is_macvtap(self) -> bool:
         """Whether ports are macvtap devices over an uplink."""
-        return self in _MACVTAP
+        return self._value_ in _MACVTAP
 
 
-_ROUTED = frozenset({Mode.ISOLATED, Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET})
-_MACVTAP = frozenset({Mode.MACVTAP_BRIDGE, Mode.VEPA, Mode.PRIVATE, Mode.PASSTHROUGH})
+# Values, not members: a member's hash is worked out in Python each time it is looked up.
+_ROUTED = frozenset(
+    mode.value for mode in (Mode.ISOLATED, Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET)
+)
+_MACVTAP = frozenset(
+    mode.value for mode in (Mode.MACVTAP_BRIDGE, Mode.VEPA, Mode.PRIVATE, Mode.PASSTHROUGH)
+)

@@ -15,7 +15,9 @@ __all__ = ["DnsName", "InterfaceName", "MacAddress", "NetworkName", "Text"]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*")
 _MAC = re.compile(r"[0-9a-f]{1,2}(:[0-9a-f]{1,2}){5}")
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?")
+_CANONICAL_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DNS_NAME = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\.?|\.")
 
 
 class InterfaceName(str):
@@ -48,6 +50,8 @@ class MacAddress(str):
 
     def __new__(cls, text: str) -> Self:
         """Accept ``text`` in either case, each octet of one or two digits."""
+        if _CANONICAL_MAC.fullmatch(text):
+            return super().__new__(cls, text)
         lowered = text.lower()
         if not _MAC.fullmatch(lowered):
             raise ValueError(f"{text[:64]!r} is not a MAC address like 52:54:00:12:34:56")
@@ -61,7 +65,7 @@ class MacAddress(str):
     @property
     def is_multicast(self) -> bool:
         """Whether the group bit is set (IEEE 802: such an address cannot be a station's)."""
-        return bool(self.packed[0] & 1)
+        return bool(int(self[1], 16) & 1)
 
 
 class NetworkName(str):
@@ -90,11 +94,7 @@ class DnsName(str):
 
     def __new__(cls, text: str) -> Self:
         """Accept ``text`` or raise ``ValueError``."""
-        labels = text.removesuffix(".").split(".")
-        if text != "." and (
-            len(text) > 255
-            or any(len(label) > 63 or not _LABEL.fullmatch(label) for label in labels)
-        ):
+        if len(text) > 255 or not _DNS_NAME.fullmatch(text):
             raise ValueError(f"{text[:64]!r} is not a DNS name")
         return super().__new__(cls, text)
 
