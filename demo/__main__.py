@@ -70,6 +70,7 @@ def main() -> int:
         changed = DEFAULT.replace("192.168.122.12", "192.168.122.50")
         _cli(daemon, "define", daemon.document(changed))
         _cli(daemon, "plan", "default")
+        _cli(daemon, "apply", "default")
 
         _title("What was made")
         _draw(host, guests)
@@ -131,9 +132,8 @@ def _draw(host: Host, guests: dict[str, Guest]) -> None:
             guest = guests.get(owner)
             shown_address = ", ".join(guest.addresses()) if guest is not None else ""
             corner = "└" if index == len(ports) - 1 else "├"
-            print(
-                f"        {' ' if last else '│'}  {corner}─ {port['ifname']} ─ {owner} {shown_address}"
-            )
+            side = " " if last else "│"
+            print(f"        {side}  {corner}─ {port['ifname']} ─ {owner} {shown_address}")
 
 
 def _title(text: str) -> None:

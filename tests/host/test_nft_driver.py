@@ -199,8 +199,10 @@ def test_a_change_leaves_nothing_of_the_former(firewall: Firewall, remembers: bo
             "base chain forward has another type, hook, priority or policy",
         ),
         (
-            "flush chain inet jackfield forward; flush chain inet jackfield input; "
-            "delete map inet jackfield police",
+            (
+                "flush chain inet jackfield forward; flush chain inet jackfield input; "
+                "delete map inet jackfield police"
+            ),
             NAT,
             "element virbr0 of map police is missing",
         ),
