@@ -82,10 +82,11 @@ class Guest(Namespace):
         *,
         hostname: str | None = None,
         options: Sequence[str] = (),
-        seconds: int = 4,
+        seconds: int = 8,
     ) -> Lease4 | None:
         """Ask for an IPv4 lease and use it; ``None`` when no server gave one in ``seconds``.
 
+        dnsmasq tries for 3 s whether somebody has an address already before it offers it.
         ``options`` are names or numbers of options to ask for (``udhcpc -O``).
         """
         self.run(["ip", "link", "set", ifname, "up"])
