@@ -31,6 +31,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     autostart: bool = True
     dnsmasq_user: str | None = None
+    libvirt_socket: str | None = None
+    libvirt_socket_ro: str | None = None
 
 
 KEYS = _File.__struct_fields__
@@ -44,6 +46,8 @@ class Config:
     ``run_dir`` holds the sockets and what dies with a boot, ``state_dir`` the database.
     ``group`` is the numeric group whose members may change things besides root, ``None`` for
     nobody.  ``autostart`` says whether networks marked so are started with the daemon.
+    ``libvirt_socket`` and ``libvirt_socket_ro`` are where libvirt's clients connect, ``None`` for
+    ``libvirt-sock`` and ``libvirt-sock-ro`` in ``run_dir``.
     """
 
     run_dir: Path = Path("/run/jackfield")
@@ -52,6 +56,18 @@ class Config:
     log_level: str = "info"
     autostart: bool = True
     dnsmasq_user: str = "nobody"
+    libvirt_socket: Path | None = None
+    libvirt_socket_ro: Path | None = None
+
+    @property
+    def libvirt_path(self) -> Path:
+        """Where libvirt's clients connect."""
+        return self.libvirt_socket or self.run_dir / "libvirt-sock"
+
+    @property
+    def libvirt_ro_path(self) -> Path:
+        """Where libvirt's clients connect that change nothing."""
+        return self.libvirt_socket_ro or self.run_dir / "libvirt-sock-ro"
 
 
 def load(path: Path | None = None, overrides: Mapping[str, object] | None = None) -> Config:
@@ -83,6 +99,8 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         log_level=file.log_level,
         autostart=file.autostart,
         dnsmasq_user=_dnsmasq_user(file.dnsmasq_user),
+        libvirt_socket=_optional("libvirt_socket", file.libvirt_socket),
+        libvirt_socket_ro=_optional("libvirt_socket_ro", file.libvirt_socket_ro),
     )
 
 
@@ -106,6 +124,10 @@ def _absolute(key: str, text: str) -> Path:
     if not text or "\0" in text:
         raise ConfigurationError(f"{key} must be a directory's path, not {text!r}")
     return Path(text).absolute()
+
+
+def _optional(key: str, text: str | None) -> Path | None:
+    return None if text is None else _absolute(key, text)
 
 
 def _group(name: str | None) -> int | None:

@@ -18,6 +18,7 @@ from jackfield.config import Config
 from jackfield.engine.engine import Engine
 from jackfield.errors import ConfigurationError, JackfieldError, WrongState
 from jackfield.listener import listen
+from jackfield.rpc.server import RpcServer
 from jackfield.web.server import WebServer
 
 __all__ = ["main", "run"]
@@ -78,9 +79,14 @@ async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
     """Answer at the socket until ``stop`` is set; changes under way are finished first."""
     path = settings.run_dir / "api.sock"
     server = WebServer(engine, settings)
+    libvirt = RpcServer(engine, settings)
     serving = asyncio.create_task(server.serve(sockets=notify.listen_fds() or [listen(path)]))
     alive = asyncio.create_task(_tell_alive())
     stopping = asyncio.create_task(stop.wait())
+    doors = [settings.libvirt_path, settings.libvirt_ro_path]
+    for door in doors:
+        _prepare(door.parent, mode=0o755)
+    await libvirt.open([listen(doors[0])], [listen(doors[1])])
     log.info("serving", extra={"socket": str(path)})
     notify.ready(f"serving at {path}")
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -88,6 +94,10 @@ async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
     log.info("ending")
     server.stop()
     stopping.cancel()
+    await libvirt.close()
+    for door in doors:
+        # A socket at which nobody answers keeps libvirt's clients from looking elsewhere.
+        door.unlink(missing_ok=True)
     await serving
     alive.cancel()
 

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from uuid import UUID
 
+from jackfield.allocation.check import Verdict, check_guest
 from jackfield.document.json import network_from_json
 from jackfield.document.update import Command, Section, update_network
 from jackfield.engine.clientports import ClientPorts
@@ -38,6 +39,7 @@ from jackfield.host.nft.monitor import NftMonitor
 from jackfield.host.resolver import ResolverWatch
 from jackfield.host.thread import KernelThread
 from jackfield.model.bandwidth import Bandwidth
+from jackfield.model.guest import Guest
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.model.uplink import Uplink
@@ -234,6 +236,15 @@ class Engine:
     async def plan(self, ref: str, network: Network | None = None) -> list[PlanStep]:
         """Return what starting or applying would do to the host as it is."""
         return await self._networks.difference(ref, network)
+
+    def check_guest(self, guest: Guest) -> tuple[Verdict, ...]:
+        """Return what each interface of a guest would get here and now; allocates nothing."""
+        networks = {
+            record.name: record.current
+            for record in self._registry.networks.values()
+            if record.live is not None
+        }
+        return check_guest(guest, networks, self._host.all_facts(), self._registry.usage)
 
     # Ports and leases
 

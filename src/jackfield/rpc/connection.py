@@ -1,0 +1,373 @@
+"""One client's connection: frames in, calls out in order, replies, events, keepalive.
+
+Nothing of a client grows without bound.  Calls in flight are limited, and while the limit is
+reached, or replies wait to be read, nothing is read from it; a client that reads nothing for a
+time, or answers no ping, is dropped.  Calls may be answered out of order, but those of one network
+are done in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+from uuid import UUID
+
+from jackfield.access import Caller
+from jackfield.errors import InternalError, JackfieldError
+from jackfield.rpc.errors import Code, Domain, RpcError, WireError, to_wire
+from jackfield.rpc.foreign import FOREIGN
+from jackfield.rpc.frame import KEEPALIVE, REMOTE, VERSION, Frame, FrameBuffer, FrameError
+from jackfield.rpc.frame import Status as FrameStatus
+from jackfield.rpc.frame import Type as FrameType
+from jackfield.rpc.handlers import HANDLERS
+from jackfield.rpc.procedures import PROCEDURES, Needs, NetworkRef, PortRef, Procedure
+from jackfield.rpc.session import Door, Session
+from jackfield.rpc.xdr import Codec, XdrError, pack, unpack
+
+__all__ = ["Connection"]
+
+log = logging.getLogger("jackfield.rpc")
+
+PING, PONG = 1, 2
+
+# Before a client has opened the connection its frames are short (VIR_NET_MESSAGE_INITIAL).
+_FIRST_LIMIT = 64 * 1024
+# Three strings of 4 MiB, which is the most that any call of ours takes, and what is around them.
+_LIMIT = 13 * 1024 * 1024
+
+_CALLS_IN_FLIGHT = 32
+_CALLS_AT_ONCE = 64
+"""How many calls are answered before others of the loop have their turn."""
+
+_UNREAD_EVENTS = 4 * 1024 * 1024
+_READING_TIME = 30.0
+"""Seconds that a client may leave its replies unread."""
+
+_SILENT_TICKS = 5
+"""How many pings a client may leave unanswered."""
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one connection; ``ended`` is called with it when it is over."""
+
+    def __init__(
+        self,
+        door: Door,
+        *,
+        read_only: bool,
+        admitted: bool,
+        ended: Callable[[Connection], None],
+    ) -> None:
+        """Serve ``door``, unless the client is not ``admitted``.
+
+        On a read-only socket nothing can be changed.
+        """
+        self._door = door
+        self._read_only = read_only
+        self._admitted = admitted
+        self._ended = ended
+        self._buffer = FrameBuffer(_FIRST_LIMIT)
+        self._in_flight = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tails: dict[UUID, asyncio.Task[None]] = {}
+        self._barrier: asyncio.Task[None] | None = None
+        self._unread = False
+        self._closing = False
+        self._pumping: asyncio.Handle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._silent = 0
+        self._session: Session
+        self._transport: asyncio.Transport
+
+    # The transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note who connected."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._session = Session(
+            door=self._door,
+            caller=Caller.of_socket(transport.get_extra_info("socket")),
+            read_only=self._read_only,
+        )
+        if not self._admitted:
+            self.drop("too many clients")
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived and answer the calls in it."""
+        self._silent = 0
+        self._buffer.feed(data)
+        if self._pumping is None:
+            self._pump()
+
+    def eof_received(self) -> bool:
+        """Close; a client that has closed its side reads no replies."""
+        return False
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Let go; changes that were begun are finished."""
+        self._closing = True
+        for handle in (self._pumping, self._deadline):
+            if handle is not None:
+                handle.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._session.registrations.clear()
+        self._ended(self)
+
+    def pause_writing(self) -> None:
+        """Read no more calls while replies are unread, and not for ever."""
+        self._unread = True
+        self._transport.pause_reading()
+        self._deadline = asyncio.get_running_loop().call_later(
+            _READING_TIME, self.drop, f"replies unread for {_READING_TIME:.0f} s"
+        )
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._unread = False
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._pumping is None:
+            self._pump()
+
+    def drop(self, reason: str) -> None:
+        """End the connection at once."""
+        if not self._closing:
+            log.warning("%s: connection dropped: %s", self._session.caller, reason)
+            self._closing = True
+        self._transport.abort()
+
+    def close(self) -> None:
+        """End the connection when what was written is read."""
+        self._closing = True
+        self._transport.close()
+
+    # Frames
+
+    @property
+    def _held(self) -> bool:
+        return self._unread or self._in_flight >= _CALLS_IN_FLIGHT
+
+    def _pump(self) -> None:
+        """Answer what waits, as far as the client's limits and the other clients allow."""
+        self._pumping = None
+        for _ in range(_CALLS_AT_ONCE):
+            if self._closing or self._held:
+                break
+            try:
+                frame = self._buffer.next()
+            except FrameError as error:
+                self.drop(str(error))
+                return
+            if frame is None:
+                break
+            self._take(frame)
+        else:
+            self._pumping = asyncio.get_running_loop().call_soon(self._pump)
+        if self._closing:
+            return
+        if self._held or self._pumping is not None:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _take(self, frame: Frame) -> None:
+        if frame.program == KEEPALIVE and frame.version == VERSION:
+            if frame.procedure == PING:
+                self._write(Frame(KEEPALIVE, VERSION, PONG, FrameType.MESSAGE, 0, FrameStatus.OK))
+            return
+        if frame.type not in (FrameType.CALL, FrameType.CALL_WITH_FDS):
+            # libvirt's daemon ignores what a client has no business to send.
+            log.debug("%s: frame of type %d ignored", self._session.caller, frame.type)
+            return
+        try:
+            call = self._prepare(frame)
+        except RpcError as error:
+            self._answer(frame, error=to_wire(error))
+            return
+        procedure = call.procedure
+        self._in_flight += 1
+        before = self._predecessors(call)
+        if not before and not inspect.iscoroutinefunction(call.handler):
+            try:
+                values = call()
+            except Exception as error:
+                self._fail(frame, procedure, error)
+            else:
+                self._succeed(frame, procedure, cast("tuple[Any, ...]", values))
+            return
+        task = asyncio.get_running_loop().create_task(self._run(frame, call, before))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._follow(call, task)
+
+    def _prepare(self, frame: Frame) -> _Call:
+        """Return the call that a frame asks for, or raise why there is none."""
+        if frame.program != REMOTE or frame.version != VERSION:
+            raise RpcError(
+                Code.RPC,
+                f"Cannot find program {frame.program} version {frame.version}",
+                Domain.RPC,
+            )
+        if frame.status != FrameStatus.OK:
+            raise RpcError(Code.RPC, f"Unexpected message status {frame.status}", Domain.RPC)
+        session = self._session
+        procedure = PROCEDURES.get(frame.procedure)
+        foreign = FOREIGN.get(frame.procedure)
+        if procedure is None and foreign is None:
+            raise RpcError(Code.RPC, f"unknown procedure: {frame.procedure}", Domain.RPC)
+        if not session.opened and (procedure is None or procedure.needs is not Needs.NOTHING):
+            api = "" if procedure is None else procedure.api
+            which = "" if "Network" in api else "hypervisor "
+            raise RpcError(Code.INTERNAL_ERROR, f"{which}connection not open", Domain.RPC)
+        if procedure is None:
+            assert foreign is not None
+            raise RpcError(Code.NO_SUPPORT, *foreign)
+        try:
+            args = unpack(procedure.args, frame.payload)
+        except XdrError as error:
+            log.debug("%s: %s: %s", session.caller, procedure.name, error)
+            raise RpcError(Code.RPC, "Unable to decode message payload", Domain.RPC) from None
+        return _Call(session, procedure, args)
+
+    def _predecessors(self, call: _Call) -> list[asyncio.Task[None]]:
+        """Return the calls under way that must be over before this one begins."""
+        found = [] if self._barrier is None else [self._barrier]
+        if call.network is not None:
+            tail = self._tails.get(call.network)
+            if tail is not None:
+                found.append(tail)
+        elif call.procedure.needs is Needs.WRITING:
+            found += self._tails.values()
+        return [task for task in found if not task.done()]
+
+    def _follow(self, call: _Call, task: asyncio.Task[None]) -> None:
+        """Remember the call for those after it; one that may make a network is before them all."""
+        uuid = call.network
+        if uuid is not None:
+            self._tails[uuid] = task
+            task.add_done_callback(lambda _: self._forget(uuid, task))
+        elif call.procedure.needs is Needs.WRITING:
+            self._barrier = task
+
+    def _forget(self, uuid: UUID, task: asyncio.Task[None]) -> None:
+        if self._tails.get(uuid) is task:
+            del self._tails[uuid]
+
+    async def _run(self, frame: Frame, call: _Call, before: list[asyncio.Task[None]]) -> None:
+        """Do a call that takes its time, once those before it are over."""
+        try:
+            if before:
+                await asyncio.wait(before)
+            values = call()
+            if inspect.isawaitable(values):
+                values = await values
+        except Exception as error:
+            self._fail(frame, call.procedure, error)
+        else:
+            self._succeed(frame, call.procedure, values)
+        finally:
+            # Something that waits in the buffer may have its turn now.
+            if not self._closing and self._pumping is None:
+                self._pump()
+
+    # Replies
+
+    def _succeed(self, frame: Frame, procedure: Procedure, values: tuple[Any, ...]) -> None:
+        self._in_flight -= 1
+        try:
+            payload = pack(procedure.returns, values)
+        except XdrError as error:
+            log.error("%s: the reply cannot be sent: %s", procedure.name, error)
+            self._answer(frame, error=to_wire(InternalError(f"{procedure.api}: {error}")))
+            return
+        if procedure.name == "connect_open":
+            self._buffer.limit = _LIMIT
+        self._answer(frame, payload)
+
+    def _fail(self, frame: Frame, procedure: Procedure, error: Exception) -> None:
+        self._in_flight -= 1
+        caller = self._session.caller
+        if isinstance(error, JackfieldError):
+            log.info("%s: %s: %s", caller, procedure.api, error.message)
+        elif not isinstance(error, RpcError):
+            log.error("%s: %s failed unexpectedly", caller, procedure.api, exc_info=error)
+            error = InternalError(f"{procedure.api} failed unexpectedly; the log has the details")
+        self._answer(frame, error=to_wire(error))
+
+    def _answer(
+        self, frame: Frame, payload: bytes = b"", *, error: WireError | None = None
+    ) -> None:
+        status = FrameStatus.OK
+        if error is not None:
+            status, payload = FrameStatus.ERROR, error.encode()
+        self._write(
+            Frame(
+                frame.program,
+                frame.version,
+                frame.procedure,
+                FrameType.REPLY,
+                frame.serial,
+                status,
+                payload,
+            )
+        )
+
+    def _write(self, frame: Frame) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(frame.encode())
+
+    # What we say unasked
+
+    @property
+    def session(self) -> Session:
+        """Who the client is and what it wants to be told."""
+        return self._session
+
+    def push(self, message: tuple[int, tuple[Codec[Any], ...]], values: tuple[object, ...]) -> None:
+        """Send an event; a client that does not read its events is dropped."""
+        if self._closing:
+            return
+        number, codecs = message
+        payload = pack(codecs, values)
+        self._write(Frame(REMOTE, VERSION, number, FrameType.MESSAGE, 0, FrameStatus.OK, payload))
+        if self._transport.get_write_buffer_size() > _UNREAD_EVENTS:
+            self.drop("events unread")
+
+    def tick(self) -> None:
+        """Ping a silent client that knows keepalive; drop one that was silent for long."""
+        if not self._session.keepalive or self._closing or self._held:
+            return
+        if self._silent > _SILENT_TICKS:
+            self.drop(f"silent for {_SILENT_TICKS} pings")
+            return
+        if self._silent:
+            self._write(Frame(KEEPALIVE, VERSION, PING, FrameType.MESSAGE, 0, FrameStatus.OK))
+        self._silent += 1
+
+
+class _Call:
+    """A handler with its arguments; ``network`` is the one that it is about."""
+
+    __slots__ = ("args", "handler", "network", "procedure", "session")
+
+    def __init__(self, session: Session, procedure: Procedure, args: list[object]) -> None:
+        self.session = session
+        self.procedure = procedure
+        self.args = args
+        self.handler = HANDLERS[procedure.name]
+        first = args[0] if args else None
+        self.network: UUID | None = None
+        if isinstance(first, NetworkRef):
+            self.network = first.uuid
+        elif isinstance(first, PortRef):
+            self.network = first.net.uuid
+
+    def __call__(self) -> tuple[Any, ...] | Awaitable[tuple[Any, ...]]:
+        if self.procedure.needs is Needs.WRITING:
+            self.session.require_write(self.procedure.api)
+        return self.handler(self.session, *self.args)

@@ -1,0 +1,147 @@
+"""Calls about network ports: each reads its arguments, asks the engine, and answers."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from jackfield.document.port import write_port
+from jackfield.engine.views import NetworkView, PortView
+from jackfield.errors import PortNotFound, WrongState
+from jackfield.model.bandwidth import Bandwidth, Rate
+from jackfield.rpc.documents import read_port_text
+from jackfield.rpc.flags import RECLAIM, VALIDATE_PORT, check_flags
+from jackfield.rpc.networks import view_of
+from jackfield.rpc.procedures import NetworkRef, PortRef
+from jackfield.rpc.session import Session
+from jackfield.rpc.xdr import Parameter, ParameterType
+
+__all__ = [
+    "create",
+    "delete",
+    "get_parameters",
+    "get_xml",
+    "list_all",
+    "lookup",
+    "set_parameters",
+]
+
+_INBOUND = ("average", "peak", "floor", "burst")
+_OUTBOUND = ("average", "peak", "burst")
+
+
+def _require_active(view: NetworkView) -> None:
+    if not view.active:
+        raise WrongState(f"network '{view.name}' is not active")
+
+
+def _port(session: Session, net: NetworkRef, uuid: UUID) -> PortView:
+    """Return the port that a client means; one of another network is none."""
+    view = view_of(session, net)
+    port = session.engine.port(uuid)
+    if port.network_uuid != view.uuid:
+        raise PortNotFound(f"Network port with UUID {uuid} does not exist")
+    return port
+
+
+def _reference(port: PortView) -> PortRef:
+    assert port.port.uuid is not None
+    return PortRef(NetworkRef(port.network, port.network_uuid), port.port.uuid)
+
+
+def list_all(
+    session: Session, net: NetworkRef, need_results: int, flags: int
+) -> tuple[object, ...]:
+    """Return the ports of a running network."""
+    view = view_of(session, net)
+    check_flags(flags, 0, "networkListAllPorts")
+    _require_active(view)
+    ports = session.engine.ports(str(view.uuid))
+    return ([_reference(port) for port in ports] if need_results else [], len(ports))
+
+
+def lookup(session: Session, net: NetworkRef, uuid: UUID) -> tuple[object, ...]:
+    """Return the port of that uuid."""
+    return (_reference(_port(session, net, uuid)),)
+
+
+async def create(session: Session, net: NetworkRef, text: str, flags: int) -> tuple[object, ...]:
+    """Allocate a port for a client that makes its device."""
+    view = view_of(session, net)
+    check_flags(flags, RECLAIM | VALIDATE_PORT, "networkPortCreateXML")
+    wish = await read_port_text(text)
+    ref, reclaim = str(view.uuid), bool(flags & RECLAIM)
+    port = await session.change(
+        "create port",
+        f"{wish.uuid} of network {view.name}",
+        lambda: session.engine.create_port(ref, wish, reclaim=reclaim),
+    )
+    return (_reference(port),)
+
+
+async def delete(session: Session, port: PortRef, flags: int) -> tuple[object, ...]:
+    """Remove a port."""
+    found = _port(session, port.net, port.uuid)
+    check_flags(flags, 0, "networkPortDelete")
+    ref = str(port.uuid)
+    await session.change(
+        "delete port",
+        f"{ref} of network {found.network}",
+        lambda: session.engine.detach(ref),
+    )
+    return ()
+
+
+def get_xml(session: Session, port: PortRef, flags: int) -> tuple[object, ...]:
+    """Return the document of a port, with its plug."""
+    found = _port(session, port.net, port.uuid)
+    check_flags(flags, 0, "networkPortGetXMLDesc")
+    return (write_port(found.port),)
+
+
+def get_parameters(session: Session, port: PortRef, _limit: int, flags: int) -> tuple[object, ...]:
+    """Return the limits of a port, every one of a direction that has limits."""
+    bandwidth = _port(session, port.net, port.uuid).port.bandwidth or Bandwidth()
+    check_flags(flags, 0, "networkPortGetParameters")
+    found = []
+    for direction, rate, names in (
+        ("inbound", bandwidth.inbound, _INBOUND),
+        ("outbound", bandwidth.outbound, _OUTBOUND),
+    ):
+        if rate is not None:
+            found += [
+                Parameter(f"{direction}.{name}", ParameterType.UINT, getattr(rate, name) or 0)
+                for name in names
+            ]
+    # The client counts the parameters itself; libvirt's daemon always says 0 here.
+    return (found, 0)
+
+
+async def set_parameters(
+    session: Session, port: PortRef, parameters: list[Parameter], flags: int
+) -> tuple[object, ...]:
+    """Set the limits of a port: those of both directions, so a missing one is lifted."""
+    found = _port(session, port.net, port.uuid)
+    check_flags(flags, 0, "networkPortSetParameters")
+    values = {item.name: item.value for item in parameters if item.type == ParameterType.UINT}
+    bandwidth = Bandwidth(
+        inbound=_rate(values, "inbound", _INBOUND), outbound=_rate(values, "outbound", _OUTBOUND)
+    )
+    uuid = port.uuid
+    await session.change(
+        "limit port",
+        f"{uuid} of network {found.network}",
+        lambda: session.engine.limit_port(
+            uuid, bandwidth if bandwidth.inbound or bandwidth.outbound else None
+        ),
+    )
+    return ()
+
+
+def _rate(values: dict[str, object], direction: str, names: tuple[str, ...]) -> Rate | None:
+    given = {}
+    for name in names:
+        value = values.get(f"{direction}.{name}")
+        if isinstance(value, int) and value:
+            given[name] = value
+    # A peak or a burst limits nothing without an average.
+    return Rate(**given) if given.keys() & {"average", "floor"} else None

@@ -1,0 +1,131 @@
+"""The libvirt door: sockets to connect to, and who is told of which event."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import socket
+from collections.abc import Sequence
+
+from jackfield.config import Config
+from jackfield.engine.metadata import MetadataType
+from jackfield.engine.views import Event
+from jackfield.operations import Operations
+from jackfield.rpc.connection import Connection
+from jackfield.rpc.engine import Engine
+from jackfield.rpc.procedures import LIFECYCLE, METADATA_CHANGE, NetworkRef
+from jackfield.rpc.session import Door
+
+__all__ = ["RpcServer"]
+
+log = logging.getLogger("jackfield.rpc")
+
+_KEEPALIVE_INTERVAL = 5.0
+"""Seconds between pings, libvirt's default."""
+
+_BACKLOG = 1024
+
+_CLIENTS = 5000
+"""How many clients may be connected at once, libvirt's default."""
+
+_GRACE = 2.0
+"""Seconds that clients have to read their last replies when the daemon ends."""
+
+_EVENT_LIFECYCLE, _EVENT_METADATA = 0, 1
+_LIFECYCLE = {
+    "network-defined": 0,
+    "network-undefined": 1,
+    "network-started": 2,
+    "network-stopped": 3,
+}
+
+
+class RpcServer:
+    """Serves libvirt's protocol until ``close``."""
+
+    def __init__(
+        self, engine: Engine, config: Config, operations: Operations | None = None
+    ) -> None:
+        """Serve ``engine`` to whom ``config`` allows."""
+        self.operations = operations or Operations()
+        self._door = Door(engine=engine, config=config, operations=self.operations)
+        self._connections: set[Connection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._deserted = asyncio.Event()
+
+    async def open(
+        self, sockets: Sequence[socket.socket], read_only: Sequence[socket.socket] = ()
+    ) -> None:
+        """Accept connections at ``sockets``, and those that change nothing at ``read_only``."""
+        loop = asyncio.get_running_loop()
+        for listeners, forbidden in ((sockets, False), (read_only, True)):
+            for listener in listeners:
+                connect = functools.partial(self._connect, forbidden)
+                self._servers.append(
+                    await loop.create_unix_server(connect, sock=listener, backlog=_BACKLOG)
+                )
+        self._tasks = [loop.create_task(self._tell()), loop.create_task(self._tick())]
+
+    async def close(self) -> None:
+        """Accept no more; finish the changes under way; end the connections."""
+        for server in self._servers:
+            server.close()
+        await self.operations.close()
+        # Replies to what has just finished are written in the loop's next turn.
+        await asyncio.sleep(0)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in list(self._connections):
+            connection.close()
+        if self._connections:
+            self._deserted.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._deserted.wait(), _GRACE)
+        for connection in list(self._connections):
+            connection.drop("the daemon is stopping")
+
+    def _connect(self, read_only: bool) -> Connection:
+        connection = Connection(
+            self._door,
+            read_only=read_only,
+            admitted=len(self._connections) < _CLIENTS,
+            ended=self._end,
+        )
+        self._connections.add(connection)
+        return connection
+
+    def _end(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._deserted.set()
+
+    async def _tell(self) -> None:
+        """Hand the engine's events to the clients that want them."""
+        async for event in self._door.engine.events.follow():
+            self._push(event)
+
+    def _push(self, event: Event) -> None:
+        detail = _LIFECYCLE.get(event.type)
+        if detail is None and event.type != "network-metadata":
+            return
+        kind = _EVENT_METADATA if detail is None else _EVENT_LIFECYCLE
+        net = NetworkRef(event.network, event.uuid)
+        for connection in list(self._connections):
+            for number, wish in list(connection.session.registrations.items()):
+                if wish.event != kind or wish.network not in (None, event.uuid):
+                    continue
+                if detail is not None:
+                    connection.push(LIFECYCLE, (number, net, detail, 0))
+                else:
+                    part = MetadataType[event.detail["type"].upper()]
+                    connection.push(METADATA_CHANGE, (number, net, part, event.detail.get("uri")))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_KEEPALIVE_INTERVAL)
+            for connection in list(self._connections):
+                connection.tick()
