@@ -56,18 +56,22 @@ class Operations:
         result: asyncio.Future[T],
     ) -> None:
         fields = {"operation": name, "target": target, "uid": caller.uid, "pid": caller.pid}
-        logger.info("%s %s: asked by %s", name, target, caller, extra=fields)
+        logger.debug("%s %s: asked by %s", name, target, caller, extra=fields)
         began = time.monotonic()
         try:
             value = await work
         except Exception as error:
             reason = error.message if isinstance(error, JackfieldError) else repr(error)
-            logger.warning("%s %s: failed: %s", name, target, reason, extra=fields)
+            logger.warning(
+                "%s %s: asked by %s, failed: %s", name, target, caller, reason, extra=fields
+            )
             # Nobody waits for the result any more when the client is gone.
             if not result.done():
                 result.set_exception(error)
             return
         seconds = round(time.monotonic() - began, 6)
-        logger.info("%s %s: done", name, target, extra={**fields, "seconds": seconds})
+        logger.info(
+            "%s %s: asked by %s, done", name, target, caller, extra={**fields, "seconds": seconds}
+        )
         if not result.done():
             result.set_result(value)
