@@ -91,6 +91,9 @@ class Acts:
             path, _mode, flags = arguments
             if not isinstance(path, str | bytes) or not flags & _WRITES:
                 return
+            if flags & os.O_NONBLOCK and not flags & os.O_CREAT:
+                # A named pipe, tried until somebody reads it: that leaves no trace.
+                return
             name = os.fsdecode(path)
             if not name.startswith(_NOT_COUNTED):
                 self.act(f"open {name}")
@@ -132,6 +135,8 @@ def install(acts: Acts) -> None:
     before(Store, "commit", lambda _: "commit")
     before(Store, "set_autostarted", lambda _: "commit that autostart has run")
     before(os, "write", describe_write)
+    before(os, "mkfifo", lambda path, _: f"make the pipe {path}")
+    before(os, "set_blocking", lambda _, blocking: "write to the pipe" if blocking else None)
     before(signal, "pidfd_send_signal", lambda _, number: f"signal {number}")
     sys.addaudithook(acts.audit)
 

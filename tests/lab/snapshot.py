@@ -96,11 +96,14 @@ def _files(host: Host) -> Iterator[str]:
     root = host.file(RUN_DIR)
     for path in root.rglob("*"):
         name = path.relative_to(root)
+        if path.name == "process":
+            # Our note of its pid, which is written when there is time: nothing depends on it.
+            continue
         if path.is_file():
             content = path.read_text()
-            if path.name in {"pid", "process"}:
-                # dnsmasq's words, and ours about it: whether they name a process that lives.
-                pid = content.split()[0] if content.strip() else "0"
+            if path.name == "pid":
+                # dnsmasq's own word: whether it names a process that lives.
+                pid = content.strip() or "0"
                 content = "a dnsmasq" if host.file(f"/proc/{pid}").exists() else f"dead {content}"
             elif path.name == "log":
                 content = "…"
