@@ -41,6 +41,7 @@ class Verdict:
 
     text: str
     notes: list[str]
+    is_guest: bool = False
 
 
 def plan(document: bytes) -> Plan:
@@ -76,6 +77,7 @@ def check(document: bytes) -> Verdict:
             text=f"a guest with {len(wanted)} interface{plural} on networks of the host"
             + (f": {names}" if names else ""),
             notes=[],
+            is_guest=True,
         )
     network = conversion.read_definition(document, schema=True)
     notes = []

@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from jackfield.allocation.check import Verdict, check_guest
+from jackfield.allocation.usage import Usage
 from jackfield.client import Client
 from jackfield.config import Config
 from jackfield.engine.events import EventLog
@@ -19,9 +21,11 @@ from jackfield.engine.views import AttachRequest, Event, LeaseView, NetworkView,
 from jackfield.errors import JackfieldError, NetworkNotFound, PortNotFound, WrongState
 from jackfield.listener import listen
 from jackfield.model.address import Address
+from jackfield.model.guest import Guest
 from jackfield.model.network import Network
 from jackfield.model.port import NetworkPlug, Owner, Port
 from jackfield.model.values import InterfaceName, MacAddress, Text
+from jackfield.state.facts import Facts
 from jackfield.state.plan import PlanStep
 from jackfield.web.server import WebServer
 
@@ -97,6 +101,9 @@ class FakeEngine:
         stored = self.network(ref).stored
         assert stored is not None
         return await self.apply(stored)
+
+    def check_guest(self, guest: Guest) -> tuple[Verdict, ...]:
+        return check_guest(guest, {}, Facts(), Usage())
 
     async def undefine(self, ref: str) -> None:
         del self.found[self.network(ref).name]

@@ -6,6 +6,7 @@ from jackfield.cli.networks import print_steps
 from jackfield.cli.output import print_json, print_text, shell_word
 from jackfield.cli.source import is_file, read_source
 from jackfield.client import quote
+from jackfield.errors import Conflict, DaemonUnreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,10 +63,18 @@ def _plan_file(context: Context, arguments: Arguments) -> None:
 
 
 def check(context: Context, arguments: Arguments) -> None:
-    """Say what a document is; what is wrong with it is an error."""
+    """Say what a document is, and of a guest what it would get here; what is wrong is an error."""
     from jackfield import offline
 
-    verdict = offline.check(read_source(arguments.file))
+    document = read_source(arguments.file)
+    verdict = offline.check(document)
+    if verdict.is_guest:
+        try:
+            _check_guest(context, document)
+        except DaemonUnreachable:
+            verdict.notes.append("no daemon answers, so what it would get here is not known")
+        else:
+            return
     if context.json:
         print_json({"text": verdict.text, "notes": verdict.notes})
         return
@@ -73,6 +82,19 @@ def check(context: Context, arguments: Arguments) -> None:
     print(f"{source}: {verdict.text}: nothing is wrong with it.")
     for note in verdict.notes:
         print(f"  note: {note}")
+
+
+def _check_guest(context: Context, document: bytes) -> None:
+    """Print what each interface would get; ``Conflict`` when one would get nothing."""
+    verdicts = context.client.request("POST", "/v1/check", document)
+    if context.json:
+        print_json(verdicts)
+    else:
+        for verdict in verdicts:
+            print("\n".join(verdict["lines"]))
+    refused = [verdict for verdict in verdicts if "error" in verdict]
+    if refused:
+        raise Conflict(f"{len(refused)} of {len(verdicts)} interfaces would get no port here")
 
 
 def convert(_context: Context, arguments: Arguments) -> None:

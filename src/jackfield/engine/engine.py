@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Coroutine
 from pathlib import Path
@@ -29,7 +30,7 @@ from jackfield.engine.store import Store
 from jackfield.engine.views import AttachRequest, LeaseView, NetworkView, PortView
 from jackfield.engine.watch import BridgeWatch
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import JackfieldError
+from jackfield.errors import JackfieldError, WrongState
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.drivers import make_drivers
@@ -239,12 +240,16 @@ class Engine:
 
     def check_guest(self, guest: Guest) -> tuple[Verdict, ...]:
         """Return what each interface of a guest would get here and now; allocates nothing."""
-        networks = {
-            record.name: record.current
-            for record in self._registry.networks.values()
-            if record.live is not None
-        }
-        return check_guest(guest, networks, self._host.all_facts(), self._registry.usage)
+        records = self._registry.networks.values()
+        networks: dict[str, Network] = {record.name: record.current for record in records}
+        idle = {record.name for record in records if not record.active}
+        verdicts = check_guest(guest, networks, self._host.all_facts(), self._registry.usage)
+        return tuple(
+            dataclasses.replace(verdict, allocation=None, error=_not_active(name))
+            if verdict.allocation is not None and (name := verdict.interface.network) in idle
+            else verdict
+            for verdict in verdicts
+        )
 
     # Ports and leases
 
@@ -358,6 +363,10 @@ class Engine:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a background task failed", exc_info=task.exception())
+
+
+def _not_active(name: str | None) -> WrongState:
+    return WrongState(f"network {name!r} is not active", hint=f"jackfield start {name}")
 
 
 def _open_workplace(run_dir: Path, state_dir: Path) -> Workplace:

@@ -41,6 +41,11 @@ class HostWatch:
         self._mirror.catch_up()
         return self._mirror.facts().links
 
+    def all_facts(self) -> Facts:
+        """Return the host as it is now, whatever the network."""
+        self._mirror.catch_up()
+        return self._mirror.facts()
+
     def facts(self, network: Network) -> Facts:
         """Return the host as it is now, as far as ``network`` depends on it."""
         self._mirror.catch_up()

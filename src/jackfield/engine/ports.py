@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import secrets
 import uuid as uuids
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
+from jackfield.allocation.allocate import allocate
+from jackfield.allocation.request import Request
 from jackfield.document.json import port_from_json, port_to_json
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
@@ -28,12 +31,15 @@ from jackfield.errors import (
 )
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
-from jackfield.model.port import BridgePlug, NetworkPlug, Owner, Port
+from jackfield.model.network import Network
+from jackfield.model.port import Owner, Port
 from jackfield.model.values import InterfaceName, MacAddress, Text
-from jackfield.plan.network import bridge_of, check_bridge
+from jackfield.plan.network import check_bridge
 from jackfield.plan.port import PortDevice, device_name
 
 __all__ = ["Ports", "device_from_text", "device_to_text", "load_port", "port_detail"]
+
+log = logging.getLogger(__name__)
 
 _NETNS_DIR = Path("/run/netns")
 _NETNS_NAME = re.compile(r"[^/\x00-\x1f]+")
@@ -107,7 +113,11 @@ class Ports:
                 f"network {record.name!r} is not active",
                 hint=f"jackfield start {record.name}",
             )
-        bridge = bridge_of(network)
+        if not network.mode.is_routed and network.mode is not Mode.BRIDGE:
+            raise UnsupportedConfiguration(
+                f"network {network.name!r} has mode {network.mode.value}, whose devices this "
+                "version does not make"
+            )
         link = check_bridge(network, self._host.links())
         uuid = uuids.uuid4()
         mac = request.mac or _random_mac()
@@ -116,28 +126,26 @@ class Ports:
         self._refuse_same_mac(record, mac)
         device = _device(request, uuid, network.mtu or link.mtu)
         name = request.name or Text(request.tap or Path(request.netns or "").name)
-        if request.portgroup is not None and request.portgroup not in {
-            group.name for group in network.portgroups
-        }:
-            known = ", ".join(group.name for group in network.portgroups) or "none"
-            raise InvalidRequest(
-                f"network {record.name!r} has no portgroup {request.portgroup!r}; it has: {known}"
-            )
-        plug = (
-            BridgePlug(bridge=bridge) if network.mode is Mode.BRIDGE else NetworkPlug(bridge=bridge)
+        allocation = allocate(
+            network,
+            self._host.facts(network),
+            self._registry.usage,
+            Request(
+                uuid=uuid,
+                owner=Owner(name=name, uuid=uuids.uuid4()),
+                mac=mac,
+                portgroup=request.portgroup,
+            ),
         )
-        if not network.mode.is_routed and network.mode is not Mode.BRIDGE:
-            raise UnsupportedConfiguration(f"mode {network.mode.value} has no ports of this kind")
-        port = Port(
-            uuid=uuid,
-            owner=Owner(name=name, uuid=uuids.uuid4()),
-            mac=mac,
-            group=request.portgroup,
-            isolated=network.isolated,
-            plug=plug,
-        )
+        for note in allocation.notes:
+            log.info("port %s of network %s: %s", uuid, network.name, note)
+        _refuse_unrealised(network, allocation.port)
         return PortRecord(
-            uuid=uuid, network=record.uuid, port=port, realiser="jackfield", device=device
+            uuid=uuid,
+            network=record.uuid,
+            port=allocation.port,
+            realiser="jackfield",
+            device=device,
         )
 
     def _refuse_same_mac(self, record: NetworkRecord, mac: MacAddress) -> None:
@@ -147,6 +155,23 @@ class Ports:
                     f"port {other.uuid} of network {record.name!r} has the address {mac} already",
                     hint="leave --mac out to get a free one",
                 )
+
+
+def _refuse_unrealised(network: Network, port: Port) -> None:
+    """Refuse what the port was allocated and this version cannot give its device."""
+    what = {
+        "bandwidth": port.bandwidth is not None,
+        "vlan": port.vlan is not None,
+        "virtualport": port.virtualport is not None,
+    }
+    missing = [name for name, wanted in what.items() if wanted]
+    if missing:
+        group = "" if port.group is None else f", portgroup {port.group!r}"
+        raise UnsupportedConfiguration(
+            f"network {network.name!r}{group} gives its ports a {missing[0]}, which this version "
+            "cannot set on a device that it makes",
+            hint="attach to a portgroup without it",
+        )
 
 
 def load_port(row: PortRow) -> PortRecord:

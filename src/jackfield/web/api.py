@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 import jackfield
 from jackfield.access import Caller, require_definition, require_write
+from jackfield.allocation.check import verdict_lines, verdict_to_builtins
 from jackfield.config import Config
 from jackfield.document import layered, libvirt
 from jackfield.engine.views import NetworkView
@@ -173,6 +174,15 @@ async def show_version(_door: Door, request: Request) -> Response:
     """Answer with the daemon's version."""
     bodies.check_parameters(request)
     return _json({"version": jackfield.__version__, "api": "v1"})
+
+
+async def check_guest(door: Door, request: Request) -> Response:
+    """Answer with what each interface of the guest in the body would get here and now."""
+    bodies.check_parameters(request)
+    verdicts = door.engine.check_guest(await bodies.read_guest_document(request))
+    return _json(
+        [{"lines": verdict_lines(verdict), **verdict_to_builtins(verdict)} for verdict in verdicts]
+    )
 
 
 async def list_networks(door: Door, request: Request) -> Response:
@@ -373,6 +383,13 @@ _WRITERS: dict[str, Callable[..., str]] = {
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/v1/version", show_version, False, "the daemon's version"),
+    Endpoint(
+        "POST",
+        "/v1/check",
+        check_guest,
+        False,
+        "what each interface of the guest in the body would get here and now; allocates nothing",
+    ),
     Endpoint("GET", "/v1/networks", list_networks, False, "every network, without documents"),
     Endpoint(
         "POST",

@@ -10,8 +10,10 @@ import msgspec
 from starlette.requests import Request
 
 from jackfield.document.convert import read_definition
+from jackfield.document.guest import read_guest
 from jackfield.engine.views import AttachRequest
 from jackfield.errors import InvalidRequest, RequestTooLarge, SyntaxDocumentError
+from jackfield.model.guest import Guest
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, MacAddress, Text
 
@@ -23,6 +25,7 @@ __all__ = [
     "read_body",
     "read_document",
     "read_flag",
+    "read_guest_document",
     "read_number",
 ]
 
@@ -69,15 +72,27 @@ def _too_large() -> RequestTooLarge:
     return RequestTooLarge(f"the request's body is longer than {BODY_LIMIT} bytes")
 
 
+async def read_guest_document(request: Request) -> Guest:
+    """Return the guest in the body: a ``<domain>``, or one ``<interface>``."""
+    return await _read(read_guest, await read_body(request))
+
+
 async def read_document(request: Request) -> Network | None:
     """Return the network in the body, XML or JSON; ``None`` when there is no body."""
     body = await read_body(request)
     if not body.strip():
         return None
-    # A long document takes longer to read than the loop may be held up.
+    return await _read(read_definition, body)
+
+
+async def _read(reader: Callable[[bytes], T], body: bytes) -> T:
+    """Return what ``reader`` makes of ``body``.
+
+    A long document takes longer to read than the loop may be held up.
+    """
     if len(body) > _THREAD_ABOVE:
-        return await asyncio.to_thread(read_definition, body)
-    return read_definition(body)
+        return await asyncio.to_thread(reader, body)
+    return reader(body)
 
 
 async def read_autostart(request: Request) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from jackfield.allocation.check import Verdict
 from jackfield.engine.views import AttachRequest, Event, LeaseView, NetworkView, PortView
+from jackfield.model.guest import Guest
 from jackfield.model.network import Network
 from jackfield.state.plan import PlanStep
 
@@ -77,6 +79,10 @@ class Engine(Protocol):
 
     async def plan(self, ref: str, network: Network | None = None) -> list[PlanStep]:
         """Return what is to be done until the host is as the definition or ``network`` says."""
+        ...
+
+    def check_guest(self, guest: Guest) -> tuple[Verdict, ...]:
+        """Return what each interface of a guest would get here and now."""
         ...
 
     def ports(self, ref: str | None = None) -> list[PortView]:
