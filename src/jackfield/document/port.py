@@ -50,7 +50,10 @@ def read_port(text: str | bytes) -> Port:
         )
     mac = root.find("mac")
     if mac is None:
-        fail(root, "lacks its <mac>")
+        error = DocumentError("<networkport> lacks its <mac>", line=line_of(root))
+        if root.find("uuid") is None:
+            error.in_libvirt("network port has no uuid", code=1)
+        raise error
     required(mac, "address")
     address = typed(mac, "address", MacAddress)
     if address is not None and address.is_multicast:

@@ -65,7 +65,7 @@ def read_network(text: str | bytes) -> Network:
     if root.tag != "network":
         raise DocumentError(
             f"the root element is <{root.tag}>", line=line_of(root), hint="expected <network>"
-        )
+        ).in_libvirt(f"expecting root element of 'network', not '{root.tag}'", domain=5)
     return read_network_element(root, text)
 
 
@@ -166,7 +166,9 @@ def read_network_element(root: Element, text: str | bytes) -> Network:
 
 def _read_name(root: Element, element: Element | None) -> NetworkName:
     if element is None or not element.text:
-        fail(root, "lacks its <name>")
+        raise DocumentError("<network> lacks its <name>", line=line_of(root)).in_libvirt(
+            "missing name information", code=21
+        )
     try:
         return NetworkName(element.text)
     except ValueError as error:

@@ -96,7 +96,9 @@ def _parse(text: str | bytes, parser: etree.XMLParser) -> Element:
     try:
         root: Element = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
-        raise SyntaxDocumentError(str(error.msg), line=error.lineno or None) from None
+        raise SyntaxDocumentError(str(error.msg), line=error.lineno or None).in_libvirt(
+            _as_libvirt_tells(error, data), domain=19
+        ) from None
     except ValueError as error:
         raise SyntaxDocumentError(str(error)) from None
     # A doctype in another encoding than ASCII is not seen as bytes above.
@@ -106,6 +108,15 @@ def _parse(text: str | bytes, parser: etree.XMLParser) -> Element:
             hint="document types and entities are not allowed; remove them",
         )
     return root
+
+
+def _as_libvirt_tells(error: etree.XMLSyntaxError, data: bytes) -> str:
+    """Return the error with the line at fault and a mark under the column, as libvirt has it."""
+    line, column = error.lineno or 1, (error.offset or 0) + 1
+    text = str(error.msg).removesuffix(f", line {line}, column {column}")
+    lines = data.decode(errors="replace").split("\n")
+    shown = lines[line - 1] if lines[line - 1 : line] and data else "(null)"
+    return f"at line {line}: {text}\n{shown}\n{'-' * (column - 1)}^"
 
 
 def serialise(element: Element) -> str:
