@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ __all__ = ["main", "run"]
 log = logging.getLogger("jackfield.daemon")
 
 _LOCK_ADDRESS = "\0jackfieldd"
+_LOCK_PATIENCE = 0.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,15 +121,24 @@ def _prepare(directory: Path, *, mode: int) -> None:
 
 @contextlib.contextmanager
 def _only_daemon_here() -> Iterator[None]:
-    """Hold the network namespace's lock: an abstract socket, which exists once in each."""
+    """Hold the network namespace's lock: an abstract socket, which exists once in each.
+
+    A daemon that was killed while it started a program may leave it held for an instant: until
+    that program has got rid of what it inherited.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
-        try:
-            lock.bind(_LOCK_ADDRESS)
-        except OSError as error:
-            raise WrongState(
-                "another jackfieldd runs in this network namespace",
-                hint="one daemon manages a network namespace; stop the other one first",
-            ) from error
+        limit = time.monotonic() + _LOCK_PATIENCE
+        while True:
+            try:
+                lock.bind(_LOCK_ADDRESS)
+                break
+            except OSError as error:
+                if time.monotonic() > limit:
+                    raise WrongState(
+                        "another jackfieldd runs in this network namespace",
+                        hint="one daemon manages a network namespace; stop the other one first",
+                    ) from error
+            time.sleep(0.01)
         yield
 
 
