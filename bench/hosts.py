@@ -22,7 +22,7 @@ from bench.worker import Worker
 from jackfield.client import Client
 from jackfield.errors import DaemonUnreachable
 from tests.lab.host import Host, HostProcess
-from tests.lab.libvirtd import StockLibvirtd
+from tests.lab.libvirtd import StockLibvirtd, lay_clients_over
 from tests.lab.wait import wait_for
 
 __all__ = ["Jackfield", "Libvirt", "RawHost", "process_memory"]
@@ -156,6 +156,13 @@ class Jackfield(_BenchHost):
     def detach(self, port: str) -> float:
         """Unplug a port; return the seconds it took."""
         return self._timed("DELETE", f"/v1/ports/{port}")
+
+    def libvirt_client(self) -> Worker:
+        """Return a client that speaks libvirt's protocol to us, the same as the peer's."""
+        lay_clients_over(self.host)
+        argv = ["/usr/bin/python3", "-m", "bench.libvirt_worker"]
+        uri = f"network:///system?socket={RUN_DIR}/libvirt-sock"
+        return Worker(self.host, argv, {"PYTHONPATH": str(ROOT), "BENCH_URI": uri})
 
     def networks(self) -> list[dict[str, Any]]:
         """Return the summaries of all networks."""

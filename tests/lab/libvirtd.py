@@ -23,7 +23,7 @@ from typing import Literal
 from tests.lab.host import Host, HostProcess
 from tests.lab.wait import wait_for
 
-__all__ = ["StockLibvirtd", "skip_reason"]
+__all__ = ["StockLibvirtd", "skip_reason", "use_stock_programs"]
 
 VERSION = "11.3"
 URI = "network:///system"
@@ -132,6 +132,16 @@ class StockLibvirtd:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.stop()
+
+
+def use_stock_programs(host: Host) -> None:
+    """Give a host the virsh and python3-libvirt of this version, without a daemon of libvirt."""
+    _lay_over(host, _unpacked(), None)
+
+
+def lay_clients_over(host: Host) -> None:
+    """Give a lab host libvirt's clients (virsh, Debian's Python binding) without its daemon."""
+    _lay_over(host, _unpacked(), None)
 
 
 def _lay_over(host: Host, root: Path | None, writable: Path | None) -> None:
