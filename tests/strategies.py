@@ -237,7 +237,8 @@ def _dhcp(draw: st.DrawFn, subnet: Subnet) -> Dhcp | None:
     base = int(network.network_address) + 1
     for _ in range(draw(st.integers(0, 2))):
         first = draw(st.integers(0, room - 1))
-        last = draw(st.integers(first, room - 1))
+        border = (base + first) | 0xFFFF
+        last = draw(st.integers(first, min(room - 1, border - base)))
         ends = [type(network.network_address)(base + one) for one in (first, last)]
         ranges.append(DhcpRange(start=ends[0], end=ends[1], lease=draw(maybe(leases))))
     ip = _V4 if version == 4 else _V6
@@ -297,13 +298,13 @@ def _routes(draw: st.DrawFn, gateways: tuple[Subnet, ...]) -> StaticRoute:
     assert subnet.interface is not None
     gateway = subnet.interface.ip
     version = gateway.version
-    prefix = draw(st.integers(1, 32 if version == 4 else 128))
+    prefix = draw(st.integers(0, 32 if version == 4 else 128))
     number = draw(st.integers(0, (1 << prefix) - 1))
     width = 32 if version == 4 else 128
     address = type(gateway)(number << (width - prefix))
     netmask = None
-    spelled: int | None = prefix
-    if version == 4 and draw(st.booleans()):
+    spelled: int | None = prefix if prefix or draw(st.booleans()) else None
+    if version == 4 and spelled and draw(st.booleans()):
         netmask = ipaddress.IPv4Network((0, prefix)).netmask
         spelled = None
     family = Family.IPV6 if version == 6 else draw(st.sampled_from((None, Family.IPV4)))
@@ -344,7 +345,9 @@ def dns() -> st.SearchStrategy[Dns]:
         port=maybe(st.integers(1, 65535)),
     ).filter(lambda one: one.domain is not None or one.address is not None)
     txt = st.builds(
-        DnsTxt, name=texts().filter(lambda text: " " not in text), value=texts() | st.just(Text(""))
+        DnsTxt,
+        name=texts().filter(lambda text: not set(" ,") & set(text)),
+        value=texts() | st.just(Text("")),
     )
     host = st.builds(
         DnsHost, ip=addresses, hostnames=st.lists(dns_names, min_size=1, max_size=3).map(tuple)
@@ -374,7 +377,7 @@ domains = st.builds(
 @st.composite
 def _nats(draw: st.DrawFn) -> Nat:
     first = draw(_V4)
-    last = first + draw(st.integers(0, 65535))
+    last = ipaddress.IPv4Address(draw(st.integers(int(first), int(first) | 0xFFFF)))
     low, high = sorted((draw(st.integers(0, 65535)), draw(st.integers(0, 65535))))
     with_addresses, with_ports = draw(st.booleans()), draw(st.booleans())
     return Nat(

@@ -139,8 +139,9 @@ def read_dhcp_range(element: Element, subnet: Subnet | None = None) -> DhcpRange
         fail(element, f"goes from start='{start}' to end='{end}', of different families")
     if int(start) > int(end):
         fail(element, f"has start='{start}' after end='{end}'")
-    if int(end) - int(start) > 65535:
-        fail(element, f"from '{start}' to '{end}' holds more than 65536 addresses")
+    # libvirt compares all but the last 16 bits.
+    if int(end) >> 16 != int(start) >> 16:
+        fail(element, f"from '{start}' to '{end}' differs in more than the last 16 bits")
     if subnet is not None and subnet.address is not None:
         _check_range(element, subnet.address, subnet.prefix_length, start, end)
     return DhcpRange(start=start, end=end, lease=_read_lease(element))
@@ -182,8 +183,9 @@ def read_dhcp_host(
     if client is not None and not _CLIENT_ID.issuperset(client):
         fail(element, f"has id='{client}': hexadecimal digits and ':' are allowed")
     name = typed(element, "name", DnsName)
-    if name is not None and version != 6 and not (name[0].isascii() and name[0].isalpha()):
-        fail(element, f"has name='{name}': a host name begins with a letter")
+    # dnsmasq would take a name of digits for a lease time.
+    if name is not None and not any(map(str.isalpha, name)):
+        fail(element, f"has name='{name}': a host name has at least one letter")
     ip = typed(element, "ip", parse_address)
     if ip is not None and version is not None and ip.version != version:
         fail(element, f"has ip='{ip}' in a subnet of IPv{version}")
@@ -286,7 +288,7 @@ def read_route(element: Element) -> StaticRoute:
             element,
             f"has address='{address}', which has bits beyond its prefix of "
             f"{route.destination.prefixlen}",
-            hint=f"use {route.destination.network_address}",
+            hint="say netmask= or prefix=, and an address of which the rest is zero",
         )
     return route
 

@@ -137,8 +137,9 @@ def _range(
         fail(element, "is for IPv4 addresses")
     if int(start) > int(end):
         fail(element, f"has start='{start}' after end='{end}'")
-    if int(end) - int(start) > 65535:
-        fail(element, f"from '{start}' to '{end}' holds more than 65536 addresses")
+    # libvirt compares all but the last 16 bits.
+    if int(end) >> 16 != int(start) >> 16:
+        fail(element, f"from '{start}' to '{end}' differs in more than the last 16 bits")
     return start, end
 
 

@@ -60,8 +60,8 @@ def read_dns_txt(element: Element, *, partial: bool = False) -> DnsTxt:
     required(element, "name")
     name = typed(element, "name", Text)
     assert name is not None
-    if " " in name:
-        fail(element, f"has name='{name}', which holds a space")
+    if " " in name or "," in name:
+        fail(element, f"has name='{name}', which holds a space or a comma")
     value = typed(element, "value", Text)
     if value is None and "value" in element.attrib:
         value = Text("")
@@ -80,8 +80,8 @@ def read_dns_srv(element: Element, *, partial: bool = False) -> DnsSrv:
     protocol = typed(element, "protocol", Text)
     if protocol is None and not partial:
         fail(element, "lacks its attribute 'protocol'")
-    if protocol not in (None, "tcp", "udp"):
-        fail(element, f"has protocol='{protocol}': allowed are 'tcp', 'udp'")
+    if protocol is not None and not _SERVICE.fullmatch(protocol):
+        fail(element, f"has protocol='{protocol}': a name like 'tcp' or 'udp' is allowed")
     target = typed(element, "target", DnsName)
     port = integer(element, "port", 0, 65535)
     if port == 0 or (port is not None and target is None and not partial):

@@ -96,7 +96,7 @@ def read_network_element(root: Element, text: str | bytes) -> Network:
         "portgroups": portgroups,
         "subnets": tuple(map(read_subnet, subnets)),
         "routes": tuple(map(read_route, routes)),
-        "ipv6": root.get("ipv6") == "yes",
+        "ipv6": bool(yes_no(root, "ipv6")),
     }
     if virtualport is not None:
         fields["virtualport"] = read_virtualport(virtualport, need_type=True)

@@ -183,7 +183,7 @@ def yes_no(element: Element, name: str) -> bool | None:
 def integer(element: Element, name: str, low: int = 0, high: int = MAX_UINT32) -> int | None:
     """Return the decimal attribute ``name`` between ``low`` and ``high``; ``None`` without it."""
     text = element.get(name)
-    if text is None:
+    if not text:
         return None
     if not _DIGITS.fullmatch(text) or not low <= (value := int(text)) <= high:
         _refuse(element, name, text, f"a number from {low} to {high} is allowed")

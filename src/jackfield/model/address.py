@@ -155,11 +155,11 @@ class StaticRoute:
 
     @functools.cached_property
     def destination(self) -> IpNetwork:
-        """Destination with prefix length."""
+        """Destination with prefix length; without any it is everything, as in libvirt."""
         if self.netmask is not None:
             length = int(self.netmask).bit_count()
         elif self.prefix is not None:
             length = self.prefix
         else:
-            length = 0 if int(self.address) == 0 else default_prefix(self.address)
+            length = 0
         return ipaddress.ip_network((self.address, length), strict=False)
