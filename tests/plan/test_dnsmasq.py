@@ -473,6 +473,12 @@ def _dnsmasq_reads(line: str) -> list[str]:
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 texts = st.text(min_size=1, max_size=80).filter(lambda text: not _FORBIDDEN.search(text)).map(Text)
 long_texts = st.builds(lambda text, times: Text(text * times), texts, st.integers(1, 60))
+_labels = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="."))
+txt_names = (
+    st.lists(_labels.filter(lambda label: 0 < len(label) <= 63), min_size=1, max_size=3)
+    .map(".".join)
+    .map(Text)
+)
 
 
 def _with_texts(txt_name: str, txt_value: str, file: str, root: str, service: str) -> Network:
@@ -490,7 +496,7 @@ def _with_texts(txt_name: str, txt_value: str, file: str, root: str, service: st
     )
 
 
-@given(long_texts, long_texts, long_texts, long_texts, long_texts)
+@given(txt_names, long_texts, long_texts, long_texts, long_texts)
 def test_no_text_adds_a_line(
     name: Text, value: Text, file: Text, root: Text, service: Text
 ) -> None:
@@ -516,6 +522,15 @@ def test_no_text_adds_a_line(
     assert [file, "", file] == by_key["dhcp-boot"]
     assert [f"/{root}"] == by_key["tftp-root"]
     assert [f"_{service}._tcp", CORP] == by_key["srv-host"]
+
+
+@pytest.mark.parametrize(
+    "name", [" ", "a b", "\xa0", "é", ".", "a..b", "x" * 64, ".".join(["x" * 63] * 4), "a\n"]
+)
+def test_txt_name_that_is_none(name: str) -> None:
+    """dnsmasq would not start with it, so the definition is refused."""
+    with pytest.raises(InvalidRequest, match="<txt> is no domain name"):
+        serve(dns=Dns(txts=(DnsTxt(name=name, value=Text("x")),)))  # type: ignore[arg-type]
 
 
 @given(st.text(max_size=30))

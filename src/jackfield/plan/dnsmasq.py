@@ -39,6 +39,7 @@ _LEASE_LIMIT = 65535
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/+-]+")
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _CLIENT_ID = re.compile(r"[0-9A-Fa-f]+(:[0-9A-Fa-f]+)*")
+_TXT_NAME = re.compile(r"(?=.{1,253}\Z)[!-\-/-~]{1,63}(\.[!-\-/-~]{1,63})*\.?")
 _NOT_A_HOST_NAME = re.compile(r"infinite|ignore|[0-9]+[wdhms]?", re.IGNORECASE)
 
 _Served = tuple[Subnet, IpInterface, Dhcp]
@@ -151,9 +152,20 @@ def _names(network: Network, dns: Dns) -> Iterator[str]:
         yield "domain-needed"
     for txt in dns.txts:
         value = "" if txt.value is None else f",{_quoted(txt.value)}"
-        yield f"txt-record={_quoted(txt.name)}{value}"
+        yield f"txt-record={_quoted(_txt_name(txt.name))}{value}"
     for srv in dns.srvs:
         yield from _srv(srv)
+
+
+def _txt_name(name: str) -> str:
+    """Return the name of a TXT record if dnsmasq takes it for one, and as it is meant."""
+    if not _TXT_NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"the name {name[:64]!r} of a DNS <txt> is no domain name",
+            hint="labels of 1 to 63 printable ASCII characters with dots between; other letters "
+            "as in xn--…",
+        )
+    return name
 
 
 def _srv(srv: DnsSrv) -> Iterator[str]:
