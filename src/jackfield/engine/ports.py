@@ -16,7 +16,9 @@ from jackfield.allocation.request import Request
 from jackfield.document.json import port_from_json, port_to_json
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
+from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.portbook import PortBook
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
 from jackfield.engine.store import PortRow, Step
 from jackfield.engine.views import AttachRequest, PortView
@@ -54,12 +56,14 @@ class Ports:
         events: EventLog,
         thread: KernelThread[Workplace],
         host: HostWatch,
+        book: PortBook,
     ) -> None:
-        """Work on ``registry`` through ``thread``."""
+        """Work on ``registry`` through ``thread`` and ``book``."""
         self._registry = registry
         self._events = events
         self._thread = thread
         self._host = host
+        self._book = book
 
     async def attach(self, ref: str, request: AttachRequest) -> PortView:
         """Plug a namespace or a new tap into a running network."""
@@ -67,7 +71,10 @@ class Ports:
         async with record.lock:
             port = self._new_port(record, request)
             self._registry.add_port(port)
+            created = False
             try:
+                await self._hooks.run(Operation.PORT_CREATED, record.current, port.port)
+                created = True
                 wanted = state_of_port(record.current, port)
                 row = PortRow(
                     port.uuid,
@@ -82,6 +89,8 @@ class Ports:
                 )
             except BaseException as error:
                 self._registry.discard_port(port)
+                if created:
+                    await self._hooks.tell(Operation.PORT_DELETED, record.current, port.port)
                 if isinstance(error, JackfieldError):
                     raise error.with_context(f"cannot attach to network {record.name!r}") from error
                 raise
@@ -95,16 +104,25 @@ class Ports:
         async with record.lock:
             if port.uuid not in self._registry.ports:
                 raise PortNotFound(f"port {ref!r} has just been detached by somebody else")
-            event = await self._thread.run(
-                workplace.delete_port,
-                port.uuid,
-                record.uuid,
-                record.name,
-                state_of_port(record.current, port),
-                port_detail(port),
-            )
+            detail = port_detail(port)
+            if port.device is None:
+                event = await self._book.write(
+                    lambda store: workplace.strike_port(
+                        store, port.uuid, record.uuid, record.name, detail
+                    )
+                )
+            else:
+                event = await self._thread.run(
+                    workplace.delete_port,
+                    port.uuid,
+                    record.uuid,
+                    record.name,
+                    state_of_port(record.current, port),
+                    detail,
+                )
             self._registry.discard_port(port)
             self._events.add(event)
+            await self._hooks.tell(Operation.PORT_DELETED, record.current, port.port)
 
     def _new_port(self, record: NetworkRecord, request: AttachRequest) -> PortRecord:
         network = record.live
@@ -240,6 +258,11 @@ def _netns_path(netns: str) -> Path:
         if not _NETNS_NAME.fullmatch(netns) or netns in {".", ".."}:
             raise InvalidRequest(f"{netns!r} is not the name of a network namespace")
         path = _NETNS_DIR / netns
+    if path.parts[1:3] in {("proc", "self"), ("proc", "thread-self")}:
+        raise InvalidRequest(
+            f"network namespace {netns!r} would be the daemon's own, not that of who asks",
+            hint="name the process by its number: /proc/PID/ns/net",
+        )
     try:
         path.stat()
     except OSError as error:
