@@ -153,8 +153,6 @@ def test_used_uplink_stays() -> None:
     ("section", "text"),
     [
         (Section.IP_DHCP_RANGE, "<range start='10.0.0.2' end='10.0.0.9'/>"),
-        (Section.DNS_HOST, "<host ip='10.0.0.3'><hostname>x</hostname></host>"),
-        (Section.DNS_TXT, "<txt name='a' value='b'/>"),
         (Section.DNS_SRV, "<srv service='a' protocol='tcp'/>"),
         (Section.FORWARD_INTERFACE, "<interface dev='eth0'/>"),
     ],
@@ -164,6 +162,22 @@ def test_records_are_not_modified(section: Section, text: str) -> None:
     with pytest.raises(UnsupportedOperation) as caught:
         _change(section, Command.MODIFY, text)
     assert 84 == caught.value.code
+
+
+def test_dns_records_are_modified() -> None:
+    """A host by its address, a text by its name: each keeps its place."""
+    network = read_network(
+        "<network><name>n</name><dns><txt name='a' value='1'/><txt name='b' value='2'/>"
+        "<host ip='10.0.0.3'><hostname>x</hostname></host></dns></network>"
+    )
+    changed = _change(Section.DNS_TXT, Command.MODIFY, "<txt name='a' value='3'/>", network)
+    text = "<host ip='10.0.0.3'><hostname>y</hostname></host>"
+    changed = _change(Section.DNS_HOST, Command.MODIFY, text, changed)
+    assert changed.dns is not None
+    assert [("a", "3"), ("b", "2")] == [(one.name, one.value) for one in changed.dns.txts]
+    assert [("y",)] == [one.hostnames for one in changed.dns.hosts]
+    with pytest.raises(Conflict):
+        _change(Section.DNS_TXT, Command.MODIFY, "<txt name='c' value='3'/>", network)
 
 
 def test_wrong_fragment_is_named() -> None:

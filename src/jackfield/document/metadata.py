@@ -74,11 +74,17 @@ def with_element(metadata: str | None, uri: str, key: str | None, text: str | No
 
 
 def element_of(metadata: str | None, uri: str) -> str | None:
-    """Return the element of namespace ``uri`` in ``metadata``; ``None`` when there is none."""
+    """Return the element of namespace ``uri`` in ``metadata``; ``None`` when there is none.
+
+    Its own namespace is left out, and what stands in that (virNetworkGetMetadata).
+    """
     if metadata is None:
         return None
     for one in parse_verbatim(metadata):
         if _is_of(one, uri):
             one.tail = None
+            for part in one.iter(f"{{{uri}}}*"):
+                part.tag = etree.QName(part).localname
+            etree.cleanup_namespaces(one)
             return str(etree.tostring(one, encoding="unicode"))
     return None

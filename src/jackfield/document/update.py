@@ -25,7 +25,7 @@ from jackfield.document.uplink import describe, read_uplink
 from jackfield.document.xml import Element, fail, line_of, parse, serialise
 from jackfield.errors import Conflict, DocumentError, InvalidRequest, UnsupportedOperation
 from jackfield.model.address import Dhcp, DhcpHost, Subnet
-from jackfield.model.dns import Dns, DnsSrv
+from jackfield.model.dns import Dns, DnsHost, DnsSrv
 from jackfield.model.network import Network
 from jackfield.model.uplink import PhysicalFunction, Uplink
 
@@ -97,12 +97,17 @@ class _Update:
     element: Element
     in_use: Mapping[Uplink, int]
 
-    def refuse(self, reason: str, *, hint: str | None = None) -> NoReturn:
-        raise Conflict(f"network '{self.network.name}': {reason}", hint=hint)
+    def refuse(
+        self, reason: str, *, hint: str | None = None, libvirt: str | None = None
+    ) -> NoReturn:
+        """Raise that the state forbids it; ``libvirt`` is what libvirt says of the same."""
+        error = Conflict(f"network '{self.network.name}': {reason}", hint=hint)
+        raise error if libvirt is None else error.in_libvirt(libvirt)
 
-    def unsupported(self, what: str) -> NoReturn:
-        raise UnsupportedOperation(
-            f"network '{self.network.name}': {what} cannot be modified, only added or deleted"
+    def unsupported(self, what: str, libvirt: str) -> NoReturn:
+        told = "cannot be modified, only added or deleted"
+        raise UnsupportedOperation(f"network '{self.network.name}': {what} {told}").in_libvirt(
+            f"{libvirt} {told}"
         )
 
     def added(self, items: tuple[Item, ...], item: Item) -> tuple[Item, ...]:
@@ -136,6 +141,9 @@ def update_network(
             f"the root element is <{element.tag}>",
             line=line_of(element),
             hint=f"section {section.title} expects <{_ROOTS[section]}>",
+        ).in_libvirt(
+            f"unexpected element <{element.tag}>, expecting <{_ROOTS[section]}>, "
+            f"while updating network '{network.name}'"
         )
     updated = _SECTIONS[section](
         _Update(
@@ -168,7 +176,11 @@ def _find_subnet(update: _Update, version: int | None) -> int:
     """Return the index of the ``<ip>`` meant: the one named, if its family fits."""
     subnets = update.network.subnets
     if update.parent_index >= len(subnets):
-        update.refuse(f"there is no <ip> with index {update.parent_index}")
+        update.refuse(
+            f"there is no <ip> with index {update.parent_index}",
+            libvirt="couldn't update dhcp host entry - no <ip> element found at index "
+            f"{update.parent_index} in network '{update.network.name}'",
+        )
 
     def fits(subnet: Subnet) -> bool:
         return version is None or (subnet.address is not None and subnet.address.version == version)
@@ -181,7 +193,11 @@ def _find_subnet(update: _Update, version: int | None) -> int:
     fitting = [index for index, subnet in enumerate(subnets) if fits(subnet)]
     if not fitting:
         family = "" if version is None else f" of IPv{version}"
-        update.refuse(f"there is no <ip>{family} to update")
+        update.refuse(
+            f"there is no <ip>{family} to update",
+            libvirt="couldn't update dhcp host entry - no <ip> element found in network "
+            f"'{update.network.name}'",
+        )
     return (serving or fitting)[0]
 
 
@@ -230,25 +246,40 @@ def _dhcp_host(update: _Update) -> Network:
     family = None if subnet.address is None else subnet.address.version
     host = read_dhcp_host(update.element, family, partial=partial)
     hosts = () if subnet.dhcp is None else subnet.dhcp.hosts
-    shown = _host_text(host)
+    shown, name = _host_text(host), update.network.name
     if update.command is Command.DELETE:
         for place, one in enumerate(hosts):
             if _matches(host, one):
                 return _with_dhcp(update, index, hosts=hosts[:place] + hosts[place + 1 :])
-        update.refuse(f"no static host matches {shown}")
+        update.refuse(
+            f"no static host matches {shown}",
+            libvirt=f"couldn't locate a matching dhcp host entry in network '{name}'",
+        )
     same = [place for place, one in enumerate(hosts) if _shares(host, one)]
     if update.command.adds:
         if same:
-            update.refuse(f"the static host {_host_text(hosts[same[0]])} matches {shown} already")
+            update.refuse(
+                f"the static host {_host_text(hosts[same[0]])} matches {shown} already",
+                libvirt=f"there is an existing dhcp host entry in network '{name}' that matches "
+                f'"{shown}"',
+            )
         return _with_dhcp(update, index, hosts=update.added(hosts, host))
     if not same:
-        update.refuse(f"no static host matches {shown}")
+        given = " ".join(
+            f"\"{key}='{value}'\""
+            for key, value in (("mac", host.mac), ("name", host.name), ("ip", host.ip))
+            if value
+        )
+        update.refuse(
+            f"no static host matches {shown}",
+            libvirt=f"couldn't locate an existing dhcp host entry with {given} in network '{name}'",
+        )
     return _with_dhcp(update, index, hosts=(*hosts[: same[0]], host, *hosts[same[0] + 1 :]))
 
 
 def _dhcp_range(update: _Update) -> Network:
     if update.command is Command.MODIFY:
-        update.unsupported("DHCP ranges")
+        update.unsupported("DHCP ranges", "dhcp ranges")
     wanted = read_dhcp_range(update.element)
     index = _find_subnet(update, wanted.start.version)
     subnet = update.network.subnets[index]
@@ -259,10 +290,19 @@ def _dhcp_range(update: _Update) -> Network:
     for place, one in enumerate(ranges):
         if (one.start, one.end) == (wanted.start, wanted.end):
             if update.command.adds:
-                update.refuse(f"{shown} is there already")
+                update.refuse(
+                    f"{shown} is there already",
+                    libvirt="there is an existing dhcp range entry in network "
+                    f"'{update.network.name}' that matches "
+                    f"\"<range start='{wanted.start}' end='{wanted.end}'/>\"",
+                )
             return _with_dhcp(update, index, ranges=ranges[:place] + ranges[place + 1 :])
     if not update.command.adds:
-        update.refuse(f"{shown} is not there")
+        update.refuse(
+            f"{shown} is not there",
+            libvirt="couldn't locate a matching dhcp range entry in network "
+            f"'{update.network.name}'",
+        )
     return _with_dhcp(update, index, ranges=update.added(ranges, wanted))
 
 
@@ -274,7 +314,7 @@ def _uplink(update: _Update) -> Network:
     uplinks = network.uplinks
     if update.command is Command.MODIFY:
         if not isinstance(wanted, PhysicalFunction):
-            update.unsupported("uplinks")
+            update.unsupported("uplinks", "forward interface entries")
         old = [one for one in uplinks if isinstance(one, PhysicalFunction)]
         if not old:
             update.refuse("there is no <pf> to modify")
@@ -282,7 +322,11 @@ def _uplink(update: _Update) -> Network:
         return _replace_uplink(network, old[0], wanted)
     if update.command.adds:
         if wanted in uplinks:
-            update.refuse(f"the uplink {shown} is there already")
+            update.refuse(
+                f"the uplink {shown} is there already",
+                libvirt=f"there is an existing interface entry in network '{network.name}' "
+                f"that matches \"<interface dev='{shown}'>\"",
+            )
         if uplinks and (
             isinstance(wanted, PhysicalFunction) or type(uplinks[0]) is not type(wanted)
         ):
@@ -292,7 +336,11 @@ def _uplink(update: _Update) -> Network:
             )
         return dataclasses.replace(network, uplinks=update.added(uplinks, wanted))
     if wanted not in uplinks:
-        update.refuse(f"the uplink {shown} is not there")
+        update.refuse(
+            f"the uplink {shown} is not there",
+            libvirt=f"couldn't find an interface entry in network '{network.name}' "
+            f"matching <interface dev='{shown}'>",
+        )
     _refuse_used(update, wanted)
     users = [group.name for group in network.portgroups if wanted in group.uplinks]
     if users:
@@ -306,6 +354,8 @@ def _refuse_used(update: _Update, uplink: Uplink) -> None:
         update.refuse(
             f"the uplink {describe(uplink)} is used by {count} ports",
             hint="detach them first",
+            libvirt=f"unable to delete interface '{describe(uplink)}' in network "
+            f"'{update.network.name}'. It is currently being used by {count} domains.",
         )
 
 
@@ -320,18 +370,30 @@ def _replace_uplink(network: Network, old: Uplink, new: Uplink) -> Network:
 
 
 def _portgroup(update: _Update) -> Network:
-    groups = update.network.portgroups
+    groups, name = update.network.portgroups, update.network.name
     group = read_portgroup(update.element)
     places = [place for place, one in enumerate(groups) if one.name == group.name]
     others = [one.name for one in groups if one.default and one.name != group.name]
     if update.command is not Command.DELETE and group.default and others:
-        update.refuse(f"portgroup '{others[0]}' is the default already")
+        update.refuse(
+            f"portgroup '{others[0]}' is the default already",
+            libvirt=f"a different portgroup entry in network '{name}' is already set as the "
+            "default. Only one default is allowed.",
+        )
     if update.command.adds:
         if places:
-            update.refuse(f"portgroup '{group.name}' is there already")
+            update.refuse(
+                f"portgroup '{group.name}' is there already",
+                libvirt=f"there is an existing portgroup entry in network '{name}' that matches "
+                f"\"<portgroup name='{group.name}'>\"",
+            )
         return dataclasses.replace(update.network, portgroups=update.added(groups, group))
     if not places:
-        update.refuse(f"portgroup '{group.name}' is not there")
+        update.refuse(
+            f"portgroup '{group.name}' is not there",
+            libvirt=f"couldn't find a portgroup entry in network '{name}' matching "
+            f"<portgroup name='{group.name}'>",
+        )
     middle = (group,) if update.command is Command.MODIFY else ()
     changed = groups[: places[0]] + middle + groups[places[0] + 1 :]
     return dataclasses.replace(update.network, portgroups=changed)
@@ -347,57 +409,61 @@ def _with_dns(update: _Update, **changes: object) -> Network:
 def _record(
     update: _Update, what: str, records: tuple[Item, ...], item: Item, same: Callable[[Item], bool]
 ) -> tuple[Item, ...]:
-    """Return ``records`` with ``item`` added, or without the one record that is the ``same``."""
+    """Return ``records`` with ``item`` added, in the place of its like, or without its like."""
     places = [place for place, one in enumerate(records) if same(one)]
+    network = update.network.name
     if update.command.adds:
         if places:
-            update.refuse(f"there is a matching {what} already")
+            existing = {
+                "HOST": "at least one DNS HOST record with a matching field",
+                "TXT": f"a DNS TXT record with name '{getattr(item, 'name', '')}'",
+                "SRV": "at least one DNS SRV record matching all specified fields",
+            }
+            update.refuse(
+                f"there is a matching DNS {what} record already",
+                libvirt=f"there is already {existing[what]} in network {network}",
+            )
         return update.added(records, item)
     if not places:
-        update.refuse(f"there is no matching {what}")
+        update.refuse(
+            f"there is no matching DNS {what} record",
+            libvirt=f"couldn't locate a matching DNS {what} record in network {network}",
+        )
     if len(places) > 1:
         update.refuse(
-            f"{len(places)} {what}s match", hint="say more, so that only one of them is meant"
+            f"{len(places)} DNS {what} records match",
+            hint="say more, so that only one of them is meant",
+            libvirt=f"multiple matching DNS {what} records were found in network {network}",
         )
-    return records[: places[0]] + records[places[0] + 1 :]
+    middle = (item,) if update.command is Command.MODIFY else ()
+    return records[: places[0]] + middle + records[places[0] + 1 :]
 
 
 def _dns_host(update: _Update) -> Network:
-    if update.command is Command.MODIFY:
-        update.unsupported("DNS hosts")
-    host = read_dns_host(update.element, partial=update.command is Command.DELETE)
+    deletes = update.command is Command.DELETE
+    host = read_dns_host(update.element, partial=deletes)
     hosts = (update.network.dns or Dns()).hosts
-    adds = update.command.adds
-    return _with_dns(
-        update,
-        hosts=_record(
-            update,
-            "DNS host",
-            hosts,
-            host,
-            # A name may have several addresses, but an address only one entry.
-            lambda one: (
-                (host.ip is not None and host.ip == one.ip)
-                or (not adds and not set(host.hostnames).isdisjoint(one.hostnames))
-            ),
-        ),
-    )
+
+    def same(one: DnsHost) -> bool:
+        # A name may have several addresses, but an address only one entry.
+        if host.ip is not None and host.ip == one.ip:
+            return True
+        return deletes and not set(host.hostnames).isdisjoint(one.hostnames)
+
+    return _with_dns(update, hosts=_record(update, "HOST", hosts, host, same))
 
 
 def _dns_txt(update: _Update) -> Network:
-    if update.command is Command.MODIFY:
-        update.unsupported("DNS TXT records")
     txt = read_dns_txt(update.element, partial=update.command is Command.DELETE)
     txts = (update.network.dns or Dns()).txts
     return _with_dns(
-        update,
-        txts=_record(update, "DNS TXT record", txts, txt, lambda one: one.name == txt.name),
+        update, txts=_record(update, "TXT", txts, txt, lambda one: one.name == txt.name)
     )
 
 
 def _dns_srv(update: _Update) -> Network:
     if update.command is Command.MODIFY:
-        update.unsupported("DNS SRV records")
+        update.unsupported("DNS SRV records", "DNS SRV records")
     srv = read_dns_srv(update.element, partial=update.command is Command.DELETE)
     srvs = (update.network.dns or Dns()).srvs
     given = [
@@ -405,16 +471,11 @@ def _dns_srv(update: _Update) -> Network:
         for field in dataclasses.fields(DnsSrv)
         if (value := getattr(srv, field.name)) is not None
     ]
-    return _with_dns(
-        update,
-        srvs=_record(
-            update,
-            "DNS SRV record",
-            srvs,
-            srv,
-            lambda one: all(getattr(one, name) == value for name, value in given),
-        ),
-    )
+
+    def same(one: DnsSrv) -> bool:
+        return all(getattr(one, name) == value for name, value in given)
+
+    return _with_dns(update, srvs=_record(update, "SRV", srvs, srv, same))
 
 
 def _domain(update: _Update) -> Network:
