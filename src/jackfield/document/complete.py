@@ -97,7 +97,7 @@ def _refuse_claimed(network: Network, what: str, name: str, taken: Taken) -> Non
         raise AlreadyExists(
             f"network '{network.name}' cannot have the {what} '{name}': another network has it",
             hint="choose another name, or leave it out to get a free one",
-        )
+        ).in_libvirt(f"{what} name '{name}' already in use.", code=1)
 
 
 def _name_portgroups(groups: tuple[Portgroup, ...]) -> tuple[Portgroup, ...]:

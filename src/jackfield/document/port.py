@@ -50,10 +50,7 @@ def read_port(text: str | bytes) -> Port:
         )
     mac = root.find("mac")
     if mac is None:
-        error = DocumentError("<networkport> lacks its <mac>", line=line_of(root))
-        if root.find("uuid") is None:
-            error.in_libvirt("network port has no uuid", code=1)
-        raise error
+        raise _lacks(root, "<mac>", _first_missing(root) or "mac")
     required(mac, "address")
     address = typed(mac, "address", MacAddress)
     if address is not None and address.is_multicast:
@@ -80,13 +77,32 @@ def read_port(text: str | bytes) -> Port:
         fail(root, f"is wrong: {error}")
 
 
+def _lacks(element: Element, what: str, told: str) -> DocumentError:
+    """Return the error that ``what`` is missing; libvirt calls it ``told``, and its own error."""
+    return DocumentError(f"<{element.tag}> lacks its {what}", line=line_of(element)).in_libvirt(
+        f"network port has no {told}", code=1
+    )
+
+
+def _first_missing(root: Element) -> str | None:
+    """Return what libvirt finds missing first."""
+    for path, told in (
+        ("uuid", "uuid"),
+        ("owner/name", "owner name"),
+        ("owner/uuid", "owner UUID"),
+    ):
+        if not root.findtext(path):
+            return told
+    return None
+
+
 def _read_owner(root: Element) -> Owner:
     owner = root.find("owner")
     if owner is None:
-        fail(root, "lacks its <owner>")
+        raise _lacks(root, "<owner>", "owner name")
     name, uuid = owner.findtext("name"), owner.findtext("uuid")
     if not name or not uuid:
-        fail(owner, "needs a <name> and a <uuid>")
+        raise _lacks(owner, "<name> or <uuid>", "owner UUID" if name else "owner name")
     try:
         return Owner(name=Text(name), uuid=parse_uuid(uuid))
     except ValueError as error:
