@@ -37,7 +37,7 @@ def test_a_record_is_one_line_of_json(stream: io.StringIO) -> None:
         "logger": "jackfield.test",
         "message": "two\nlines of é",
         "uid": 7,
-        "path": "{1}",
+        "path": [1],
     } == record
 
 

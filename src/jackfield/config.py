@@ -8,7 +8,7 @@ import pwd
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -33,6 +33,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     dnsmasq_user: str | None = None
     libvirt_socket: str | None = None
     libvirt_socket_ro: str | None = None
+    hooks_dir: str = "/etc/libvirt/hooks"
+    hook_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30
 
 
 KEYS = _File.__struct_fields__
@@ -47,7 +49,8 @@ class Config:
     ``group`` is the numeric group whose members may change things besides root, ``None`` for
     nobody.  ``autostart`` says whether networks marked so are started with the daemon.
     ``libvirt_socket`` and ``libvirt_socket_ro`` are where libvirt's clients connect, ``None`` for
-    ``libvirt-sock`` and ``libvirt-sock-ro`` in ``run_dir``.
+    ``libvirt-sock`` and ``libvirt-sock-ro`` in ``run_dir``.  ``hooks_dir`` is where the
+    administrator's scripts are, each of which may take ``hook_timeout`` seconds.
     """
 
     run_dir: Path = Path("/run/jackfield")
@@ -58,6 +61,8 @@ class Config:
     dnsmasq_user: str = "nobody"
     libvirt_socket: Path | None = None
     libvirt_socket_ro: Path | None = None
+    hooks_dir: Path = Path("/etc/libvirt/hooks")
+    hook_timeout: float = 30
 
     @property
     def libvirt_path(self) -> Path:
@@ -101,6 +106,8 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         dnsmasq_user=_dnsmasq_user(file.dnsmasq_user),
         libvirt_socket=_optional("libvirt_socket", file.libvirt_socket),
         libvirt_socket_ro=_optional("libvirt_socket_ro", file.libvirt_socket_ro),
+        hooks_dir=_absolute("hooks_dir", file.hooks_dir),
+        hook_timeout=file.hook_timeout,
     )
 
 

@@ -69,6 +69,8 @@ async def run(settings: Config) -> None:
         state_dir=settings.state_dir,
         dnsmasq_user=settings.dnsmasq_user,
         autostart=settings.autostart,
+        hooks_dir=settings.hooks_dir,
+        hook_timeout=settings.hook_timeout,
     )
     await engine.open()
     try:

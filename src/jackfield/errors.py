@@ -25,7 +25,8 @@ in libvirt's ``virterror.h``), one HTTP status and one exit status of the comman
     ├── HostError                  the host refused or failed
     │   ├── KernelError            a system call or netlink request failed
     │   ├── MissingFeature         the kernel or a program lacks what is needed
-    │   └── ServiceError           a helper process (dnsmasq) did not start or died
+    │   ├── ServiceError           a helper process (dnsmasq) did not start or died
+    │   └── HookFailed             an administrator's script refused, or did not end in time
     ├── ConfigurationError         jackfieldd's own configuration is wrong
     ├── DaemonUnreachable          the client found no daemon
     └── InternalError              a defect of ours
@@ -48,6 +49,7 @@ __all__ = [
     "DaemonUnreachable",
     "DocumentError",
     "ForeignObject",
+    "HookFailed",
     "HostError",
     "InternalError",
     "InvalidRequest",
@@ -277,6 +279,14 @@ class ServiceError(HostError):
     """A helper process did not start, or died."""
 
     name = "service-error"
+
+
+class HookFailed(HostError):
+    """An administrator's script refused an operation, failed, or did not end in time."""
+
+    name = "hook-failed"
+    code = 70
+    domain = 34
 
 
 class ConfigurationError(JackfieldError):

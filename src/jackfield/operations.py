@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from jackfield.access import Caller
+from jackfield.eager import begin, rest
 from jackfield.errors import JackfieldError, WrongState
 
 __all__ = ["Operations"]
@@ -41,6 +42,29 @@ class Operations:
         task.add_done_callback(self._tasks.discard)
         return await result
 
+    async def run_at_once(
+        self, caller: Caller, name: str, target: str, work: Coroutine[Any, Any, T]
+    ) -> T:
+        """Do as ``run`` does, without a task if ``work`` never waits (``jackfield.eager``)."""
+        if self._closed:
+            return await self.run(caller, name, target, work)
+        fields: dict[str, object] = {
+            "operation": name,
+            "target": target,
+            "uid": caller.uid,
+            "pid": caller.pid,
+        }
+        try:
+            ended, result = begin(work)
+        except Exception as error:
+            _log_failure(caller, name, target, error, fields)
+            raise
+        if not ended:
+            return await self.run(caller, name, target, rest(work, result))
+        logger.info("%s %s: asked by %s, done", name, target, caller, extra=fields)
+        value: T = result
+        return value
+
     async def close(self) -> None:
         """Accept no more changes, and wait for those under way."""
         self._closed = True
@@ -55,16 +79,18 @@ class Operations:
         work: Coroutine[Any, Any, T],
         result: asyncio.Future[T],
     ) -> None:
-        fields = {"operation": name, "target": target, "uid": caller.uid, "pid": caller.pid}
+        fields: dict[str, object] = {
+            "operation": name,
+            "target": target,
+            "uid": caller.uid,
+            "pid": caller.pid,
+        }
         logger.debug("%s %s: asked by %s", name, target, caller, extra=fields)
         began = time.monotonic()
         try:
             value = await work
         except Exception as error:
-            reason = error.message if isinstance(error, JackfieldError) else repr(error)
-            logger.warning(
-                "%s %s: asked by %s, failed: %s", name, target, caller, reason, extra=fields
-            )
+            _log_failure(caller, name, target, error, fields)
             # Nobody waits for the result any more when the client is gone.
             if not result.done():
                 result.set_exception(error)
@@ -75,3 +101,10 @@ class Operations:
         )
         if not result.done():
             result.set_result(value)
+
+
+def _log_failure(
+    caller: Caller, name: str, target: str, error: Exception, fields: dict[str, object]
+) -> None:
+    reason = error.message if isinstance(error, JackfieldError) else repr(error)
+    logger.warning("%s %s: asked by %s, failed: %s", name, target, caller, reason, extra=fields)

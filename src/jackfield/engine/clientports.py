@@ -14,7 +14,9 @@ from jackfield.allocation.request import Request
 from jackfield.document.json import port_to_json
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
+from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.portbook import PortBook
 from jackfield.engine.ports import port_detail
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry
 from jackfield.engine.store import PortRow, Step
@@ -31,7 +33,6 @@ from jackfield.host.thread import KernelThread
 from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.network import Network
 from jackfield.model.port import Port
-from jackfield.state.hoststate import HostState
 
 __all__ = ["CLIENT", "ClientPorts"]
 
@@ -50,12 +51,16 @@ class ClientPorts:
         events: EventLog,
         thread: KernelThread[Workplace],
         host: HostWatch,
+        book: PortBook,
+        hooks: Hooks,
     ) -> None:
-        """Work on ``registry`` through ``thread``; ``host`` gives the facts."""
+        """Work on ``registry`` through ``thread`` and ``book``; ``host`` gives the facts."""
         self._registry = registry
         self._events = events
         self._thread = thread
         self._host = host
+        self._book = book
+        self._hooks = hooks
 
     async def create(self, ref: str, wish: Port, *, reclaim: bool) -> PortView:
         """Allocate a port, or take back (``reclaim``) one that has its plug already.
@@ -75,16 +80,18 @@ class ClientPorts:
             port = wish if reclaim else self._allocate(network, wish)
             made = PortRecord(uuid=wish.uuid, network=record.uuid, port=port, realiser=CLIENT)
             self._registry.add_port(made)
+            created = False
             try:
-                event = await self._thread.run(
-                    workplace.create_port,
-                    _row(made),
-                    record.name,
-                    HostState(),
-                    port_detail(made),
+                await self._hooks.run(Operation.PORT_CREATED, network, port)
+                created = True
+                row, detail = _row(made), port_detail(made)
+                event = await self._book.write(
+                    lambda store: workplace.record_port(store, row, record.name, detail)
                 )
             except BaseException:
                 self._registry.discard_port(made)
+                if created:
+                    await self._hooks.tell(Operation.PORT_DELETED, network, port)
                 raise
             self._events.add(event)
             return self._registry.port_view(made)

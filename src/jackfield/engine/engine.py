@@ -15,6 +15,7 @@ from jackfield.document.update import Command, Section, update_network
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
+from jackfield.engine.hooks import Hooks
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.impact import Impact
 from jackfield.engine.leasebook import LeaseBook
@@ -22,6 +23,7 @@ from jackfield.engine.mending import Mending
 from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
 from jackfield.engine.plans import Plans
+from jackfield.engine.portbook import PortBook
 from jackfield.engine.ports import Ports
 from jackfield.engine.records import NetworkRecord, Registry, state_of_port
 from jackfield.engine.recovery import Planner, Recovered, recover
@@ -52,6 +54,7 @@ __all__ = ["Engine"]
 log = logging.getLogger(__name__)
 
 _STARTS_AT_ONCE = 8
+_DATABASE = "jackfield.db"
 
 
 class Engine:
@@ -61,7 +64,14 @@ class Engine:
     """
 
     def __init__(
-        self, *, run_dir: Path, state_dir: Path, dnsmasq_user: str | None, autostart: bool
+        self,
+        *,
+        run_dir: Path,
+        state_dir: Path,
+        dnsmasq_user: str | None,
+        autostart: bool,
+        hooks_dir: Path,
+        hook_timeout: float,
     ) -> None:
         """Prepare; nothing is opened before ``open``."""
         self.events = EventLog()
@@ -77,6 +87,7 @@ class Engine:
             self._registry, plans, self.events, self._thread, self._host
         )
         self._mending = Mending(self._registry, self.events, self._thread, self._services)
+        hooks = Hooks(hooks_dir, hook_timeout, self._registry)
         self._networks = Networks(
             self._registry,
             self._definitions,
@@ -86,10 +97,17 @@ class Engine:
             self._services,
             self._mending,
             plans,
+            hooks,
         )
         self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
-        self._ports = Ports(self._registry, self.events, self._thread, self._host)
-        self._client_ports = ClientPorts(self._registry, self.events, self._thread, self._host)
+        self._database = state_dir / _DATABASE
+        self._book = PortBook(self._thread)
+        self._ports = Ports(
+            self._registry, self.events, self._thread, self._host, self._book, hooks
+        )
+        self._client_ports = ClientPorts(
+            self._registry, self.events, self._thread, self._host, self._book, hooks
+        )
         self._metadata = Metadata(self._registry, self.events, self._thread)
         self._leases = LeaseBook(state_dir, self._registry, self.events, self._thread)
         self._monitor: NftMonitor | None = None
@@ -98,6 +116,7 @@ class Engine:
     async def open(self) -> None:
         """Open what is needed, recover what was left, and start what is to be started."""
         await self._thread.open()
+        self._book.open(self._database)
         loop = asyncio.get_running_loop()
         await self._host.open()
         nft_portid = await self._thread.run(lambda tools: tools.kernel.nft.portid)
@@ -139,6 +158,7 @@ class Engine:
         self._services.close()
         self._inotify.close()
         self._host.close()
+        self._book.close()
         await self._thread.close(lambda tools: tools.close())
 
     # Networks
@@ -373,4 +393,4 @@ def _open_workplace(run_dir: Path, state_dir: Path) -> Workplace:
     kernel = Kernel.open(run_dir, state_dir)
     dnsmasq = DnsmasqDriver()
     applier = Applier(kernel, make_drivers(dnsmasq))
-    return Workplace(kernel, applier, Store(state_dir / "jackfield.db"), dnsmasq)
+    return Workplace(kernel, applier, Store(state_dir / _DATABASE), dnsmasq)

@@ -13,6 +13,7 @@ from jackfield.document.json import network_to_json
 from jackfield.engine import workplace
 from jackfield.engine.definitions import Definitions, network_row
 from jackfield.engine.events import EventLog
+from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.impact import Impact
 from jackfield.engine.mending import Mending
@@ -52,6 +53,7 @@ class Networks:
         services: Services,
         mending: Mending,
         plans: Plans,
+        hooks: Hooks,
     ) -> None:
         """Work on ``registry`` through ``thread``; ``host`` gives the facts."""
         self._registry = registry
@@ -62,6 +64,7 @@ class Networks:
         self._services = services
         self._mending = mending
         self._plans = plans
+        self._hooks = hooks
 
     async def start(self, ref: str) -> NetworkView:
         """Start a stored network."""
@@ -141,6 +144,7 @@ class Networks:
                 await self._change(record, await asyncio.to_thread(change, running), None)
             if impact.config and stored is not None:
                 await self._definitions.replace(record, stored)
+            await self._hooks.run(Operation.UPDATED, record.current)
         return self._registry.network_view(record)
 
     async def _start(
@@ -159,10 +163,12 @@ class Networks:
         )
         settle = self._settling(record, "network-started", definition=definition)
         try:
-            if any(isinstance(item, Dnsmasq) for item in wanted.values()):
+            await self._hooks.run(Operation.START, network)
+            if self._hooks.present or any(isinstance(item, Dnsmasq) for item in wanted.values()):
                 processes = await self._thread.run(begin)
                 try:
                     await self._services.wait_ready(processes)
+                    await self._hooks.run(Operation.STARTED, network)
                 except BaseException:
                     await self._thread.run(workplace.undo_start, record.uuid, wanted)
                     raise
@@ -233,6 +239,7 @@ class Networks:
         record.live, record.present = None, HostState()
         record.settled, record.problem = False, None
         self._events.add(event)
+        await self._hooks.tell(Operation.STOPPED, network)
 
     async def apply(
         self, network: Network, *, transient: bool = False
@@ -258,6 +265,8 @@ class Networks:
                 row = network_row(record, complete, autostart=record.autostart)
             if record.live is not None:
                 change = await self._change(record, complete, row)
+                if change:
+                    await self._hooks.tell(Operation.UPDATED, complete)
             else:
                 change = await self._start_applied(record, complete, row, is_new=is_new)
             record.stored = None if transient else complete

@@ -57,6 +57,7 @@ class Ports:
         thread: KernelThread[Workplace],
         host: HostWatch,
         book: PortBook,
+        hooks: Hooks,
     ) -> None:
         """Work on ``registry`` through ``thread`` and ``book``."""
         self._registry = registry
@@ -64,6 +65,7 @@ class Ports:
         self._thread = thread
         self._host = host
         self._book = book
+        self._hooks = hooks
 
     async def attach(self, ref: str, request: AttachRequest) -> PortView:
         """Plug a namespace or a new tap into a running network."""

@@ -22,7 +22,7 @@ Definitions are on disk when a transaction ends (``synchronous=FULL``).  Rows of
 and of ports survive the daemon's death, not the machine's, whose reboot ends what they describe
 (``synchronous=NORMAL``: the write-ahead log without ``fsync``).
 
-Used on the kernel thread only.
+Used on the kernel thread, but for a second connection (``Store``).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from uuid import UUID
 
 from jackfield.errors import HostError
 
-__all__ = ["LiveRow", "MemberRow", "NetworkRow", "PortRow", "Step", "Store"]
+__all__ = ["LiveRow", "MemberRow", "NetworkRow", "PortRow", "Step", "Store", "StoreBusy"]
 
 EVENTS_KEPT = 10_000
 
@@ -144,8 +144,17 @@ class MemberRow:
     flags: Mapping[str, bool]
 
 
+class StoreBusy(Exception):
+    """The other connection is writing just now."""
+
+
 class Store:
-    """The database, opened for one daemon."""
+    """A connection to the database.
+
+    The daemon has two: one on the kernel thread, for everything, and a ``second`` on the event
+    loop for the rows of ports without a device, whose commit is shorter than the way to the
+    kernel thread and back.  The second never waits: it raises ``StoreBusy``.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or make the database at ``path`` and bring its schema up to date."""
@@ -163,6 +172,21 @@ class Store:
                 hint="the daemon needs to read and write it; restore it from a backup if damaged",
             ) from error
 
+    @classmethod
+    def second(cls, path: Path) -> Store:
+        """Open the database again, beside the connection that made it."""
+        store = cls.__new__(cls)
+        store._db = sqlite3.connect(path, isolation_level=None, timeout=0)
+        store._db.execute("PRAGMA synchronous=NORMAL")
+        # A checkpoint waits for the disk; the first connection's commits make them.
+        store._db.execute("PRAGMA wal_autocheckpoint=0")
+        store._full = False
+        return store
+
+    def checkpoint(self) -> None:
+        """Bring what is in the write-ahead log into the database, as far as nobody reads it."""
+        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def close(self) -> None:
         """Close the database."""
         self._db.close()
@@ -173,7 +197,12 @@ class Store:
         if durable is not self._full:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._full = durable
-        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise StoreBusy from error
+            raise
         try:
             yield
         except BaseException:

@@ -36,8 +36,10 @@ __all__ = [
     "mend",
     "put_port",
     "record_event",
+    "record_port",
     "settle_network",
     "stop_network",
+    "strike_port",
     "undo_change",
     "undo_start",
 ]
@@ -74,9 +76,19 @@ def record_event(
     detail: Mapping[str, str] | None = None,
 ) -> Event:
     """Store an event, inside the caller's transaction or in one of its own, and return it."""
+    return _record_event(tools.store, event_type, name, uuid, detail)
+
+
+def _record_event(
+    store: Store,
+    event_type: str,
+    name: NetworkName,
+    uuid: UUID,
+    detail: Mapping[str, str] | None,
+) -> Event:
     now = time.time()
     kept = dict(detail or {})
-    number = tools.store.add_event(now, event_type, name, uuid, kept)
+    number = store.add_event(now, event_type, name, uuid, kept)
     return Event(number=number, time=now, type=event_type, network=name, uuid=uuid, detail=kept)
 
 
@@ -266,9 +278,14 @@ def create_port(
             with store.transaction():
                 store.delete_port(row.uuid)
             raise
+    return record_port(store, row, name, detail)
+
+
+def record_port(store: Store, row: PortRow, name: NetworkName, detail: Mapping[str, str]) -> Event:
+    """Record a port that is as it should be."""
     with store.transaction():
         store.put_port(row)
-        return record_event(tools, "port-attached", name, row.network, detail)
+        return _record_event(store, "port-attached", name, row.network, detail)
 
 
 def delete_port(
@@ -284,9 +301,16 @@ def delete_port(
         with tools.store.transaction():
             tools.store.set_port_step(uuid, Step.STOPPING)
         tools.applier.dismantle(present)
-    with tools.store.transaction():
-        tools.store.delete_port(uuid)
-        return record_event(tools, "port-detached", name, network, detail)
+    return strike_port(tools.store, uuid, network, name, detail)
+
+
+def strike_port(
+    store: Store, uuid: UUID, network: UUID, name: NetworkName, detail: Mapping[str, str]
+) -> Event:
+    """Forget a port that has no device of ours."""
+    with store.transaction():
+        store.delete_port(uuid)
+        return _record_event(store, "port-detached", name, network, detail)
 
 
 def forget_network(

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 from uuid import UUID
 
 from jackfield.access import Caller
+from jackfield.eager import begin, rest
 from jackfield.errors import InternalError, JackfieldError
 from jackfield.rpc.errors import Code, Domain, RpcError, WireError, to_wire
 from jackfield.rpc.foreign import FOREIGN
@@ -41,6 +42,9 @@ _LIMIT = 13 * 1024 * 1024
 _CALLS_IN_FLIGHT = 32
 _CALLS_AT_ONCE = 64
 """How many calls are answered before others of the loop have their turn."""
+
+_AT_ONCE = frozenset({"port_create", "port_delete"})
+"""Calls that change something and yet rarely wait: guests start and end by them."""
 
 _UNREAD_EVENTS = 4 * 1024 * 1024
 _READING_TIME = 30.0
@@ -200,7 +204,19 @@ class Connection(asyncio.Protocol):
             else:
                 self._succeed(frame, procedure, cast("tuple[Any, ...]", values))
             return
-        task = asyncio.get_running_loop().create_task(self._run(frame, call, before))
+        begun: Awaitable[tuple[Any, ...]] | None = None
+        if not before and procedure.name in _AT_ONCE:
+            work = cast("Coroutine[Any, Any, tuple[Any, ...]]", call())
+            try:
+                ended, result = begin(work)
+            except Exception as error:
+                self._fail(frame, procedure, error)
+                return
+            if ended:
+                self._succeed(frame, procedure, result)
+                return
+            begun = rest(work, result)
+        task = asyncio.get_running_loop().create_task(self._run(frame, call, before, begun))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._follow(call, task)
@@ -258,12 +274,18 @@ class Connection(asyncio.Protocol):
         if self._tails.get(uuid) is task:
             del self._tails[uuid]
 
-    async def _run(self, frame: Frame, call: _Call, before: list[asyncio.Task[None]]) -> None:
-        """Do a call that takes its time, once those before it are over."""
+    async def _run(
+        self,
+        frame: Frame,
+        call: _Call,
+        before: list[asyncio.Task[None]],
+        begun: Awaitable[tuple[Any, ...]] | None,
+    ) -> None:
+        """Do a call that takes its time, or go on with one, once those before it are over."""
         try:
             if before:
                 await asyncio.wait(before)
-            values = call()
+            values = call() if begun is None else begun
             if inspect.isawaitable(values):
                 values = await values
         except Exception as error:

@@ -54,6 +54,7 @@ _FORMATS = {
     Code.AUTH_FAILED: "authentication failed: %1$s",
     55: "Requested operation is not valid: %1$s",
     67: "unsupported configuration: %1$s",
+    70: "Hook script execution failed: %1$s",
     Code.ARGUMENT_UNSUPPORTED: "argument unsupported: %1$s",
     84: "Operation not supported: %1$s",
     88: "access denied: %1$s",

@@ -70,7 +70,7 @@ async def create(session: Session, net: NetworkRef, text: str, flags: int) -> tu
     check_flags(flags, RECLAIM | VALIDATE_PORT, "networkPortCreateXML")
     wish = await read_port_text(text)
     ref, reclaim = str(view.uuid), bool(flags & RECLAIM)
-    port = await session.change(
+    port = await session.change_at_once(
         "create port",
         f"{wish.uuid} of network {view.name}",
         lambda: session.engine.create_port(ref, wish, reclaim=reclaim),
@@ -83,7 +83,7 @@ async def delete(session: Session, port: PortRef, flags: int) -> tuple[object, .
     found = _port(session, port.net, port.uuid)
     check_flags(flags, 0, "networkPortDelete")
     ref = str(port.uuid)
-    await session.change(
+    await session.change_at_once(
         "delete port",
         f"{ref} of network {found.network}",
         lambda: session.engine.detach(ref),

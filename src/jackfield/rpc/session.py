@@ -68,3 +68,11 @@ class Session:
         if self.behind is not None:
             target = f"{target} for {self.behind}"
         return await self.door.operations.run(self.caller, name, target, work())
+
+    async def change_at_once(
+        self, name: str, target: str, work: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
+        """Do ``work`` as ``change`` does, without a task if it never waits."""
+        if self.behind is not None:
+            target = f"{target} for {self.behind}"
+        return await self.door.operations.run_at_once(self.caller, name, target, work())
