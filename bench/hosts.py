@@ -29,6 +29,7 @@ __all__ = ["Jackfield", "Libvirt", "RawHost", "process_memory"]
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_DIR = "/run/jackfield"
+_IDLE = 2.0
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
 
 
@@ -54,16 +55,27 @@ class _BenchHost:
 
 
 class KeptConnection:
-    """HTTP/1.1 over one connection to a UNIX socket, with as little of a client as will do."""
+    """HTTP/1.1 over one connection to a UNIX socket, with as little of a client as will do.
+
+    The daemon closes what is idle for some seconds, so a connection that has rested is a new one.
+    """
 
     def __init__(self, path: str) -> None:
         """Connect."""
+        self._path = path
+        self._connect()
+
+    def _connect(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(path)
+        self._socket.connect(self._path)
         self._file = self._socket.makefile("rb")
+        self._used = time.monotonic()
 
     def timed(self, method: str, path: str, body: object = None) -> float:
         """Send a request and read its answer; return the seconds.  ``RuntimeError`` if refused."""
+        if time.monotonic() - self._used > _IDLE:
+            self.close()
+            self._connect()
         content = b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: jackfield\r\nContent-Type: application/json\r\n"
@@ -79,6 +91,7 @@ class KeptConnection:
                 length = int(value)
         answer = self._file.read(length)
         took = time.perf_counter() - begin
+        self._used = time.monotonic()
         if not status.startswith(b"HTTP/1.1 2"):
             raise RuntimeError(f"{method} {path}: {status!r} {answer!r}")
         return took
