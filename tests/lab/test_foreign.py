@@ -18,6 +18,12 @@ from tests.lab.wait import wait_for
 pytestmark = pytest.mark.lab
 
 
+@pytest.fixture(autouse=True)
+def no_duplicate_address_detection(host: Host) -> None:
+    """Have what is looked at not change by itself."""
+    host.set_sysctl("net/ipv6/conf/default/accept_dad", "0")
+
+
 def document(ipv6: str = "", *, forward: str = "<forward mode='nat'/>") -> str:
     """Return the network's document."""
     return f"""
