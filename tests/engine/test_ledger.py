@@ -1,0 +1,138 @@
+"""The ledger of shared sysctls, on a kernel that is a dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+from uuid import UUID
+
+import pytest
+
+from jackfield.engine import ledger
+from jackfield.engine.store import Store
+from jackfield.host.applier import Applier
+from jackfield.host.driver import ABSENT, Observed, Presence
+from jackfield.host.kernel import Kernel
+from jackfield.state.resources import Setting
+
+RED, BLUE = UUID(int=1), UUID(int=2)
+NAME = "net/ipv4/ip_forward"
+WANTED = Setting(name=NAME, value="1", shared=True)
+OWN = Setting(name="net/ipv6/conf/virbr0/accept_ra", value="0")
+
+
+class FakeSettings:
+    """A driver of settings that are not the kernel's."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+        self.written: list[tuple[str, str]] = []
+
+    def observe(
+        self, _: Kernel, resources: Sequence[Setting], claimed: Collection[str] = frozenset()
+    ) -> dict[str, Observed]:
+        assert not claimed
+        return {
+            item.key: Observed(
+                presence=Presence.OURS,
+                resource=Setting(name=item.name, value=self.values[item.name], shared=item.shared),
+            )
+            if item.name in self.values
+            else ABSENT
+            for item in resources
+        }
+
+    def ensure(
+        self, _: Kernel, resources: Sequence[Setting], replaced: Mapping[str, Setting]
+    ) -> None:
+        assert not replaced
+        for item in resources:
+            self.values[item.name] = item.value
+            self.written.append((item.name, item.value))
+
+    def remove(self, _: Kernel, resources: Sequence[Setting]) -> None:
+        raise AssertionError(f"nobody removes {resources}")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Give an empty store."""
+    opened = Store(tmp_path / "jackfield.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def host() -> FakeSettings:
+    """Give a host that does not forward."""
+    return FakeSettings({NAME: "0"})
+
+
+@pytest.fixture
+def applier(host: FakeSettings) -> Applier:
+    """Give an applier of settings."""
+    return Applier(cast("Kernel", None), {"setting": host})
+
+
+def acquire(store: Store, applier: Applier, host: FakeSettings, network: UUID) -> None:
+    """Do what the start of a network does."""
+    with store.transaction():
+        ledger.acquire(store, applier, network, [WANTED, OWN])
+    host.values[NAME] = "1"
+
+
+def test_the_last_user_puts_it_back(store: Store, applier: Applier, host: FakeSettings) -> None:
+    """The value before the first user comes back with the last one, and nothing stays behind."""
+    acquire(store, applier, host, RED)
+    acquire(store, applier, host, BLUE)
+    ledger.release(store, applier, RED)
+    assert [] == host.written
+    ledger.release(store, applier, BLUE)
+    assert [(NAME, "0")] == host.written
+    assert store.setting(NAME) is None
+    assert set() == store.setting_users(NAME)
+
+
+def test_somebody_elses_value_stays(store: Store, applier: Applier, host: FakeSettings) -> None:
+    """What is not ours any more is not put back."""
+    acquire(store, applier, host, RED)
+    host.values[NAME] = "2"
+    ledger.release(store, applier, RED)
+    assert [] == host.written
+    assert store.setting(NAME) is None
+
+
+def test_releasing_twice_does_no_harm(store: Store, applier: Applier, host: FakeSettings) -> None:
+    """A crash between putting back and forgetting repeats the release."""
+    acquire(store, applier, host, RED)
+    host.values[NAME] = "0"
+    ledger.release(store, applier, RED)
+    ledger.release(store, applier, RED)
+    assert [] == host.written
+    assert store.setting(NAME) is None
+
+
+def test_what_is_still_wanted_is_kept(store: Store, applier: Applier, host: FakeSettings) -> None:
+    """A change releases only what the new definition does not want."""
+    acquire(store, applier, host, RED)
+    ledger.release(store, applier, RED, [WANTED])
+    assert {RED} == store.setting_users(NAME)
+    assert "1" == host.values[NAME]
+
+
+def test_acquiring_again_keeps_the_first_value(
+    store: Store, applier: Applier, host: FakeSettings
+) -> None:
+    """The value before us is that before the first user, however often one acquires."""
+    acquire(store, applier, host, RED)
+    acquire(store, applier, host, RED)
+    assert ("0", "1") == store.setting(NAME)
+
+
+def test_a_link_s_own_setting_is_not_in_the_ledger(
+    store: Store, applier: Applier, host: FakeSettings
+) -> None:
+    """Settings of our own links go with the links."""
+    acquire(store, applier, host, RED)
+    assert [NAME] == store.settings_of(RED)
