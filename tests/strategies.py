@@ -253,7 +253,7 @@ def _dhcp(draw: st.DrawFn, subnet: Subnet) -> Dhcp | None:
         ) | st.builds(DhcpHost, name=host_names, ip=ip, lease=maybe(leases))
     else:
         identity = st.text("0123456789abcdef:", min_size=1, max_size=20).map(Text)
-        host = st.builds(DhcpHost, id=identity, name=maybe(dns_names), ip=ip, lease=maybe(leases))
+        host = st.builds(DhcpHost, id=identity, name=maybe(host_names), ip=ip, lease=maybe(leases))
     hosts = draw(st.lists(host, max_size=2))
     bootp = None
     if version == 4:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from jackfield.allocation.check import check_guest, verdict_lines, verdict_to_builtins
+from jackfield.allocation.check import check_guest, verdict_lines
 from jackfield.allocation.usage import Usage
 from jackfield.document.guest import read_guest
 from jackfield.document.reader import read_network
 from jackfield.errors import CapacityExhausted, NetworkNotFound, UnsupportedConfiguration
 from jackfield.state.facts import Facts, LinkFact
+from jackfield.web.verdicts import verdict_to_builtins
 
 RED = read_network("""
 <network><name>red</name><forward mode='passthrough' dev='eth0'/>

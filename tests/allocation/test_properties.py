@@ -141,7 +141,7 @@ def test_unrelated_networks_do_not_matter(data: st.DataObject) -> None:
 
 
 @given(networks(), guest_interfaces(), uuids)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 def test_any_wish_gets_a_port_or_an_error_of_ours(
     network: Network, interface: object, owner: object
 ) -> None:

@@ -57,6 +57,14 @@ def test_older_direct_network(source: str, mode: Mode) -> None:
     assert (DeviceUplink(dev=InterfaceName("eth0")),) == network.uplinks
 
 
+def test_older_forms_are_for_convert_only() -> None:
+    """Everybody else is told so, rather than given a network without its uplinks."""
+    old = "<network type='direct'><name>n</name><source dev='eth0'/></network>"
+    with pytest.raises(DocumentError) as caught:
+        read_definition(old)
+    assert "jackfield convert turns it into the present one" == caught.value.hint
+
+
 def test_older_bridge_network() -> None:
     """A bridge that somebody else made."""
     old = "<network type='bridge'><name>n</name><source bridge='br0'/></network>"

@@ -15,7 +15,7 @@ from tests.strategies import networks
 
 
 @given(networks())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_each_dialect_says_the_whole_network(network: Network) -> None:
     """What a writer wrote is read back as the same value, and follows the schema."""
     for text in (write_network(network), write_layered(network)):
@@ -24,7 +24,7 @@ def test_each_dialect_says_the_whole_network(network: Network) -> None:
 
 
 @given(networks())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_the_dialects_convert_into_each_other(network: Network) -> None:
     """Text of one dialect becomes text of any other that means the same."""
     libvirt, layered = write_network(network), write_layered(network)
@@ -35,7 +35,7 @@ def test_the_dialects_convert_into_each_other(network: Network) -> None:
 
 
 @given(networks())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_json_says_the_whole_network(network: Network) -> None:
     """JSON gives the same value back, and what a document could say passes the checks."""
     assert network == network_from_json(network_to_json(network))

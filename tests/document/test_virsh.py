@@ -100,7 +100,7 @@ def test_whatever_we_emit_passes_libvirts_parser(tmp_path: Path) -> None:
     commands: list[str] = []
 
     @given(networks())
-    @settings(deadline=None, max_examples=80, phases=[Phase.generate])
+    @settings(deadline=None, max_examples=60, phases=[Phase.generate])
     def emit(network: Network) -> None:
         number = len(commands)
         named = dataclasses.replace(
@@ -166,7 +166,7 @@ def test_any_document_of_libvirts_is_written_as_libvirt_writes_it(tmp_path: Path
     commands: list[str] = []
 
     @given(networks().map(_as_libvirt_9_knows_it))
-    @settings(deadline=None, max_examples=80, phases=[Phase.generate])
+    @settings(deadline=None, max_examples=60, phases=[Phase.generate])
     def emit(network: Network) -> None:
         number = len(commands)
         named = dataclasses.replace(

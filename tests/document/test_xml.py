@@ -133,7 +133,7 @@ def _trees(draw: st.DrawFn, depth: int = 4) -> str:
 
 @given(st.sampled_from(READERS), st.text() | st.binary() | _trees())
 @example(read_network, "<network><name>n</name><metadata><!-- x --></metadata></network>")
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 def test_nonsense_gives_only_our_own_errors(
     read: Callable[[str | bytes], object], text: str | bytes
 ) -> None:
@@ -145,7 +145,7 @@ def test_nonsense_gives_only_our_own_errors(
 
 
 @given(networks(), st.data())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_damaged_documents_give_only_our_own_errors(network: Network, data: st.DataObject) -> None:
     """A document with a piece cut out, doubled or replaced is read or refused."""
     text = write_network(network)

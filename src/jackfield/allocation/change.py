@@ -9,11 +9,10 @@ from collections.abc import Iterable
 
 from jackfield.allocation.candidates import every_candidate
 from jackfield.allocation.usage import uplink_key
-from jackfield.document.uplink import describe
 from jackfield.errors import Conflict
 from jackfield.model.network import Network
 from jackfield.model.port import Port
-from jackfield.model.uplink import Uplink
+from jackfield.model.uplink import Uplink, describe
 from jackfield.state.facts import Facts
 
 __all__ = ["check_change", "uplinks_in_use"]

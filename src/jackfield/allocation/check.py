@@ -5,33 +5,30 @@ interface of a :class:`~jackfield.model.guest.Guest` (``document.guest.read_gues
 allocation, or the error that says why there is none.  ``networks`` are the networks of this host
 by name.  An interface counts for those after it, as it will when the guest starts.
 
-``verdict_lines(verdict) -> list[str]`` and ``verdict_to_builtins(verdict) -> dict`` show one.
+``verdict_lines(verdict) -> list[str]`` shows one to people.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 from jackfield.allocation.allocate import allocate, usage_key
 from jackfield.allocation.request import Allocation, Request
 from jackfield.allocation.usage import Usage
-from jackfield.document.json import port_to_builtins, to_builtins
-from jackfield.document.uplink import describe
-from jackfield.document.virtualport import PARAMETERS
 from jackfield.errors import JackfieldError, NetworkNotFound, UnsupportedConfiguration
 from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.guest import Guest, GuestInterface
 from jackfield.model.network import Network
 from jackfield.model.port import DirectPlug, HostdevPlug, Owner, Plug, VdePlug
+from jackfield.model.uplink import describe
 from jackfield.model.values import MacAddress, Text
-from jackfield.model.virtualport import VirtualPort
+from jackfield.model.virtualport import PARAMETERS, VirtualPort
 from jackfield.model.vlan import Vlan
 from jackfield.state.facts import Facts
 
-__all__ = ["Verdict", "check_guest", "verdict_lines", "verdict_to_builtins"]
+__all__ = ["Verdict", "check_guest", "verdict_lines"]
 
 # Stands in for what a guest is given only when it is defined.
 _SOME_MAC = MacAddress("52:54:00:00:00:00")
@@ -89,25 +86,6 @@ def _network(interface: GuestInterface, networks: Mapping[str, Network]) -> Netw
             hint="define one: each host says in its own <network> how it makes it",
         )
     return network
-
-
-def verdict_to_builtins(verdict: Verdict) -> dict[str, Any]:
-    """Return ``verdict`` for JSON: interface, and port, uplink and notes, or the error."""
-    shown: dict[str, Any] = {"interface": to_builtins(verdict.interface)}
-    if verdict.error is not None:
-        shown["error"] = {
-            "name": verdict.error.name,
-            "message": verdict.error.message,
-            "hint": verdict.error.hint,
-        }
-    if verdict.allocation is not None:
-        shown["port"] = port_to_builtins(verdict.allocation.port)
-        shown["notes"] = list(verdict.allocation.notes)
-        if verdict.allocation.uplink is not None:
-            shown["uplink"] = describe(verdict.allocation.uplink)
-        if verdict.allocation.bring_up is not None:
-            shown["bring_up"] = verdict.allocation.bring_up
-    return shown
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:

@@ -6,12 +6,15 @@ import dataclasses
 import uuid
 
 from jackfield.allocation.request import Request
-from jackfield.document.rules import virtualport_types
-from jackfield.document.virtualport import PARAMETERS
 from jackfield.errors import InvalidRequest, UnsupportedConfiguration
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network, Portgroup
-from jackfield.model.virtualport import VirtualPort, VirtualPortType
+from jackfield.model.virtualport import (
+    PARAMETERS,
+    VirtualPort,
+    VirtualPortType,
+    virtualport_types,
+)
 
 __all__ = ["has_use_for_virtualport", "merge_virtualport"]
 

@@ -7,12 +7,12 @@ The mode is what ``layer`` and ``mode`` say together; only libvirt's ``mode='bri
 from __future__ import annotations
 
 from jackfield.document.address import address_text, parse_address
-from jackfield.document.uplink import describe, device, read_uplinks
+from jackfield.document.uplink import device, read_uplinks
 from jackfield.document.xml import Element, escape, fail, integer, required, typed, yes_no
 from jackfield.model.address import Address
 from jackfield.model.mode import Layer, Mode
 from jackfield.model.network import ForwardTarget, Nat, PciDriver, PortForward
-from jackfield.model.uplink import DeviceUplink, PhysicalFunction, Uplink
+from jackfield.model.uplink import DeviceUplink, PhysicalFunction, Uplink, describe
 from jackfield.model.values import InterfaceName, MacAddress, Text
 
 __all__ = [

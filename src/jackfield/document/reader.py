@@ -66,6 +66,12 @@ def read_network(text: str | bytes) -> Network:
         raise DocumentError(
             f"the root element is <{root.tag}>", line=line_of(root), hint="expected <network>"
         ).in_libvirt(f"expecting root element of 'network', not '{root.tag}'", domain=5)
+    if root.get("type") is not None:
+        fail(
+            root,
+            f"has type='{root.get('type')}', an older form",
+            hint="jackfield convert turns it into the present one",
+        )
     return read_network_element(root, text)
 
 

@@ -11,20 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from jackfield.document.uplink import describe
 from jackfield.errors import DocumentError, UnsupportedConfiguration
 from jackfield.model.mode import Mode
 from jackfield.model.network import Bridge, Network
-from jackfield.model.uplink import DeviceUplink, PciUplink, PhysicalFunction
-from jackfield.model.virtualport import VirtualPort, VirtualPortType
+from jackfield.model.uplink import DeviceUplink, PciUplink, PhysicalFunction, describe
+from jackfield.model.virtualport import VirtualPort, VirtualPortType, virtualport_types
 
-__all__ = ["LineOf", "check", "check_definition", "makes_bridge", "virtualport_types"]
+__all__ = ["LineOf", "check", "check_definition", "makes_bridge"]
 
 LineOf = Callable[[str, int], int | None]
 
 _FORWARDING = frozenset({Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET})
 _SWITCHED = frozenset({VirtualPortType.OPENVSWITCH, VirtualPortType.MIDONET})
-_EXTERNAL = frozenset({VirtualPortType.VEPA, VirtualPortType.VN_LINK})
 _VLAN_MODES = frozenset({Mode.BRIDGE, Mode.PASSTHROUGH, Mode.HOSTDEV})
 
 
@@ -43,15 +41,6 @@ def makes_bridge(network: Network) -> bool:
     return network.mode.is_routed or (
         network.mode is Mode.BRIDGE and bool(network.uplinks or network.vpn)
     )
-
-
-def virtualport_types(mode: Mode) -> frozenset[VirtualPortType]:
-    """Return the types of virtualport that ports of a network of ``mode`` can use."""
-    if mode is Mode.BRIDGE:
-        return _SWITCHED
-    if mode is Mode.HOSTDEV:
-        return frozenset({VirtualPortType.VN_LINK})
-    return _EXTERNAL if mode.is_macvtap else frozenset()
 
 
 def check(network: Network, line_of: LineOf = _nowhere) -> None:

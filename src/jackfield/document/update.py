@@ -21,13 +21,13 @@ from jackfield.document.names import read_dns_host, read_dns_srv, read_dns_txt, 
 from jackfield.document.portgroup import read_portgroup
 from jackfield.document.reader import read_network
 from jackfield.document.rules import check_definition
-from jackfield.document.uplink import describe, read_uplink
+from jackfield.document.uplink import read_uplink
 from jackfield.document.xml import Element, fail, line_of, parse, serialise
 from jackfield.errors import Conflict, DocumentError, InvalidRequest, UnsupportedOperation
 from jackfield.model.address import Dhcp, DhcpHost, Subnet
 from jackfield.model.dns import Dns, DnsHost, DnsSrv
 from jackfield.model.network import Network
-from jackfield.model.uplink import PhysicalFunction, Uplink
+from jackfield.model.uplink import PhysicalFunction, Uplink, describe
 
 __all__ = ["Command", "Section", "update_network"]
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jackfield.document.xml import Element, fail, number, required, typed
-from jackfield.model.uplink import DeviceUplink, PciAddress, PciUplink, PhysicalFunction, Uplink
+from jackfield.model.uplink import (
+    DeviceUplink,
+    PciAddress,
+    PciUplink,
+    PhysicalFunction,
+    Uplink,
+    describe,
+)
 from jackfield.model.values import InterfaceName
 
 __all__ = ["pci_attributes", "read_pci_address", "read_uplink", "read_uplinks", "write_uplinks"]
@@ -51,15 +58,6 @@ def read_uplinks(parent: Element, names: tuple[str, ...]) -> tuple[Uplink, ...]:
                 fail(element, f"lists the uplink {describe(uplink)} a second time")
             found[uplink] = None
     return tuple(found)
-
-
-def describe(uplink: Uplink) -> str:
-    """Return how messages name ``uplink``: ``eth0``, ``0000:01:10.0``, ``pf eth0``."""
-    if isinstance(uplink, DeviceUplink):
-        return uplink.dev
-    if isinstance(uplink, PciUplink):
-        return str(uplink.address)
-    return f"pf {uplink.dev}"
 
 
 def pci_attributes(address: PciAddress) -> str:

@@ -6,33 +6,11 @@ from uuid import UUID
 
 from jackfield.document.xml import Element, choice, escape, fail, number, typed
 from jackfield.model.values import Text
-from jackfield.model.virtualport import VirtualPort, VirtualPortType
+from jackfield.model.virtualport import PARAMETERS, VirtualPort, VirtualPortType
 
-__all__ = ["PARAMETERS", "read_virtualport", "write_virtualport"]
+__all__ = ["parse_uuid", "read_virtualport", "write_virtualport"]
 
 _TYPES = {kind.value: kind for kind in VirtualPortType}
-
-# Attribute of <parameters>, field of VirtualPort, and the types that know it, in the order in
-# which libvirt writes them.
-_SPELLING: tuple[tuple[str, str, frozenset[VirtualPortType]], ...] = (
-    ("managerid", "manager_id", frozenset({VirtualPortType.VEPA})),
-    ("typeid", "type_id", frozenset({VirtualPortType.VEPA})),
-    ("typeidversion", "type_id_version", frozenset({VirtualPortType.VEPA})),
-    ("instanceid", "instance_id", frozenset({VirtualPortType.VEPA})),
-    (
-        "interfaceid",
-        "interface_id",
-        frozenset({VirtualPortType.OPENVSWITCH, VirtualPortType.MIDONET}),
-    ),
-    (
-        "profileid",
-        "profile_id",
-        frozenset({VirtualPortType.VN_LINK, VirtualPortType.OPENVSWITCH}),
-    ),
-)
-
-PARAMETERS = {name: (field, kinds) for name, field, kinds in _SPELLING}
-"""Field and types of each attribute of ``<parameters>``."""
 
 
 def parse_uuid(text: str) -> UUID:
@@ -89,7 +67,7 @@ def write_virtualport(out: list[str], indent: str, virtualport: VirtualPort) -> 
         head += f" type='{kind.value}'"
     parameters = "".join(
         f" {name}='{escape(str(value))}'"
-        for name, field, kinds in _SPELLING
+        for name, (field, kinds) in PARAMETERS.items()
         if (value := getattr(virtualport, field)) is not None and (kind is None or kind in kinds)
     )
     if parameters:

@@ -8,7 +8,14 @@ from typing import Self
 
 from jackfield.model.values import InterfaceName
 
-__all__ = ["DeviceUplink", "PciAddress", "PciUplink", "PhysicalFunction", "Uplink"]
+__all__ = [
+    "DeviceUplink",
+    "PciAddress",
+    "PciUplink",
+    "PhysicalFunction",
+    "Uplink",
+    "describe",
+]
 
 _ADDRESS = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])")
 
@@ -58,3 +65,12 @@ class PhysicalFunction:
 
 
 Uplink = DeviceUplink | PciUplink | PhysicalFunction
+
+
+def describe(uplink: Uplink) -> str:
+    """Return how messages name ``uplink``: ``eth0``, ``0000:01:10.0``, ``pf eth0``."""
+    if isinstance(uplink, DeviceUplink):
+        return uplink.dev
+    if isinstance(uplink, PciUplink):
+        return str(uplink.address)
+    return f"pf {uplink.dev}"

@@ -33,9 +33,10 @@ class InterfaceName(str):
         """Accept ``text`` or raise ``ValueError``."""
         if not text:
             raise ValueError("a device name cannot be empty")
-        if len(text.encode("utf-8", "surrogatepass")) > 15:
+        # What is more than ASCII is refused below, so characters are bytes.
+        if len(text) > 15:
             raise ValueError(f"device name {text[:64]!r} is longer than 15 bytes")
-        if text in {".", ".."} or not _INTERFACE.fullmatch(text):
+        if not _INTERFACE.fullmatch(text) or text in {".", ".."}:
             raise ValueError(
                 f"device name {text!r} may hold only letters, digits and _ . @ + -, "
                 "and not begin with -"

@@ -6,9 +6,10 @@ import dataclasses
 import enum
 from uuid import UUID
 
+from jackfield.model.mode import Mode
 from jackfield.model.values import Text
 
-__all__ = ["VirtualPort", "VirtualPortType"]
+__all__ = ["PARAMETERS", "VirtualPort", "VirtualPortType", "virtualport_types"]
 
 
 class VirtualPortType(enum.Enum):
@@ -35,3 +36,29 @@ class VirtualPort:
     instance_id: UUID | None = None
     profile_id: Text | None = None
     interface_id: UUID | None = None
+
+
+_EXTERNAL = frozenset({VirtualPortType.VEPA, VirtualPortType.VN_LINK})
+_VIRTUAL = frozenset({VirtualPortType.OPENVSWITCH, VirtualPortType.MIDONET})
+
+PARAMETERS: dict[str, tuple[str, frozenset[VirtualPortType]]] = {
+    "managerid": ("manager_id", frozenset({VirtualPortType.VEPA})),
+    "typeid": ("type_id", frozenset({VirtualPortType.VEPA})),
+    "typeidversion": ("type_id_version", frozenset({VirtualPortType.VEPA})),
+    "instanceid": ("instance_id", frozenset({VirtualPortType.VEPA})),
+    "interfaceid": ("interface_id", _VIRTUAL),
+    "profileid": (
+        "profile_id",
+        frozenset({VirtualPortType.VN_LINK, VirtualPortType.OPENVSWITCH}),
+    ),
+}
+"""Field and types of each parameter as documents spell it, in the order libvirt writes them."""
+
+
+def virtualport_types(mode: Mode) -> frozenset[VirtualPortType]:
+    """Return the types of virtualport that ports of a network of ``mode`` can use."""
+    if mode is Mode.BRIDGE:
+        return _VIRTUAL
+    if mode is Mode.HOSTDEV:
+        return frozenset({VirtualPortType.VN_LINK})
+    return _EXTERNAL if mode.is_macvtap else frozenset()

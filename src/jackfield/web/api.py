@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 import jackfield
 from jackfield.access import Caller, require_definition, require_write
-from jackfield.allocation.check import verdict_lines, verdict_to_builtins
+from jackfield.allocation.check import verdict_lines
 from jackfield.config import Config
 from jackfield.document import layered, libvirt
 from jackfield.engine.views import NetworkView
@@ -37,6 +37,7 @@ from jackfield.operations import Operations
 from jackfield.state.plan import PlanStep
 from jackfield.web import bodies, views
 from jackfield.web.engine import Engine
+from jackfield.web.verdicts import verdict_to_builtins
 
 __all__ = ["ENDPOINTS", "Door", "Endpoint", "build"]
 
