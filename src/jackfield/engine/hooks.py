@@ -169,7 +169,7 @@ def _failed(argv: tuple[str, ...], environment: dict[str, str], reason: str) -> 
     shown = [f"{name}={environment[name]}" for name in order if name in environment]
     command = " ".join([*shown, *argv])
     return HookFailed(
-        f"hook {' '.join(argv)}: {reason}",
+        f"hook {' '.join(argv)}: {reason.rstrip()}",
         hint="the script decides this; its messages on standard error are shown here",
     ).in_libvirt(f"internal error: Child process ({command}) {reason}")
 
@@ -200,7 +200,7 @@ class _Said:
         """Return what has been said so far."""
         while len(self._kept) < _SAID and self._read():
             pass
-        return self._kept.decode(errors="replace").rstrip("\n")
+        return self._kept.decode(errors="replace")
 
     def _read(self) -> bool:
         """Take what is there; return whether there may be more."""
