@@ -54,7 +54,8 @@ def _is_of(element: Element, uri: str) -> bool:
 def with_element(metadata: str | None, uri: str, key: str | None, text: str | None) -> str | None:
     """Return ``metadata`` with its element of namespace ``uri`` replaced by ``text``.
 
-    ``text`` is an element, which gets the prefix ``key``; ``None`` removes the element.
+    ``text`` is an element, which gets the prefix ``key``, as everything in it does that has no
+    namespace of its own; ``None`` removes the element.
     ``None`` is returned when nothing is left (virNetworkSetMetadata).
     """
     root = parse_verbatim(metadata or "<metadata/>")
@@ -70,6 +71,8 @@ def with_element(metadata: str | None, uri: str, key: str | None, text: str | No
             new.set(attribute, value)
         for part in source:
             new.append(part)
+        for part in new.iter("{}*"):
+            part.tag = f"{{{uri}}}{part.tag}"
     return metadata_text(root) if len(root) else None
 
 
@@ -86,5 +89,5 @@ def element_of(metadata: str | None, uri: str) -> str | None:
             for part in one.iter(f"{{{uri}}}*"):
                 part.tag = etree.QName(part).localname
             etree.cleanup_namespaces(one)
-            return str(etree.tostring(one, encoding="unicode"))
+            return str(etree.tostring(one, pretty_print=True, encoding="unicode")).strip()
     return None

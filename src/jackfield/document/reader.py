@@ -197,6 +197,8 @@ def _read_option(element: Element) -> Text:
 
 def _read_portgroups(elements: list[Element]) -> tuple[Portgroup, ...]:
     """Read the portgroups; those without a name get the lowest free ``portgroupN``."""
+    if not elements:
+        return ()
     taken = {name for one in elements if (name := one.get("name"))}
     groups = []
     number = 0
@@ -293,10 +295,13 @@ def _read_bridge(
 ) -> tuple[Uplink, ...]:
     """Read the ``<bridge>`` and return the uplinks, its own ones included."""
     name = typed(element, "name", _bridge_name)
-    inner = element.find("uplinks")
+    inner = element.find("uplinks") if len(element) else None
     if mode.is_routed:
         if inner is not None:
             fail(inner, f"is in a network of mode {mode.value}; a managed bridge has mode='bridge'")
+        if name is not None and len(element.attrib) == 1:
+            fields["bridge"] = Bridge(name=name)
+            return uplinks
         stp = choice(element, "stp", _ON_OFF)
         fields["bridge"] = Bridge(
             name=name,
