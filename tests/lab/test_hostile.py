@@ -479,7 +479,7 @@ def test_the_daemon_serves_on(host: Host, daemon: Daemon) -> None:
 
 
 @hypothesis.settings(
-    max_examples=60, suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
+    max_examples=30, suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
 )
 @hypothesis.given(network=definitions().filter(lambda one: one.mode.is_routed))
 def test_dnsmasq_reads_only_what_was_meant(network: Network) -> None:

@@ -249,7 +249,8 @@ def test_a_port_of_a_portgroup(bridge: Host, daemon: Daemon) -> None:
     attach = ("attach", "shop", "--netns", "anna", "--ifname", "eth0", "--portgroup")
     said = error_of(daemon, *attach, "silver", status=3)
     assert "'silver'" in said["message"]
-    assert "plain, gold" in said["message"]
+    assert "plain" in said["hint"]
+    assert "gold" in said["hint"]
     daemon.cli(*attach, "gold")
     (port,) = daemon.cli("ports", "shop", json=True)
     assert "gold" == port["group"]
