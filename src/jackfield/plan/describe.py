@@ -47,8 +47,8 @@ def _ensured(change: Change) -> list[PlanStep]:
     for resource in change.ensure:
         before = change.replaced.get(resource.key)
         text = describe_resource(resource)
-        if before is not None and describe_resource(before) != text:
-            text = f"{text} (was: {describe_resource(before)})"
+        if before is not None:
+            text += _difference(before, resource)
         steps.append(
             PlanStep(
                 action="create" if before is None else "change",
@@ -58,6 +58,21 @@ def _ensured(change: Change) -> list[PlanStep]:
             )
         )
     return steps
+
+
+def _difference(before: Resource, after: Resource) -> str:
+    """Return in parentheses what is new about a resource, as far as words can say it."""
+    former = describe_resource(before)
+    if former != describe_resource(after):
+        return f" (was: {former})"
+    if isinstance(before, Dnsmasq) and isinstance(after, Dnsmasq):
+        parts = [
+            words
+            for name, words in _DNSMASQ_PARTS.items()
+            if getattr(before, name) != getattr(after, name)
+        ]
+        return f" ({', '.join(parts)})"
+    return ""
 
 
 def _bridge(link: BridgeLink) -> str:
@@ -113,6 +128,15 @@ def _dnsmasq(service: Dnsmasq) -> str:
         offers.append("DHCPv6")
     return f"dnsmasq on {service.bridge}" + (f": {', '.join(offers)}" if offers else "")
 
+
+_DNSMASQ_PARTS = {
+    "config": "started anew with other settings",
+    "hosts": "other reservations",
+    "names": "other names",
+    "options": "other DHCP options",
+    "servers": "other upstream servers",
+    "follow_resolver": "the host's own servers, or not",
+}
 
 _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     Setting: lambda item: f"sysctl {item.name.replace('/', '.')} = {item.value}",

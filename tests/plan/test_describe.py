@@ -1,0 +1,60 @@
+"""Plans in words."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.plan.describe import describe
+from jackfield.state.hoststate import HostState, difference
+from jackfield.state.resources import BridgeLink, Dnsmasq, LinkUp, Resource
+
+BRIDGE = InterfaceName("virbr0")
+LINK = BridgeLink(name=BRIDGE, alias="a", mac=MacAddress("52:54:00:00:00:01"))
+SERVICE = Dnsmasq(network=UUID(int=1), bridge=BRIDGE, config="port=53\n", serves_dhcp4=True)
+
+
+def told(before: list[Resource], after: list[Resource]) -> list[tuple[str, str]]:
+    """Return what would be said of the way from one state to the other."""
+    change = difference(HostState(after), HostState(before))
+    return [(step.action, step.text) for step in describe(change)]
+
+
+def test_what_is_made_is_a_line_each() -> None:
+    """In the order in which it is made."""
+    assert [
+        ("create", "bridge virbr0, address 52:54:00:00:00:01, stp off"),
+        ("create", "virbr0 up"),
+        ("create", "dnsmasq on virbr0: DNS, DHCP"),
+    ] == told([], [SERVICE, LinkUp(link=BRIDGE), LINK])
+
+
+def test_what_changes_says_what_it_was() -> None:
+    """Of a service: which of its parts are others."""
+    larger = BridgeLink(name=BRIDGE, alias="a", mac=LINK.mac, mtu=9000)
+    assert [
+        (
+            "change",
+            "bridge virbr0, address 52:54:00:00:00:01, mtu 9000, stp off "
+            "(was: bridge virbr0, address 52:54:00:00:00:01, stp off)",
+        )
+    ] == told([LINK], [larger])
+    other = Dnsmasq(
+        network=SERVICE.network,
+        bridge=BRIDGE,
+        config=SERVICE.config,
+        hosts="x\n",
+        servers=("192.0.2.1",),
+        serves_dhcp4=True,
+    )
+    assert [
+        ("change", "dnsmasq on virbr0: DNS, DHCP (other reservations, other upstream servers)")
+    ] == told([SERVICE], [other])
+
+
+def test_what_goes_with_a_link_is_not_told_of() -> None:
+    """Taking the bridge away takes its state with it."""
+    assert [
+        ("remove", "dnsmasq on virbr0: DNS, DHCP"),
+        ("remove", "bridge virbr0, address 52:54:00:00:00:01, stp off"),
+    ] == told([LINK, LinkUp(link=BRIDGE), SERVICE], [])
