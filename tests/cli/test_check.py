@@ -67,3 +67,15 @@ def test_a_full_portgroup_refuses_the_next_port(daemon: Daemon) -> None:
     assert daemon.host.link("t3") is None
     daemon.cli("detach", "t1")
     daemon.cli("attach", "red", "--tap", "t3")
+
+
+@pytest.mark.lab
+def test_validate_refuses_what_would_be_passed_over(daemon: Daemon) -> None:
+    """An element that no format has is ignored, as libvirt does, unless the schema is asked."""
+    misspelt = daemon.document(BLUE.replace("<ip ", "<ipp/><ip "))
+    for command in ("define", "apply"):
+        refused = daemon.cli(command, misspelt, "--validate", check=False)
+        assert 3 == refused.returncode
+        assert "ipp" in refused.stderr
+    assert [] == daemon.cli("list", json=True)
+    daemon.cli("define", misspelt)

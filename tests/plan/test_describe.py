@@ -35,8 +35,10 @@ def test_what_changes_says_what_it_was() -> None:
     assert [
         (
             "change",
-            "bridge virbr0, address 52:54:00:00:00:01, mtu 9000, stp off "
-            "(was: bridge virbr0, address 52:54:00:00:00:01, stp off)",
+            (
+                "bridge virbr0, address 52:54:00:00:00:01, mtu 9000, stp off "
+                "(was: bridge virbr0, address 52:54:00:00:00:01, stp off)"
+            ),
         )
     ] == told([LINK], [larger])
     other = Dnsmasq(

@@ -15,6 +15,7 @@ _FILE_OR_NETWORK = Word(
     "a file (- is standard input), or else a network of the daemon",
     completes="file-or-network",
 )
+_VALIDATE = Flag("--validate", "hold the document against the schema first, as `check` does")
 
 COMMON = (
     Option(
@@ -28,13 +29,20 @@ COMMON = (
 """What may stand before or after the command."""
 
 COMMANDS = (
-    Command("define", "networks.define", "store a network's definition; does not start it", _FILE),
+    Command(
+        "define",
+        "networks.define",
+        "store a network's definition; does not start it",
+        _FILE,
+        _VALIDATE,
+    ),
     Command(
         "apply",
         "networks.apply",
         "make a network so: stored, and running as it is defined",
         _FILE_OR_NETWORK,
         Flag("--transient", "store nothing: it is gone when stopped"),
+        _VALIDATE,
     ),
     Command("undefine", "networks.undefine", "forget a network's definition", _NAME),
     Command("start", "networks.start", "start a network", _NAME),

@@ -31,7 +31,8 @@ _SIGNS = {"create": "+", "change": "~", "remove": "-"}
 def define(context: Context, arguments: Arguments) -> None:
     """Store a definition."""
     document = read_source(arguments.file)
-    network = context.client.request("POST", "/v1/networks", document)
+    query = {"validate": "1"} if arguments.validate else None
+    network = context.client.request("POST", "/v1/networks", document, query=query)
     if context.json:
         print_json(network)
         return
@@ -49,10 +50,13 @@ def apply(context: Context, arguments: Arguments) -> None:
         query = {"apply": "1"}
         if arguments.transient:
             query["transient"] = "1"
+        if arguments.validate:
+            query["validate"] = "1"
         document = read_source(arguments.source)
         answer = context.client.request("POST", "/v1/networks", document, query=query)
-    elif arguments.transient:
-        raise UsageError("apply: --transient goes with a document, not with a stored network")
+    elif arguments.transient or arguments.validate:
+        flag = "--transient" if arguments.transient else "--validate"
+        raise UsageError(f"apply: {flag} goes with a document, not with a stored network")
     else:
         answer = context.client.request("POST", f"/v1/networks/{quote(arguments.source)}/apply")
     if context.json:

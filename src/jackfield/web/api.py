@@ -145,7 +145,8 @@ def _ref(request: Request) -> str:
 
 async def _definition(door: Door, request: Request) -> Network:
     """Return the network in the body, which its sender must be allowed to define."""
-    network = await bodies.read_document(request)
+    schema = bodies.read_flag(request, "validate")
+    network = await bodies.read_document(request, schema=schema)
     if network is None:
         raise InvalidRequest("the request has no body, and needs a network, as XML or JSON")
     require_definition(_caller(request), door.config, network)
@@ -195,7 +196,7 @@ async def list_networks(door: Door, request: Request) -> Response:
 
 async def define_network(door: Door, request: Request) -> Response:
     """Define, or apply, the network in the body."""
-    bodies.check_parameters(request, "apply", "transient")
+    bodies.check_parameters(request, "apply", "transient", "validate")
     network = await _definition(door, request)
     if bodies.read_flag(request, "apply"):
         return await _apply(door, request, network)
@@ -215,7 +216,7 @@ async def show_network(door: Door, request: Request) -> Response:
 
 async def apply_network(door: Door, request: Request) -> Response:
     """Apply the network in the body, which must be the one of the path."""
-    bodies.check_parameters(request, "transient")
+    bodies.check_parameters(request, "transient", "validate")
     network = await _definition(door, request)
     if _ref(request) not in {str(network.name), str(network.uuid)}:
         raise InvalidRequest(
@@ -397,7 +398,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/networks",
         define_network,
         True,
-        "define the network in the body; with `apply=1` apply it, with `transient=1` store nothing",
+        "define the network in the body; with `apply=1` apply it, with `transient=1` store "
+        "nothing, with `validate=1` hold it against the schema first",
     ),
     Endpoint("GET", "/v1/networks/{ref}", show_network, False, "a network with its documents"),
     Endpoint(
@@ -405,7 +407,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/networks/{ref}",
         apply_network,
         True,
-        "apply the body: definition and running network become this; `transient=1` as above",
+        "apply the body: definition and running network become this; `transient` and `validate` "
+        "as above",
     ),
     Endpoint("DELETE", "/v1/networks/{ref}", undefine_network, True, "forget the definition"),
     Endpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -77,20 +78,24 @@ async def read_guest_document(request: Request) -> Guest:
     return await _read(read_guest, await read_body(request))
 
 
-async def read_document(request: Request) -> Network | None:
-    """Return the network in the body, XML or JSON; ``None`` when there is no body."""
+async def read_document(request: Request, *, schema: bool = False) -> Network | None:
+    """Return the network in the body, XML or JSON; ``None`` when there is no body.
+
+    With ``schema`` XML must be as the RELAX NG schema has it, which knows every element.
+    """
     body = await read_body(request)
     if not body.strip():
         return None
-    return await _read(read_definition, body)
+    # To hold a document against the schema takes a hundred times as long as to read it.
+    return await _read(functools.partial(read_definition, schema=schema), body, slow=schema)
 
 
-async def _read(reader: Callable[[bytes], T], body: bytes) -> T:
+async def _read(reader: Callable[[bytes], T], body: bytes, *, slow: bool = False) -> T:
     """Return what ``reader`` makes of ``body``.
 
     A long document takes longer to read than the loop may be held up.
     """
-    if len(body) > _THREAD_ABOVE:
+    if slow or len(body) > _THREAD_ABOVE:
         return await asyncio.to_thread(reader, body)
     return reader(body)
 
