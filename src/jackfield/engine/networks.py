@@ -90,11 +90,7 @@ class Networks:
                 if is_new:
                     record.live = complete
                     self._registry.add(record)
-            row = None
-            if record.stored is not None:
-                # Its followers learn that the network is another one while it runs.
-                row = network_row(record, record.stored, autostart=record.autostart)
-            await self._start_applied(record, complete, row, is_new=is_new)
+            await self._start_applied(record, complete, None, is_new=is_new)
             return self._registry.network_view(record)
 
     async def stop(self, ref: str) -> NetworkView:

@@ -1,0 +1,508 @@
+"""Every ``virsh net-*`` command, on a host with a stock libvirtd and on one with ours.
+
+The same commands in the same order get the same exit status and the same text, but for what is
+generated; what differs on purpose is marked, with its reason, and docs/virsh.md lists the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import libvirtd
+from tests.lab.daemon import Daemon
+from tests.lab.host import Host
+from tests.lab.virsh import CONFIG, URI, Pair
+from tests.lab.wait import wait_for
+
+pytestmark = pytest.mark.lab
+
+PAGE = Path(__file__).parents[2] / "docs" / "virsh.md"
+
+RED = """
+<network>
+  <name>red</name>
+  <uuid>11111111-2222-3333-4444-555555555555</uuid>
+  <forward mode='nat'><nat><port start='1024' end='65535'/></nat></forward>
+  <bridge name='red0' stp='off'/>
+  <mac address='52:54:00:01:02:03'/>
+  <ip address='192.168.150.1' netmask='255.255.255.0'>
+    <dhcp><range start='192.168.150.10' end='192.168.150.99'/></dhcp>
+  </ip>
+</network>
+"""
+PORT = """
+<networkport>
+  <uuid>00000000-0000-0000-0000-00000000004d</uuid>
+  <owner><name>guest</name><uuid>00000000-0000-0000-0000-000000000005</uuid></owner>
+  <mac address='52:54:00:7b:35:93'/>
+</networkport>
+"""
+DOCUMENTS = {
+    "red": RED,
+    "red2": RED.replace("192.168.150.99", "192.168.150.98"),
+    "redother": RED.replace("11111111-2222", "11111111-9999"),
+    "redname": RED.replace(">red<", ">pink<").replace("red0", "pink0"),
+    "plain": "<network><name>plain</name><bridge name='plain0' stp='off'/></network>",
+    "blue": "<network><name>blue</name><bridge name='blue0' stp='off'/>"
+    "<ip address='10.5.0.1' prefix='24'/></network>",
+    "bluebr": "<network><name>bluebr</name><bridge name='blue0' stp='off'/></network>",
+    "overlap": "<network><name>overlap</name><bridge name='ov0' stp='off'/>"
+    "<ip address='10.5.0.1' prefix='24'/></network>",
+    "green": "<network><name>green</name><forward mode='bridge'/><bridge name='br0'/></network>",
+    "nat": "<network><name>nat</name><forward mode='nat'/><bridge name='nat0' stp='off'/>"
+    "<ip address='10.6.0.1' prefix='24'/></network>",
+    "garbage": "<network",
+    "noname": "<network/>",
+    "wrong": "<foo/>",
+    "bogus": "<network><name>bogus</name><bogus/></network>",
+    "badmode": "<network><name>x</name><forward mode='foo'/></network>",
+    "badip": "<network><name>x</name><ip address='10.300.0.1' prefix='24'/></network>",
+    "host1": "<host mac='52:54:00:00:00:01' name='one' ip='192.168.150.5'/>",
+    "host1b": "<host mac='52:54:00:00:00:01' name='one' ip='192.168.150.6'/>",
+    "port": PORT,
+    "portgroup": PORT.replace("4d<", "4e<").replace("<mac", "<group>nosuch</group><mac"),
+    "portbad": "<networkport><uuid>00000000-0000-0000-0000-00000000004e</uuid></networkport>",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Differs:
+    """A command whose answer differs on purpose; ``why`` is a line of the page."""
+
+    command: str
+    why: str
+
+
+HOSTNAME = "`virsh hostname` answers; libvirt's network driver has no such call"
+TEXTS = (
+    "what is wrong in a document is told with line, element, value and what is allowed; libvirt's "
+    "own words are kept where the document is no XML, is no network or has no name"
+)
+SCHEMA = "`--validate` uses Jackfield's schema, which knows its extensions"
+PORTS = (
+    "`<nat>` of a running network is shown as it was defined; libvirt adds "
+    "`<port start='1024' end='65535'/>` to it"
+)
+GROUP = "a port shows the portgroup that it was given, also when its guest names none"
+UNKNOWN = "a portgroup that does not exist is an error; libvirt ignores it"
+SECTIONS = (
+    "`net-update` also changes the sections bridge, domain, ip, forward and forward-pf, which "
+    "libvirt lists and refuses"
+)
+
+KEPT = (
+    "a stopped network keeps the ports of running guests, and gives them their place on the "
+    "bridge when it starts again; libvirt forgets them"
+)
+HELD = "a stopped network with ports cannot be undefined, because its guests would lose it"
+SOUND = "calls with lists or names that are empty are answered; some of them end libvirtd 11.3"
+#: Differences that no single command shows.
+EXTRA = {KEPT, HELD, SOUND}
+
+#: What one after the other is asked.
+COMMANDS: tuple[str | Differs, ...] = (
+    "version",
+    "uri",
+    "net-list",
+    "net-list --all",
+    "net-list --name",
+    "net-define /run/lab/red.xml",
+    "net-define /run/lab/red.xml",
+    "net-define /run/lab/redother.xml",
+    "net-define /run/lab/redname.xml",
+    "net-define /run/lab/garbage.xml",
+    "net-define /run/lab/noname.xml",
+    "net-define /run/lab/wrong.xml",
+    "net-define /run/lab/nosuchfile.xml",
+    Differs("net-define --validate /run/lab/bogus.xml", SCHEMA),
+    Differs("net-define /run/lab/badmode.xml", TEXTS),
+    Differs("net-define /run/lab/badip.xml", TEXTS),
+    "net-define --validate /run/lab/red.xml",
+    "net-list --all",
+    "net-list --inactive",
+    "net-list --persistent --all",
+    "net-list --transient",
+    "net-list --autostart --all",
+    "net-list --no-autostart --all",
+    "net-list --uuid --all",
+    "net-info red",
+    "net-info nosuch",
+    "net-name 11111111-2222-3333-4444-555555555555",
+    "net-name 11111111-2222-3333-4444-555555555556",
+    "net-uuid red",
+    "net-uuid nosuch",
+    "net-dumpxml red",
+    "net-dumpxml red --inactive",
+    "net-dumpxml nosuch",
+    "net-destroy red",
+    "net-port-list red",
+    "net-dhcp-leases red",
+    "net-start red",
+    "net-start red",
+    "net-create /run/lab/red.xml",
+    "net-info red",
+    "net-dumpxml red",
+    "net-dumpxml red --xpath //bridge",
+    "net-autostart red",
+    "net-info red",
+    "net-list --autostart",
+    "net-autostart red --disable",
+    "net-autostart nosuch",
+    "net-define /run/lab/red2.xml",
+    "net-dumpxml red",
+    "net-dumpxml red --inactive",
+    # Partial updates.
+    "net-update red add ip-dhcp-host /run/lab/host1.xml",
+    "net-update red add ip-dhcp-host /run/lab/host1.xml",
+    "net-update red add ip-dhcp-host /run/lab/host1.xml --config",
+    "net-update red add ip-dhcp-host /run/lab/host1.xml --live --config",
+    "net-update red modify ip-dhcp-host /run/lab/host1b.xml --live --config",
+    "net-dumpxml red",
+    "net-dumpxml red --inactive",
+    "net-update red delete ip-dhcp-host /run/lab/host1b.xml --live --config",
+    "net-update red delete ip-dhcp-host /run/lab/host1b.xml --live",
+    "net-update red modify ip-dhcp-host /run/lab/host1b.xml --live",
+    (
+        "net-update red add ip-dhcp-host \"<host mac='52:54:00:00:00:09' ip='192.168.150.9'/>\" "
+        "--live --parent-index 3"
+    ),
+    (
+        "net-update red add-first ip-dhcp-range "
+        "\"<range start='192.168.150.100' end='192.168.150.120'/>\" --live --config"
+    ),
+    (
+        "net-update red add ip-dhcp-range "
+        "\"<range start='192.168.150.100' end='192.168.150.120'/>\" --live"
+    ),
+    (
+        "net-update red modify ip-dhcp-range "
+        "\"<range start='192.168.150.100' end='192.168.150.120'/>\" --live"
+    ),
+    (
+        "net-update red delete ip-dhcp-range "
+        "\"<range start='192.168.150.101' end='192.168.150.120'/>\" --live"
+    ),
+    (
+        "net-update red delete ip-dhcp-range "
+        "\"<range start='192.168.150.100' end='192.168.150.120'/>\" --live"
+    ),
+    "net-update red add dns-host \"<host ip='192.168.150.3'><hostname>a</hostname></host>\"",
+    "net-update red add dns-host \"<host ip='192.168.150.3'><hostname>a</hostname></host>\"",
+    "net-update red modify dns-host \"<host ip='192.168.150.3'><hostname>b</hostname></host>\"",
+    "net-update red modify dns-host \"<host ip='192.168.150.4'><hostname>b</hostname></host>\"",
+    "net-update red delete dns-host \"<host ip='192.168.150.4'><hostname>c</hostname></host>\"",
+    "net-update red add dns-txt \"<txt name='t' value='v'/>\" --live --config",
+    "net-update red add dns-txt \"<txt name='t' value='v'/>\"",
+    "net-update red modify dns-txt \"<txt name='t' value='w'/>\"",
+    "net-update red delete dns-txt \"<txt name='u'/>\"",
+    (
+        "net-update red add dns-srv "
+        "\"<srv service='s' protocol='tcp' domain='d' target='.' port='1024'/>\""
+    ),
+    (
+        "net-update red add dns-srv "
+        "\"<srv service='s' protocol='tcp' domain='d' target='.' port='1024'/>\""
+    ),
+    "net-update red modify dns-srv \"<srv service='s' protocol='tcp'/>\"",
+    "net-update red delete dns-srv \"<srv service='x' protocol='tcp'/>\"",
+    "net-dumpxml red",
+    "net-update red delete dns-host \"<host ip='192.168.150.3'/>\"",
+    "net-update red delete dns-txt \"<txt name='t'/>\"",
+    "net-update red delete dns-srv \"<srv service='s' protocol='tcp'/>\"",
+    "net-update red add portgroup \"<portgroup name='pg'/>\" --live --config",
+    "net-update red add portgroup \"<portgroup name='pg'/>\"",
+    "net-update red modify portgroup \"<portgroup name='nope'/>\"",
+    "net-update red delete portgroup \"<portgroup name='nope'/>\"",
+    "net-update red delete portgroup \"<portgroup name='pg'/>\"",
+    "net-update red add forward-interface \"<interface dev='eth7'/>\" --config",
+    "net-update red delete forward-interface \"<interface dev='eth8'/>\" --config",
+    "net-update red delete forward-interface \"<interface dev='eth7'/>\" --config",
+    "net-update red modify forward-interface \"<interface dev='eth8'/>\"",
+    Differs("net-update red modify domain \"<domain name='x'/>\"", SECTIONS),
+    "net-update red add ip-dhcp-host \"<range start='192.168.150.100'/>\"",
+    Differs("net-update red add ip-dhcp-host \"<host mac='zz'/>\"", TEXTS),
+    'net-update red add ip-dhcp-host "<host"',
+    'net-update red add nosuch "<host/>"',
+    "net-dumpxml red",
+    # Title, description, metadata.
+    "net-desc red",
+    "net-desc red --title",
+    "net-desc red --title --new-desc 'the title'",
+    "net-desc red --title",
+    "net-desc red --new-desc 'the description' --live --config",
+    "net-desc red --config",
+    "net-desc red --live",
+    "net-metadata red http://x.example/ --key k --set \"<a b='1'><c/></a>\"",
+    "net-metadata red http://x.example/",
+    "net-dumpxml red",
+    "net-metadata red http://y.example/",
+    "net-metadata red http://x.example/ --remove",
+    "net-metadata red http://x.example/",
+    "net-dumpxml red",
+    # Ports.
+    "net-port-list red",
+    "net-port-create red /run/lab/port.xml",
+    "net-port-create red /run/lab/port.xml",
+    "net-port-create red /run/lab/portbad.xml",
+    "net-port-list red",
+    "net-port-dumpxml red 00000000-0000-0000-0000-00000000004d",
+    "net-port-dumpxml red 00000000-0000-0000-0000-00000000004f",
+    "net-dumpxml red",
+    "net-port-delete red 00000000-0000-0000-0000-00000000004d",
+    "net-port-delete red 00000000-0000-0000-0000-00000000004d",
+    "net-update red add portgroup \"<portgroup name='d' default='yes'/>\"",
+    "net-update red add portgroup \"<portgroup name='e' default='yes'/>\"",
+    "net-port-create red /run/lab/port.xml",
+    Differs("net-port-dumpxml red 00000000-0000-0000-0000-00000000004d", GROUP),
+    "net-port-delete red 00000000-0000-0000-0000-00000000004d",
+    "net-dhcp-leases red",
+    "net-dhcp-leases red 52:54:00:00:00:01",
+    # Ends.
+    "net-destroy red",
+    "net-destroy red",
+    "net-update red add ip-dhcp-host /run/lab/host1.xml --live",
+    "net-desc red --live",
+    "net-port-create red /run/lab/port.xml",
+    "net-undefine red",
+    "net-undefine red",
+    # Transient networks.
+    "net-create /run/lab/plain.xml",
+    "net-list",
+    "net-info plain",
+    "net-undefine plain",
+    "net-autostart plain",
+    "net-update plain add dns-txt \"<txt name='t' value='v'/>\" --config",
+    "net-desc plain --config",
+    "net-desc plain --config --new-desc x",
+    "net-destroy plain",
+    "net-list --all",
+    "net-define /run/lab/plain.xml",
+    "net-start plain",
+    "net-port-create plain /run/lab/port.xml",
+    "net-undefine plain",
+    "net-info plain",
+    "net-port-list plain",
+    "net-destroy plain",
+    "net-info plain",
+    # Names and subnets that are taken.
+    "net-define /run/lab/blue.xml",
+    "net-define /run/lab/blue.xml",
+    "net-create /run/lab/blue.xml",
+    "net-start blue",
+    "net-define /run/lab/bluebr.xml",
+    "net-define /run/lab/overlap.xml",
+    "net-start overlap",
+    "net-create /run/lab/blue.xml",
+    "net-undefine overlap",
+    "net-undefine blue",
+    "net-list --all",
+    "net-destroy blue",
+    # Other modes.
+    "net-define /run/lab/green.xml",
+    "net-info green",
+    "net-dumpxml green",
+    "net-undefine green",
+    "net-define /run/lab/nat.xml",
+    "net-start nat",
+    Differs("net-dumpxml nat", PORTS),
+    "net-destroy nat",
+    "net-undefine nat",
+    # Calls of other drivers.
+    "net-event --list",
+    "list",
+    "pool-list",
+    "nodeinfo",
+    "capabilities",
+    Differs("hostname", HOSTNAME),
+    # The last, because here the daemons part.
+    "net-create /run/lab/plain.xml",
+    Differs("net-port-create plain /run/lab/portgroup.xml", UNKNOWN),
+)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    """Give a stock host and one of ours, with the documents on both."""
+    reason = libvirtd.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    with Pair() as hosts:
+        hosts.files(**DOCUMENTS)
+        yield hosts
+
+
+def test_virsh_is_answered_as_by_libvirt(pair: Pair) -> None:
+    """Every command has the same status and text on both hosts, but those marked."""
+    wrong = []
+    for entry in COMMANDS:
+        command = entry if isinstance(entry, str) else entry.command
+        stock, ours = pair.ask(command)
+        if isinstance(entry, Differs) and stock == ours:
+            wrong.append(f"{command}: marked as different, but both say:\n{ours}")
+        elif isinstance(entry, str) and stock != ours:
+            wrong.append(f"{command}:\n--- libvirt\n{stock}\n--- ours\n{ours}")
+    for name in ("plain", "red"):
+        pair.ask(f"net-destroy {name}")
+    assert not wrong, "\n\n".join(wrong)
+
+
+def test_the_page_lists_the_differences() -> None:
+    """Users read of each deliberate difference, and of no other."""
+    text = PAGE.read_text()
+    listed = text.partition("## What is different on purpose\n")[2].partition("\n## ")[0]
+    rows = {line.removeprefix("- ") for line in listed.splitlines() if line.startswith("- ")}
+    marked = {entry.why for entry in COMMANDS if isinstance(entry, Differs)}
+    assert marked | EXTRA == rows
+
+
+def test_read_only_connections_change_nothing(pair: Pair) -> None:
+    """What `virsh -r` may see is the same, and what it may not do is refused alike."""
+    for command in ("-r net-define /run/lab/red.xml", "-r net-list --all", "-r net-start red"):
+        stock, ours = pair.ask(command)
+        assert stock == ours, command
+
+
+def test_net_edit(pair: Pair) -> None:
+    """An editor changes a definition: fetched twice, defined once, seen afterwards."""
+    pair.ask("net-define /run/lab/red.xml")
+    answers = []
+    for host in (pair.stock_host, pair.host):
+        result = host.run(
+            ["sh", "-c", f"virsh -c {URI} net-edit red"],
+            env={"EDITOR": "sed -i s/192.168.150.99/192.168.150.90/", "LC_ALL": "C.UTF-8"},
+        )
+        answers.append(result.stdout)
+    assert answers[0] == answers[1]
+    stock, ours = pair.ask("net-dumpxml red")
+    assert "192.168.150.90" in ours.output
+    assert stock == ours
+    pair.ask("net-undefine red")
+
+
+def _follow(host: Host, event: str) -> Callable[[], str]:
+    """Start ``virsh net-event`` on a host, wait until it listens, and return what reads it."""
+    path = host.file(f"/run/lab/{event}")
+    with path.open("w") as output:
+        host.start(
+            ["stdbuf", "-oL", "virsh", "-c", URI, "net-event", "--loop", "--event", event],
+            stdout=output,
+            stderr=output,
+        )
+
+    def listens() -> bool:
+        for command in ("net-define /run/lab/plain.xml", "net-desc plain x", "net-undefine plain"):
+            host.run(["virsh", "-q", "-c", URI, *command.split()])
+        return "plain" in path.read_text()
+
+    wait_for(listens, 15, "net-event to listen")
+    return path.read_text
+
+
+@pytest.mark.parametrize("event", ["lifecycle", "metadata-change"])
+def test_events_come_in_the_same_order(pair: Pair, event: str) -> None:
+    """The events of a life, as ``virsh net-event`` prints them."""
+    readers = [_follow(host, event) for host in (pair.stock_host, pair.host)]
+    for command in (
+        "net-define /run/lab/red.xml",
+        "net-start red",
+        "net-define /run/lab/red2.xml",
+        "net-desc red --new-desc hello",
+        "net-desc red --title --new-desc hello --config",
+        "net-metadata red http://x.example/ --key k --set '<a/>'",
+        "net-metadata red http://x.example/ --remove",
+        "net-autostart red",
+        "net-autostart red --disable",
+        "net-update red add ip-dhcp-host /run/lab/host1.xml --live --config",
+        "net-port-create red /run/lab/port.xml",
+        "net-port-delete red 00000000-0000-0000-0000-00000000004d",
+        "net-undefine red",
+        "net-destroy red",
+        "net-define /run/lab/red.xml",
+        "net-create /run/lab/red.xml",
+        "net-destroy red",
+        "net-undefine red",
+        "net-create /run/lab/blue.xml",
+        "net-destroy blue",
+        "net-define /run/lab/nat.xml",
+        "net-desc nat --new-desc end",
+        "net-undefine nat",
+    ):
+        stock, ours = pair.ask(command)
+        assert stock == ours, command
+    last = {"lifecycle": "network nat: Undefined", "metadata-change": "network nat:"}[event]
+    for read in readers:
+        wait_for(lambda read=read: last in read(), 10, "the last event")  # type: ignore[misc]
+    seen = [
+        [line for line in read().splitlines() if "network plain:" not in line] for read in readers
+    ]
+    assert seen[0] == seen[1]
+
+
+@pytest.fixture
+def stock_programs(host: Host) -> Iterator[Daemon]:
+    """Give a daemon of ours in virtnetworkd's place, and libvirt's programs."""
+    reason = libvirtd.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    libvirtd.use_stock_programs(host)
+    with Daemon(host, config=CONFIG) as daemon:
+        yield daemon
+
+
+def test_others_look_but_do_not_change(host: Host, stock_programs: Daemon) -> None:
+    """A user who is neither root nor in the group lists networks and defines none."""
+    path = stock_programs.document(DOCUMENTS["plain"])
+    uri = f"{URI}?socket=/run/libvirt/virtnetworkd-sock"
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "virsh", "-c", uri]
+    env = {"HOME": "/tmp", "XDG_RUNTIME_DIR": "/tmp"}
+    assert "Name" in host.run([*nobody, "net-list"], env=env).stdout
+    refused = host.run([*nobody, "net-define", path], env=env, check=False)
+    assert refused.returncode == 1
+    assert "access denied: user 65534 may look but not change anything" in refused.stderr
+
+
+def test_both_doors_show_the_same_network(host: Host, stock_programs: Daemon) -> None:
+    """What virsh defines the command line lists, and the other way round."""
+    virsh = ["virsh", "-q", "-c", URI]
+    host.run([*virsh, "net-define", stock_programs.document(DOCUMENTS["blue"])])
+    stock_programs.cli("define", stock_programs.document(DOCUMENTS["plain"]))
+    stock_programs.cli("start", "blue")
+    assert {"blue", "plain"} == set(
+        host.run([*virsh, "net-list", "--all", "--name"]).stdout.split()
+    )
+    assert {"blue": True, "plain": False} == {
+        entry["name"]: entry["active"] for entry in stock_programs.cli("list", json=True)
+    }
+    host.run([*virsh, "net-port-create", "blue", stock_programs.document(PORT)])
+    (port,) = stock_programs.cli("ports", json=True)
+    assert "client" == port["realiser"]
+
+
+def test_a_guests_tap_finds_its_bridge_again(host: Host, stock_programs: Daemon) -> None:
+    """A tap that a client made is back after a restart of the network, with its flags."""
+    virsh = ["virsh", "-q", "-c", URI]
+    host.run([*virsh, "net-create", stock_programs.document(DOCUMENTS["plain"])])
+    host.run([*virsh, "net-define", stock_programs.document(_with_uuid(host, "plain"))])
+    host.run([*virsh, "net-port-create", "plain", stock_programs.document(PORT)])
+    for command in (
+        "ip tuntap add vnet0 mode tap",
+        "ip link set vnet0 address fe:54:00:7b:35:93 master plain0 up",
+        "bridge link set dev vnet0 isolated on",
+    ):
+        host.run(command.split())
+    host.run([*virsh, "net-destroy", "plain"])
+    assert "master" not in host.run(["ip", "link", "show", "vnet0"]).stdout
+    stock_programs.restart()
+    host.run([*virsh, "net-start", "plain"])
+    assert "master plain0" in host.run(["ip", "link", "show", "vnet0"]).stdout
+    assert "isolated on" in host.run(["bridge", "-d", "link", "show", "dev", "vnet0"]).stdout
+    ports = host.run([*virsh, "net-port-list", "plain"]).stdout
+    assert "00000000-0000-0000-0000-00000000004d" in ports
+
+
+def _with_uuid(host: Host, name: str) -> str:
+    return host.run(["virsh", "-c", URI, "net-dumpxml", name, "--inactive"]).stdout
