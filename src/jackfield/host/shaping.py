@@ -7,14 +7,18 @@ guests, all together get ``average``, up to ``peak`` in bursts.  Values are KiB.
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.membership import raise_refusals
 from jackfield.host.netlink.link import Link
 from jackfield.host.netlink.message import Message
+from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
+from jackfield.host.netlink.socket import Refusal
 from jackfield.host.netlink.traffic import (
+    TC_H_CLSACT,
+    TC_H_ROOT,
     HtbClass,
     Qdisc,
     add_checksum_filter,
@@ -27,6 +31,7 @@ from jackfield.host.netlink.traffic import (
     dump_classes,
     dump_filters,
     dump_qdiscs,
+    get_qdisc,
     is_filter_of,
     least_burst,
     set_class,
@@ -39,7 +44,6 @@ __all__ = ["ShapingDriver"]
 _HANDLE = 0x4A460000
 """Major number of our htb: the mark by which it is ours (``JF``)."""
 
-_TC_H_ROOT = 0xFFFFFFFF
 _KIB = 1024
 
 
@@ -65,12 +69,25 @@ class ShapingDriver:
     ) -> dict[str, Observed]:
         """Return how the links are shaped; another root qdisc than the kernel's is foreign."""
         links = kernel.route.links([item.link for item in resources])
-        return {item.key: self._observed(kernel, item, links.get(item.link)) for item in resources}
+        listed = _all_qdiscs(kernel) if len(resources) > ONE_BY_ONE_LIMIT else None
+        return {
+            item.key: self._observed(kernel, item, links.get(item.link), listed)
+            for item in resources
+        }
 
-    def _observed(self, kernel: Kernel, wanted: Shaping, link: Link | None) -> Observed:
+    def _observed(
+        self,
+        kernel: Kernel,
+        wanted: Shaping,
+        link: Link | None,
+        listed: Mapping[int, Sequence[Qdisc]] | None,
+    ) -> Observed:
         if link is None:
             return ABSENT
-        root, clsact = _qdiscs(kernel, link.index)
+        if listed is None:
+            root, clsact = _qdiscs(kernel, link.index)
+        else:
+            root, clsact = _sorted_out(listed.get(link.index, ()))
         if root is not None and root.handle != _HANDLE:
             description = f"qdisc {root.kind} {root.handle >> 16:x}: on {link.describe()}"
             return Observed(presence=Presence.FOREIGN, description=description)
@@ -94,7 +111,8 @@ class ShapingDriver:
         """Shape the links; a changed rate takes the place of the old one at once."""
         for item in resources:
             index = kernel.route.require_index(item.link, f"shape {item.link}")
-            root, clsact = _qdiscs(kernel, index)
+            # A link that was just made has none.
+            root, clsact = _qdiscs(kernel, index) if item.key in replaced else (None, None)
             kernel.route.send(_rate_messages(index, item, root))
             present = clsact is not None and _has_filter(kernel, index)
             if item.checksum_dhcp and not present and self._can_fill_checksums(kernel):
@@ -124,14 +142,34 @@ class ShapingDriver:
 
 def _qdiscs(kernel: Kernel, index: int) -> tuple[Qdisc | None, Qdisc | None]:
     """Return a link's root qdisc, if somebody put it there, and its clsact qdisc."""
-    root = clsact = None
-    for reply in kernel.route.dump(dump_qdiscs(index)):
+    found = []
+    for parent in (TC_H_ROOT, TC_H_CLSACT):
+        try:
+            replies = kernel.route.request(get_qdisc(index, parent))
+        except Refusal as refusal:
+            if refusal.errno not in (errno.ENOENT, errno.EINVAL):
+                raise
+        else:
+            found += [decode_qdisc(reply.body) for reply in replies]
+    return _sorted_out(found)
+
+
+def _all_qdiscs(kernel: Kernel) -> dict[int, list[Qdisc]]:
+    """Return the qdiscs of all links by index."""
+    found: dict[int, list[Qdisc]] = {}
+    for reply in kernel.route.dump(dump_qdiscs()):
         qdisc = decode_qdisc(reply.body)
-        if qdisc.index != index:
-            continue
+        found.setdefault(qdisc.index, []).append(qdisc)
+    return found
+
+
+def _sorted_out(qdiscs: Iterable[Qdisc]) -> tuple[Qdisc | None, Qdisc | None]:
+    """Return which of a link's qdiscs is its root, put there by somebody, and which its clsact."""
+    root = clsact = None
+    for qdisc in qdiscs:
         if qdisc.kind == "clsact":
             clsact = qdisc
-        elif qdisc.parent == _TC_H_ROOT and qdisc.handle:
+        elif qdisc.parent == TC_H_ROOT and qdisc.handle:
             root = qdisc
     return root, clsact
 

@@ -12,6 +12,7 @@ import struct
 
 from jackfield.host.netlink.message import (
     NLM_F_CREATE,
+    NLM_F_ECHO,
     NLM_F_EXCL,
     NLM_F_REPLACE,
     Message,
@@ -24,6 +25,8 @@ from jackfield.host.netlink.message import (
 )
 
 __all__ = [
+    "TC_H_CLSACT",
+    "TC_H_ROOT",
     "HtbClass",
     "Qdisc",
     "add_checksum_filter",
@@ -36,6 +39,7 @@ __all__ = [
     "dump_classes",
     "dump_filters",
     "dump_qdiscs",
+    "get_qdisc",
     "is_filter_of",
     "least_burst",
     "set_class",
@@ -66,7 +70,7 @@ _TCA_ACT_OPTIONS = 2
 _TCA_CSUM_PARMS = 1
 
 TC_H_ROOT = 0xFFFFFFFF
-_TC_H_CLSACT = 0xFFFFFFF1
+TC_H_CLSACT = 0xFFFFFFF1
 _TC_H_EGRESS = 0xFFFFFFF3
 _CLSACT_HANDLE = 0xFFFF0000
 
@@ -113,9 +117,19 @@ class HtbClass:
     burst: int
 
 
-def dump_qdiscs(index: int) -> Message:
-    """Return the dump request for the qdiscs; the kernel filters by link only when strict."""
-    return Message(_RTM_GETQDISC, 0, _HEADER.pack(0, index, 0, 0, 0), "list the qdiscs")
+def dump_qdiscs() -> Message:
+    """Return the dump request for the qdiscs of all links: the kernel does not filter them."""
+    return Message(_RTM_GETQDISC, 0, _HEADER.pack(0, 0, 0, 0, 0), "list the qdiscs")
+
+
+def get_qdisc(index: int, parent: int) -> Message:
+    """Return the request for a link's qdisc at ``parent`` (``TC_H_ROOT``, ``TC_H_CLSACT``).
+
+    Refused with ``ENOENT`` or ``EINVAL`` where there is none but the kernel's own.
+    """
+    # Without ECHO the answer goes to those who listen to changes, and not to who asked.
+    body = _HEADER.pack(0, index, 0, parent, 0)
+    return Message(_RTM_GETQDISC, NLM_F_ECHO, body, "look at a qdisc")
 
 
 def decode_qdisc(body: bytes) -> Qdisc:
@@ -223,7 +237,7 @@ def delete_qdisc(index: int, qdisc: Qdisc, what: str) -> Message:
 
 def add_clsact(index: int, what: str) -> Message:
     """Return the request that adds the qdisc on which filters act without any queueing."""
-    body = _HEADER.pack(0, index, _CLSACT_HANDLE, _TC_H_CLSACT, 0) + attribute_text(
+    body = _HEADER.pack(0, index, _CLSACT_HANDLE, TC_H_CLSACT, 0) + attribute_text(
         _TCA_KIND, "clsact"
     )
     return Message(_RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body, what)
