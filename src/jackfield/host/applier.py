@@ -41,8 +41,9 @@ class Applier:
         by_kind: dict[str, list[Resource]] = {}
         for resource in resources:
             by_kind.setdefault(resource.kind, []).append(resource)
-        for kind, group in by_kind.items():
-            found.update(self._drivers[kind].observe(self._kernel, group, claimed))
+        with self._kernel.route.one_look():
+            for kind, group in by_kind.items():
+                found.update(self._drivers[kind].observe(self._kernel, group, claimed))
         return found
 
     def refuse_foreign(self, wanted: Sequence[Resource]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import socket
 import struct
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from jackfield.errors import JackfieldError, NotFound
 from jackfield.host.netlink.address import AddressEntry, decode_address, dump_addresses
@@ -56,6 +57,8 @@ class RouteSocket(NetlinkSocket):
     def __init__(self) -> None:
         """Open the socket."""
         super().__init__(NETLINK_ROUTE)
+        # All links by name during one look, empty until they are asked for; else None.
+        self._look: dict[str, Link] | None = None
         self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 
     def close(self) -> None:
@@ -117,11 +120,21 @@ class RouteSocket(NetlinkSocket):
             # What does not exist is found out without the lock that a question takes.
             found = (self.link(name) for name in names if self.index(name) is not None)
             return {link.name: link for link in found if link is not None}
-        links = self._decode_links(dump_links())
+        every = self._look or {link.name: link for link in self._decode_links(dump_links())}
+        if self._look is not None:
+            self._look = every
         if names is None:
-            return {link.name: link for link in links}
-        wanted = frozenset(names)
-        return {link.name: link for link in links if link.name in wanted}
+            return dict(every)
+        return {name: every[name] for name in names if name in every}
+
+    @contextlib.contextmanager
+    def one_look(self) -> Iterator[None]:
+        """Have all questions about many links in the block answered from one dump."""
+        self._look = {}
+        try:
+            yield
+        finally:
+            self._look = None
 
     def _decode_links(self, request: Message) -> list[Link]:
         links = (decode_link(reply.body) for reply in self.dump(request))
