@@ -45,10 +45,10 @@ class LeaseBook:
         """Begin to watch the files, on the running event loop."""
         asked = [(item.uuid, item.current) for item in self._registry.networks.values()]
 
-        def read_all() -> dict[UUID, list[LeaseView]]:
+        def read_all(_tools: Workplace) -> dict[UUID, list[LeaseView]]:
             return {uuid: self._leases(uuid, network) for uuid, network in asked}
 
-        self._known = await asyncio.to_thread(read_all)
+        self._known = await self._thread.run(read_all)
         self._watch = LeaseWatch(inotify, self._directory, self._changed)
 
     def close(self) -> None:
@@ -61,10 +61,10 @@ class LeaseBook:
         records = list(self._registry.networks.values()) if record is None else [record]
         asked = [(item.uuid, item.current) for item in records]
 
-        def read_all() -> list[LeaseView]:
+        def read_all(_tools: Workplace) -> list[LeaseView]:
             return [lease for uuid, network in asked for lease in self._leases(uuid, network)]
 
-        return await asyncio.to_thread(read_all)
+        return await self._thread.run(read_all)
 
     def _leases(self, uuid: UUID, network: Network) -> list[LeaseView]:
         if not network.mode.is_routed or network.bridge is None or network.bridge.name is None:
