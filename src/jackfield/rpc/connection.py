@@ -206,8 +206,8 @@ class Connection(asyncio.Protocol):
             return
         begun: Awaitable[tuple[Any, ...]] | None = None
         if not before and procedure.name in _AT_ONCE:
-            work = cast("Coroutine[Any, Any, tuple[Any, ...]]", call())
             try:
+                work = cast("Coroutine[Any, Any, tuple[Any, ...]]", call())
                 ended, result = begin(work)
             except Exception as error:
                 self._fail(frame, procedure, error)
