@@ -104,12 +104,19 @@ class StockLibvirtd:
             return False
 
         wait_for(answers, 30, "libvirtd to answer")
-        self.virsh("net-list")
+        # With a hundred networks it is busy for half a minute.
+        self.virsh("net-list", timeout=180)
 
-    def virsh(self, *arguments: str, check: bool = True, input: str | None = None) -> str:
+    def virsh(
+        self,
+        *arguments: str,
+        check: bool = True,
+        input: str | None = None,
+        timeout: float = 30,
+    ) -> str:
         """Return what ``virsh ARGUMENTS`` prints; raises ``CommandFailed`` unless ``check``."""
         return self.host.run(
-            ["virsh", "-q", "-c", URI, *arguments], check=check, input=input
+            ["virsh", "-q", "-c", URI, *arguments], check=check, input=input, timeout=timeout
         ).stdout.strip()
 
     def define(self, document: str) -> None:
