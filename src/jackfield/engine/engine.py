@@ -29,6 +29,7 @@ from jackfield.engine.records import NetworkRecord, Registry, state_of_port
 from jackfield.engine.recovery import Planner, Recovered, recover
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
+from jackfield.engine.taps import recognised
 from jackfield.engine.views import AttachRequest, LeaseView, NetworkView, PortView
 from jackfield.engine.watch import BridgeWatch
 from jackfield.engine.workplace import Workplace
@@ -280,8 +281,9 @@ class Engine:
             if ref is None
             else self._registry.ports_of(self._registry.network(ref).uuid)
         )
-        views = [self._registry.port_view(record) for record in records]
-        return sorted(views, key=lambda view: (view.network, str(view.port.uuid)))
+        views = (self._registry.port_view(record) for record in records)
+        found = recognised(views, self._host.links())
+        return sorted(found, key=lambda view: (view.network, str(view.port.uuid)))
 
     async def attach(self, ref: str, request: AttachRequest) -> PortView:
         """Plug a namespace or a new tap into a running network."""
