@@ -19,7 +19,7 @@ from jackfield.config import Config
 from jackfield.errors import AccessDenied
 from jackfield.model.network import Network
 
-__all__ = ["Caller", "may_write", "require_definition", "require_write"]
+__all__ = ["Caller", "may_write", "require_definition", "require_root", "require_write"]
 
 _SO_PEERGROUPS = 59  # include/uapi/asm-generic/socket.h; the socket module has no name for it.
 _CREDENTIALS = struct.Struct("iII")  # struct ucred, include/linux/socket.h
@@ -94,6 +94,12 @@ def require_write(caller: Caller, config: Config) -> None:
             f"user {caller.uid} may look but not change anything",
             hint=f"only root{joined} may: try again with sudo",
         )
+
+
+def require_root(caller: Caller, what: str) -> None:
+    """Raise ``AccessDenied`` unless ``caller`` is root; ``what`` is what only root may do."""
+    if caller.uid != 0:
+        raise AccessDenied(f"user {caller.uid} may not {what}", hint="try again with sudo")
 
 
 def require_definition(caller: Caller, config: Config, network: Network) -> None:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from jackfield.allocation.check import Verdict, check_guest
@@ -17,7 +17,14 @@ from jackfield.allocation.usage import Usage
 from jackfield.client import Client
 from jackfield.config import Config
 from jackfield.engine.events import EventLog
-from jackfield.engine.views import AttachRequest, Event, LeaseView, NetworkView, PortView
+from jackfield.engine.views import (
+    AttachRequest,
+    Event,
+    LeaseView,
+    MigrationStep,
+    NetworkView,
+    PortView,
+)
 from jackfield.errors import JackfieldError, NetworkNotFound, PortNotFound, WrongState
 from jackfield.listener import listen
 from jackfield.model.address import Address
@@ -174,6 +181,19 @@ class FakeEngine:
     async def leases(self, ref: str | None = None) -> list[LeaseView]:
         name = None if ref is None else self.network(ref).name
         return [lease for lease in self.leased if name in {None, lease.network}]
+
+    async def import_libvirt(
+        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+    ) -> list[MigrationStep]:
+        return [
+            MigrationStep(network=ref or "red", text="defined", done=not dry_run),
+            *([MigrationStep(network="blue", text="why", refused=True)] if ref is None else []),
+        ]
+
+    async def export_libvirt(
+        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+    ) -> list[MigrationStep]:
+        return []
 
     def lease(self, network: str, address: Address) -> None:
         view = self.network(network)

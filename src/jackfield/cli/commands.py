@@ -17,6 +17,10 @@ _FILE_OR_NETWORK = Word(
 )
 _VALIDATE = Flag("--validate", "hold the document against the schema first, as `check` does")
 
+_LIBVIRT_NETWORK = Word(
+    "network", "NETWORK", "name or uuid; default: all of them", optional=True, completes="network"
+)
+
 COMMON = (
     Option(
         "--run-dir",
@@ -138,6 +142,21 @@ COMMANDS = (
         "print a document in another form (no daemon needed)",
         _FILE,
         Option("--to", "FORM", "libvirt (the default), layered or json"),
+    ),
+    Command(
+        "import",
+        "migration.import_networks",
+        "take over libvirt's networks, with the guests that run on them",
+        _LIBVIRT_NETWORK,
+        Flag("--dry-run", "change nothing, and say what would be done"),
+    ),
+    Command(
+        "export",
+        "migration.export_networks",
+        "give definitions, autostart marks and leases back to libvirt",
+        _LIBVIRT_NETWORK,
+        Option("--to", "WHERE", "libvirt, which is the default and all there is"),
+        Flag("--dry-run", "change nothing, and say what would be done"),
     ),
     Command(
         "completion",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from pathlib import Path
 from uuid import UUID
 
@@ -15,10 +15,12 @@ from jackfield.document.update import Command, Section, update_network
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
+from jackfield.engine.giveback import Giveback
 from jackfield.engine.hooks import Hooks
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.impact import Impact
 from jackfield.engine.leasebook import LeaseBook
+from jackfield.engine.libvirtfiles import Places
 from jackfield.engine.mending import Mending
 from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
@@ -30,7 +32,14 @@ from jackfield.engine.recovery import Planner, Recovered, recover
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
 from jackfield.engine.taps import recognised
-from jackfield.engine.views import AttachRequest, LeaseView, NetworkView, PortView
+from jackfield.engine.takeover import Takeover
+from jackfield.engine.views import (
+    AttachRequest,
+    LeaseView,
+    MigrationStep,
+    NetworkView,
+    PortView,
+)
 from jackfield.engine.watch import BridgeWatch
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError, WrongState
@@ -109,6 +118,18 @@ class Engine:
         self._client_ports = ClientPorts(
             self._registry, self.events, self._thread, self._host, self._book, hooks
         )
+        places = Places()
+        self._takeover = Takeover(
+            self._registry,
+            self._definitions,
+            self._networks,
+            self._client_ports,
+            plans,
+            self._thread,
+            self._host,
+            places,
+        )
+        self._giveback = Giveback(self._registry, self._thread, places)
         self._metadata = Metadata(self._registry, self.events, self._thread)
         self._leases = LeaseBook(state_dir, self._registry, self.events, self._thread)
         self._monitor: NftMonitor | None = None
@@ -309,6 +330,23 @@ class Engine:
         """Return the DHCP leases of one network or of all."""
         record = None if ref is None else self._registry.network(ref)
         return await self._leases.read(record)
+
+    # libvirt's own networks
+
+    async def import_libvirt(
+        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+    ) -> list[MigrationStep]:
+        """Take over libvirt's network ``ref``, or all; say what was done, or would be.
+
+        ``own_sockets`` are where our own door for libvirt's clients is.
+        """
+        return await self._takeover.run(ref, dry_run=dry_run, own_sockets=own_sockets)
+
+    async def export_libvirt(
+        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+    ) -> list[MigrationStep]:
+        """Give the stored network ``ref``, or all, to libvirt; say what was done, or would be."""
+        return await self._giveback.run(ref, dry_run=dry_run, own_sockets=own_sockets)
 
     # What happens to us
 

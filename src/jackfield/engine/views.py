@@ -12,7 +12,15 @@ from jackfield.model.port import Port
 from jackfield.model.values import InterfaceName, MacAddress, NetworkName, Text
 from jackfield.state.plan import PlanStep
 
-__all__ = ["AttachRequest", "Event", "LeaseView", "NetworkView", "PlanStep", "PortView"]
+__all__ = [
+    "AttachRequest",
+    "Event",
+    "LeaseView",
+    "MigrationStep",
+    "NetworkView",
+    "PlanStep",
+    "PortView",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +100,19 @@ class LeaseView:
     hostname: str | None = None
     client_id: str | None = None
     iaid: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationStep:
+    """One thing about one network that an import or export did (``done``), or would do.
+
+    ``refused`` ones say why something is left as it is.
+    """
+
+    network: str
+    text: str
+    done: bool = False
+    refused: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,11 +19,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 import jackfield
-from jackfield.access import Caller, require_definition, require_write
+from jackfield.access import Caller, require_definition, require_root, require_write
 from jackfield.allocation.check import verdict_lines
 from jackfield.config import Config
 from jackfield.document import layered, libvirt
-from jackfield.engine.views import NetworkView
+from jackfield.engine.views import MigrationStep, NetworkView
 from jackfield.errors import (
     InternalError,
     InvalidRequest,
@@ -338,6 +338,37 @@ async def list_leases(door: Door, request: Request) -> Response:
     return Response(await views.encode_list(leases, views.lease_json), media_type=_JSON)
 
 
+async def import_networks(door: Door, request: Request) -> Response:
+    """Take over libvirt's networks."""
+    return await _migrate(door, request, "import", door.engine.import_libvirt)
+
+
+async def export_networks(door: Door, request: Request) -> Response:
+    """Give stored networks to libvirt."""
+    return await _migrate(door, request, "export", door.engine.export_libvirt)
+
+
+async def _migrate(
+    door: Door,
+    request: Request,
+    name: str,
+    work: Callable[..., Coroutine[None, None, list[MigrationStep]]],
+) -> Response:
+    """Answer with what was done, or with ``dry_run`` would be."""
+    bodies.check_parameters(request, "network", "dry_run")
+    require_root(_caller(request), f"{name} networks: that reads and writes libvirt's files")
+    dry_run = bodies.read_flag(request, "dry_run")
+    ref = request.query_params.get("network")
+    own = (door.config.libvirt_path, door.config.libvirt_ro_path)
+    coroutine = work(ref, dry_run=dry_run, own_sockets=own)
+    if dry_run:
+        steps = await coroutine
+    else:
+        target = "all networks" if ref is None else f"network {ref}"
+        steps = await door.operations.run(_caller(request), name, target, coroutine)
+    return _json({"steps": [dataclasses.asdict(step) for step in steps]})
+
+
 async def list_events(door: Door, request: Request) -> Response:
     """Answer with events, one JSON object a line, and with ``follow`` go on as they come."""
     bodies.check_parameters(request, "since", "follow")
@@ -460,6 +491,20 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "unplug a port, by uuid, device, or its owner's name",
     ),
     Endpoint("GET", "/v1/leases", list_leases, False, "every DHCP lease"),
+    Endpoint(
+        "POST",
+        "/v1/import",
+        import_networks,
+        True,
+        "take over libvirt's networks, or `network=`; root only; `dry_run=1` says what would be",
+    ),
+    Endpoint(
+        "POST",
+        "/v1/export",
+        export_networks,
+        True,
+        "give stored networks, or `network=`, to libvirt; root only; `dry_run=1` as above",
+    ),
     Endpoint(
         "GET",
         "/v1/events",

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
 from typing import Protocol
 
 from jackfield.allocation.check import Verdict
-from jackfield.engine.views import AttachRequest, Event, LeaseView, NetworkView, PortView
+from jackfield.engine.views import (
+    AttachRequest,
+    Event,
+    LeaseView,
+    MigrationStep,
+    NetworkView,
+    PortView,
+)
 from jackfield.model.guest import Guest
 from jackfield.model.network import Network
 from jackfield.state.plan import PlanStep
@@ -99,4 +107,16 @@ class Engine(Protocol):
 
     async def leases(self, ref: str | None = None) -> list[LeaseView]:
         """Return the DHCP leases, of one network or of all."""
+        ...
+
+    async def import_libvirt(
+        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+    ) -> list[MigrationStep]:
+        """Take over libvirt's network ``ref``, or all; say what was done, or would be."""
+        ...
+
+    async def export_libvirt(
+        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+    ) -> list[MigrationStep]:
+        """Give the stored network ``ref``, or all, to libvirt; say what was done, or would be."""
         ...

@@ -1,0 +1,127 @@
+"""Our definitions given back to libvirt, with their autostart marks and leases."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
+
+from jackfield.document.libvirt import write_network
+from jackfield.engine.leases import parse_leases
+from jackfield.engine.libvirtdaemon import LibvirtDaemon
+from jackfield.engine.libvirtfiles import (
+    Found,
+    Places,
+    read_installation,
+    status_from_leases,
+    write_definition,
+)
+from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.views import MigrationStep
+from jackfield.engine.workplace import Workplace
+from jackfield.errors import AlreadyExists, HostError, JackfieldError
+from jackfield.host.dnsmasq.files import ServiceFiles
+from jackfield.host.thread import KernelThread
+from jackfield.model.network import Network
+
+__all__ = ["Giveback"]
+
+
+class Giveback:
+    """Writes what we have stored to where libvirt reads it, or has its daemon define it."""
+
+    def __init__(self, registry: Registry, thread: KernelThread[Workplace], places: Places) -> None:
+        """Write the networks of ``registry`` to ``places``."""
+        self._registry = registry
+        self._thread = thread
+        self._places = places
+
+    async def run(
+        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+    ) -> list[MigrationStep]:
+        """Give the network ``ref``, or all that are stored; return what was done, or would be."""
+        records = (
+            sorted(self._registry.networks.values(), key=lambda record: record.name)
+            if ref is None
+            else [self._registry.network(ref)]
+        )
+        known = {item.name: item for item in await asyncio.to_thread(self._read)}
+        daemon = await asyncio.to_thread(LibvirtDaemon.find, self._places.sockets, own_sockets)
+        steps = []
+        for record in records:
+            if record.stored is None:
+                continue
+            there = known.get(record.name) or Found(name=record.name)
+            try:
+                async for text in self._network(
+                    record, record.stored, there, daemon, dry_run=dry_run
+                ):
+                    # One by one: what was done before a failure is told as well.
+                    step = MigrationStep(network=record.name, text=text, done=not dry_run)
+                    steps.append(step)
+            except JackfieldError as error:
+                steps.append(MigrationStep(network=record.name, text=error.message, refused=True))
+        return steps
+
+    def _read(self) -> list[Found]:
+        return read_installation(self._places)
+
+    async def _network(
+        self,
+        record: NetworkRecord,
+        stored: Network,
+        there: Found,
+        daemon: LibvirtDaemon | None,
+        *,
+        dry_run: bool,
+    ) -> AsyncIterator[str]:
+        if there.problem is not None:
+            raise HostError(f"libvirt's own cannot be read, and is left alone: {there.problem}")
+        if there.uuid not in {None, record.uuid}:
+            raise AlreadyExists(f"libvirt has another network of this name, with uuid {there.uuid}")
+        autostart = record.autostart
+        # What both write alike is the same network, whatever the file looks like.
+        text = write_network(dataclasses.replace(stored, connections=None), inactive=True)
+        same = there.stored is not None and write_network(there.stored, inactive=True) == text
+        if not same or there.autostart is not autostart:
+            if not dry_run:
+                await self._define(stored, text, daemon, autostart=autostart)
+            if not same:
+                yield f"defined in libvirt ({self._where(record.name, daemon)})"
+            if there.autostart is not autostart:
+                yield "starts with libvirt" if autostart else "no longer starts with libvirt"
+        if there.live is None:
+            count = await self._thread.run(self._copy_leases, stored, dry_run=dry_run)
+            if count:
+                yield f"{count} leases given back"
+
+    def _where(self, name: str, daemon: LibvirtDaemon | None) -> Path:
+        return self._places.definition(name) if daemon is None else daemon.path
+
+    async def _define(
+        self, stored: Network, text: str, daemon: LibvirtDaemon | None, *, autostart: bool
+    ) -> None:
+        if daemon is None:
+            await asyncio.to_thread(write_definition, self._places, stored, autostart=autostart)
+            return
+        await daemon.ask("net-define", "/dev/stdin", text=text)
+        flags = () if autostart else ("--disable",)
+        await daemon.ask("net-autostart", *flags, str(stored.name))
+
+    def _copy_leases(self, tools: Workplace, network: Network, *, dry_run: bool) -> int:
+        if network.uuid is None or network.bridge is None or network.bridge.name is None:
+            return 0
+        files = ServiceFiles.of(tools.kernel.run_dir, tools.kernel.state_dir, network.uuid)
+        text = ""
+        with contextlib.suppress(FileNotFoundError):
+            text = files.leases.read_text(encoding="utf-8", errors="replace")
+        leases = parse_leases(text, network, network.bridge.name, now=time.time())
+        status = status_from_leases(text, leases)
+        path = self._places.leases(network.bridge.name)
+        if status and not dry_run:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(status)
+        return status.count('"ip-address"')

@@ -1,0 +1,253 @@
+"""From libvirt to here and back, with guests that notice nothing but a gap.
+
+::
+
+    outside 203.0.113.1 ── LAN ── eth0   host   virbr-red 10.0.0.1 ── vnet0 ── guest g1
+                                        libvirtd, then jackfieldd, then libvirtd
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.daemon import Daemon
+from tests.lab.flow import EchoServer, TcpFlow
+from tests.lab.guest import Guest
+from tests.lab.host import Host
+from tests.lab.libvirtd import StockLibvirtd, skip_reason
+from tests.lab.virsh import normalised
+
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("uplink")]
+
+OUTSIDE = "203.0.113.1"
+RED = """
+<network>
+  <name>red</name>
+  <uuid>00000000-0000-0000-0000-00000000000a</uuid>
+  <forward mode='nat'/>
+  <bridge name='virbr-red' stp='on' delay='0'/>
+  <mac address='52:54:00:00:00:0a'/>
+  <ip address='10.0.0.1' netmask='255.255.255.0'>
+    <dhcp><range start='10.0.0.10' end='10.0.0.99'/></dhcp>
+  </ip>
+  <ip family='ipv6' address='fd00::1' prefix='64'>
+    <dhcp><range start='fd00::100' end='fd00::199'/></dhcp>
+  </ip>
+</network>
+"""
+BLUE = """
+<network>
+  <name>blue</name>
+  <uuid>00000000-0000-0000-0000-00000000000b</uuid>
+  <bridge name='virbr-blue' stp='on' delay='0'/>
+  <ip address='10.0.1.1' netmask='255.255.255.0'/>
+</network>
+"""
+PORT = """
+<networkport>
+  <uuid>11111111-0000-0000-0000-00000000000a</uuid>
+  <owner><name>anna</name><uuid>11111111-0000-0000-0000-00000000000b</uuid></owner>
+  <mac address='52:54:00:00:00:01'/>
+</networkport>
+"""
+MARK = "/etc/libvirt/qemu/networks/autostart/red.xml"
+
+
+@pytest.fixture
+def libvirtd(host: Host) -> Iterator[StockLibvirtd]:
+    """Give a stock libvirtd with a running, marked network, one that is defined, and a port."""
+    if (reason := skip_reason()) is not None:
+        pytest.skip(reason)
+    with StockLibvirtd(host) as stock:
+        stock.define(RED)
+        stock.virsh("net-start", "red")
+        stock.virsh("net-autostart", "red")
+        stock.define(BLUE)
+        host.file("/run/lab/port.xml").write_text(PORT)
+        stock.virsh("net-port-create", "red", "/run/lab/port.xml")
+        yield stock
+
+
+@pytest.fixture
+def guest(host: Host, libvirtd: StockLibvirtd) -> Guest:
+    """Give a guest on libvirt's bridge, with leases of libvirt's dnsmasq."""
+    assert libvirtd.host is host
+    guest = host.guest("g1")
+    host.run(["ip", "link", "add", "vnet0", "type", "veth", "peer", "name", "eth0", "netns", "g1"])
+    host.run(["ip", "link", "set", "vnet0", "master", "virbr-red", "up"])
+    host.run(["bridge", "link", "set", "dev", "vnet0", "learning", "off"])
+    assert guest.dhcp4(seconds=30) is not None
+    assert guest.dhcp6(seconds=30) is not None
+    return guest
+
+
+def steps(text: str) -> list[str]:
+    """Return the lines without their signs."""
+    return [line[2:] for line in text.splitlines()]
+
+
+def check_taken_over(daemon: Daemon, guest: Guest) -> None:
+    """Assert that everything of libvirt's network is ours."""
+    host = daemon.host
+    networks = {item["name"]: item for item in daemon.cli("list", json=True)}
+    assert (True, True, True) == tuple(
+        networks["red"][key] for key in ("active", "persistent", "autostart")
+    )
+    assert (False, True, False) == tuple(
+        networks["blue"][key] for key in ("active", "persistent", "autostart")
+    )
+    bridge = host.link("virbr-red")
+    assert bridge is not None
+    assert "52:54:00:00:00:0a" == bridge["address"]
+    assert bridge["ifalias"].startswith("jackfield:network:")
+    assert 1 == bridge["linkinfo"]["info_data"]["stp_state"]
+    tap = host.link("vnet0")
+    assert tap is not None
+    assert "virbr-red" == tap["master"]
+    assert tap["linkinfo"]["info_slave_data"]["learning"] is False
+    addresses = {f"{lease['address']}" for lease in daemon.cli("leases", "red", json=True)}
+    assert {item.partition("/")[0] for item in guest.addresses()} == addresses
+    (port,) = daemon.cli("ports", "red", json=True)
+    assert ("anna", "client") == (port["owner"]["name"], port["realiser"])
+    assert not host.file(MARK).is_symlink()
+    services = [host.file(f"/proc/{pid}/cmdline").read_text() for pid in host.processes("dnsmasq")]
+    assert services
+    assert all("/run/jackfield/" in line for line in services)
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["libvirtd runs", "libvirtd has gone"])
+def test_a_running_network_is_taken_over(
+    host: Host, outside: Host, libvirtd: StockLibvirtd, guest: Guest, *, runs: bool
+) -> None:
+    """Definitions, marks, leases, ports and taps are ours; connections live on."""
+    if not runs:
+        libvirtd.stop()
+    before = guest.addresses()
+    with Daemon(host) as daemon, EchoServer(outside), EchoServer(host):
+        with TcpFlow(guest, OUTSIDE) as through, TcpFlow(guest, "10.0.0.1") as local:
+            wanted = daemon.cli("import", "--dry-run")
+            assert [] == daemon.cli("list", json=True)
+            assert host.file(MARK).is_symlink()
+            assert [] == [line for line in wanted.splitlines() if not line.startswith("+ ")]
+            done = daemon.cli("import")
+            assert steps(wanted) == steps(done)
+            print(f"gaps: {through.longest_gap:.3f} s, {local.longest_gap:.3f} s")
+            received = through.received
+            assert "red: vnet0 moved to our virbr-red" in steps(done)
+            assert "red: 2 leases taken over" in steps(done)
+            assert guest.addresses() == before
+            check_taken_over(daemon, guest)
+        assert through.error is None
+        assert local.error is None
+        assert through.received > received
+        # The lease is known: it is renewed, not given anew.
+        lease = guest.dhcp4(seconds=30)
+        assert lease is not None
+        assert f"{lease.address}/24" in before
+        assert "Nothing of libvirt's" in daemon.cli("import")
+        if runs:
+            assert "" == libvirtd.virsh("net-list", "--name")
+        assert [] == [
+            line
+            for line in host.run(["iptables-save"], check=False).stdout.splitlines()
+            if "virbr-red" in line
+        ]
+        if not runs:
+            libvirtd.start()
+            assert "" == libvirtd.virsh("net-list", "--name")
+
+
+def test_a_network_that_does_not_start_here_stays_with_libvirt(
+    host: Host, outside: Host, libvirtd: StockLibvirtd, guest: Guest
+) -> None:
+    """When ours cannot start, libvirt's runs again with its guests, and the reason is told."""
+    hook = host.file("/run/lab/hooks/network")
+    hook.parent.mkdir()
+    hook.write_text('#!/bin/sh\n[ "$2" != started ] || { echo not here >&2; exit 1; }\n')
+    hook.chmod(0o755)
+    with Daemon(host, config='hooks_dir = "/run/lab/hooks"') as daemon, EchoServer(outside):
+        with TcpFlow(guest, OUTSIDE) as flow:
+            result = daemon.cli("import", check=False)
+            assert 5 == result.returncode
+            (refusal,) = [line for line in result.stdout.splitlines() if line.startswith("! ")]
+            assert "runs in libvirt again" in refusal
+            assert "not here" in refusal
+            received = flow.received
+        assert flow.error is None
+        assert flow.received > received
+        assert "red" == libvirtd.virsh("net-list", "--name")
+        tap = host.link("vnet0")
+        assert tap is not None
+        assert "virbr-red" == tap["master"]
+
+
+def test_what_is_not_safe_is_left_alone(host: Host, libvirtd: StockLibvirtd, guest: Guest) -> None:
+    """A name that is taken, and a network that cannot be ended, stay with libvirt, and say so."""
+    assert guest.host is host
+    with Daemon(host) as daemon:
+        other = BLUE.replace("00000000000b", "0000000000bb").replace("10.0.1", "10.0.2")
+        daemon.cli("define", daemon.document(other.replace("virbr-blue", "virbr-other")))
+        libvirtd.stop()
+        status = host.file("/run/libvirt/network/red.xml")
+        text = status.read_text()
+        status.write_text(text[: text.index("<firewall")] + "</networkstatus>\n")
+        result = daemon.cli("import", check=False)
+        refusals = [line for line in result.stdout.splitlines() if line.startswith("! ")]
+        assert 2 == len(refusals)
+        assert "blue: network 'blue' already exists with uuid" in refusals[0]
+        assert "red: left running with libvirt: " in refusals[1]
+        assert "start libvirtd and import again" in refusals[1]
+        bridge = host.link("virbr-red")
+        assert bridge is not None
+        assert "ifalias" not in bridge
+        assert host.processes("dnsmasq")
+        nobody = host.run(
+            [
+                *("setpriv", "--reuid", "65534", "--clear-groups", "curl", "-s", "-X", "POST"),
+                *("--unix-socket", "/run/jackfield/api.sock", "http://x/v1/import"),
+            ],
+            check=False,
+        )
+        assert not nobody.stdout or "access-denied" in nobody.stdout
+        # With its daemon it can be.
+        status.write_text(text)
+        libvirtd.start()
+        daemon.cli("import", "red")
+        assert host.link("virbr-red")["ifalias"].startswith("jackfield:")  # type: ignore[index]
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["libvirtd runs", "libvirtd has gone"])
+def test_back_to_libvirt(host: Host, libvirtd: StockLibvirtd, guest: Guest, *, runs: bool) -> None:
+    """What is exported starts with libvirt again, marked, and with the leases it had."""
+    stored = libvirtd.virsh("net-dumpxml", "--inactive", "red")
+    held = {item.partition("/")[0] for item in guest.addresses()}
+    with Daemon(host) as daemon:
+        daemon.cli("import")
+        reserved = "<host mac='52:54:00:00:00:07' ip='10.0.0.7'/>"
+        changed = RED.replace("<dhcp><range start='10", f"<dhcp>{reserved}<range start='10")
+        daemon.cli("define", daemon.document(changed))
+        if not runs:
+            libvirtd.stop()
+        wanted = daemon.cli("export", "--to", "libvirt", "--dry-run")
+        assert not host.file(MARK).is_symlink()
+        done = daemon.cli("export", "--to", "libvirt")
+        assert steps(wanted) == steps(done)
+        assert [line for line in steps(done) if "red: starts with libvirt" in line]
+        assert host.file(MARK).is_symlink()
+        daemon.cli("detach", "anna")
+        daemon.cli("stop", "red")
+        if not runs:
+            libvirtd.start()
+    if runs:
+        libvirtd.virsh("net-start", "red")
+    given = libvirtd.virsh("net-dumpxml", "--inactive", "red")
+    assert reserved in given
+    assert normalised(stored) == normalised(given.replace(f"      {reserved}\n", ""))
+    assert "yes" in libvirtd.virsh("net-info", "red").partition("Autostart:")[2].split()[0]
+    leases = libvirtd.virsh("net-dhcp-leases", "red")
+    assert held == {word.partition("/")[0] for word in leases.split() if "/" in word}
+    status = json.loads(host.file("/var/lib/libvirt/dnsmasq/virbr-red.status").read_text())
+    assert held == {entry["ip-address"] for entry in status}
