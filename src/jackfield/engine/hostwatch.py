@@ -14,6 +14,9 @@ from jackfield.state.facts import Facts, LinkFact
 
 __all__ = ["HostWatch"]
 
+_PAUSE = 0.001
+"""Seconds between two readings, in which others have their turn."""
+
 
 class HostWatch:
     """Gives facts that include what our own kernel thread has just done."""
@@ -35,6 +38,16 @@ class HostWatch:
     def on_link(self, callback: LinkCallback) -> None:
         """Call ``callback`` at every change of a link."""
         self._mirror.on_link(callback)
+
+    async def settle(self) -> None:
+        """Return when the mirror shows everything that was done before, by us or others.
+
+        One reading takes a few milliseconds at most; after a storm of changes it takes several.
+        """
+        self._mirror.catch_up()
+        while self._mirror.behind:
+            await asyncio.sleep(_PAUSE)
+            self._mirror.catch_up()
 
     def links(self) -> Mapping[str, LinkFact]:
         """Return the links of the host as they are now."""

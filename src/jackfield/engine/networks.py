@@ -148,6 +148,7 @@ class Networks:
     ) -> None:
         """Make ``network`` run, and store ``definition`` with that; the record's lock is held."""
         wanted = self._plans.plan(network)
+        await self._host.settle()
         self._check_host(record, network)
         record.live, record.present = network, wanted
         record.settled, record.problem = False, None
@@ -304,6 +305,7 @@ class Networks:
         previous = network_to_json(former)
         if not change and former == network and definition is None:
             return await self._mending.mend_now(record)
+        await self._host.settle()
         self._check_host(record, network)
         record.live, record.present = network, wanted
         if any(isinstance(item, Dnsmasq) for item in (*change.remove, *change.ensure)):

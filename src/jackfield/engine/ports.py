@@ -71,6 +71,7 @@ class Ports:
         """Plug a namespace or a new tap into a running network."""
         record = self._registry.network(ref)
         async with record.lock:
+            await self._host.settle()
             port = self._new_port(record, request)
             self._registry.add_port(port)
             created = False

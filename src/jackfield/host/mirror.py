@@ -144,6 +144,11 @@ class Mirror:
         if not self._stale:
             self._read_or_resync()
 
+    @property
+    def behind(self) -> bool:
+        """Whether the last reading ended before everything was read, for lack of time."""
+        return self._stale or self._more
+
     def _noticed(self) -> None:
         """Let more come before any of it is read: whoever cannot wait catches up."""
         assert self._loop is not None
