@@ -100,7 +100,7 @@ class CrashingDaemon(Daemon):
     def __enter__(self) -> CrashingDaemon:
         return self
 
-    def start(self, *, wait: bool = True, timeout: float = 20) -> None:
+    def start(self, *, wait: bool = True, timeout: float = 60) -> None:
         """Start the daemon; with ``wait``, return when it answers at its socket."""
         if self._server is None:
             with self._log.open("a") as log:
@@ -115,8 +115,16 @@ class CrashingDaemon(Daemon):
                     stderr=log,
                 )
         self.process = _Forked(self._server)
-        if wait:
+        if not wait:
+            return
+        try:
             self.wait_ready(timeout)
+        except AssertionError as error:
+            length = len(self.log_text())
+            self.process.send_signal(signal.SIGUSR1)
+            wait_for(lambda: len(self.log_text()) > length + 500, 5, "the daemon's stacks")
+            error.add_note(self.log_text()[length:])
+            raise
 
     def arm(self, number: int) -> None:
         """Have the daemon die before the act of this number, counted from the next one on."""

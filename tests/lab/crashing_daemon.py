@@ -13,6 +13,7 @@ daemon, whose pid is printed, and its wait status when it has ended.
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
 import signal
@@ -150,6 +151,8 @@ def _run(directory: Path, arguments: list[str]) -> int:
     os.dup2(null, 0)
     os.dup2(2, 1)
     os.close(null)
+    # Whoever waits for a daemon in vain can ask it where it is.
+    faulthandler.register(signal.SIGUSR1)
     Watch(directory / "blocked").install()
     install(Acts(directory))
     try:
