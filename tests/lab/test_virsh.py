@@ -494,6 +494,8 @@ def test_a_guests_tap_finds_its_bridge_again(host: Host, stock_programs: Daemon)
         "bridge link set dev vnet0 isolated on",
     ):
         host.run(command.split())
+    (port,) = stock_programs.cli("ports", json=True)
+    assert ("client", "vnet0") == (port["realiser"], port["device"])
     host.run([*virsh, "net-destroy", "plain"])
     assert "master" not in host.run(["ip", "link", "show", "vnet0"]).stdout
     stock_programs.restart()

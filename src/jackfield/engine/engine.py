@@ -31,8 +31,8 @@ from jackfield.engine.records import NetworkRecord, Registry, state_of_port
 from jackfield.engine.recovery import Planner, Recovered, recover
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
-from jackfield.engine.taps import recognised
 from jackfield.engine.takeover import Takeover
+from jackfield.engine.taps import recognised
 from jackfield.engine.views import (
     AttachRequest,
     LeaseView,

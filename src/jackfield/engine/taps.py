@@ -26,8 +26,8 @@ def recognised(views: Iterable[PortView], links: Mapping[str, LinkFact]) -> list
     found = list(views)
     if all(view.device is not None for view in found):
         return found
-    names = {
-        (link.master if link.master is not None else link.lower, link.mac): name
+    names: dict[tuple[int | None, str], str] = {
+        (link.master if link.master is not None else link.lower, str(link.mac)): name
         for name, link in links.items()
         if link.mac is not None and (link.master is not None or link.lower is not None)
     }
