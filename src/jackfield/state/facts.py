@@ -9,7 +9,7 @@ from jackfield.model.address import IpInterface, IpNetwork
 from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName, MacAddress
 
-__all__ = ["Facts", "LinkFact", "RouteFact", "VirtualFunctionFact"]
+__all__ = ["Facts", "LinkFact", "RouteFact", "VirtualFunctionFact", "span_of"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,11 @@ class LinkFact:
     addresses: tuple[IpInterface, ...] = ()
 
 
+def span_of(network: IpNetwork) -> tuple[int, int, int]:
+    """Return the IP version, the first and the last address of ``network`` as numbers."""
+    return network.version, int(network.network_address), int(network.broadcast_address)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RouteFact:
     """One route of the main table; ``link`` is the outgoing interface's name, if there is one.
@@ -43,6 +48,12 @@ class RouteFact:
     link: str | None = None
     on_link: bool = True
     protocol: int = 0
+    span: tuple[int, int, int] = dataclasses.field(init=False, repr=False, compare=False)
+    """IP version, first and last address as numbers: to find overlaps among thousands."""
+
+    def __post_init__(self) -> None:
+        """Work out ``span`` once."""
+        object.__setattr__(self, "span", span_of(self.destination))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
