@@ -23,7 +23,7 @@ from typing import Literal
 from tests.lab.host import Host, HostProcess
 from tests.lab.wait import wait_for
 
-__all__ = ["StockLibvirtd", "skip_reason", "use_stock_programs"]
+__all__ = ["StockLibvirtd", "qemu_skip_reason", "skip_reason", "use_qemu", "use_stock_programs"]
 
 VERSION = "11.3"
 URI = "network:///system"
@@ -36,6 +36,9 @@ PACKAGES = (
     "python3-libvirt",
     "iptables",
 )
+#: With libvirt's QEMU driver and QEMU: some 30 MB more, so they are kept apart.
+QEMU_CACHE = CACHE.with_name(f"{CACHE.name}-qemu")
+QEMU_PACKAGES = (*PACKAGES, "libvirt-daemon-driver-qemu", "qemu-system-x86")
 #: The releases of Debian that have this version, and the suites it takes.
 SUITES = {
     "bookworm": ("bookworm", "bookworm-updates", "bookworm-backports"),
@@ -59,6 +62,16 @@ def skip_reason() -> str | None:
         _unpacked()
     except Unavailable as error:
         return f"no stock libvirtd {VERSION}: {error}"
+    return None
+
+
+@functools.cache
+def qemu_skip_reason() -> str | None:
+    """Return why libvirt's QEMU driver cannot be had here, or ``None``; fetches it if need be."""
+    try:
+        _unpacked_in(QEMU_CACHE, QEMU_PACKAGES)
+    except Unavailable as error:
+        return f"no QEMU driver of libvirt {VERSION}: {error}"
     return None
 
 
@@ -151,6 +164,15 @@ def lay_clients_over(host: Host) -> None:
     _lay_over(host, _unpacked(), None)
 
 
+def use_qemu(host: Host) -> None:
+    """Give a host libvirt's QEMU driver, QEMU, and the users that both want."""
+    _lay_over(host, _unpacked_in(QEMU_CACHE, QEMU_PACKAGES), None)
+    with host.file("/etc/passwd").open("a") as users:
+        users.write("libvirt-qemu:x:64055:64055::/:/bin/false\n")
+    with host.file("/etc/group").open("a") as groups:
+        groups.write("libvirt-qemu:x:64055:\nkvm:x:64056:\n")
+
+
 def _lay_over(host: Host, root: Path | None, writable: Path | None) -> None:
     """Mount the packages over the host's /usr, /etc and /var; writing goes to ``writable``."""
     upper = Path("/run/lab/libvirt-layers") if writable is None else writable
@@ -173,13 +195,18 @@ def _unpacked() -> Path | None:
     """Return the folder of the unpacked packages, ``None`` where the machine's own will do."""
     if _own_version().startswith(f"{VERSION}."):
         return None
-    root = CACHE / "root"
-    stamp = CACHE / "packages"
-    wanted = "\n".join(PACKAGES)
-    with _locked(CACHE):
+    return _unpacked_in(CACHE, PACKAGES)
+
+
+@functools.cache
+def _unpacked_in(cache: Path, packages: tuple[str, ...]) -> Path:
+    """Return the folder of the unpacked packages, which are fetched unless they are there."""
+    root, stamp = cache / "root", cache / "packages"
+    wanted = "\n".join(packages)
+    with _locked(cache):
         if not stamp.is_file() or stamp.read_text() != wanted:
             stamp.unlink(missing_ok=True)
-            _fetch(root)
+            _fetch(root, cache, packages)
             stamp.write_text(wanted)
     return root
 
@@ -208,12 +235,12 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _fetch(root: Path) -> None:
+def _fetch(root: Path, cache: Path, packages: tuple[str, ...]) -> None:
     """Download the packages, and what they need and this machine lacks, and unpack them."""
     for program in ("apt-get", "dpkg"):
         if shutil.which(program) is None:
             raise Unavailable(f"this machine has another version or none, and no {program}")
-    apt = CACHE / "apt"
+    apt = cache / "apt"
     for directory in (apt / "lists/partial", apt / "archives/partial"):
         directory.mkdir(parents=True, exist_ok=True)
     (apt / "sources.list").write_text(_sources())
@@ -231,10 +258,14 @@ def _fetch(root: Path) -> None:
         'Acquire::Languages "none";\n'
     )
     _apt_get(apt, "update")
-    _apt_get(apt, "install", "--yes", "--download-only", *PACKAGES)
+    _apt_get(apt, "install", "--yes", "--download-only", *packages)
     shutil.rmtree(root, ignore_errors=True)
     for package in sorted((apt / "archives").glob("*.deb")):
         subprocess.run(["dpkg", "-x", package, root], check=True)
+    for name in ("lib", "lib64", "bin", "sbin"):
+        # These are links into /usr on a merged system, which is what hosts see.
+        if (root / name).is_dir():
+            shutil.copytree(root / name, root / "usr" / name, symlinks=True, dirs_exist_ok=True)
     # The names that installing iptables would link (its alternatives).
     programs = root / "usr/sbin"
     for name in ("iptables", "ip6tables"):
