@@ -1,8 +1,8 @@
 """Who may do what, decided here for every door.
 
-Everybody who reaches a socket may read.  Root and the members of the configured group may
-change things.  Options handed through to dnsmasq are root's alone, because dnsmasq starts as
-root and its options are a language of their own.
+Everybody who reaches a socket may read.  Root, the members of the configured group, and who has
+an accepted certificate may change things.  Options handed through to dnsmasq are root's alone,
+because dnsmasq starts as root and its options are a language of their own.
 """
 
 from __future__ import annotations
@@ -35,12 +35,16 @@ class _Socket(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks: numeric user, groups (``groups`` are the supplementary ones) and process."""
+    """Who asks: numeric user, groups (``groups`` are the supplementary ones) and process.
+
+    Who is not on this host has no user here, but a verified ``certificate``, which says who.
+    """
 
     uid: int
     gid: int
     pid: int
     groups: frozenset[int] = frozenset()
+    certificate: str | None = None
 
     @classmethod
     def of_socket(cls, connection: _Socket) -> Caller:
@@ -51,6 +55,8 @@ class Caller:
 
     def __str__(self) -> str:
         """Return the caller for a log line."""
+        if self.certificate is not None:
+            return self.certificate
         return f"user {self.uid} (process {self.pid})"
 
 
@@ -79,7 +85,7 @@ def _group_name(group: int) -> str:
 
 def may_write(caller: Caller, config: Config) -> bool:
     """Return whether ``caller`` may change networks and ports."""
-    if caller.uid == 0:
+    if caller.uid == 0 or caller.certificate is not None:
         return True
     return config.group is not None and config.group in {caller.gid, *caller.groups}
 

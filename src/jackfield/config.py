@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import grp
+import ipaddress
 import pwd
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +16,14 @@ import msgspec
 
 from jackfield.errors import ConfigurationError
 
-__all__ = ["DEFAULT_PATH", "KEYS", "Config", "load"]
+__all__ = ["DEFAULT_PATH", "KEYS", "Config", "TlsConfig", "load"]
 
 DEFAULT_PATH = Path("/etc/jackfield/jackfieldd.toml")
+
+_TLS_PORT = 16514
+_LISTEN = re.compile(
+    r"(?:\[(?P<six>[^\]]*)\]|(?P<four>[^:\[\]]*))(?::(?P<port>\d{1,5}))?|(?P<bare>[0-9a-fA-F:.]+)"
+)
 
 _DEFAULT_GROUP = "jackfield"
 _DNSMASQ_USERS = ("dnsmasq", "nobody")
@@ -35,10 +42,33 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     libvirt_socket_ro: str | None = None
     hooks_dir: str = "/etc/libvirt/hooks"
     hook_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30
+    libvirt_tls: str | None = None
+    tls_ca_file: str = "/etc/pki/CA/cacert.pem"
+    tls_crl_file: str = "/etc/pki/CA/cacrl.pem"
+    tls_cert_file: str = "/etc/pki/libvirt/servercert.pem"
+    tls_key_file: str = "/etc/pki/libvirt/private/serverkey.pem"
+    tls_allowed_dn_list: tuple[str, ...] | None = None
 
 
 KEYS = _File.__struct_fields__
 """Every key the file may hold."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """Where clients connect with TLS, and what they are checked by.
+
+    ``address`` ``*`` is every address; the list of certificates that were revoked may be missing.
+    ``allowed`` are patterns of distinguished names, ``None`` for every signed certificate.
+    """
+
+    address: str
+    port: int
+    ca_file: Path
+    crl_file: Path
+    cert_file: Path
+    key_file: Path
+    allowed: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +81,7 @@ class Config:
     ``libvirt_socket`` and ``libvirt_socket_ro`` are where libvirt's clients connect, ``None`` for
     ``libvirt-sock`` and ``libvirt-sock-ro`` in ``run_dir``.  ``hooks_dir`` is where the
     administrator's scripts are, each of which may take ``hook_timeout`` seconds.
+    Without ``tls`` nobody can connect from elsewhere.
     """
 
     run_dir: Path = Path("/run/jackfield")
@@ -63,6 +94,7 @@ class Config:
     libvirt_socket_ro: Path | None = None
     hooks_dir: Path = Path("/etc/libvirt/hooks")
     hook_timeout: float = 30
+    tls: TlsConfig | None = None
 
     @property
     def libvirt_path(self) -> Path:
@@ -108,6 +140,7 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         libvirt_socket_ro=_optional("libvirt_socket_ro", file.libvirt_socket_ro),
         hooks_dir=_absolute("hooks_dir", file.hooks_dir),
         hook_timeout=file.hook_timeout,
+        tls=None if file.libvirt_tls is None else _tls(file.libvirt_tls, file),
     )
 
 
@@ -135,6 +168,33 @@ def _absolute(key: str, text: str) -> Path:
 
 def _optional(key: str, text: str | None) -> Path | None:
     return None if text is None else _absolute(key, text)
+
+
+def _tls(text: str, file: _File) -> TlsConfig:
+    """Return what ``ADDRESS``, ``ADDRESS:PORT`` or ``[ADDRESS]:PORT`` and the files say."""
+    match = _LISTEN.fullmatch(text)
+    port = int(match["port"] or _TLS_PORT) if match else 0
+    if match is None or not 0 < port < 65536:
+        raise ConfigurationError(
+            f"libvirt_tls is {text!r}, and must be an address, with :PORT where it is not "
+            f"{_TLS_PORT}",
+            hint="for example '*', '192.0.2.1' or '[2001:db8::1]:16514'",
+        )
+    address = match["six"] or match["bare"] or match["four"]
+    if address != "*":
+        try:
+            ipaddress.ip_address(address)
+        except ValueError as error:
+            raise ConfigurationError(f"libvirt_tls: {error}") from error
+    return TlsConfig(
+        address=address,
+        port=port,
+        ca_file=_absolute("tls_ca_file", file.tls_ca_file),
+        crl_file=_absolute("tls_crl_file", file.tls_crl_file),
+        cert_file=_absolute("tls_cert_file", file.tls_cert_file),
+        key_file=_absolute("tls_key_file", file.tls_key_file),
+        allowed=file.tls_allowed_dn_list,
+    )
 
 
 def _group(name: str | None) -> int | None:

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,11 +16,12 @@ from pathlib import Path
 
 from jackfield import __version__, config, notify
 from jackfield import log as logs
-from jackfield.config import Config
+from jackfield.config import Config, TlsConfig
 from jackfield.engine.engine import Engine
 from jackfield.errors import ConfigurationError, JackfieldError, WrongState
 from jackfield.listener import listen
 from jackfield.rpc.server import RpcServer
+from jackfield.rpc.tls import listen_tls, make_context
 from jackfield.web.server import WebServer
 
 __all__ = ["main", "run"]
@@ -82,6 +84,8 @@ async def run(settings: Config) -> None:
 async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
     """Answer at the socket until ``stop`` is set; changes under way are finished first."""
     path = settings.run_dir / "api.sock"
+    # Whatever is wrong with it is told before anything is served.
+    tls = None if settings.tls is None else _tls_door(settings.tls)
     server = WebServer(engine, settings)
     libvirt = RpcServer(engine, settings)
     serving = asyncio.create_task(server.serve(sockets=notify.listen_fds() or [listen(path)]))
@@ -91,6 +95,8 @@ async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
     for door in doors:
         _prepare(door.parent, mode=0o755)
     await libvirt.open([listen(doors[0])], [listen(doors[1])])
+    if tls is not None:
+        await libvirt.open_tls(*tls)
     log.info("serving", extra={"socket": str(path)})
     notify.ready(f"serving at {path}")
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -104,6 +110,12 @@ async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
         door.unlink(missing_ok=True)
     await serving
     alive.cancel()
+
+
+def _tls_door(tls: TlsConfig) -> tuple[socket.socket, ssl.SSLContext, Sequence[str] | None]:
+    """Return where clients connect with TLS, how they are checked, and who is let in."""
+    context = make_context(tls)
+    return listen_tls(tls.address, tls.port), context, tls.allowed
 
 
 async def _tell_alive() -> None:

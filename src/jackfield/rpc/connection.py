@@ -64,15 +64,18 @@ class Connection(asyncio.Protocol):
         read_only: bool,
         admitted: bool,
         ended: Callable[[Connection], None],
+        caller: Caller | None = None,
     ) -> None:
         """Serve ``door``, unless the client is not ``admitted``.
 
-        On a read-only socket nothing can be changed.
+        On a read-only socket nothing can be changed.  ``caller`` is who connected; without it
+        the socket knows.
         """
         self._door = door
         self._read_only = read_only
         self._admitted = admitted
         self._ended = ended
+        self._caller = caller
         self._buffer = FrameBuffer(_FIRST_LIMIT)
         self._in_flight = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._session = Session(
             door=self._door,
-            caller=Caller.of_socket(transport.get_extra_info("socket")),
+            caller=self._caller or Caller.of_socket(transport.get_extra_info("socket")),
             read_only=self._read_only,
         )
         if not self._admitted:

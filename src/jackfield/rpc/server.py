@@ -7,8 +7,10 @@ import contextlib
 import functools
 import logging
 import socket
+import ssl
 from collections.abc import Sequence
 
+from jackfield.access import Caller
 from jackfield.config import Config
 from jackfield.engine.metadata import MetadataType
 from jackfield.engine.views import Event
@@ -17,6 +19,7 @@ from jackfield.rpc.connection import Connection
 from jackfield.rpc.engine import Engine
 from jackfield.rpc.procedures import LIFECYCLE, METADATA_CHANGE, NetworkRef
 from jackfield.rpc.session import Door
+from jackfield.rpc.tls import HANDSHAKE_LIMIT, Gate
 
 __all__ = ["RpcServer"]
 
@@ -69,6 +72,21 @@ class RpcServer:
                 )
         self._tasks = [loop.create_task(self._tell()), loop.create_task(self._tick())]
 
+    async def open_tls(
+        self, listener: socket.socket, context: ssl.SSLContext, allowed: Sequence[str] | None
+    ) -> None:
+        """Accept connections from elsewhere at ``listener``, of those ``allowed``."""
+        connect = functools.partial(self._connect, False)
+        self._servers.append(
+            await asyncio.get_running_loop().create_server(
+                lambda: Gate(allowed, connect),
+                sock=listener,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_LIMIT,
+                backlog=_BACKLOG,
+            )
+        )
+
     async def close(self) -> None:
         """Accept no more; finish the changes under way; end the connections."""
         for server in self._servers:
@@ -88,12 +106,13 @@ class RpcServer:
         for connection in list(self._connections):
             connection.drop("the daemon is stopping")
 
-    def _connect(self, read_only: bool) -> Connection:
+    def _connect(self, read_only: bool, caller: Caller | None = None) -> Connection:
         connection = Connection(
             self._door,
             read_only=read_only,
             admitted=len(self._connections) < _CLIENTS,
             ended=self._end,
+            caller=caller,
         )
         self._connections.add(connection)
         return connection

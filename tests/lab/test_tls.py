@@ -1,0 +1,179 @@
+"""The libvirt door over TLS, between two machines, with the real virsh.
+
+::
+
+    outside 192.0.2.1 (virsh) ── LAN ── 192.0.2.10 host (jackfieldd)
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.daemon import Daemon
+from tests.lab.host import Host
+from tests.lab.libvirtd import skip_reason, use_stock_programs
+from tests.lab.wait import wait_for
+
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("uplink")]
+
+ADDRESS = "192.0.2.10"
+PORT = 16514
+PKI = "/run/lab/pki"
+RED = """
+<network>
+  <name>red</name>
+  <bridge name='virbr-red'/>
+  <ip address='10.0.0.1' netmask='255.255.255.0'/>
+</network>
+"""
+
+
+def openssl(directory: Path, *arguments: str) -> None:
+    """Run openssl in ``directory``."""
+    subprocess.run(
+        ["openssl", *arguments], cwd=directory, check=True, stderr=subprocess.DEVNULL, timeout=60
+    )
+
+
+def authority(directory: Path, name: str) -> None:
+    """Make an authority's key and certificate, ``NAME.key`` and ``NAME.pem``."""
+    openssl(
+        directory,
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+        *("-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2", "-subj", f"/CN={name}"),
+        *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+    )
+
+
+def certificate(directory: Path, signer: str, name: str, subject: str, purpose: str) -> None:
+    """Make a key and a certificate of an authority."""
+    (directory / f"{name}.ext").write_text(
+        "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature,"
+        f"keyEncipherment\nextendedKeyUsage={purpose}\nsubjectAltName=IP:{ADDRESS}\n"
+    )
+    openssl(
+        directory,
+        *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+        *("-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject),
+    )
+    openssl(
+        directory,
+        *("x509", "-req", "-in", f"{name}.csr", "-CA", f"{signer}.pem", "-CAkey", f"{signer}.key"),
+        *("-CAcreateserial", "-out", f"{name}.pem", "-days", "2", "-extfile", f"{name}.ext"),
+    )
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder of certificates: of two authorities, a server and clients."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    directory = tmp_path_factory.mktemp("pki")
+    authority(directory, "ca")
+    authority(directory, "other")
+    certificate(directory, "ca", "server", "/O=Lab/CN=server", "serverAuth")
+    certificate(directory, "ca", "anna", "/O=Lab/CN=anna", "clientAuth")
+    certificate(directory, "ca", "bob", "/O=Lab/CN=bob", "clientAuth")
+    certificate(directory, "other", "eve", "/O=Lab/CN=anna", "clientAuth")
+    return directory
+
+
+@pytest.fixture
+def server(host: Host, pki: Path) -> Iterator[Daemon]:
+    """Give a daemon that listens for TLS on the host, and lets anna in."""
+    if (reason := skip_reason()) is not None:
+        pytest.skip(reason)
+    directory = host.file(PKI)
+    directory.mkdir()
+    for name in ("ca.pem", "server.pem", "server.key"):
+        shutil.copy(pki / name, directory / name)
+    config = f"""
+    libvirt_tls = "{ADDRESS}"
+    tls_ca_file = "{PKI}/ca.pem"
+    tls_cert_file = "{PKI}/server.pem"
+    tls_key_file = "{PKI}/server.key"
+    tls_allowed_dn_list = ["O=Lab,CN=ann?"]
+    """
+    with Daemon(host, config=config) as daemon:
+        yield daemon
+
+
+def virsh(machine: Host, pki: Path, who: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run virsh on another machine, as ``who``."""
+    directory = machine.file(f"/run/lab/{who}")
+    if not directory.exists():
+        directory.mkdir()
+        shutil.copy(pki / "ca.pem", directory / "cacert.pem")
+        shutil.copy(pki / f"{who}.pem", directory / "clientcert.pem")
+        shutil.copy(pki / f"{who}.key", directory / "clientkey.pem")
+    uri = f"network+tls://{ADDRESS}/system?pkipath=/run/lab/{who}"
+    return machine.run(["virsh", "-q", "-c", uri, *command], check=False)
+
+
+def test_virsh_from_another_machine(outside: Host, server: Daemon, pki: Path) -> None:
+    """Who is on the list defines and starts networks; others are refused before anything."""
+    use_stock_programs(outside)
+    outside.file("/run/lab/red.xml").write_text(RED)
+    for command in (("net-define", "/run/lab/red.xml"), ("net-start", "red")):
+        result = virsh(outside, pki, "anna", *command)
+        assert 0 == result.returncode, result
+    assert "red" == virsh(outside, pki, "anna", "net-list", "--name").stdout.strip()
+    assert [("red", True)] == [
+        (item["name"], item["active"]) for item in server.cli("list", json=True)
+    ]
+    assert "virbr-red" in server.host.links()
+    (entry,) = [item for item in server.log() if "start network red" in item["message"]]
+    assert "O=Lab,CN=anna at 192.0.2.1" in entry["message"]
+    bob = virsh(outside, pki, "bob", "net-list")
+    assert bob.returncode
+    assert "red" not in bob.stdout
+    assert any("O=Lab,CN=bob at 192.0.2.1" in item["message"] for item in server.log())
+    eve = virsh(outside, pki, "eve", "net-list")
+    assert eve.returncode
+    options = RED.replace(
+        "<network>", "<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>"
+    ).replace(
+        "</network>", "<dnsmasq:options><dnsmasq:option value='x'/></dnsmasq:options></network>"
+    )
+    outside.file("/run/lab/options.xml").write_text(options.replace("red", "blue"))
+    refused = virsh(outside, pki, "anna", "net-define", "/run/lab/options.xml")
+    assert "only root may" in refused.stderr
+    assert "red" == virsh(outside, pki, "anna", "net-list", "--name").stdout.strip()
+
+
+def test_without_a_certificate(outside: Host, server: Daemon, pki: Path) -> None:
+    """No certificate, no TLS, and silence get nothing, and the others are served meanwhile."""
+    use_stock_programs(outside)
+    with outside.socket(socket.AF_INET, socket.SOCK_STREAM) as silent:
+        silent.connect((ADDRESS, PORT))
+        context = ssl.create_default_context(cafile=pki / "ca.pem")
+        with outside.socket(socket.AF_INET, socket.SOCK_STREAM) as bare:
+            bare.settimeout(10)
+            bare.connect((ADDRESS, PORT))
+            with context.wrap_socket(bare, server_hostname=ADDRESS) as client:
+                # Its part of the handshake is over before the server misses its certificate.
+                assert b"" == client.recv(1)
+        with outside.socket(socket.AF_INET, socket.SOCK_STREAM) as plain:
+            plain.settimeout(10)
+            plain.connect((ADDRESS, PORT))
+            plain.sendall(b"\0\0\0\x1c\x20\0\x80\x86\0\0\0\1\0\0\0\x42" + bytes(12))
+            assert b"\1" not in plain.recv(100)[:1]
+        assert 0 == virsh(outside, pki, "anna", "net-list").returncode
+        # Nobody may keep a place by saying nothing.
+        silent.settimeout(1)
+
+        def closed() -> bool:
+            try:
+                return silent.recv(1) == b""
+            except TimeoutError:
+                return False
+
+        wait_for(closed, 20, "the silent connection to be ended")
+    assert server.process.poll() is None
