@@ -88,3 +88,12 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
     """Only the default file may be missing."""
     with pytest.raises(ConfigurationError, match=r"none.toml does not exist"):
         config.load(tmp_path / "none.toml")
+
+
+def test_a_time_must_be_one(tmp_path: Path) -> None:
+    """Seconds are a number above zero, whole or not."""
+    for text, expected in (("2", 2.0), ("0.5", 0.5)):
+        assert expected == config.load(written(tmp_path, f"hook_timeout = {text}")).hook_timeout
+    for text in ("0", "-1", '"x"'):
+        with pytest.raises(ConfigurationError, match="hook_timeout"):
+            config.load(written(tmp_path, f"hook_timeout = {text}"))

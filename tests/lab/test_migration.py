@@ -19,6 +19,7 @@ from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.libvirtd import StockLibvirtd, skip_reason
 from tests.lab.virsh import normalised
+from tests.lab.wait import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("uplink")]
 
@@ -182,6 +183,35 @@ def test_a_network_that_does_not_start_here_stays_with_libvirt(
         tap = host.link("vnet0")
         assert tap is not None
         assert "virbr-red" == tap["master"]
+
+
+def test_a_crash_in_between(
+    host: Host, outside: Host, libvirtd: StockLibvirtd, guest: Guest
+) -> None:
+    """A daemon that dies between the two finds the guests when the network is started."""
+    hook = host.file("/run/lab/hooks/network")
+    hook.parent.mkdir()
+    hook.write_text("#!/bin/sh\ntouch /run/lab/between\nexec sleep 1000\n")
+    hook.chmod(0o755)
+    with (
+        Daemon(host, config='hooks_dir = "/run/lab/hooks"') as daemon,
+        EchoServer(outside),
+        TcpFlow(guest, OUTSIDE) as flow,
+    ):
+        client = daemon.cli_process("import")
+        wait_for(host.file("/run/lab/between").exists, 30, "the network to be between the two")
+        daemon.kill9()
+        client.wait()
+        hook.unlink()
+        daemon.start()
+        assert "" == libvirtd.virsh("net-list", "--name")
+        daemon.cli("start", "red")
+        tap = host.link("vnet0")
+        assert tap is not None
+        assert "virbr-red" == tap["master"]
+        received = flow.received
+        wait_for(lambda: flow.received > received or flow.error, 30, "the flow to go on")
+        assert flow.error is None
 
 
 def test_what_is_not_safe_is_left_alone(host: Host, libvirtd: StockLibvirtd, guest: Guest) -> None:

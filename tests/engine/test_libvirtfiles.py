@@ -1,0 +1,154 @@
+"""libvirt's files: read as they are, and leases there and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jackfield.document.reader import read_network
+from jackfield.engine.leases import parse_leases
+from jackfield.engine.libvirtfiles import (
+    Places,
+    leases_from_status,
+    read_installation,
+    read_status,
+    status_from_leases,
+    write_definition,
+)
+from jackfield.model.values import InterfaceName
+
+RED = """
+<network>
+  <name>red</name>
+  <uuid>00000000-0000-0000-0000-00000000000a</uuid>
+  <bridge name='virbr0'/>
+  <ip address='10.0.0.1' prefix='24'/>
+  <ip family='ipv6' address='fd00::1' prefix='64'/>
+</network>
+"""
+STATUS = f"""<!-- a header -->
+<networkstatus>
+  <class_id bitmap='0-2'/>
+  {RED}
+  <firewall name='fwRemoval' backend='iptables'>
+    <group>
+      <action layer='ipv4'><args>
+        <item>--table</item><item>filter</item><item>--delete</item><item>LIBVIRT_FWO</item>
+        <item>--in-interface</item><item>virbr0</item>
+      </args></action>
+    </group>
+  </firewall>
+</networkstatus>
+"""
+LEASES = [
+    {
+        "ip-address": "10.0.0.73",
+        "mac-address": "52:54:00:00:00:01",
+        "hostname": "anna",
+        "client-id": "01:52:54:00:00:00:01",
+        "expiry-time": 1795345786,
+    },
+    {
+        "ip-address": "fd00::123",
+        "mac-address": "52:54:00:00:00:01",
+        "iaid": "3725474634",
+        "server-duid": "00:01:00:01:32:95:7b:e2:52:54:00:a5:bd:c0",
+        "client-id": "00:01:00:01:32:95:7b:ea:52:54:00:00:00:01",
+        "expiry-time": 1795349686,
+    },
+]
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """Give an empty installation."""
+    for name in ("networks", "running", "services"):
+        (tmp_path / name).mkdir()
+    return Places(
+        definitions=tmp_path / "networks",
+        running=tmp_path / "running",
+        services=tmp_path / "services",
+    )
+
+
+def test_a_definition_that_was_written_is_read(places: Places) -> None:
+    """Definition and mark come back, and the file is root's alone."""
+    red = read_network(RED)
+    write_definition(places, red, autostart=True)
+    (found,) = read_installation(places)
+    assert (red, True, None) == (found.stored, found.autostart, found.live)
+    assert 0o600 == places.definition("red").stat().st_mode & 0o777
+    write_definition(places, red, autostart=False)
+    (found,) = read_installation(places)
+    assert not found.autostart
+    assert ["autostart", "red.xml"] == sorted(path.name for path in places.definitions.iterdir())
+
+
+def test_a_running_network(places: Places) -> None:
+    """A status file tells the live document, and how the rules are removed."""
+    (places.running / "red.xml").write_text(STATUS)
+    (found,) = read_installation(places)
+    assert read_network(RED) == found.live
+    assert found.stored is None
+    assert (
+        (4, ("--table", "filter", "--delete", "LIBVIRT_FWO", "--in-interface", "virbr0")),
+    ) == found.rules
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("iptables", "nftables"),
+        ("<item>--delete</item>", "<item>--flush</item>"),
+        ("LIBVIRT_FWO", "INPUT"),
+        ("layer='ipv4'", "layer='ethernet'"),
+        ("firewall", "fire"),
+    ],
+)
+def test_rules_that_are_not_sure(places: Places, old: str, new: str) -> None:
+    """What does more than delete single rules of libvirt's chains is not done."""
+    (places.running / "red.xml").write_text(STATUS.replace(old, new))
+    (found,) = read_installation(places)
+    assert found.rules is None
+
+
+@pytest.mark.parametrize("text", ["", "<x", "<domain/>", "<network><name>blue</name></network>"])
+def test_what_cannot_be_read_says_why(places: Places, text: str) -> None:
+    """A file that is none, or is about something else, is a problem that names it."""
+    places.definition("red").write_text(text)
+    (found,) = read_installation(places)
+    assert found.problem is not None
+    assert str(places.definition("red")) in found.problem
+
+
+def test_leases_there_and_back() -> None:
+    """What libvirt knows of a lease survives dnsmasq's form of it."""
+    text = leases_from_status(LEASES)
+    assert [
+        "1795345786 52:54:00:00:00:01 10.0.0.73 anna 01:52:54:00:00:00:01",
+        "duid 00:01:00:01:32:95:7b:e2:52:54:00:a5:bd:c0",
+        "1795349686 3725474634 fd00::123 * 00:01:00:01:32:95:7b:ea:52:54:00:00:00:01",
+    ] == text.splitlines()
+    leases = parse_leases(text, read_network(RED), InterfaceName("virbr0"))
+    assert LEASES == json.loads(status_from_leases(text, leases))
+
+
+def test_leases_that_would_harm() -> None:
+    """A line that is not one word for each field, and IPv6 without a MAC, are left out."""
+    assert "" == leases_from_status([{**LEASES[0], "hostname": "a b"}, {"ip-address": "10.0.0.9"}])
+    assert "" == leases_from_status([{**LEASES[0], "hostname": "a\n0 b"}])
+    text = leases_from_status([{**LEASES[1], "client-id": "00:04:ab"}])
+    leases = parse_leases(text, read_network(RED), InterfaceName("virbr0"))
+    assert 1 == len(leases)
+    assert "" == status_from_leases(text, leases)
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[1, {}]", '"x"'])
+def test_a_status_file_with_nothing_in_it(tmp_path: Path, text: str) -> None:
+    """Files of another form have no leases; so has one that is missing."""
+    path = tmp_path / "virbr0.status"
+    assert [] == read_status(path)
+    path.write_text(text)
+    assert [] == read_status(path)
