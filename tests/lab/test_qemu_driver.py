@@ -29,7 +29,7 @@ RED = """
 QEMU_CONF = 'stdio_handler = "file"\nuser = "root"\ngroup = "root"\ncgroup_controllers = []\n'
 
 
-def domain(name: str, mac: str) -> str:
+def domain(name: str, mac: str, source: str) -> str:
     """Return a guest without disks that waits in its firmware."""
     return f"""
     <domain type='qemu'>
@@ -44,7 +44,7 @@ def domain(name: str, mac: str) -> str:
         <emulator>/usr/bin/qemu-system-x86_64</emulator>
         <interface type='network'>
           <mac address='{mac}'/>
-          <source network='red' portgroup='single'/>
+          <source {source}/>
           <model type='virtio'/>
         </interface>
       </devices>
@@ -64,30 +64,36 @@ def daemon(host: Host) -> Iterator[Daemon]:
         yield jackfieldd
 
 
-def run(host: Host, name: str, mac: str) -> HostProcess:
+def run(
+    host: Host, name: str, mac: str, source: str = "network='red' portgroup='single'"
+) -> HostProcess:
     """Start a guest with a driver of its own."""
     root = f"/run/lab/{name}"
     host.file(f"{root}/etc").mkdir(parents=True)
     host.file(f"{root}/etc/qemu.conf").write_text(QEMU_CONF)
-    host.file(f"{root}/domain.xml").write_text(domain(name, mac))
+    host.file(f"{root}/domain.xml").write_text(domain(name, mac, source))
     with host.file(f"{root}/output").open("w") as log:
         return host.start(
             ["virt-qemu-run", "-v", "-r", root, f"{root}/domain.xml"], stdout=log, stderr=log
         )
 
 
+def wait_running(host: Host, name: str, guest: HostProcess) -> None:
+    """Wait until the driver says that the guest runs."""
+
+    def running() -> bool:
+        told = host.file(f"/run/lab/{name}/output").read_text()
+        assert guest.poll() is None, told
+        return "guest running" in told
+
+    wait_for(running, 60, f"guest {name} to run")
+
+
 def test_guests_start_run_and_end(host: Host, daemon: Daemon) -> None:
     """A guest has its port and tap; a full portgroup refuses the next; restarts change nothing."""
     first = run(host, "first", "52:54:00:00:00:01")
 
-    def told() -> str:
-        return host.file("/run/lab/first/output").read_text()
-
-    def plugged() -> bool:
-        assert first.poll() is None, told()
-        return any(port["device"] for port in daemon.cli("ports", json=True))
-
-    wait_for(plugged, 60, "the guest's tap")
+    wait_running(host, "first", first)
     (port,) = daemon.cli("ports", json=True)
     assert ("client", "first", "single", "52:54:00:00:00:01") == (
         port["realiser"],
@@ -112,3 +118,20 @@ def test_guests_start_run_and_end(host: Host, daemon: Daemon) -> None:
 
     assert 0 == first.stop(30)
     assert [] == daemon.cli("ports", json=True)
+
+
+def test_a_guest_on_a_bridge_of_somebody_else(host: Host, daemon: Daemon) -> None:
+    """The tap is on the bridge that the network names, and the bridge is left as it was."""
+    host.run(["ip", "link", "add", "br0", "type", "bridge"])
+    host.run(["ip", "link", "set", "br0", "up"])
+    document = "<network><name>out</name><forward mode='bridge'/><bridge name='br0'/></network>"
+    daemon.cli("define", daemon.document(document))
+    daemon.cli("start", "out")
+    guest = run(host, "guest", "52:54:00:00:00:03", "network='out'")
+    wait_running(host, "guest", guest)
+    (port,) = daemon.cli("ports", json=True)
+    assert {"kind": "bridge", "bridge": "br0"} == port["plug"]
+    assert "master br0" in host.run(["ip", "link", "show", port["device"]]).stdout
+    assert 0 == guest.stop(30)
+    assert [] == daemon.cli("ports", json=True)
+    host.run(["ip", "link", "show", "br0"])
