@@ -281,3 +281,41 @@ def test_back_to_libvirt(host: Host, libvirtd: StockLibvirtd, guest: Guest, *, r
     assert held == {word.partition("/")[0] for word in leases.split() if "/" in word}
     status = json.loads(host.file("/var/lib/libvirt/dnsmasq/virbr-red.status").read_text())
     assert held == {entry["ip-address"] for entry in status}
+
+
+def test_every_kind_of_network(host: Host, libvirtd: StockLibvirtd) -> None:
+    """One that is not stored, one on somebody else's bridge, and one that we cannot realise."""
+    host.run(["ip", "link", "add", "br0", "type", "bridge"])
+    host.run(["ip", "link", "add", "vnet7", "master", "br0", "type", "veth", "peer", "vnet8"])
+    before = [host.link(name) for name in ("br0", "vnet7")]
+    documents = {
+        "transient": BLUE.replace("blue", "transient").replace("00b<", "00c<"),
+        "foreign": "<network><name>foreign</name><forward mode='bridge'/>"
+        "<bridge name='br0'/></network>",
+        "direct": "<network><name>direct</name><forward mode='vepa' dev='eth0'/></network>",
+    }
+    for name, text in documents.items():
+        host.file(f"/run/lab/{name}.xml").write_text(text)
+    libvirtd.virsh("net-create", "/run/lab/transient.xml")
+    for name in ("foreign", "direct"):
+        libvirtd.virsh("net-define", f"/run/lab/{name}.xml")
+        libvirtd.virsh("net-start", name)
+    with Daemon(host) as daemon:
+        result = daemon.cli("import", check=False)
+        found = {item["name"]: item for item in daemon.cli("list", json=True)}
+        shown = {name: (item["active"], item["persistent"]) for name, item in found.items()}
+        assert {
+            "blue": (False, True),
+            "direct": (False, True),
+            "foreign": (True, True),
+            "red": (True, True),
+            "transient": (True, False),
+        } == shown
+        refusals = [line for line in result.stdout.splitlines() if line.startswith("! ")]
+        assert 1 == len(refusals), refusals
+        assert "direct: left running with libvirt: " in refusals[0]
+        assert "direct" == libvirtd.virsh("net-list", "--name")
+        assert before == [host.link(name) for name in ("br0", "vnet7")]
+        transient = host.link("virbr-transient")
+        assert transient is not None
+        assert transient["ifalias"].startswith("jackfield:")

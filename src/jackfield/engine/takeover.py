@@ -259,7 +259,7 @@ def _without_stp(network: Network) -> Network:
     With STP each waits for twice the forward delay, which is at least 2 s; those that forward
     already go on when it is turned on.
     """
-    if network.bridge is None:
+    if network.bridge is None or not network.mode.is_routed:
         return network
     return dataclasses.replace(network, bridge=dataclasses.replace(network.bridge, stp=False))
 
