@@ -7,6 +7,7 @@ after a crash.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 from jackfield.errors import ForeignObject, HostError, JackfieldError
 from jackfield.host.driver import Driver, Observed, Presence
 from jackfield.host.kernel import Kernel
+from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
 from jackfield.state.hoststate import Change, HostState, removal_order
 from jackfield.state.resources import BridgeLink, Dnsmasq, Resource, TapLink, VethLink
 
@@ -41,7 +43,8 @@ class Applier:
         by_kind: dict[str, list[Resource]] = {}
         for resource in resources:
             by_kind.setdefault(resource.kind, []).append(resource)
-        with self._kernel.route.one_look():
+        many = any(len(group) > ONE_BY_ONE_LIMIT for group in by_kind.values())
+        with self._kernel.route.one_look() if many else contextlib.nullcontext():
             for kind, group in by_kind.items():
                 found.update(self._drivers[kind].observe(self._kernel, group, claimed))
         return found
