@@ -135,7 +135,6 @@ def test_a_running_network_is_taken_over(
             assert [] == [line for line in wanted.splitlines() if not line.startswith("+ ")]
             done = daemon.cli("import")
             assert steps(wanted) == steps(done)
-            print(f"gaps: {through.longest_gap:.3f} s, {local.longest_gap:.3f} s")
             received = through.received
             assert "red: vnet0 moved to our virbr-red" in steps(done)
             assert "red: 2 leases taken over" in steps(done)
