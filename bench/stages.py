@@ -13,7 +13,13 @@ from bench.networks import nat_network
 
 __all__ = ["stages"]
 
-NETWORKS = {"start, stop: NAT + DHCP": True, "start, stop: NAT, no DHCP and DNS": False}
+#: What is started and stopped: with DHCP and DNS or without, and beside many others or only
+#: one, which is there so that what the first network makes for all is there.
+NETWORKS = {
+    "start, stop: NAT + DHCP": (True, False),
+    "start, stop: NAT, no DHCP and DNS": (False, False),
+    "start, stop: NAT, no DHCP and DNS, beside many others": (False, True),
+}
 
 
 def stages(counts: Counts) -> str:
@@ -21,17 +27,17 @@ def stages(counts: Counts) -> str:
     parts = []
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "stages.json"
-        for title, services in NETWORKS.items():
+        for title, (services, crowded) in NETWORKS.items():
             client = []
             with Jackfield(module="bench.staged_daemon", output=output) as ours:
-                # Another network runs all the while: what the first one makes for all is there.
-                ours.define(nat_network(1, services=False))
-                ours.start("bench-1")
+                for number in range(1, 1 + (counts.others if crowded else 1)):
+                    ours.define(nat_network(number, services=False))
+                    ours.start(f"bench-{number}")
                 ours.define(nat_network(0, services=services))
                 for _ in range(counts.rounds):
                     client.append(ours.start("bench-0"))
                     ours.stop("bench-0")
-            parts.append(_table(title, output, ("start", "stop")))
+            parts.append(_table(title, output, ("start", "stop"), counts.rounds))
             middle = statistics.median(client) * 1000
             parts.append(f"start as the client sees it: {middle:.2f} ms")
         with Jackfield(module="bench.staged_daemon", output=output) as ours:
@@ -40,16 +46,18 @@ def stages(counts: Counts) -> str:
             for _ in range(counts.rounds):
                 ours.attach_tap("bench-1", "bench-tap")
                 ours.detach("bench-tap")
-        parts.append(_table("attach, detach: a tap", output, ("attach", "detach")))
+        parts.append(_table("attach, detach: a tap", output, ("attach", "detach"), counts.rounds))
     return "\n".join(parts)
 
 
-def _table(title: str, output: Path, operations: tuple[str, ...]) -> str:
-    """Return the medians of each stage in milliseconds, longest first."""
+def _table(title: str, output: Path, operations: tuple[str, ...], rounds: int) -> str:
+    """Return the medians of each stage's last ``rounds`` in milliseconds, longest first."""
     lines = [f"\n{title}, medians in ms; a stage's time is in that of the stage that calls it"]
     measured = json.loads(output.read_text())
     for operation in operations:
-        rows = {stage: statistics.median(took) for stage, took in measured[operation].items()}
+        rows = {
+            stage: statistics.median(took[-rounds:]) for stage, took in measured[operation].items()
+        }
         lines += [
             f"  {seconds * 1000:8.3f}  {operation}: {stage}"
             for stage, seconds in sorted(rows.items(), key=lambda row: -row[1])
