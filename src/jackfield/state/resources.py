@@ -51,6 +51,27 @@ def alias_of(kind: OwnerKind, uuid: UUID) -> str:
     return f"jackfield:{kind.value}:{uuid}"
 
 
+class _Standing:
+    """What stands on no link."""
+
+    @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with: none."""
+        return None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _OnLink:
+    """What is on ``link`` and goes away with it."""
+
+    link: InterfaceName
+
+    @property
+    def carrier(self) -> str | None:
+        """The key of the link that this goes away with."""
+        return f"link:{self.link}"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
     """A sysctl, ``name`` as a path below ``/proc/sys`` (``net/ipv4/ip_forward``).
@@ -78,7 +99,7 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BridgeLink:
+class BridgeLink(_Standing):
     """A bridge of ours, made down and without addresses.
 
     ``forward_delay`` is in seconds; ``mtu`` ``None`` is the kernel's choice.
@@ -93,18 +114,13 @@ class BridgeLink:
     forward_delay: int = 0
 
     @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with, if there is one."""
-        return None
-
-    @property
     def key(self) -> str:
         """The thing this is about."""
         return f"link:{self.name}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TapLink:
+class TapLink(_Standing):
     """A persistent tap of ours; ``owner`` is a numeric user id, ``queues`` above 1 multiqueue."""
 
     kind: ClassVar[str] = "tap"
@@ -116,18 +132,13 @@ class TapLink:
     queues: int = 1
 
     @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with, if there is one."""
-        return None
-
-    @property
     def key(self) -> str:
         """The thing this is about."""
         return f"link:{self.name}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VethLink:
+class VethLink(_Standing):
     """A veth pair: ``name`` stays here, ``peer_name`` is made inside the namespace ``peer_netns``.
 
     ``peer_netns`` is the path of a namespace file; the peer comes up with ``peer_mac``.
@@ -143,35 +154,24 @@ class VethLink:
     mtu: int | None = None
 
     @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with, if there is one."""
-        return None
-
-    @property
     def key(self) -> str:
         """The thing this is about."""
         return f"link:{self.name}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BridgePort:
+class BridgePort(_OnLink):
     """``link`` is a port of ``bridge``, with the port's flags (``IFLA_BRPORT_*``) and is up.
 
     ``up`` is false only on what was observed.
     """
 
     kind: ClassVar[str] = "bridge-port"
-    link: InterfaceName
     bridge: InterfaceName
     isolated: bool = False
     learning: bool = True
     unicast_flood: bool = True
     up: bool = True
-
-    @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with, if there is one."""
-        return f"link:{self.link}"
 
     @property
     def key(self) -> str:
@@ -180,17 +180,11 @@ class BridgePort:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InterfaceAddress:
+class InterfaceAddress(_OnLink):
     """An address on a link of ours, marked with our protocol number (``IFA_PROTO``)."""
 
     kind: ClassVar[str] = "address"
-    link: InterfaceName
     interface: IpInterface
-
-    @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with, if there is one."""
-        return f"link:{self.link}"
 
     @property
     def key(self) -> str:
@@ -199,16 +193,10 @@ class InterfaceAddress:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinkUp:
+class LinkUp(_OnLink):
     """``link`` is administratively up."""
 
     kind: ClassVar[str] = "up"
-    link: InterfaceName
-
-    @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with, if there is one."""
-        return f"link:{self.link}"
 
     @property
     def key(self) -> str:
@@ -217,19 +205,13 @@ class LinkUp:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Route:
+class Route(_OnLink):
     """A route of ours in the main table, marked with our protocol number (``RTA_PROTO``)."""
 
     kind: ClassVar[str] = "route"
     destination: IpNetwork
     gateway: Address
-    link: InterfaceName
     metric: int | None = None
-
-    @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with, if there is one."""
-        return f"link:{self.link}"
 
     @property
     def key(self) -> str:
@@ -238,17 +220,12 @@ class Route:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkRules:
+class NetworkRules(_Standing):
     """A network's chains in ``inet jackfield``, reached by its bridge's name and addresses."""
 
     kind: ClassVar[str] = "rules"
     bridge: InterfaceName
     chains: tuple[Chain, ...]
-
-    @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with, if there is one."""
-        return None
 
     @property
     def key(self) -> str:
@@ -257,7 +234,7 @@ class NetworkRules:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shaping:
+class Shaping(_OnLink):
     """Traffic that leaves ``link`` is shaped to ``rate`` (htb); rates in KiB as in ``Rate``.
 
     ``checksum_dhcp`` asks for filled UDP checksums of DHCP replies where the kernel can
@@ -265,14 +242,8 @@ class Shaping:
     """
 
     kind: ClassVar[str] = "shaping"
-    link: InterfaceName
     rate: Rate | None = None
     checksum_dhcp: bool = False
-
-    @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with, if there is one."""
-        return f"link:{self.link}"
 
     @property
     def key(self) -> str:
@@ -281,7 +252,7 @@ class Shaping:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Dnsmasq:
+class Dnsmasq(_Standing):
     """A dnsmasq process of ours and the files it reads.
 
     ``config`` is read at its start only; ``hosts`` (``dhcp-hostsfile``), ``names``
@@ -302,11 +273,6 @@ class Dnsmasq:
     follow_resolver: bool = True
     serves_dhcp4: bool = False
     serves_dhcp6: bool = False
-
-    @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with, if there is one."""
-        return None
 
     @property
     def key(self) -> str:
