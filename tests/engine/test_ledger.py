@@ -91,7 +91,7 @@ def test_the_last_user_puts_it_back(store: Store, applier: Applier, host: FakeSe
     ledger.release(store, applier, BLUE)
     assert [(NAME, "0")] == host.written
     assert store.setting(NAME) is None
-    assert set() == store.setting_users(NAME)
+    assert not store.setting_has_users(NAME)
 
 
 def test_somebody_elses_value_stays(store: Store, applier: Applier, host: FakeSettings) -> None:
@@ -117,7 +117,8 @@ def test_what_is_still_wanted_is_kept(store: Store, applier: Applier, host: Fake
     """A change releases only what the new definition does not want."""
     acquire(store, applier, host, RED)
     ledger.release(store, applier, RED, [WANTED])
-    assert {RED} == store.setting_users(NAME)
+    assert [NAME] == store.settings_of(RED)
+    assert not store.setting_has_users(NAME, besides=RED)
     assert "1" == host.values[NAME]
 
 

@@ -59,7 +59,8 @@ def test_everything_is_there_again(store: Store, path: Path) -> None:
     assert [BLUE] == [row.uuid for row in second.ports()]
     assert [MemberRow(RED, "vnet0", 7, {"isolated": True})] == second.members(RED)
     assert ("0", "1") == second.setting("net/ipv4/ip_forward")
-    assert {RED} == second.setting_users("net/ipv4/ip_forward")
+    assert ["net/ipv4/ip_forward"] == second.settings_of(RED)
+    assert not second.setting_has_users("net/ipv4/ip_forward", besides=RED)
     assert second.autostarted()
     second.close()
 
@@ -77,7 +78,7 @@ def test_another_host_keeps_definitions_only(
     assert [] == second.ports()
     assert [] == second.members(RED)
     assert second.setting("net/ipv4/ip_forward") is None
-    assert set() == second.setting_users("net/ipv4/ip_forward")
+    assert not second.setting_has_users("net/ipv4/ip_forward")
     assert not second.autostarted()
     second.close()
 

@@ -42,7 +42,7 @@ def release(store: Store, applier: Applier, network: UUID, wanted: Iterable[Reso
     finished = []
     for name in released:
         recorded = store.setting(name)
-        if recorded is None or store.setting_users(name) != {network}:
+        if recorded is None or store.setting_has_users(name, besides=network):
             continue
         finished.append(name)
         previous, ours = recorded

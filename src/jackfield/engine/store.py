@@ -373,14 +373,11 @@ class Store:
         """Forget a shared sysctl that nobody of us needs."""
         self._db.execute("DELETE FROM settings WHERE name=?", (name,))
 
-    def setting_users(self, name: str) -> set[UUID]:
-        """Return the networks that need a shared sysctl."""
-        return {
-            UUID(network)
-            for (network,) in self._db.execute(
-                "SELECT network FROM setting_users WHERE name=?", (name,)
-            )
-        }
+    def setting_has_users(self, name: str, *, besides: UUID | None = None) -> bool:
+        """Whether any network, or any other than ``besides``, needs a shared sysctl."""
+        query = "SELECT 1 FROM setting_users WHERE name=? AND network IS NOT ? LIMIT 1"
+        found = self._db.execute(query, (name, None if besides is None else str(besides)))
+        return found.fetchone() is not None
 
     def add_setting_user(self, name: str, network: UUID) -> None:
         """Count a network among the users of a shared sysctl."""
