@@ -24,7 +24,7 @@ from jackfield.host.netlink.socket import Refusal
 from jackfield.host.tap import TapDriver
 from jackfield.host.veth import VethDriver, create_pair_from_here
 from jackfield.model.values import InterfaceName, MacAddress
-from jackfield.state.resources import BridgeLink, TapLink, VethLink
+from jackfield.state.links import BridgeLink, TapLink, VethLink
 from tests.lab.namespace import NetworkNamespace
 
 pytestmark = pytest.mark.kernel

@@ -20,7 +20,7 @@ from jackfield.host.tap import TapDriver
 from jackfield.host.thread import KernelThread
 from jackfield.model.values import InterfaceName
 from jackfield.state.facts import Facts, LinkFact
-from jackfield.state.resources import TapLink
+from jackfield.state.links import TapLink
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.wait import wait_for
 

@@ -17,7 +17,7 @@ from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT, RouteSocket
 from jackfield.host.netlink.socket import MessagesLost, NetlinkSocket, Refusal
 from jackfield.host.tap import TapDriver
 from jackfield.model.values import InterfaceName
-from jackfield.state.resources import TapLink
+from jackfield.state.links import TapLink
 from tests.lab.namespace import NetworkNamespace
 
 pytestmark = pytest.mark.kernel

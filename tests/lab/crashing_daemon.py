@@ -28,6 +28,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR
 _FILE_ACTS = frozenset(
     {
         "os.chmod",
+        "os.chown",
         "os.link",
         "os.mkdir",
         "os.posix_spawn",
@@ -136,6 +137,7 @@ def install(acts: Acts) -> None:
     before(Store, "commit", lambda _: "commit")
     before(Store, "set_autostarted", lambda _: "commit that autostart has run")
     before(os, "write", describe_write)
+    before(os, "mknod", lambda path, *_: f"make the device node {path}")
     before(os, "mkfifo", lambda path, _: f"make the pipe {path}")
     before(os, "set_blocking", lambda _, blocking: "write to the pipe" if blocking else None)
     before(signal, "pidfd_send_signal", lambda _, number: f"signal {number}")

@@ -3,6 +3,7 @@
 guest in a namespace ─┐
                       ├─ virbr0 (NAT, IPv4 and IPv6, DHCP) ─ host
 tap ──────────────────┘
+eth1 ─ nowhere (the uplink of a macvtap network, down)
 foreign: bridge br-other with an address, table inet other, net.ipv4.conf.lo.rp_filter
 """
 
@@ -139,6 +140,43 @@ def test_detach(daemon: CrashingDaemon, attach: Callable[[Client], None]) -> Non
     """A port is there or is not; once half gone, the rest goes too."""
     define(daemon.client, document())
     start(daemon.client)
+    attach(daemon.client)
+    crash_everywhere(daemon, Operation(do=detach, undo=attach))
+
+
+@pytest.fixture
+def uplink(daemon: CrashingDaemon) -> str:
+    """Start a network whose ports have an uplink for themselves; return its document."""
+    host = daemon.host
+    host.run(["ip", "link", "add", "eth1", "type", "veth", "peer", "name", "cable"])
+    text = f"""
+    <network>
+      <name>red</name><uuid>{UUID}</uuid>
+      <forward mode='passthrough'><interface dev='eth1'/></forward>
+    </network>
+    """
+    apply(daemon.client, text)
+    daemon.probe = lambda: [
+        str({key: link[key] for key in ("ifname", "address", "flags")})
+        for link in host.ip("-n", "guest", "link", "show")
+    ]
+    return text
+
+
+@pytest.mark.parametrize("attach", [attach_netns, attach_tap])
+def test_attach_to_uplink(
+    daemon: CrashingDaemon, uplink: str, attach: Callable[[Client], None]
+) -> None:
+    """A macvlan or macvtap, its node, and the uplink's state and address: all or nothing."""
+    acts = crash_everywhere(daemon, Operation(do=attach, undo=detach))
+    crash_twice(daemon, Operation(do=attach, undo=detach), at=len(acts))
+
+
+@pytest.mark.parametrize("attach", [attach_netns, attach_tap])
+def test_detach_from_uplink(
+    daemon: CrashingDaemon, uplink: str, attach: Callable[[Client], None]
+) -> None:
+    """The same when it goes."""
     attach(daemon.client)
     crash_everywhere(daemon, Operation(do=detach, undo=attach))
 

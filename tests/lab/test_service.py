@@ -64,7 +64,7 @@ import sys
 from jackfield.host.netlink.route import RouteSocket
 from jackfield.host.veth import create_pair_from_here
 from jackfield.model.values import InterfaceName, MacAddress
-from jackfield.state.resources import VethLink
+from jackfield.state.links import VethLink
 from pathlib import Path
 path = sys.argv[1]
 veth = VethLink(
@@ -78,6 +78,13 @@ veth = VethLink(
 )
 with RouteSocket() as route, open(path) as file:
     create_pair_from_here(route, veth, file.fileno())
+"""
+
+DIRECT = """\
+<network>
+  <name>lan</name>
+  <forward mode='bridge'><interface dev='eth1'/></forward>
+</network>
 """
 
 
@@ -275,8 +282,15 @@ def complete_round(prefix: Sequence[str]) -> None:
         assert [] == host.processes("dnsmasq")
         daemon.cli("start", "blue")
         assert ping(guest, "10.0.0.1", tries=3) is not None
-        for port in ("anna", "bert", "tap-carl"):
+        host.run(["ip", "link", "add", "eth1", "type", "veth", "peer", "name", "cable"])
+        daemon.cli("apply", daemon.document(DIRECT))
+        daemon.cli("attach", "lan", "--tap", "tap-dora", "--owner", str(NOBODY))
+        daemon.cli("attach", "lan", "--netns", "anna", "--ifname", "eth1", "--name", "anna1")
+        for port in ("anna", "bert", "tap-carl", "tap-dora", "anna1"):
             daemon.cli("detach", port)
+        daemon.cli("stop", "lan")
+        daemon.cli("undefine", "lan")
+        host.run(["ip", "link", "del", "eth1"])
         daemon.cli("stop", "blue")
         daemon.cli("undefine", "blue")
         assert {"lo"} == host.links()

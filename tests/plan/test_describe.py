@@ -7,7 +7,8 @@ from uuid import UUID
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.plan.describe import describe
 from jackfield.state.hoststate import HostState, difference
-from jackfield.state.resources import BridgeLink, Dnsmasq, LinkUp, Resource
+from jackfield.state.links import BridgeLink
+from jackfield.state.resources import Dnsmasq, LinkUp, Resource
 
 BRIDGE = InterfaceName("virbr0")
 LINK = BridgeLink(name=BRIDGE, alias="a", mac=MacAddress("52:54:00:00:00:01"))

@@ -113,7 +113,7 @@ class Engine:
         self._database = state_dir / _DATABASE
         self._book = PortBook(self._thread)
         self._ports = Ports(
-            self._registry, self.events, self._thread, self._host, self._book, hooks
+            self._registry, self.events, self._thread, self._host, self._book, hooks, run_dir
         )
         self._client_ports = ClientPorts(
             self._registry, self.events, self._thread, self._host, self._book, hooks

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import secrets
 import uuid as uuids
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.portbook import PortBook
+from jackfield.engine.portdevice import choose_device, device_from_text, device_to_text
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
 from jackfield.engine.store import PortRow, Step
 from jackfield.engine.views import AttachRequest, PortView
@@ -35,16 +34,13 @@ from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.port import Owner, Port
-from jackfield.model.values import InterfaceName, MacAddress, Text
+from jackfield.model.values import MacAddress, Text
 from jackfield.plan.network import check_bridge
-from jackfield.plan.port import PortDevice, device_name
+from jackfield.state.facts import LinkFact
 
-__all__ = ["Ports", "device_from_text", "device_to_text", "load_port", "port_detail"]
+__all__ = ["Ports", "load_port", "port_detail"]
 
 log = logging.getLogger(__name__)
-
-_NETNS_DIR = Path("/run/netns")
-_NETNS_NAME = re.compile(r"[^/\x00-\x1f]+")
 
 
 class Ports:
@@ -58,14 +54,16 @@ class Ports:
         host: HostWatch,
         book: PortBook,
         hooks: Hooks,
+        run_dir: Path,
     ) -> None:
-        """Work on ``registry`` through ``thread`` and ``book``."""
+        """Work on ``registry`` through ``thread`` and ``book``; ``run_dir`` holds device nodes."""
         self._registry = registry
         self._events = events
         self._thread = thread
         self._host = host
         self._book = book
         self._hooks = hooks
+        self._run_dir = run_dir
 
     async def attach(self, ref: str, request: AttachRequest) -> PortView:
         """Plug a namespace or a new tap into a running network."""
@@ -134,26 +132,19 @@ class Ports:
                 f"network {record.name!r} is not active",
                 hint=f"jackfield start {record.name}",
             )
-        if not network.mode.is_routed and network.mode is not Mode.BRIDGE:
-            raise UnsupportedConfiguration(
-                f"network {network.name!r} has mode {network.mode.value}, whose devices this "
-                "version does not make"
-            )
-        link = check_bridge(network, self._host.links())
+        mtu = _check_place(network, self._host.links())
         uuid = uuids.uuid4()
         mac = request.mac or _random_mac()
         if mac.is_multicast:
             raise InvalidRequest(f"{mac} is a multicast address: no interface can have it")
         self._refuse_same_mac(record, mac)
-        device = _device(request, uuid, network.mtu or link.mtu)
-        name = request.name or Text(request.tap or Path(request.netns or "").name)
         allocation = allocate(
             network,
             self._host.facts(network),
             self._registry.usage,
             Request(
                 uuid=uuid,
-                owner=Owner(name=name, uuid=uuids.uuid4()),
+                owner=Owner(name=_owner_name(request, uuid), uuid=uuids.uuid4()),
                 mac=mac,
                 portgroup=request.portgroup,
             ),
@@ -166,7 +157,9 @@ class Ports:
             network=record.uuid,
             port=allocation.port,
             realiser="jackfield",
-            device=device,
+            device=choose_device(
+                request, uuid, allocation.port.plug, mtu=mtu, run_dir=self._run_dir
+            ),
         )
 
     def _refuse_same_mac(self, record: NetworkRecord, mac: MacAddress) -> None:
@@ -176,6 +169,25 @@ class Ports:
                     f"port {other.uuid} of network {record.name!r} has the address {mac} already",
                     hint="leave --mac out to get a free one",
                 )
+
+
+def _check_place(network: Network, links: Mapping[str, LinkFact]) -> int | None:
+    """Return the MTU of devices on the network, ``None`` for their uplink's own.
+
+    Raises an error when the network cannot have devices of ours, or not now.
+    """
+    if network.mode.is_macvtap:
+        return None
+    if not network.mode.is_routed and network.mode is not Mode.BRIDGE:
+        raise UnsupportedConfiguration(
+            f"network {network.name!r} has mode {network.mode.value}, whose devices this "
+            "version does not make"
+        )
+    return network.mtu or check_bridge(network, links).mtu
+
+
+def _owner_name(request: AttachRequest, uuid: UUID) -> Text:
+    return request.name or Text(request.tap or Path(request.netns or str(uuid)).name)
 
 
 def _refuse_unrealised(network: Network, port: Port) -> None:
@@ -204,76 +216,6 @@ def load_port(row: PortRow) -> PortRecord:
         realiser=row.realiser,
         device=device_from_text(row.device),
     )
-
-
-def device_to_text(device: PortDevice | None) -> str | None:
-    """Return a port's device as the store keeps it (JSON)."""
-    if device is None:
-        return None
-    return json.dumps(
-        {
-            "name": device.name,
-            "netns": device.netns,
-            "ifname": device.ifname,
-            "owner": device.owner,
-            "queues": device.queues,
-            "mtu": device.mtu,
-        }
-    )
-
-
-def device_from_text(text: str | None) -> PortDevice | None:
-    """Return a port's device from what the store kept."""
-    if text is None:
-        return None
-    fields = json.loads(text)
-    return PortDevice(
-        name=InterfaceName(fields["name"]),
-        netns=fields["netns"],
-        ifname=None if fields["ifname"] is None else InterfaceName(fields["ifname"]),
-        owner=fields["owner"],
-        queues=fields["queues"],
-        mtu=fields["mtu"],
-    )
-
-
-def _device(request: AttachRequest, uuid: UUID, mtu: int) -> PortDevice:
-    if (request.netns is None) is (request.tap is None):
-        raise InvalidRequest("name either a namespace or a tap to attach, not both or neither")
-    if request.tap is not None:
-        if not 1 <= request.queues <= 256:
-            raise InvalidRequest(f"a tap has 1 to 256 queues, not {request.queues}")
-        return PortDevice(name=request.tap, owner=request.owner, queues=request.queues, mtu=mtu)
-    assert request.netns is not None
-    path = _netns_path(request.netns)
-    return PortDevice(
-        name=device_name(uuid),
-        netns=str(path),
-        ifname=request.ifname or InterfaceName("eth0"),
-        mtu=mtu,
-    )
-
-
-def _netns_path(netns: str) -> Path:
-    """Return the file of a namespace given by its ``ip netns`` name or by an absolute path."""
-    path = Path(netns)
-    if not path.is_absolute():
-        if not _NETNS_NAME.fullmatch(netns) or netns in {".", ".."}:
-            raise InvalidRequest(f"{netns!r} is not the name of a network namespace")
-        path = _NETNS_DIR / netns
-    if path.parts[1:3] in {("proc", "self"), ("proc", "thread-self")}:
-        raise InvalidRequest(
-            f"network namespace {netns!r} would be the daemon's own, not that of who asks",
-            hint="name the process by its number: /proc/PID/ns/net",
-        )
-    try:
-        path.stat()
-    except OSError as error:
-        raise InvalidRequest(
-            f"network namespace {netns!r} cannot be used: {path}: {error.strerror}",
-            hint=f"ip netns add {netns}",
-        ) from error
-    return path
 
 
 def _random_mac() -> MacAddress:

@@ -66,9 +66,7 @@ def state_of_port(network: Network, port: PortRecord) -> HostState:
     """Return the host state of a port; empty when a client makes its device."""
     if port.device is None or port.port.mac is None:
         return HostState()
-    return plan_port(
-        network, port.uuid, port.port.mac, port.device, isolated=bool(port.port.isolated)
-    )
+    return plan_port(network, port.port, port.device)
 
 
 class Registry:
@@ -234,6 +232,7 @@ class Registry:
             device=None if device is None else device.name,
             netns=None if device is None else device.netns,
             ifname=None if device is None else device.ifname,
+            node=None if device is None else device.node,
         )
 
     def devices(self, *, without: NetworkRecord | None = None) -> set[str]:

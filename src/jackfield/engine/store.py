@@ -6,8 +6,8 @@
     live         running networks, with what is being done to them (the journal)
     ports        ports, with what is being done to them
     members      other people's links that were ports of a stopped network's bridge
-    settings     shared sysctls: the value before us and ours
-    setting_users   which networks need a shared sysctl
+    settings     shared sysctls and uplinks' attributes: the value before us and ours
+    setting_users   which networks and ports need a shared setting
     events       the last events, numbered
     meta         boot, network namespace, schema
 

@@ -57,7 +57,7 @@ class PortView:
     """One port: ``device`` is its link on this host, where we made it or recognised it.
 
     ``realiser`` is ``jackfield`` or ``client``; ``netns`` and ``ifname`` are the guest's end of
-    a veth, ``None`` for taps.
+    a veth or macvlan, ``None`` for taps; ``node`` is the device node of a macvtap.
     """
 
     port: Port
@@ -67,20 +67,24 @@ class PortView:
     device: InterfaceName | None = None
     netns: str | None = None
     ifname: InterfaceName | None = None
+    node: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AttachRequest:
-    """Plug something in: a namespace (``netns`` and ``ifname``) or a tap (``tap``).
+    """Plug something in: a namespace (``netns`` and ``ifname``), a tap, or whoever asks.
 
     ``netns`` is a name below ``/run/netns`` or an absolute path; ``owner`` a numeric user id of
-    a tap; ``name`` the owner's name that ports are listed under.
+    a tap; ``name`` the owner's name that ports are listed under.  With ``handover`` the device
+    has a name of our choice, and its descriptors are fetched afterwards.  ``tap`` is a macvtap
+    where the network's ports are right on an uplink.
     """
 
     netns: str | None = None
     ifname: InterfaceName | None = None
     tap: InterfaceName | None = None
     owner: int | None = None
+    handover: bool = False
     queues: int = 1
     mac: MacAddress | None = None
     name: Text | None = None

@@ -16,7 +16,7 @@ from jackfield.engine.mending import Mending
 from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.plan.drift import drift
 from jackfield.state.facts import LinkFact
-from jackfield.state.resources import OwnerKind, alias_of
+from jackfield.state.links import OwnerKind, alias_of
 
 __all__ = ["BridgeWatch"]
 

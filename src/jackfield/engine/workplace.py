@@ -268,12 +268,14 @@ def create_port(
     if wanted:
         with store.transaction():
             store.put_port(dataclasses.replace(row, step=Step.STARTING))
+            ledger.acquire(store, tools.applier, row.uuid, wanted.values())
         try:
             tools.applier.perform(Change(ensure=tuple(wanted.values())))
         except Exception as error:
             try:
                 tools.applier.dismantle(wanted)
-            except ExceptionGroup as second:
+                ledger.release(store, tools.applier, row.uuid)
+            except (JackfieldError, ExceptionGroup) as second:
                 error.add_note(f"undoing it failed as well: {second}")
             with store.transaction():
                 store.delete_port(row.uuid)
@@ -301,6 +303,7 @@ def delete_port(
         with tools.store.transaction():
             tools.store.set_port_step(uuid, Step.STOPPING)
         tools.applier.dismantle(present)
+        ledger.release(tools.store, tools.applier, uuid)
     return strike_port(tools.store, uuid, network, name, detail)
 
 

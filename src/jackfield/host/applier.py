@@ -18,13 +18,18 @@ from jackfield.host.driver import Driver, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
 from jackfield.state.hoststate import Change, HostState, removal_order
-from jackfield.state.resources import BridgeLink, Dnsmasq, Resource, TapLink, VethLink
+from jackfield.state.links import AnyLink, BridgeLink
+from jackfield.state.resources import Dnsmasq, Resource
 
 __all__ = ["Applier"]
 
 _NOT_VERIFIED = frozenset({"setting", "up", "rules", "dnsmasq"})
 """Kinds whose request is one value or one transaction that the kernel answers for, or that prove
 themselves by becoming ready: asking again would show nothing new."""
+
+
+_SHARED = frozenset({"setting", "link-setting"})
+"""Kinds that are taken back by the ledger of shared settings, or go with their link."""
 
 
 class Applier:
@@ -54,7 +59,7 @@ class Applier:
 
         What lives on a link that does not exist yet need not be asked for.
         """
-        links = [item for item in wanted if isinstance(item, BridgeLink | TapLink | VethLink)]
+        links = [item for item in wanted if isinstance(item, AnyLink)]
         found = self.observe(links)
         absent = {key for key, seen in found.items() if seen.presence is Presence.ABSENT}
         rest = [item for item in wanted if item.carrier is not None and item.carrier not in absent]
@@ -88,7 +93,7 @@ class Applier:
         keys = set(present)
         failures: list[JackfieldError] = []
         for kind, group in _runs(item for item in resources if item.carrier not in keys):
-            if kind == "setting":
+            if kind in _SHARED:
                 continue
             try:
                 self._drivers[kind].remove(self._kernel, group)
@@ -148,13 +153,13 @@ class Applier:
         unmarked = {
             item.key: dataclasses.replace(item, alias="")
             for item in wanted
-            if isinstance(item, BridgeLink | TapLink | VethLink)
+            if isinstance(item, AnyLink)
         }
         links = [item for item in wanted if item.key in unmarked]
         found = self.observe(links, claimed=frozenset(unmarked))
         for link in links:
             present = found[link.key].resource
-            if isinstance(present, BridgeLink | TapLink | VethLink) and not present.alias:
+            if isinstance(present, AnyLink) and not present.alias:
                 former = {link.key: unmarked[link.key]}
                 self._drivers[link.kind].ensure(self._kernel, [link], former)
 

@@ -18,7 +18,7 @@ from jackfield.host.netlink.link import (
 )
 from jackfield.host.netlink.message import Message
 from jackfield.model.values import InterfaceName
-from jackfield.state.resources import BridgeLink
+from jackfield.state.links import BridgeLink
 
 __all__ = ["BridgeDriver"]
 

@@ -8,6 +8,9 @@ from jackfield.host.addresses import AddressDriver, RouteDriver
 from jackfield.host.bridge import BridgeDriver
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.driver import Driver
+from jackfield.host.linksettings import LinkSettingDriver
+from jackfield.host.macvlan import MacvlanDriver
+from jackfield.host.macvtap import MacvtapDriver, TapNodeDriver
 from jackfield.host.membership import BridgePortDriver, LinkUpDriver
 from jackfield.host.nft.driver import RulesDriver
 from jackfield.host.settings import SettingDriver
@@ -24,7 +27,11 @@ def make_drivers(dnsmasq: DnsmasqDriver) -> dict[str, Driver[Any]]:
         "bridge": BridgeDriver(),
         "tap": TapDriver(),
         "veth": VethDriver(),
+        "macvtap": MacvtapDriver(),
+        "macvlan": MacvlanDriver(),
+        "tap-node": TapNodeDriver(),
         "setting": SettingDriver(),
+        "link-setting": LinkSettingDriver(),
         "address": AddressDriver(),
         "rules": RulesDriver(),
         "up": LinkUpDriver(),

@@ -12,11 +12,17 @@ from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.link import Link
 from jackfield.model.values import MacAddress
-from jackfield.state.resources import BridgeLink, TapLink, VethLink
+from jackfield.state.links import (
+    BridgeLink,
+    MacvlanLink,
+    MacvtapLink,
+    TapLink,
+    VethLink,
+)
 
 __all__ = ["LinkDriver", "found_mac", "found_mtu", "identity"]
 
-L = TypeVar("L", BridgeLink, TapLink, VethLink)
+L = TypeVar("L", BridgeLink, TapLink, VethLink, MacvtapLink, MacvlanLink)
 
 
 class LinkDriver(abc.ABC, Generic[L]):

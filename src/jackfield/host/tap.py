@@ -14,7 +14,7 @@ from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
 from jackfield.host.netlink.link import Link, set_link
 from jackfield.host.netlink.message import Message, attributes, errno_text
 from jackfield.model.values import InterfaceName
-from jackfield.state.resources import TapLink
+from jackfield.state.links import TapLink
 
 __all__ = ["TapDriver"]
 

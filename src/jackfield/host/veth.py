@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from jackfield.errors import KernelError, NotFound
+from jackfield.errors import KernelError
 from jackfield.host.kernel import Kernel
 from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
 from jackfield.host.netlink.link import (
@@ -18,12 +17,12 @@ from jackfield.host.netlink.link import (
     random_group,
     set_link,
 )
-from jackfield.host.netlink.message import Message, errno_text
-from jackfield.host.netlink.namespace import call_in_namespace
+from jackfield.host.netlink.message import Message
+from jackfield.host.netlink.namespace import call_in_namespace, open_namespace
 from jackfield.host.netlink.route import RouteSocket
 from jackfield.host.netlink.socket import Refusal
 from jackfield.model.values import InterfaceName
-from jackfield.state.resources import VethLink
+from jackfield.state.links import VethLink
 
 __all__ = ["VethDriver"]
 
@@ -53,7 +52,7 @@ class VethDriver(LinkDriver[VethLink]):
         refused: list[tuple[KernelError, VethLink]] = []
         made: list[Message] = []
         for veth in resources:
-            with _namespace(veth) as descriptor:
+            with open_namespace(veth.peer_netns, f"create veth {veth.name}") as descriptor:
                 try:
                     _create_pair(kernel, veth, descriptor)
                 except Refusal as refusal:
@@ -75,28 +74,6 @@ class VethDriver(LinkDriver[VethLink]):
         changes = identity(wanted, present)
         if changes:
             kernel.route.send([set_link(index, what, **changes)])
-
-
-@contextlib.contextmanager
-def _namespace(veth: VethLink) -> Iterator[int]:
-    """Open the peer's namespace file."""
-    try:
-        descriptor = os.open(veth.peer_netns, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise NotFound(
-            f"cannot create veth {veth.name}: there is no network namespace {veth.peer_netns}",
-            hint="`ip netns list` shows the named ones",
-        ) from error
-    except OSError as error:
-        number = error.errno or 0
-        raise KernelError(
-            f"cannot create veth {veth.name}: cannot open {veth.peer_netns}: {errno_text(number)}",
-            errno=number,
-        ) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _is_there(kernel: Kernel, wanted: VethLink, link: Link) -> bool:

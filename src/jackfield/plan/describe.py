@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from jackfield.state.hoststate import Change
+from jackfield.state.links import BridgeLink, MacvlanLink, MacvtapLink, TapLink, VethLink
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import (
-    BridgeLink,
     BridgePort,
     Dnsmasq,
     InterfaceAddress,
+    LinkSetting,
     LinkUp,
     NetworkRules,
     Resource,
     Route,
     Setting,
     Shaping,
-    TapLink,
-    VethLink,
+    TapNode,
 )
 
 __all__ = ["describe", "describe_resource"]
@@ -95,6 +95,19 @@ def _veth(link: VethLink) -> str:
     return f"veth {link.name} to {link.peer_name} ({link.peer_mac}) in {link.peer_netns}"
 
 
+def _macvtap(link: MacvtapLink) -> str:
+    return f"macvtap {link.name} over {link.lower}, mode {link.mode}"
+
+
+def _macvlan(link: MacvlanLink) -> str:
+    return f"macvlan {link.ifname} over {link.lower}, mode {link.mode}, in {link.netns}"
+
+
+def _node(node: TapNode) -> str:
+    owner = "" if node.owner is None else f", for user {node.owner}"
+    return f"device node {node.path} of {node.link}{owner}"
+
+
 def _port(port: BridgePort) -> str:
     flags = ", isolated" if port.isolated else ""
     return f"{port.link} on bridge {port.bridge}{flags}"
@@ -143,6 +156,10 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     BridgeLink: _bridge,
     TapLink: _tap,
     VethLink: _veth,
+    MacvtapLink: _macvtap,
+    MacvlanLink: _macvlan,
+    LinkSetting: lambda item: f"{item.attribute.value} of {item.link} = {item.value}",
+    TapNode: _node,
     InterfaceAddress: lambda item: f"address {item.interface} on {item.link}",
     LinkUp: lambda item: f"{item.link} up",
     BridgePort: _port,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import HostState
-from jackfield.state.resources import BridgeLink, InterfaceAddress
+from jackfield.state.links import BridgeLink
+from jackfield.state.resources import InterfaceAddress
 
 __all__ = ["drift"]
 

@@ -1,8 +1,8 @@
 """What a network needs of the host.
 
 The wanted state of a routed network: a bridge with its addresses, the sysctls that make it a
-router and nothing more, its rules, and a dnsmasq.  A network on an existing bridge needs
-nothing: the bridge is somebody else's.
+router and nothing more, its rules, and a dnsmasq.  A network on an existing bridge or right
+on uplinks needs nothing: they are somebody else's.
 """
 
 from __future__ import annotations
@@ -28,21 +28,24 @@ from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.rules import network_rules
 from jackfield.state.facts import Facts, LinkFact, span_of
 from jackfield.state.hoststate import HostState
-from jackfield.state.resources import (
-    BridgeLink,
-    InterfaceAddress,
-    LinkUp,
-    OwnerKind,
-    Resource,
-    Route,
-    Setting,
-    Shaping,
-    alias_of,
-)
+from jackfield.state.links import BridgeLink, OwnerKind, alias_of
+from jackfield.state.resources import InterfaceAddress, LinkUp, Resource, Route, Setting, Shaping
 
 __all__ = ["bridge_of", "check_bridge", "check_host", "overlap", "plan_network"]
 
-_PLANNED = frozenset({Mode.ISOLATED, Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.BRIDGE})
+_PLANNED = frozenset(
+    {
+        Mode.ISOLATED,
+        Mode.NAT,
+        Mode.ROUTE,
+        Mode.OPEN,
+        Mode.BRIDGE,
+        Mode.MACVTAP_BRIDGE,
+        Mode.VEPA,
+        Mode.PRIVATE,
+        Mode.PASSTHROUGH,
+    }
+)
 _FORWARDING = frozenset({Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET})
 
 
@@ -60,7 +63,7 @@ def plan_network(network: Network, *, dnsmasq_user: str | None = None) -> HostSt
     a mode or an addition that this version does not realise.
     """
     _check_realised(network)
-    if network.mode is Mode.BRIDGE:
+    if not network.mode.is_routed:
         return HostState()
     if network.uuid is None:
         raise InternalError(f"network {network.name!r} has no uuid yet")

@@ -5,40 +5,39 @@ from __future__ import annotations
 import dataclasses
 from uuid import UUID
 
+from jackfield.errors import InternalError
 from jackfield.model.network import Network
+from jackfield.model.port import BridgePlug, DirectPlug, NetworkPlug, Port
 from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.plan.macvtap import plan_direct
 from jackfield.plan.network import bridge_of
 from jackfield.state.hoststate import HostState
-from jackfield.state.resources import (
-    BridgePort,
-    OwnerKind,
-    Setting,
-    TapLink,
-    VethLink,
-    alias_of,
-)
+from jackfield.state.links import OwnerKind, TapLink, VethLink, alias_of
+from jackfield.state.resources import BridgePort, Resource, Setting
 
 __all__ = ["PortDevice", "device_name", "host_mac", "plan_port"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PortDevice:
-    """The device of a port of ours: a veth into ``netns``, or a tap where ``netns`` is ``None``.
+    """The device of a port of ours: in the namespace ``netns``, or here where that is ``None``.
 
-    ``netns`` is the path of a namespace file; ``owner`` a numeric user id; ``mtu`` ``None`` is
-    the kernel's choice.
+    ``netns`` is the path of a namespace file and ``ifname`` the interface's name in there;
+    ``node`` the path of a macvtap's device node; ``owner`` a numeric user id; ``mtu`` ``None``
+    is the kernel's choice.
     """
 
     name: InterfaceName
     netns: str | None = None
     ifname: InterfaceName | None = None
+    node: str | None = None
     owner: int | None = None
     queues: int = 1
     mtu: int | None = None
 
 
 def device_name(uuid: UUID) -> InterfaceName:
-    """Return the name of the host's end of a port's veth: ``jf`` and ten digits of its uuid."""
+    """Return the name of a port's device here: ``jf`` and ten digits of the port's uuid."""
     return InterfaceName(f"jf{uuid.hex[:10]}")
 
 
@@ -50,43 +49,48 @@ def host_mac(mac: MacAddress) -> MacAddress:
     return MacAddress("fe" + mac[2:])
 
 
-def plan_port(
-    network: Network,
-    uuid: UUID,
-    mac: MacAddress,
-    device: PortDevice,
-    *,
-    isolated: bool = False,
+def plan_port(network: Network, port: Port, device: PortDevice) -> HostState:
+    """Return the host state that a ``port`` of ``network`` with this ``device`` wants."""
+    if isinstance(port.plug, DirectPlug):
+        return plan_direct(port, port.plug, device)
+    if isinstance(port.plug, NetworkPlug | BridgePlug):
+        return _plan_bridged(network, port, port.plug, device)
+    raise InternalError(f"a port with the plug {port.plug} has no device of ours")
+
+
+def _plan_bridged(
+    network: Network, port: Port, plug: NetworkPlug | BridgePlug, device: PortDevice
 ) -> HostState:
-    """Return the host state that a port with this ``device`` on ``network`` wants."""
-    bridge = bridge_of(network)
-    alias = alias_of(OwnerKind.PORT, uuid)
-    made: VethLink | TapLink
+    bridge = plug.bridge if plug.bridge in network.managed_bridges else bridge_of(network)
+    resources: list[Resource] = [
+        _pair_or_tap(port, device),
+        # The host must not speak on the guest's wire: its neighbour discovery would move
+        # the guest's address in the tables of switches.
+        Setting(name=f"net/ipv6/conf/{device.name}/disable_ipv6", value="1", link=device.name),
+        BridgePort(link=device.name, bridge=bridge, isolated=bool(port.isolated)),
+    ]
+    return HostState(resources)
+
+
+def _pair_or_tap(port: Port, device: PortDevice) -> VethLink | TapLink:
+    assert port.uuid is not None
+    assert port.mac is not None
+    alias = alias_of(OwnerKind.PORT, port.uuid)
     if device.netns is not None and device.ifname is not None:
-        made = VethLink(
+        return VethLink(
             name=device.name,
             alias=alias,
-            mac=host_mac(mac),
+            mac=host_mac(port.mac),
             peer_name=device.ifname,
             peer_netns=device.netns,
-            peer_mac=mac,
+            peer_mac=port.mac,
             mtu=device.mtu,
         )
-    else:
-        made = TapLink(
-            name=device.name,
-            alias=alias,
-            mac=host_mac(mac),
-            mtu=device.mtu,
-            owner=device.owner,
-            queues=device.queues,
-        )
-    return HostState(
-        (
-            made,
-            # The host must not speak on the guest's wire: its neighbour discovery would move
-            # the guest's address in the tables of switches.
-            Setting(name=f"net/ipv6/conf/{device.name}/disable_ipv6", value="1", link=device.name),
-            BridgePort(link=device.name, bridge=bridge, isolated=isolated),
-        )
+    return TapLink(
+        name=device.name,
+        alias=alias,
+        mac=host_mac(port.mac),
+        mtu=device.mtu,
+        owner=device.owner,
+        queues=device.queues,
     )

@@ -17,59 +17,36 @@ from uuid import UUID
 
 from jackfield.model.address import Address, IpInterface, IpNetwork
 from jackfield.model.bandwidth import Rate
-from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.model.values import InterfaceName
+from jackfield.state.links import (
+    AnyLink,
+    BridgeLink,
+    MacvlanLink,
+    MacvtapLink,
+    OnLink,
+    Standing,
+    TapLink,
+    VethLink,
+)
 from jackfield.state.rules import Chain
 
 __all__ = [
     "KINDS",
-    "BridgeLink",
     "BridgePort",
     "Dnsmasq",
     "InterfaceAddress",
+    "LinkAttribute",
+    "LinkSetting",
     "LinkUp",
     "NetworkRules",
-    "OwnerKind",
     "Resource",
     "Route",
     "Setting",
     "Shaping",
-    "TapLink",
-    "VethLink",
-    "alias_of",
+    "SharedSetting",
+    "TapNode",
+    "shared_setting",
 ]
-
-
-class OwnerKind(enum.Enum):
-    """Whose a resource is; part of a link's alias."""
-
-    NETWORK = "network"
-    PORT = "port"
-
-
-def alias_of(kind: OwnerKind, uuid: UUID) -> str:
-    """Return the alias that marks a link as ours: ``jackfield:<network|port>:<uuid>``."""
-    return f"jackfield:{kind.value}:{uuid}"
-
-
-class _Standing:
-    """What stands on no link."""
-
-    @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with: none."""
-        return None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _OnLink:
-    """What is on ``link`` and goes away with it."""
-
-    link: InterfaceName
-
-    @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with."""
-        return f"link:{self.link}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,69 +75,71 @@ class Setting:
         return f"setting:{self.name}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BridgeLink(_Standing):
-    """A bridge of ours, made down and without addresses.
+class LinkAttribute(enum.Enum):
+    """What of somebody else's link we may have to set."""
 
-    ``forward_delay`` is in seconds; ``mtu`` ``None`` is the kernel's choice.
+    STATE = "state"
+    ADDRESS = "address"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinkSetting(Standing):
+    """An attribute of ``link``, which is not ours: its ``STATE`` (up or down), its ``ADDRESS``.
+
+    Always shared, as a ``Setting`` may be: recorded before it is set, and put back.
     """
 
-    kind: ClassVar[str] = "bridge"
-    name: InterfaceName
-    alias: str
-    mac: MacAddress | None
-    mtu: int | None = None
-    stp: bool = False
-    forward_delay: int = 0
+    kind: ClassVar[str] = "link-setting"
+    shared: ClassVar[bool] = True
+    link: InterfaceName
+    attribute: LinkAttribute
+    value: str
+
+    @property
+    def name(self) -> str:
+        """What it is called in the record of shared settings; no path of a sysctl is like it."""
+        return f"{self.link} {self.attribute.value}"
 
     @property
     def key(self) -> str:
         """The thing this is about."""
-        return f"link:{self.name}"
+        return f"link-setting:{self.name}"
+
+
+SharedSetting = Setting | LinkSetting
+"""What has users besides us, and a value that it had before us."""
+
+
+def shared_setting(name: str, value: str) -> SharedSetting:
+    """Return the shared setting of that ``name`` with this ``value``."""
+    link, space, attribute = name.partition(" ")
+    if space:
+        return LinkSetting(
+            link=InterfaceName(link), attribute=LinkAttribute(attribute), value=value
+        )
+    return Setting(name=name, value=value, shared=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TapLink(_Standing):
-    """A persistent tap of ours; ``owner`` is a numeric user id, ``queues`` above 1 multiqueue."""
+class TapNode(Standing):
+    """The device node at ``path`` through which the macvtap ``link`` is opened.
 
-    kind: ClassVar[str] = "tap"
-    name: InterfaceName
-    alias: str
-    mac: MacAddress | None
-    mtu: int | None = None
+    For its ``owner`` alone, a numeric user id; ``None`` is root.
+    """
+
+    kind: ClassVar[str] = "tap-node"
+    link: InterfaceName
+    path: str
     owner: int | None = None
-    queues: int = 1
 
     @property
     def key(self) -> str:
         """The thing this is about."""
-        return f"link:{self.name}"
+        return f"tap-node:{self.path}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VethLink(_Standing):
-    """A veth pair: ``name`` stays here, ``peer_name`` is made inside the namespace ``peer_netns``.
-
-    ``peer_netns`` is the path of a namespace file; the peer comes up with ``peer_mac``.
-    """
-
-    kind: ClassVar[str] = "veth"
-    name: InterfaceName
-    alias: str
-    mac: MacAddress | None
-    peer_name: InterfaceName
-    peer_netns: str
-    peer_mac: MacAddress
-    mtu: int | None = None
-
-    @property
-    def key(self) -> str:
-        """The thing this is about."""
-        return f"link:{self.name}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BridgePort(_OnLink):
+class BridgePort(OnLink):
     """``link`` is a port of ``bridge``, with the port's flags (``IFLA_BRPORT_*``) and is up.
 
     ``up`` is false only on what was observed.
@@ -180,7 +159,7 @@ class BridgePort(_OnLink):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InterfaceAddress(_OnLink):
+class InterfaceAddress(OnLink):
     """An address on a link of ours, marked with our protocol number (``IFA_PROTO``)."""
 
     kind: ClassVar[str] = "address"
@@ -193,7 +172,7 @@ class InterfaceAddress(_OnLink):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LinkUp(_OnLink):
+class LinkUp(OnLink):
     """``link`` is administratively up."""
 
     kind: ClassVar[str] = "up"
@@ -205,7 +184,7 @@ class LinkUp(_OnLink):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Route(_OnLink):
+class Route(OnLink):
     """A route of ours in the main table, marked with our protocol number (``RTA_PROTO``)."""
 
     kind: ClassVar[str] = "route"
@@ -220,7 +199,7 @@ class Route(_OnLink):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkRules(_Standing):
+class NetworkRules(Standing):
     """A network's chains in ``inet jackfield``, reached by its bridge's name and addresses."""
 
     kind: ClassVar[str] = "rules"
@@ -234,7 +213,7 @@ class NetworkRules(_Standing):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shaping(_OnLink):
+class Shaping(OnLink):
     """Traffic that leaves ``link`` is shaped to ``rate`` (htb); rates in KiB as in ``Rate``.
 
     ``checksum_dhcp`` asks for filled UDP checksums of DHCP replies where the kernel can
@@ -252,7 +231,7 @@ class Shaping(_OnLink):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Dnsmasq(_Standing):
+class Dnsmasq(Standing):
     """A dnsmasq process of ours and the files it reads.
 
     ``config`` is read at its start only; ``hosts`` (``dhcp-hostsfile``), ``names``
@@ -281,10 +260,10 @@ class Dnsmasq(_Standing):
 
 
 Resource = (
-    Setting
-    | BridgeLink
-    | TapLink
-    | VethLink
+    AnyLink
+    | Setting
+    | LinkSetting
+    | TapNode
     | InterfaceAddress
     | LinkUp
     | BridgePort
@@ -297,9 +276,13 @@ Resource = (
 KINDS: dict[str, type[Resource]] = {
     resource.kind: resource
     for resource in (
+        LinkSetting,
         BridgeLink,
         TapLink,
         VethLink,
+        MacvtapLink,
+        MacvlanLink,
+        TapNode,
         Setting,
         InterfaceAddress,
         # Before anybody is on the network, or served by it.

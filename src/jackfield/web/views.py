@@ -85,6 +85,7 @@ def port_json(view: PortView) -> Json:
         "device": view.device,
         "netns": view.netns,
         "ifname": view.ifname,
+        "node": view.node,
         **port_to_builtins(view.port),
     }
 

@@ -1,0 +1,107 @@
+"""Which device a port of ours gets, and how the store keeps it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from uuid import UUID
+
+from jackfield.engine.views import AttachRequest
+from jackfield.errors import InvalidRequest
+from jackfield.host.macvtap import node_directory
+from jackfield.model.port import DirectPlug, Plug
+from jackfield.model.values import InterfaceName
+from jackfield.plan.port import PortDevice, device_name
+
+__all__ = ["choose_device", "device_from_text", "device_to_text"]
+
+_NETNS_DIR = Path("/run/netns")
+_NETNS_NAME = re.compile(r"[^/\x00-\x1f]+")
+_QUEUES = 256  # MAX_TAP_QUEUES in linux/if_tun.h
+
+
+def choose_device(
+    request: AttachRequest, uuid: UUID, plug: Plug | None, *, mtu: int | None, run_dir: Path
+) -> PortDevice:
+    """Return the device of the port ``uuid``, which was allocated ``plug``.
+
+    ``mtu`` is what its network has.  Raises ``InvalidRequest`` for what cannot be plugged in.
+    """
+    wishes = (request.netns is not None, request.tap is not None, request.handover)
+    if sum(wishes) != 1:
+        raise InvalidRequest("name a namespace, or a tap, or ask for a descriptor: one of them")
+    if request.netns is not None:
+        return PortDevice(
+            name=device_name(uuid),
+            netns=str(_netns_path(request.netns)),
+            ifname=request.ifname or InterfaceName("eth0"),
+            mtu=mtu,
+        )
+    if not 1 <= request.queues <= _QUEUES:
+        raise InvalidRequest(f"a tap has 1 to {_QUEUES} queues, not {request.queues}")
+    node = None
+    if isinstance(plug, DirectPlug):
+        node = str(node_directory(run_dir) / str(uuid))
+    return PortDevice(
+        name=request.tap or device_name(uuid),
+        node=node,
+        owner=request.owner,
+        queues=request.queues,
+        mtu=mtu,
+    )
+
+
+def device_to_text(device: PortDevice | None) -> str | None:
+    """Return a port's device as the store keeps it (JSON)."""
+    if device is None:
+        return None
+    return json.dumps(
+        {
+            "name": device.name,
+            "netns": device.netns,
+            "ifname": device.ifname,
+            "node": device.node,
+            "owner": device.owner,
+            "queues": device.queues,
+            "mtu": device.mtu,
+        }
+    )
+
+
+def device_from_text(text: str | None) -> PortDevice | None:
+    """Return a port's device from what the store kept."""
+    if text is None:
+        return None
+    fields = json.loads(text)
+    return PortDevice(
+        name=InterfaceName(fields["name"]),
+        netns=fields["netns"],
+        ifname=None if fields["ifname"] is None else InterfaceName(fields["ifname"]),
+        node=fields.get("node"),
+        owner=fields["owner"],
+        queues=fields["queues"],
+        mtu=fields["mtu"],
+    )
+
+
+def _netns_path(netns: str) -> Path:
+    """Return the file of a namespace given by its ``ip netns`` name or by an absolute path."""
+    path = Path(netns)
+    if not path.is_absolute():
+        if not _NETNS_NAME.fullmatch(netns) or netns in {".", ".."}:
+            raise InvalidRequest(f"{netns!r} is not the name of a network namespace")
+        path = _NETNS_DIR / netns
+    if path.parts[1:3] in {("proc", "self"), ("proc", "thread-self")}:
+        raise InvalidRequest(
+            f"network namespace {netns!r} would be the daemon's own, not that of who asks",
+            hint="name the process by its number: /proc/PID/ns/net",
+        )
+    try:
+        path.stat()
+    except OSError as error:
+        raise InvalidRequest(
+            f"network namespace {netns!r} cannot be used: {path}: {error.strerror}",
+            hint=f"ip netns add {netns}",
+        ) from error
+    return path

@@ -1,0 +1,145 @@
+"""Macvlans of ours inside guests' network namespaces."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Sequence
+
+from jackfield.errors import JackfieldError, KernelError, NotFound
+from jackfield.host.driver import ABSENT, Observed, Presence
+from jackfield.host.kernel import Kernel
+from jackfield.host.links import LinkDriver, found_mac, found_mtu
+from jackfield.host.macvtap import make_over
+from jackfield.host.netlink.link import Link, delete_link
+from jackfield.host.netlink.macvlan import macvlan_mode, move_link
+from jackfield.host.netlink.namespace import call_in_namespace, open_namespace
+from jackfield.host.netlink.route import RouteSocket
+from jackfield.model.values import InterfaceName
+from jackfield.state.links import MacvlanLink
+
+__all__ = ["MacvlanDriver"]
+
+
+class MacvlanDriver(LinkDriver[MacvlanLink]):
+    """Makes macvlans here, marks them, and moves them; looks for them in both places.
+
+    What a crash left here is made anew.
+    """
+
+    info_kind = "macvlan"
+
+    def _observed(
+        self, kernel: Kernel, wanted: MacvlanLink, link: Link | None, claimed: Collection[str]
+    ) -> Observed:
+        if link is not None:
+            return super()._observed(kernel, wanted, link, claimed)
+        inside = _look_inside(wanted)
+        if inside is None:
+            return ABSENT
+        if not self._is_ours(wanted, inside):
+            where = f"{inside.describe()} in {wanted.netns}"
+            return Observed(presence=Presence.FOREIGN, description=where)
+        return Observed(
+            presence=Presence.OURS,
+            resource=MacvlanLink(
+                name=wanted.name,
+                alias=inside.alias,
+                mac=found_mac(wanted.mac, inside),
+                lower=wanted.lower,
+                mode=macvlan_mode(inside.data),
+                netns=wanted.netns,
+                ifname=InterfaceName(inside.name),
+                mtu=found_mtu(wanted.mtu, inside),
+            ),
+        )
+
+    def _as_found(self, kernel: Kernel, wanted: MacvlanLink, link: Link) -> MacvlanLink:
+        """Return one that has not moved yet."""
+        return MacvlanLink(
+            name=wanted.name,
+            alias=link.alias,
+            mac=found_mac(wanted.mac, link),
+            lower=wanted.lower,
+            mode=macvlan_mode(link.data),
+            netns="",
+            ifname=InterfaceName(link.name),
+            mtu=found_mtu(wanted.mtu, link),
+        )
+
+    def _create(
+        self, kernel: Kernel, resources: Sequence[MacvlanLink]
+    ) -> list[tuple[KernelError, MacvlanLink]]:
+        refused: list[tuple[KernelError, MacvlanLink]] = []
+        for link in resources:
+            try:
+                _make(kernel, link)
+            except KernelError as error:
+                refused.append((error, link))
+        return refused
+
+    def _change(self, kernel: Kernel, wanted: MacvlanLink, present: MacvlanLink) -> None:
+        """Make it anew: inside the guest's namespace it is the guest's to change."""
+        if present.netns == wanted.netns and (present.mode, present.alias) == (
+            wanted.mode,
+            wanted.alias,
+        ):
+            return
+        self.remove(kernel, [wanted])
+        _make(kernel, wanted)
+
+    def remove(self, kernel: Kernel, resources: Sequence[MacvlanLink]) -> None:
+        """Remove what is ours, wherever it is."""
+        failures: list[JackfieldError] = []
+        here = kernel.route.links([link.name for link in resources])
+        for link in resources:
+            found = here.get(link.name)
+            try:
+                if found is not None and self._is_ours(link, found):
+                    kernel.route.delete_links([found.index])
+                self._remove_inside(link)
+            except JackfieldError as error:
+                failures.append(error)
+        if failures:
+            raise ExceptionGroup("could not remove every macvlan", failures)
+
+    def _remove_inside(self, link: MacvlanLink) -> None:
+        def remove() -> None:
+            with contextlib.closing(RouteSocket()) as inside:
+                # One that could not be renamed has kept its name.
+                for name in (link.ifname, link.name):
+                    found = inside.link(name)
+                    if found is not None and self._is_ours(link, found):
+                        inside.send([delete_link(found.index)])
+
+        with contextlib.suppress(NotFound), _namespace(link) as descriptor:
+            call_in_namespace(descriptor, remove)
+
+
+def _make(kernel: Kernel, link: MacvlanLink) -> None:
+    what = f"move macvlan {link.name} into {link.netns} as {link.ifname}"
+    with open_namespace(link.netns, what) as descriptor:
+        make_over(kernel, link, MacvlanDriver.info_kind)
+        index = kernel.route.require_index(link.name, what)
+        try:
+            kernel.route.send([move_link(index, descriptor, link.ifname, what)])
+        except KernelError as error:
+            MacvlanDriver().remove(kernel, [link])
+            error.hint = error.hint or f"{link.netns} may have a device {link.ifname} already"
+            raise
+
+
+def _look_inside(link: MacvlanLink) -> Link | None:
+    def look() -> Link | None:
+        with contextlib.closing(RouteSocket()) as inside:
+            return inside.link(link.ifname) if inside.index(link.ifname) is not None else None
+
+    try:
+        with _namespace(link) as descriptor:
+            return call_in_namespace(descriptor, look)
+    except JackfieldError:
+        # A namespace that is gone has taken what was in it along.
+        return None
+
+
+def _namespace(link: MacvlanLink) -> contextlib.AbstractContextManager[int]:
+    return open_namespace(link.netns, f"find macvlan {link.name}")
