@@ -283,6 +283,7 @@ def complete_round(prefix: Sequence[str]) -> None:
         daemon.cli("start", "blue")
         assert ping(guest, "10.0.0.1", tries=3) is not None
         host.run(["ip", "link", "add", "eth1", "type", "veth", "peer", "name", "cable"])
+        host.run(["ip", "link", "set", "cable", "up"])
         daemon.cli("apply", daemon.document(DIRECT))
         daemon.cli("attach", "lan", "--tap", "tap-dora", "--owner", str(NOBODY))
         daemon.cli("attach", "lan", "--netns", "anna", "--ifname", "eth1", "--name", "anna1")
