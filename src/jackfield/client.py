@@ -30,6 +30,7 @@ DEFAULT_RUN_DIR = "/run/jackfield"
 
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _LINE_LIMIT = 65_536
+_DESCRIPTORS = 256
 
 
 def quote(text: str) -> str:
@@ -48,6 +49,7 @@ class Client:
     def __init__(self, run_dir: str | os.PathLike[str] = DEFAULT_RUN_DIR) -> None:
         """Connect to nothing yet."""
         self.path = os.path.join(os.fspath(run_dir), "api.sock")  # noqa: PTH118
+        self._descriptor_path = os.path.join(os.fspath(run_dir), "fd.sock")  # noqa: PTH118
 
     def request(
         self,
@@ -91,7 +93,7 @@ class Client:
 
     def _exchange(self, method: str, target: str, body: object) -> _Answer:
         """Send a request and return the answer, its head read and found good."""
-        connection = self._connect()
+        connection = self._connect(self.path)
         answer = _Answer(connection, self.path)
         try:
             try:  # noqa: SIM105 - contextlib is an import more
@@ -108,18 +110,31 @@ class Client:
             raise
         return answer
 
-    def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def open_port(self, port: str) -> list[int]:
+        """Return the open device of a port, a descriptor for each of its queues."""
+        path = self._descriptor_path
+        with self._connect(path, socket.SOCK_SEQPACKET) as connection:
+            connection.sendall(json.dumps({"port": port}).encode())
+            text, descriptors, _, _ = socket.recv_fds(connection, _LINE_LIMIT, _DESCRIPTORS)
+        if not text:
+            raise _lost(path)
+        value = json.loads(text)
+        if "error" in value:
+            raise _error(value)
+        return list(descriptors)
+
+    def _connect(self, path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, kind)
         try:
-            connection.connect(self.path)
+            connection.connect(path)
         except OSError as error:
             connection.close()
             if isinstance(error, PermissionError):
                 raise AccessDenied(
-                    f"no permission to connect to {self.path}", hint="try again with sudo"
+                    f"no permission to connect to {path}", hint="try again with sudo"
                 ) from error
             raise DaemonUnreachable(
-                f"no daemon answers at {self.path}: {error.strerror or error}",
+                f"no daemon answers at {path}: {error.strerror or error}",
                 hint="start it with: systemctl start jackfieldd "
                 "(or name its run directory with --run-dir)",
             ) from error

@@ -22,6 +22,7 @@ from jackfield.errors import ConfigurationError, JackfieldError, WrongState
 from jackfield.listener import listen
 from jackfield.rpc.server import RpcServer
 from jackfield.rpc.tls import listen_tls, make_context
+from jackfield.web.descriptors import DescriptorDoor
 from jackfield.web.server import WebServer
 
 __all__ = ["main", "run"]
@@ -88,12 +89,14 @@ async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
     tls = None if settings.tls is None else _tls_door(settings.tls)
     server = WebServer(engine, settings)
     libvirt = RpcServer(engine, settings)
+    descriptors = DescriptorDoor(engine, settings, server.operations)
     serving = asyncio.create_task(server.serve(sockets=notify.listen_fds() or [listen(path)]))
     alive = asyncio.create_task(_tell_alive())
     stopping = asyncio.create_task(stop.wait())
     doors = [settings.libvirt_path, settings.libvirt_ro_path]
     for door in doors:
         _prepare(door.parent, mode=0o755)
+    descriptors.open(listen(settings.run_dir / "fd.sock", socket.SOCK_SEQPACKET))
     await libvirt.open([listen(doors[0])], [listen(doors[1])])
     if tls is not None:
         await libvirt.open_tls(*tls)
@@ -105,6 +108,7 @@ async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
     server.stop()
     stopping.cancel()
     await libvirt.close()
+    await descriptors.close()
     for door in doors:
         # A socket at which nobody answers keeps libvirt's clients from looking elsewhere.
         door.unlink(missing_ok=True)

@@ -12,21 +12,21 @@ from jackfield.errors import WrongState
 __all__ = ["listen"]
 
 
-def listen(path: Path) -> socket.socket:
-    """Return a socket that listens at ``path``; one that was left there is replaced.
+def listen(path: Path, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """Return a socket of ``kind`` that listens at ``path``; one that was left there is replaced.
 
     Everybody may connect: what a caller may do is decided by who it is.  ``WrongState`` when
     somebody answers there: a daemon of another network namespace that shares the directory.
     """
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        with socket.socket(socket.AF_UNIX, kind) as probe:
             probe.connect(os.fspath(path))
         raise WrongState(
             f"another daemon answers at {path}",
             hint="give each daemon a run directory of its own with --run-dir",
         )
     path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
     try:
         listener.bind(os.fspath(path))
         path.chmod(0o666)

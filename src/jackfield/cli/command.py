@@ -18,11 +18,12 @@ __all__ = ["Arguments", "Command", "Context", "Flag", "Option", "Word"]
 class Word:
     """A positional argument; ``optional`` ones may be left out and are then ``default``.
 
-    ``choices`` are the only words allowed, if there are any.  ``completes`` says what a shell
+    ``choices`` are the only words allowed, if there are any.  A ``rest`` is a list of all words
+    that follow, at least one, and the last of a command.  ``completes`` says what a shell
     offers: ``network``, ``port``, ``netns``, ``file``, ``file-or-network`` or nothing.
     """
 
-    __slots__ = ("choices", "completes", "default", "help", "metavar", "name", "optional")
+    __slots__ = ("choices", "completes", "default", "help", "metavar", "name", "optional", "rest")
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Word:
         optional: bool = False,
         default: str | None = None,
         choices: tuple[str, ...] = (),
+        rest: bool = False,
         completes: str = "",
     ) -> None:
         """Keep what is given."""
@@ -42,22 +44,34 @@ class Word:
         self.optional = optional
         self.default = default
         self.choices = choices
+        self.rest = rest
         self.completes = completes
 
 
 class Option:
-    """An option with a value; ``number`` ones take a natural number."""
+    """An option with a value; ``number`` ones take a natural number.
 
-    __slots__ = ("completes", "flag", "help", "metavar", "number")
+    ``many`` ones may be given several times, and are lists.
+    """
+
+    __slots__ = ("completes", "flag", "help", "many", "metavar", "number")
 
     def __init__(
-        self, flag: str, metavar: str, help: str, *, number: bool = False, completes: str = ""
+        self,
+        flag: str,
+        metavar: str,
+        help: str,
+        *,
+        number: bool = False,
+        many: bool = False,
+        completes: str = "",
     ) -> None:
         """Keep what is given."""
         self.flag = flag
         self.metavar = metavar
         self.help = help
         self.number = number
+        self.many = many
         self.completes = completes
 
 

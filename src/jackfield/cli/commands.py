@@ -111,6 +111,25 @@ COMMANDS = (
         ),
     ),
     Command(
+        "run",
+        "run.run",
+        "become a virtual machine's monitor with its NICs plugged in; its end frees them",
+        Word(
+            "command",
+            "COMMAND",
+            "QEMU is told of its NICs; for others {nic0.fd}, {nic0.fds}, {nic0.mac} and"
+            " {nic0.device} stand for them",
+            rest=True,
+        ),
+        Option(
+            "--nic",
+            "network=NAME[,KEY=…]",
+            "plug one in, may be repeated; keys: portgroup, mac, model, queues",
+            many=True,
+        ),
+        Option("--name", "NAME", "name that the ports are listed under"),
+    ),
+    Command(
         "detach",
         "ports.detach",
         "unplug",

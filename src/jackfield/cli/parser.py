@@ -44,9 +44,7 @@ def parse(command: Command, words: Sequence[str]) -> Arguments:
     options = (*command.options, *COMMON)
     by_flag: dict[str, Option | Flag] = {item.flag: item for item in options}
     by_flag.update({item.short: item for item in options if isinstance(item, Flag) and item.short})
-    values: dict[str, Any] = {
-        _attribute(item): (False if isinstance(item, Flag) else None) for item in options
-    }
+    values: dict[str, Any] = {_attribute(item): _absent(item) for item in options}
     given: list[str] = []
     said: set[str] = set()
     rest = iter(words)
@@ -72,7 +70,10 @@ def parse(command: Command, words: Sequence[str]) -> Arguments:
             if following is None:
                 raise _wrong(command, f"{flag} needs a value")
             value = following
-        values[_attribute(option)] = _number(command, option, value) if option.number else value
+        if option.many:
+            values[_attribute(option)].append(value)
+        else:
+            values[_attribute(option)] = _number(command, option, value) if option.number else value
     clashing = [item.flag for item in command.exclusive if item.flag in said]
     if len(clashing) > 1:
         raise _wrong(command, f"{clashing[0]} and {clashing[1]} exclude each other")
@@ -80,11 +81,24 @@ def parse(command: Command, words: Sequence[str]) -> Arguments:
     return Arguments(values)
 
 
-def _words(command: Command, given: list[str]) -> dict[str, str | None]:
+def _absent(item: Option | Flag) -> Any:
+    """Return the value of an option that is not given."""
+    if isinstance(item, Flag):
+        return False
+    return [] if item.many else None
+
+
+def _words(command: Command, given: list[str]) -> dict[str, Any]:
     """Return the positional arguments by name."""
+    last = command.words[-1] if command.words else None
+    if last is not None and last.rest:
+        first = len(command.words) - 1
+        if len(given) <= first:
+            raise _wrong(command, f"{last.metavar} is missing")
+        return {last.name: given[first:]}
     if len(given) > len(command.words):
         raise _wrong(command, f"{given[len(command.words)]!r} is one word too many")
-    values: dict[str, str | None] = {}
+    values: dict[str, Any] = {}
     for word, text in zip(command.words, given, strict=False):
         if word.choices and text not in word.choices:
             raise _wrong(command, f"{text!r} is none of {', '.join(word.choices)}")

@@ -16,6 +16,7 @@ from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
 from jackfield.engine.giveback import Giveback
+from jackfield.engine.holders import Holders
 from jackfield.engine.hooks import Hooks
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.impact import Impact
@@ -112,8 +113,16 @@ class Engine:
         self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
         self._database = state_dir / _DATABASE
         self._book = PortBook(self._thread)
+        self._holders = Holders(lambda port: self._later(self._ports.release(port)))
         self._ports = Ports(
-            self._registry, self.events, self._thread, self._host, self._book, hooks, run_dir
+            self._registry,
+            self.events,
+            self._thread,
+            self._host,
+            self._book,
+            hooks,
+            self._holders,
+            run_dir,
         )
         self._client_ports = ClientPorts(
             self._registry, self.events, self._thread, self._host, self._book, hooks
@@ -172,6 +181,7 @@ class Engine:
             async with record.lock:
                 pass
         self._bridges.close()
+        self._holders.close()
         if self._monitor is not None:
             asyncio.get_running_loop().remove_reader(self._monitor.fileno())
             self._monitor.close()
@@ -310,6 +320,10 @@ class Engine:
         """Plug a namespace or a new tap into a running network."""
         return await self._ports.attach(ref, request)
 
+    async def open_port(self, port: str) -> list[int]:
+        """Open the device of a port, named by uuid, device or owner; see ``Ports.open``."""
+        return await self._ports.open(port)
+
     def port(self, uuid: UUID) -> PortView:
         """Return one port, or raise ``PortNotFound``."""
         return self._registry.port_view(self._registry.port_by_uuid(uuid))
@@ -367,6 +381,8 @@ class Engine:
             found.problem = recovered.problems.get(uuid)
         for port in recovered.ports:
             self._registry.add_port(port)
+            if port.holder is not None:
+                self._holders.watch(port.uuid, port.holder)
 
     async def _start_marked(self) -> None:
         """Start the networks marked for it, several at once; one that fails stops no other."""

@@ -19,6 +19,7 @@ __all__ = ["choose_device", "device_from_text", "device_to_text"]
 _NETNS_DIR = Path("/run/netns")
 _NETNS_NAME = re.compile(r"[^/\x00-\x1f]+")
 _QUEUES = 256  # MAX_TAP_QUEUES in linux/if_tun.h
+_HANDED_OVER = 253  # SCM_MAX_FD in net/scm.h
 
 
 def choose_device(
@@ -38,8 +39,9 @@ def choose_device(
             ifname=request.ifname or InterfaceName("eth0"),
             mtu=mtu,
         )
-    if not 1 <= request.queues <= _QUEUES:
-        raise InvalidRequest(f"a tap has 1 to {_QUEUES} queues, not {request.queues}")
+    most = _HANDED_OVER if request.handover else _QUEUES
+    if not 1 <= request.queues <= most:
+        raise InvalidRequest(f"a tap has 1 to {most} queues, not {request.queues}")
     node = None
     if isinstance(plug, DirectPlug):
         node = str(node_directory(run_dir) / str(uuid))

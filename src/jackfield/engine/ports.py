@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import secrets
 import uuid as uuids
@@ -14,6 +16,7 @@ from jackfield.allocation.request import Request
 from jackfield.document.json import port_from_json, port_to_json
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
+from jackfield.engine.holders import Holder, Holders, holder_of
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.portbook import PortBook
@@ -30,6 +33,7 @@ from jackfield.errors import (
     UnsupportedConfiguration,
     WrongState,
 )
+from jackfield.host.tap import open_macvtap, open_tap
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
@@ -37,6 +41,8 @@ from jackfield.model.port import Owner, Port
 from jackfield.model.values import MacAddress, Text
 from jackfield.plan.network import check_bridge
 from jackfield.state.facts import LinkFact
+from jackfield.state.links import TapLink
+from jackfield.state.resources import TapNode
 
 __all__ = ["Ports", "load_port", "port_detail"]
 
@@ -54,6 +60,7 @@ class Ports:
         host: HostWatch,
         book: PortBook,
         hooks: Hooks,
+        holders: Holders,
         run_dir: Path,
     ) -> None:
         """Work on ``registry`` through ``thread`` and ``book``; ``run_dir`` holds device nodes."""
@@ -63,6 +70,7 @@ class Ports:
         self._host = host
         self._book = book
         self._hooks = hooks
+        self._holders = holders
         self._run_dir = run_dir
 
     async def attach(self, ref: str, request: AttachRequest) -> PortView:
@@ -84,6 +92,7 @@ class Ports:
                     port.realiser,
                     port_to_json(port.port),
                     device_to_text(port.device),
+                    _holder_to_text(port.holder),
                 )
                 event = await self._thread.run(
                     workplace.create_port, row, record.name, wanted, port_detail(port)
@@ -96,7 +105,38 @@ class Ports:
                     raise error.with_context(f"cannot attach to network {record.name!r}") from error
                 raise
             self._events.add(event)
+            if port.holder is not None:
+                self._holders.watch(port.uuid, port.holder)
             return self._registry.port_view(port)
+
+    async def open(self, ref: str) -> list[int]:
+        """Open the device of a port, for who runs the guest to be given.
+
+        Returns a descriptor for each queue, which the caller closes.
+        """
+        port = self._registry.port(ref)
+        record = self._registry.networks[port.network]
+        async with record.lock:
+            if port.uuid not in self._registry.ports:
+                raise PortNotFound(f"port {ref!r} has just been detached by somebody else")
+            wanted = state_of_port(record.current, port).values()
+            taps = [item for item in wanted if isinstance(item, TapLink)]
+            nodes = [item for item in wanted if isinstance(item, TapNode)]
+            if taps:
+                return await self._thread.run(lambda _: open_tap(taps[0]))
+            if nodes and port.device is not None:
+                queues = port.device.queues
+                return await self._thread.run(lambda _: open_macvtap(nodes[0].path, queues))
+        raise WrongState(f"port {ref!r} is no tap or macvtap of ours: there is nothing to open")
+
+    async def release(self, uuid: UUID) -> None:
+        """Remove a port whose holder has ended; one that is gone already is left alone."""
+        try:
+            await self.detach(str(uuid))
+        except PortNotFound:
+            pass
+        except (JackfieldError, ExceptionGroup) as error:
+            log.error("port %s: cannot be freed: %s", uuid, error)
 
     async def detach(self, ref: str) -> None:
         """Remove a port and its device."""
@@ -122,6 +162,7 @@ class Ports:
                     detail,
                 )
             self._registry.discard_port(port)
+            self._holders.forget(port.uuid)
             self._events.add(event)
             await self._hooks.tell(Operation.PORT_DELETED, record.current, port.port)
 
@@ -160,6 +201,7 @@ class Ports:
             device=choose_device(
                 request, uuid, allocation.port.plug, mtu=mtu, run_dir=self._run_dir
             ),
+            holder=None if request.holder is None else holder_of(request.holder),
         )
 
     def _refuse_same_mac(self, record: NetworkRecord, mac: MacAddress) -> None:
@@ -215,7 +257,16 @@ def load_port(row: PortRow) -> PortRecord:
         port=port_from_json(row.document),
         realiser=row.realiser,
         device=device_from_text(row.device),
+        holder=_holder_from_text(row.holder),
     )
+
+
+def _holder_to_text(holder: Holder | None) -> str | None:
+    return None if holder is None else json.dumps(dataclasses.asdict(holder))
+
+
+def _holder_from_text(text: str | None) -> Holder | None:
+    return None if text is None else Holder(**json.loads(text))
 
 
 def _random_mac() -> MacAddress:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from jackfield.allocation.usage import Usage
 from jackfield.document.rules import makes_bridge
+from jackfield.engine.holders import Holder
 from jackfield.engine.views import NetworkView, PortView
 from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound, WrongState
 from jackfield.model.network import Network
@@ -53,13 +54,14 @@ class NetworkRecord:
 
 @dataclasses.dataclass(slots=True)
 class PortRecord:
-    """One port; ``device`` is ``None`` when a client makes it."""
+    """One port; ``device`` is ``None`` when a client makes it, ``holder`` when nobody keeps it."""
 
     uuid: UUID
     network: UUID
     port: Port
     realiser: str
     device: PortDevice | None = None
+    holder: Holder | None = None
 
 
 def state_of_port(network: Network, port: PortRecord) -> HostState:
@@ -233,6 +235,7 @@ class Registry:
             netns=None if device is None else device.netns,
             ifname=None if device is None else device.ifname,
             node=None if device is None else device.node,
+            holder=None if record.holder is None else record.holder.pid,
         )
 
     def devices(self, *, without: NetworkRecord | None = None) -> set[str]:

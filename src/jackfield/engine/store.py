@@ -90,6 +90,7 @@ _MIGRATIONS = (
     );
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
+    "ALTER TABLE ports ADD COLUMN holder TEXT;",
 )
 
 
@@ -124,7 +125,7 @@ class LiveRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PortRow:
-    """A port; ``device`` is the JSON of its device when we made it."""
+    """A port; ``device`` is the JSON of its device when we made it, ``holder`` of its keeper."""
 
     uuid: UUID
     network: UUID
@@ -132,6 +133,7 @@ class PortRow:
     realiser: str
     document: bytes
     device: str | None
+    holder: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -305,17 +307,18 @@ class Store:
     def ports(self) -> list[PortRow]:
         """Return every port."""
         return [
-            PortRow(UUID(uuid), UUID(network), step, realiser, document, device)
-            for uuid, network, step, realiser, document, device in self._db.execute(
-                "SELECT uuid, network, step, realiser, document, device FROM ports"
+            PortRow(UUID(uuid), UUID(network), step, realiser, document, device, holder)
+            for uuid, network, step, realiser, document, device, holder in self._db.execute(
+                "SELECT uuid, network, step, realiser, document, device, holder FROM ports"
             )
         ]
 
     def put_port(self, row: PortRow) -> None:
         """Insert or replace a port."""
         self._db.execute(
-            "INSERT OR REPLACE INTO ports (uuid, network, step, realiser, document, device) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO ports"
+            " (uuid, network, step, realiser, document, device, holder)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 str(row.uuid),
                 str(row.network),
@@ -323,6 +326,7 @@ class Store:
                 row.realiser,
                 row.document,
                 row.device,
+                row.holder,
             ),
         )
 

@@ -57,7 +57,8 @@ class PortView:
     """One port: ``device`` is its link on this host, where we made it or recognised it.
 
     ``realiser`` is ``jackfield`` or ``client``; ``netns`` and ``ifname`` are the guest's end of
-    a veth or macvlan, ``None`` for taps; ``node`` is the device node of a macvtap.
+    a veth or macvlan, ``None`` for taps; ``node`` is the device node of a macvtap; ``holder``
+    the process whose end frees the port.
     """
 
     port: Port
@@ -68,6 +69,7 @@ class PortView:
     netns: str | None = None
     ifname: InterfaceName | None = None
     node: str | None = None
+    holder: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,8 @@ class AttachRequest:
 
     ``netns`` is a name below ``/run/netns`` or an absolute path; ``owner`` a numeric user id of
     a tap; ``name`` the owner's name that ports are listed under.  With ``handover`` the device
-    has a name of our choice, and its descriptors are fetched afterwards.  ``tap`` is a macvtap
+    has a name of our choice, and its descriptors are fetched afterwards.  The port goes when the
+    process ``holder`` ends.  ``tap`` is a macvtap
     where the network's ports are right on an uplink.
     """
 
@@ -85,6 +88,7 @@ class AttachRequest:
     tap: InterfaceName | None = None
     owner: int | None = None
     handover: bool = False
+    holder: int | None = None
     queues: int = 1
     mac: MacAddress | None = None
     name: Text | None = None

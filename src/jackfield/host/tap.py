@@ -16,7 +16,7 @@ from jackfield.host.netlink.message import Message, attributes, errno_text
 from jackfield.model.values import InterfaceName
 from jackfield.state.links import TapLink
 
-__all__ = ["TapDriver"]
+__all__ = ["TapDriver", "open_macvtap", "open_tap"]
 
 _DEVICE = "/dev/net/tun"
 
@@ -109,6 +109,42 @@ class TapDriver(LinkDriver[TapLink]):
                 _control(descriptor, _TUNSETOWNER, wanted.owner, what)
             finally:
                 os.close(descriptor)
+
+
+def open_tap(tap: TapLink) -> list[int]:
+    """Open a tap of ours once for each of its queues; the caller closes the descriptors.
+
+    They carry virtio-net headers and no packet information, as hypervisors want them.
+    """
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for _ in range(tap.queues):
+            descriptor = _open()
+            stack.callback(os.close, descriptor)
+            _attach(descriptor, tap, exclusive=False)
+            opened.append(descriptor)
+        stack.pop_all()
+        return opened
+
+
+def open_macvtap(path: str, queues: int) -> list[int]:
+    """Open a macvtap through its device node, as ``open_tap`` does a tap."""
+    flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR | (_IFF_MULTI_QUEUE if queues > 1 else 0)
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for _ in range(queues):
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except OSError as error:
+                number = error.errno or 0
+                raise KernelError(
+                    f"cannot open {path}: {errno_text(number)}", errno=number
+                ) from error
+            stack.callback(os.close, descriptor)
+            _control(descriptor, _TUNSETIFF, _IFREQ.pack(b"", flags), f"open {path}")
+            opened.append(descriptor)
+        stack.pop_all()
+        return opened
 
 
 def _mark(tap: TapLink) -> Message:

@@ -310,14 +310,15 @@ async def list_ports(door: Door, request: Request) -> Response:
 
 
 async def attach_port(door: Door, request: Request) -> Response:
-    """Plug a namespace or a tap into a network."""
+    """Plug a namespace, a tap or whoever asks into a network."""
     bodies.check_parameters(request)
     ref = _ref(request)
-    asked = await bodies.read_attach(request)
+    caller = _caller(request)
+    asked = await bodies.read_attach(request, caller.pid)
     port = await door.operations.run(
-        _caller(request),
+        caller,
         "attach",
-        f"{asked.tap or asked.netns} to network {ref}",
+        f"{asked.tap or asked.netns or asked.name or 'a guest'} to network {ref}",
         door.engine.attach(ref, asked),
     )
     return _json(views.port_json(port), 201)
@@ -478,8 +479,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/networks/{ref}/ports",
         attach_port,
         True,
-        "plug in a namespace (`netns`, `ifname`) or a tap (`tap`, `owner`, `queues`); "
-        "`mac`, `name`, `portgroup`",
+        "plug in a namespace (`netns`, `ifname`), a tap (`tap`, `owner`, `queues`), or who asks "
+        "(`handover`, `queues`; see Descriptors); `mac`, `name`, `portgroup`; with `hold` the port "
+        "goes when the process that asks ends",
     ),
     Endpoint("GET", "/v1/networks/{ref}/leases", list_leases, False, "the network's DHCP leases"),
     Endpoint("GET", "/v1/ports", list_ports, False, "every port"),

@@ -47,6 +47,8 @@ class _Attach(msgspec.Struct, forbid_unknown_fields=True):
     netns: str | None = None
     ifname: str | None = None
     tap: str | None = None
+    handover: bool = False
+    hold: bool = False
     owner: int | None = None
     queues: int = 1
     mac: str | None = None
@@ -105,16 +107,18 @@ async def read_autostart(request: Request) -> bool:
     return _decode(await read_body(request), _Autostart).autostart
 
 
-async def read_attach(request: Request) -> AttachRequest:
-    """Return what the body asks to plug in."""
+async def read_attach(request: Request, pid: int) -> AttachRequest:
+    """Return what the body asks to plug in; ``pid`` is who asks."""
     asked = _decode(await read_body(request), _Attach)
-    if (asked.tap is None) == (asked.netns is None):
-        raise InvalidRequest("give either 'netns' with 'ifname', or 'tap'")
+    if (asked.tap is not None) + (asked.netns is not None) + asked.handover != 1:
+        raise InvalidRequest("give either 'netns' with 'ifname', or 'tap', or 'handover'")
     if asked.netns is not None and asked.ifname is None:
         raise InvalidRequest("'netns' needs 'ifname', the name of the interface in there")
-    if asked.tap is None and (asked.owner is not None or asked.queues != 1):
-        raise InvalidRequest("'owner' and 'queues' are for taps only")
-    if asked.tap is not None and asked.ifname is not None:
+    if asked.tap is None and asked.owner is not None:
+        raise InvalidRequest("'owner' is for taps only")
+    if asked.netns is not None and asked.queues != 1:
+        raise InvalidRequest("'queues' is for taps only")
+    if asked.netns is None and asked.ifname is not None:
         raise InvalidRequest("'ifname' is for namespaces only; a tap's own name is 'tap'")
     if not 1 <= asked.queues <= 256:
         raise InvalidRequest(f"'queues' is {asked.queues}, and must be between 1 and 256")
@@ -126,6 +130,8 @@ async def read_attach(request: Request) -> AttachRequest:
         netns=asked.netns,
         ifname=_value("ifname", InterfaceName, asked.ifname),
         tap=_value("tap", InterfaceName, asked.tap),
+        handover=asked.handover,
+        holder=pid if asked.hold else None,
         owner=asked.owner,
         queues=asked.queues,
         mac=_value("mac", MacAddress, asked.mac),

@@ -101,6 +101,10 @@ class Engine(Protocol):
         """Plug something into a network."""
         ...
 
+    async def open_port(self, port: str) -> list[int]:
+        """Return open descriptors of a port's device, which the caller closes."""
+        ...
+
     async def detach(self, port: str) -> None:
         """Unplug: ``port`` is a uuid, a device name, or an owner's name that has one port."""
         ...

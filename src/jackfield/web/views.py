@@ -86,6 +86,7 @@ def port_json(view: PortView) -> Json:
         "netns": view.netns,
         "ifname": view.ifname,
         "node": view.node,
+        "holder": view.holder,
         **port_to_builtins(view.port),
     }
 
