@@ -173,6 +173,10 @@ class FakeEngine:
         )
         return self.plugged[device]
 
+    async def open_port(self, port: str) -> list[int]:
+        """Open nothing."""
+        return []
+
     async def detach(self, port: str) -> None:
         if port not in self.plugged:
             raise PortNotFound(f"there is no port {port!r}")
