@@ -8,27 +8,31 @@ machine's /usr, /etc and /var, so every program and every path is the stock one.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import fcntl
 import functools
 import os
-import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from tests.lab.host import Host, HostProcess
+from tests.lab.packages import Unavailable, unpacked
 from tests.lab.wait import wait_for
 
-__all__ = ["StockLibvirtd", "qemu_skip_reason", "skip_reason", "use_qemu", "use_stock_programs"]
+__all__ = [
+    "StockLibvirtd",
+    "qemu_root",
+    "qemu_skip_reason",
+    "skip_reason",
+    "use_qemu",
+    "use_stock_programs",
+]
 
 VERSION = "11.3"
 URI = "network:///system"
 SOCKET = "/run/libvirt/libvirt-sock"
-CACHE = Path("~/.cache/jackfield/libvirt-11.3").expanduser()
+CACHE = f"libvirt-{VERSION}"
 PACKAGES = (
     "libvirt-daemon",
     "libvirt-daemon-driver-network",
@@ -37,19 +41,10 @@ PACKAGES = (
     "iptables",
 )
 #: With libvirt's QEMU driver and QEMU: some 30 MB more, so they are kept apart.
-QEMU_CACHE = CACHE.with_name(f"{CACHE.name}-qemu")
+QEMU_CACHE = f"{CACHE}-qemu"
 QEMU_PACKAGES = (*PACKAGES, "libvirt-daemon-driver-qemu", "qemu-system-x86")
-#: The releases of Debian that have this version, and the suites it takes.
-SUITES = {
-    "bookworm": ("bookworm", "bookworm-updates", "bookworm-backports"),
-    "trixie": ("trixie", "trixie-updates"),
-}
 #: Stock otherwise: there is no polkit in a lab host.
 LIBVIRTD_CONF = 'auth_unix_rw = "none"\nauth_unix_ro = "none"\n'
-
-
-class Unavailable(Exception):
-    """There is no libvirtd of this version here, nor can there be; the text says why."""
 
 
 @functools.cache
@@ -69,7 +64,7 @@ def skip_reason() -> str | None:
 def qemu_skip_reason() -> str | None:
     """Return why libvirt's QEMU driver cannot be had here, or ``None``; fetches it if need be."""
     try:
-        _unpacked_in(QEMU_CACHE, QEMU_PACKAGES)
+        qemu_root()
     except Unavailable as error:
         return f"no QEMU driver of libvirt {VERSION}: {error}"
     return None
@@ -164,9 +159,14 @@ def lay_clients_over(host: Host) -> None:
     _lay_over(host, _unpacked(), None)
 
 
+def qemu_root() -> Path:
+    """Return where libvirt's QEMU driver and QEMU are unpacked; fetches them if need be."""
+    return unpacked(QEMU_CACHE, QEMU_PACKAGES, finish=_link_alternatives)
+
+
 def use_qemu(host: Host) -> None:
     """Give a host libvirt's QEMU driver, QEMU, and the users that both want."""
-    _lay_over(host, _unpacked_in(QEMU_CACHE, QEMU_PACKAGES), None)
+    _lay_over(host, qemu_root(), None)
     with host.file("/etc/passwd").open("a") as users:
         users.write("libvirt-qemu:x:64055:64055::/:/bin/false\n")
     with host.file("/etc/group").open("a") as groups:
@@ -195,20 +195,16 @@ def _unpacked() -> Path | None:
     """Return the folder of the unpacked packages, ``None`` where the machine's own will do."""
     if _own_version().startswith(f"{VERSION}."):
         return None
-    return _unpacked_in(CACHE, PACKAGES)
+    return unpacked(CACHE, PACKAGES, finish=_link_alternatives)
 
 
-@functools.cache
-def _unpacked_in(cache: Path, packages: tuple[str, ...]) -> Path:
-    """Return the folder of the unpacked packages, which are fetched unless they are there."""
-    root, stamp = cache / "root", cache / "packages"
-    wanted = "\n".join(packages)
-    with _locked(cache):
-        if not stamp.is_file() or stamp.read_text() != wanted:
-            stamp.unlink(missing_ok=True)
-            _fetch(root, cache, packages)
-            stamp.write_text(wanted)
-    return root
+def _link_alternatives(root: Path) -> None:
+    """Give iptables the names that installing it would give it."""
+    for name in ("iptables", "ip6tables"):
+        link = root / "usr/sbin" / name
+        if link.with_name(f"{name}-nft").exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"{name}-nft")
 
 
 def _own_version() -> str:
@@ -218,124 +214,3 @@ def _own_version() -> str:
         return ""
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     return said.stdout.rpartition(" ")[2].strip()
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold the folder for one process at a time."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(f"cannot make {directory}: {error.strerror}") from error
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _fetch(root: Path, cache: Path, packages: tuple[str, ...]) -> None:
-    """Download the packages, and what they need and this machine lacks, and unpack them."""
-    for program in ("apt-get", "dpkg"):
-        if shutil.which(program) is None:
-            raise Unavailable(f"this machine has another version or none, and no {program}")
-    apt = cache / "apt"
-    for directory in (apt / "lists/partial", apt / "archives/partial"):
-        directory.mkdir(parents=True, exist_ok=True)
-    (apt / "sources.list").write_text(_sources())
-    (apt / "apt.conf").write_text(
-        f'Dir::Etc::SourceList "{apt}/sources.list";\n'
-        'Dir::Etc::SourceParts "-";\n'
-        f'Dir::State::Lists "{apt}/lists";\n'
-        f'Dir::Cache "{apt}";\n'
-        f'Dir::Cache::Archives "{apt}/archives";\n'
-        f'APT::Default-Release "{SUITES[_release()][-1]}";\n'
-        'APT::Install-Recommends "false";\n'
-        # Nothing of the machine's own is written, so there is nothing to guard.
-        'Debug::NoLocking "true";\n'
-        'APT::Sandbox::User "";\n'
-        'Acquire::Languages "none";\n'
-    )
-    _apt_get(apt, "update")
-    _apt_get(apt, "install", "--yes", "--download-only", *packages)
-    shutil.rmtree(root, ignore_errors=True)
-    for package in sorted((apt / "archives").glob("*.deb")):
-        subprocess.run(["dpkg", "-x", package, root], check=True)
-    for name in ("lib", "lib64", "bin", "sbin"):
-        # These are links into /usr on a merged system, which is what hosts see.
-        if (root / name).is_dir():
-            shutil.copytree(root / name, root / "usr" / name, symlinks=True, dirs_exist_ok=True)
-    # The names that installing iptables would link (its alternatives).
-    programs = root / "usr/sbin"
-    for name in ("iptables", "ip6tables"):
-        link = programs / name
-        if (programs / f"{name}-nft").exists():
-            link.unlink(missing_ok=True)
-            link.symlink_to(f"{name}-nft")
-    shutil.rmtree(apt / "archives")
-
-
-def _apt_get(apt: Path, *arguments: str) -> None:
-    result = subprocess.run(
-        ["apt-get", "-qq", *arguments],
-        env={**os.environ, "APT_CONFIG": str(apt / "apt.conf"), "LC_ALL": "C.UTF-8"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        raise Unavailable(f"apt-get {arguments[0]} failed: {result.stdout.strip()[-300:]}")
-
-
-def _release() -> str:
-    """Return the code name of this Debian; ``Unavailable`` for one that lacks the version."""
-    with contextlib.suppress(FileNotFoundError):
-        for line in Path("/etc/os-release").read_text().splitlines():
-            name, _, value = line.partition("=")
-            if name == "VERSION_CODENAME" and value.strip('"') in SUITES:
-                return value.strip('"')
-    raise Unavailable(f"this machine has another version or none, and is not {' or '.join(SUITES)}")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Source:
-    """An archive of Debian that the machine uses; ``key`` is the value of Signed-By."""
-
-    uri: str
-    suites: tuple[str, ...]
-    key: str | None
-
-
-def _sources() -> str:
-    """Return a sources.list of the suites needed, at the archive that the machine uses."""
-    release = _release()
-    for source in _machine_sources():
-        if release in source.suites:
-            option = f"[signed-by={source.key}] " if source.key else ""
-            return "".join(f"deb {option}{source.uri} {suite} main\n" for suite in SUITES[release])
-    raise Unavailable(f"apt's sources of this machine name no archive of {release}")
-
-
-def _machine_sources() -> Iterator[_Source]:
-    """Yield the archives in the machine's sources files of both formats (sources.list(5))."""
-    directory = Path("/etc/apt")
-    for path in [directory / "sources.list", *sorted((directory / "sources.list.d").glob("*"))]:
-        if not path.is_file():
-            continue
-        text = path.read_text()
-        if path.suffix == ".list":
-            for found in re.finditer(
-                r"^deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s+.*\bmain\b", text, re.MULTILINE
-            ):
-                options, uri, suite = found.groups()
-                key = re.search(r"signed-by=(\S+)", options or "")
-                yield _Source(uri, (suite,), key.group(1) if key else None)
-        elif path.suffix == ".sources":
-            for stanza in re.split(r"\n\s*\n", text):
-                fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(\S.*)$", stanza, re.MULTILINE))
-                if "deb" in fields.get("Types", "").split() and "URIs" in fields:
-                    suites = tuple(fields.get("Suites", "").split())
-                    yield _Source(fields["URIs"].split()[0], suites, fields.get("Signed-By"))
