@@ -125,9 +125,12 @@ class Host(Namespace):
         stdin: int | IO[Any] | None = subprocess.DEVNULL,
         stdout: int | IO[Any] | None = subprocess.DEVNULL,
         stderr: int | IO[Any] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> HostProcess:
         """Start ``argv`` on the host; it ends with the host at the latest."""
-        process = HostProcess(self.popen(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr))
+        process = HostProcess(
+            self.popen(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
+        )
         self._processes.append(process)
         return process
 

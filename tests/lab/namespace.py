@@ -84,14 +84,19 @@ class Namespace:
         stdin: int | IO[Any] | None = subprocess.DEVNULL,
         stdout: int | IO[Any] | None = subprocess.DEVNULL,
         stderr: int | IO[Any] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[str]:
-        """Start ``argv`` in here with ``env`` added to the environment; the caller ends it."""
+        """Start ``argv`` in here with ``env`` added to the environment; the caller ends it.
+
+        It inherits the descriptors ``pass_fds``, under their own numbers.
+        """
         return subprocess.Popen(
             self.command(argv),
             env=_environment(env),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            pass_fds=pass_fds,
             text=True,
         )
 

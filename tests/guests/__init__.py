@@ -1,0 +1,1 @@
+"""Real guests: Linux under QEMU, from Debian's packages in a cache folder."""
