@@ -1,0 +1,186 @@
+"""Real guests started by ``jackfield run`` on every mode that reaches a LAN.
+
+::
+
+    one, two ── taps ── red0 (NAT), wide0 (routed) ── host ── eth0 ──┬── outside (192.0.2.1)
+    one, two ── taps ── br0 (somebody else's) ── eth1 ───────────────┤
+    one, two ── macvtaps ── eth8, eth9 ──────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import Uplink
+from tests.guests import qemu
+from tests.guests.tiny import TinyGuest
+from tests.lab.daemon import RUN_DIR, Daemon
+from tests.lab.host import Host
+from tests.lab.packets import ping
+from tests.lab.switch import Lan, add_address
+from tests.lab.wait import wait_for
+
+pytestmark = pytest.mark.lab
+
+OUTSIDE = "192.0.2.1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _available() -> None:
+    """Skip where there can be no guests."""
+    reason = qemu.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def guests() -> Iterator[contextlib.ExitStack]:
+    """Give what ends guests at the end of the test."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def run(host: Host, network: str, name: str, mac: str) -> TinyGuest:
+    """Start a guest with one NIC by ``jackfield run``."""
+    words = ("run", "--nic", f"network={network},mac={mac}", "--name", name, "--run-dir", RUN_DIR)
+    return TinyGuest(
+        host,
+        prefix=[sys.executable, "-m", "jackfield.cli.main", *words, "--"],
+        # The boot ROMs of cards are another package.
+        arguments=["-global", "virtio-net-pci.romfile="],
+    )
+
+
+def end(daemon: Daemon, *guests: TinyGuest) -> None:
+    """End guests and see that their ports go with them."""
+    for guest in guests:
+        guest.close()
+    wait_for(lambda: not daemon.cli("ports", json=True), 10, "the ports to be freed")
+
+
+def test_nat(host: Host, uplink: Uplink, daemon: Daemon, guests: contextlib.ExitStack) -> None:
+    """Leases, reaches the other guest, and the outside by the host's address."""
+    daemon.cli(
+        "apply",
+        daemon.document(
+            """
+            <network>
+              <name>red</name>
+              <forward mode='nat'/>
+              <bridge name='red0' stp='off'/>
+              <ip address='192.168.150.1' netmask='255.255.255.0'>
+                <dhcp><range start='192.168.150.10' end='192.168.150.99'/></dhcp>
+              </ip>
+            </network>
+            """
+        ),
+    )
+    one = guests.enter_context(run(host, "red", "one", "52:54:00:00:00:01"))
+    two = guests.enter_context(run(host, "red", "two", "52:54:00:00:00:02"))
+    leased = two.lease()
+    assert leased is not None
+    assert one.lease() is not None
+    assert one.ping(leased.partition("/")[0])
+    assert one.ping("203.0.113.1")
+    end(daemon, one, two)
+
+
+def test_route(
+    host: Host, uplink: Uplink, outside: Host, daemon: Daemon, guests: contextlib.ExitStack
+) -> None:
+    """Is reached from outside by its own address."""
+    daemon.cli(
+        "apply",
+        daemon.document(
+            """
+            <network>
+              <name>wide</name>
+              <forward mode='route'/>
+              <bridge name='wide0' stp='off'/>
+              <ip address='10.7.0.1' netmask='255.255.255.0'>
+                <dhcp><range start='10.7.0.10' end='10.7.0.99'/></dhcp>
+              </ip>
+            </network>
+            """
+        ),
+    )
+    outside.run(["ip", "route", "add", "10.7.0.0/24", "via", uplink.address4])
+    one = guests.enter_context(run(host, "wide", "one", "52:54:00:00:00:01"))
+    leased = one.lease()
+    assert leased is not None
+    assert ping(outside, leased.partition("/")[0], tries=3) is not None
+    end(daemon, one)
+
+
+def test_bridge(
+    host: Host, lan: Lan, outside: Host, daemon: Daemon, guests: contextlib.ExitStack
+) -> None:
+    """On somebody else's bridge it is a machine of the LAN."""
+    lan.plug(host, "eth1")
+    host.run(["ip", "link", "add", "br0", "up", "type", "bridge", "stp_state", "0"])
+    host.run(["ip", "link", "set", "eth1", "master", "br0"])
+    text = "<network><name>out</name><forward mode='bridge'/><bridge name='br0'/></network>"
+    daemon.cli("apply", daemon.document(text))
+    check_lan(host, outside, daemon, guests, "out", guests_reach=True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "hairpin", "guests_reach"),
+    [
+        ("bridge", False, True),
+        ("vepa", False, False),
+        ("vepa", True, True),
+        ("private", True, False),
+        ("passthrough", False, True),
+    ],
+)
+def test_macvtap(
+    host: Host,
+    lan: Lan,
+    outside: Host,
+    daemon: Daemon,
+    guests: contextlib.ExitStack,
+    mode: str,
+    hairpin: bool,
+    guests_reach: bool,
+) -> None:
+    """Over a NIC it is a machine of the LAN; guests reach each other as the mode says."""
+    names = ("eth8", "eth9") if mode == "passthrough" else ("eth8",)
+    for name in names:
+        port = lan.plug(host, name)
+        flag = "on" if hairpin else "off"
+        lan.namespace.run(["bridge", "link", "set", "dev", port, "hairpin", flag])
+    add_address(host, "eth8", "192.0.2.10/24")
+    pool = "".join(f"<interface dev='{name}'/>" for name in names)
+    text = f"<network><name>lan</name><forward mode='{mode}'>{pool}</forward></network>"
+    daemon.cli("apply", daemon.document(text))
+    check_lan(host, outside, daemon, guests, "lan", guests_reach=guests_reach)
+
+
+def check_lan(
+    host: Host,
+    outside: Host,
+    daemon: Daemon,
+    guests: contextlib.ExitStack,
+    network: str,
+    *,
+    guests_reach: bool,
+) -> None:
+    """Assert that two guests are machines of the LAN, and whether they reach each other."""
+    macs = ("52:54:00:00:00:01", "52:54:00:00:00:02")
+    one, two = (
+        guests.enter_context(run(host, network, name, mac))
+        for name, mac in zip(("one", "two"), macs, strict=True)
+    )
+    for number, guest in enumerate((one, two)):
+        guest.up(f"192.0.2.2{number}/24")
+        assert macs[number] == guest.mac()
+        assert guest.ping(OUTSIDE)
+        (neighbour,) = outside.ip("neigh", "show", f"192.0.2.2{number}")
+        assert macs[number] == neighbour["lladdr"]
+    assert guests_reach == one.ping("192.0.2.21", tries=2)
+    end(daemon, one, two)
