@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from tests.lab import libvirtd
 from tests.lab.daemon import Daemon
 from tests.lab.host import Host, HostProcess
+from tests.lab.switch import Lan
 from tests.lab.virsh import CONFIG
 from tests.lab.wait import wait_for
 
@@ -26,6 +32,7 @@ RED = """
 </network>
 """
 #: There are no cgroups of its own and no virtlogd in a lab host.
+PROGRAM = Path(__file__).with_name("qemu_driver.py")
 QEMU_CONF = 'stdio_handler = "file"\nuser = "root"\ngroup = "root"\ncgroup_controllers = []\n'
 
 
@@ -62,6 +69,76 @@ def daemon(host: Host) -> Iterator[Daemon]:
         jackfieldd.cli("define", jackfieldd.document(RED))
         jackfieldd.cli("start", "red")
         yield jackfieldd
+
+
+class Driver:
+    """libvirt's QEMU driver in a program of its own, which can be ended and begun again."""
+
+    def __init__(self, host: Host) -> None:
+        """Begin."""
+        self._host = host
+        host.file("/run/lab/driver/etc").mkdir(parents=True)
+        host.file("/run/lab/driver/etc/qemu.conf").write_text(QEMU_CONF)
+        host.file("/run/lab/qemu_driver.py").write_text(PROGRAM.read_text())
+        self._process: HostProcess
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the program."""
+        self._process = self._host.start(
+            ["/usr/bin/python3", "/run/lab/qemu_driver.py", "/run/lab/driver"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def end(self) -> None:
+        """End the program; its domains go on."""
+        assert self._process.popen.stdin is not None
+        self._process.popen.stdin.close()
+        assert 0 == self._process.wait(20)
+
+    def ask(self, *words: str) -> ElementTree.Element:
+        """Obey a command; return the live document that it answers with."""
+        answer = self._exchange(*words)
+        assert "error" not in answer, answer["error"]
+        return ElementTree.fromstring(answer["answer"] or "<none/>")
+
+    def refusal(self, *words: str) -> str:
+        """Return the error that a command gives."""
+        return str(self._exchange(*words)["error"])
+
+    def _exchange(self, *words: str) -> dict[str, Any]:
+        popen = self._process.popen
+        assert popen.stdin is not None
+        assert popen.stdout is not None
+        popen.stdin.write(" ".join(words) + "\n")
+        popen.stdin.flush()
+        line = popen.stdout.readline()
+        assert line, f"the driver ended with {self._process.wait(5)}"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def document(self, name: str, text: str) -> str:
+        """Write a document; return its path on the host."""
+        path = f"/run/lab/{name}.xml"
+        self._host.file(path).write_text(text)
+        return path
+
+
+def interface(mac: str, source: str) -> str:
+    """Return a guest's interface."""
+    return f"""
+    <interface type='network'>
+      <mac address='{mac}'/><source {source}/><model type='virtio'/>
+    </interface>"""
+
+
+def device_of(document: ElementTree.Element, mac: str) -> str:
+    """Return the name that the driver gave the host's end of an interface."""
+    for one in document.iterfind("devices/interface"):
+        if one.find("mac").get("address") == mac:  # type: ignore[union-attr]
+            return str(one.find("target").get("dev"))  # type: ignore[union-attr]
+    raise AssertionError(f"no interface {mac}")
 
 
 def run(
@@ -135,3 +212,92 @@ def test_a_guest_on_a_bridge_of_somebody_else(host: Host, daemon: Daemon) -> Non
     assert 0 == guest.stop(30)
     assert [] == daemon.cli("ports", json=True)
     host.run(["ip", "link", "show", "br0"])
+
+
+MACVTAP = """
+<network>
+  <name>lan</name>
+  <forward mode='{mode}'><interface dev='eth8'/></forward>
+</network>
+"""
+
+
+@pytest.mark.parametrize("mode", ["bridge", "vepa", "private", "passthrough"])
+def test_a_guest_right_on_an_uplink(host: Host, lan: Lan, daemon: Daemon, mode: str) -> None:
+    """The driver makes the macvtap that our port says; the uplink is free again afterwards."""
+    lan.plug(host, "eth8")
+    before = host.ip("link", "show", "dev", "eth8")[0]["address"]
+    daemon.cli("apply", daemon.document(MACVTAP.format(mode=mode)))
+    driver = Driver(host)
+    first = domain("first", "52:54:00:00:00:01", "network='lan'")
+    live = driver.ask("start", driver.document("first", first))
+
+    device = device_of(live, "52:54:00:00:00:01")
+    (link,) = host.ip("-d", "link", "show", "dev", device)
+    assert ("macvtap", "passthru" if mode == "passthrough" else mode, "eth8") == (
+        link["linkinfo"]["info_kind"],
+        link["linkinfo"]["info_data"]["mode"],
+        link["link"],
+    )
+    (port,) = daemon.cli("ports", json=True)
+    assert {"kind": "direct", "dev": "eth8", "mode": mode} == port["plug"]
+    assert device == port["device"]
+    second = driver.document("second", domain("second", "52:54:00:00:00:02", "network='lan'"))
+    if mode == "passthrough":
+        assert "eth8 1/1" in driver.refusal("start", second)
+    else:
+        driver.ask("start", second)
+        assert 2 == len(daemon.cli("ports", json=True))
+
+    driver.ask("end")
+    assert [] == daemon.cli("ports", json=True)
+    assert before == host.ip("link", "show", "dev", "eth8")[0]["address"]
+    driver.end()
+
+
+def test_plugging_in_while_it_runs_and_restarts_of_both(host: Host, daemon: Daemon) -> None:
+    """A second NIC is plugged in; a new driver, and a new daemon of ours, find all ports."""
+    driver = Driver(host)
+    both = {"52:54:00:00:00:01", "52:54:00:00:00:02"}
+    document = domain("guest", "52:54:00:00:00:01", "network='red' portgroup='single'")
+    driver.ask("start", driver.document("guest", document))
+    nic = driver.document("nic", interface("52:54:00:00:00:02", "network='red'"))
+    live = driver.ask("attach", "guest", nic)
+    tap = device_of(live, "52:54:00:00:00:02")
+    assert "master red0" in host.run(["ip", "link", "show", tap]).stdout
+    before = daemon.cli("ports", json=True)
+    assert both == {port["mac"] for port in before}
+    full = interface("52:54:00:00:00:03", "network='red' portgroup='single'")
+    assert "portgroup 'single' 1/1" in driver.refusal(
+        "attach", "guest", driver.document("full", full)
+    )
+
+    # The driver alone; the ports are there already.
+    driver.end()
+    driver.begin()
+    driver.ask("show", "guest")
+    assert before == daemon.cli("ports", json=True)
+
+    # Both, and ours has lost the ports: the driver, which comes later, takes them back.
+    driver.end()
+    for port in before:
+        daemon.cli("detach", port["uuid"])
+    daemon.kill9()
+    daemon.start()
+    assert [] == daemon.cli("ports", json=True)
+    driver.begin()
+    driver.ask("show", "guest")
+    wait_for(
+        lambda: both == {port["mac"] for port in daemon.cli("ports", json=True)},
+        20,
+        "the driver to reclaim its ports",
+    )
+    again = {port["mac"]: port for port in daemon.cli("ports", json=True)}
+    assert {port["mac"]: (port["uuid"], port["device"]) for port in before} == {
+        mac: (port["uuid"], port["device"]) for mac, port in again.items()
+    }
+    assert "single" == again["52:54:00:00:00:01"]["group"]
+
+    driver.ask("end")
+    assert [] == daemon.cli("ports", json=True)
+    driver.end()
