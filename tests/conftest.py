@@ -15,6 +15,7 @@ from tests.lab.host import Host
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.switch import Lan, add_address
 from tests.lab.wait import wait_for
+from tests.reports import SHOWS
 
 # A shared machine makes single examples slow now and then; a run for a change is repeatable.
 hypothesis.settings.register_profile(
@@ -27,13 +28,16 @@ LIMITS = {"kernel": 60, "lab": 180, "slow": 900}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each tier its time, and skip what needs root where there is none."""
+    """Give each tier its time, skip what needs root where there is none, and note what is shown."""
     for item in items:
         tiers = [tier for tier in LIMITS if item.get_closest_marker(tier)]
         if tiers and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(max(LIMITS[tier] for tier in tiers)))
         if tiers and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
+        for marker in item.iter_markers(SHOWS):
+            what, how = marker.args
+            item.user_properties.append((f"{SHOWS}:{what}", how))
 
 
 @pytest.fixture(scope="session", autouse=True)

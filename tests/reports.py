@@ -1,6 +1,6 @@
 """Read the JUnit reports of a run: print the totals, or refuse skips that nobody expects.
 
-``python -m tests.reports FOLDER TIER…`` prints one line of totals over the tiers.
+``python -m tests.reports FOLDER TIER…`` prints how each mode was shown, and the totals.
 ``python -m tests.reports FOLDER --skips FILE`` fails for each skip that FILE does not list.
 """
 
@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import fnmatch
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-__all__ = ["main", "read_expected", "skips", "totals"]
+from jackfield.model.mode import Mode
+
+__all__ = ["SHOWS", "describe_shown", "main", "read_expected", "shown", "skips", "totals"]
+
+SHOWS = "shows"
+"""The marker of tests that show a mode, and what its properties begin with in a report."""
 
 
 def totals(reports: Sequence[Path]) -> dict[str, int]:
@@ -40,6 +45,34 @@ def skips(reports: Sequence[Path]) -> dict[str, str]:
                     name = f"{case.get('classname')}::{case.get('name')}"
                     found[name] = skipped.get("message", "")
     return found
+
+
+def shown(reports: Sequence[Path]) -> dict[str, dict[str, int]]:
+    """Return how each thing that tests are marked with ``shows`` was shown: ways, with counts.
+
+    Only tests that passed count.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for report in reports:
+        for case in ElementTree.parse(report).iter("testcase"):
+            if any(case.find(word) is not None for word in ("failure", "error", "skipped")):
+                continue
+            for item in case.iterfind("properties/property"):
+                kind, _, what = item.get("name", "").partition(":")
+                if kind == SHOWS:
+                    ways = found.setdefault(what, {})
+                    ways[item.get("value", "")] = ways.get(item.get("value", ""), 0) + 1
+    return found
+
+
+def describe_shown(found: Mapping[str, Mapping[str, int]]) -> str:
+    """Return a line for each mode and for whatever else was shown."""
+    modes = [mode.value for mode in Mode]
+    lines = []
+    for what in (*modes, *sorted(found.keys() - set(modes))):
+        ways = "; ".join(f"{way} ({count})" for way, count in sorted(found.get(what, {}).items()))
+        lines.append(f"  {what:<26} {ways or 'not shown'}")
+    return "\n".join(lines)
 
 
 def read_expected(text: str) -> dict[str, str]:
@@ -76,6 +109,9 @@ def main(arguments: Sequence[str]) -> int:
     if missing:
         print(f"no report: {', '.join(missing)}", file=sys.stderr)
         return 1
+    found = shown(reports)
+    if found:
+        print(f"\nshown, and how (passed tests):\n{describe_shown(found)}")
     counts = totals(reports)
     print(
         f"\ntotal: {counts['passed']} passed, {counts['failed']} failed, "

@@ -27,6 +27,7 @@ from tests.lab.wait import wait_for
 pytestmark = pytest.mark.lab
 
 OUTSIDE = "192.0.2.1"
+REAL = "a real guest"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,6 +63,7 @@ def end(daemon: Daemon, *guests: TinyGuest) -> None:
     wait_for(lambda: not daemon.cli("ports", json=True), 10, "the ports to be freed")
 
 
+@pytest.mark.shows("nat", REAL)
 def test_nat(host: Host, uplink: Uplink, daemon: Daemon, guests: contextlib.ExitStack) -> None:
     """Leases, reaches the other guest, and the outside by the host's address."""
     daemon.cli(
@@ -89,6 +91,7 @@ def test_nat(host: Host, uplink: Uplink, daemon: Daemon, guests: contextlib.Exit
     end(daemon, one, two)
 
 
+@pytest.mark.shows("route", REAL)
 def test_route(
     host: Host, uplink: Uplink, outside: Host, daemon: Daemon, guests: contextlib.ExitStack
 ) -> None:
@@ -116,6 +119,7 @@ def test_route(
     end(daemon, one)
 
 
+@pytest.mark.shows("bridge", REAL)
 def test_bridge(
     host: Host, lan: Lan, outside: Host, daemon: Daemon, guests: contextlib.ExitStack
 ) -> None:
@@ -131,11 +135,11 @@ def test_bridge(
 @pytest.mark.parametrize(
     ("mode", "hairpin", "guests_reach"),
     [
-        ("bridge", False, True),
-        ("vepa", False, False),
-        ("vepa", True, True),
-        ("private", True, False),
-        ("passthrough", False, True),
+        pytest.param("bridge", False, True, marks=pytest.mark.shows("macvtap-bridge", REAL)),
+        pytest.param("vepa", False, False, marks=pytest.mark.shows("vepa", REAL)),
+        pytest.param("vepa", True, True, marks=pytest.mark.shows("vepa", REAL)),
+        pytest.param("private", True, False, marks=pytest.mark.shows("private", REAL)),
+        pytest.param("passthrough", False, True, marks=pytest.mark.shows("passthrough", REAL)),
     ],
 )
 def test_macvtap(

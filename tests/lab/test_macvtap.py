@@ -92,6 +92,11 @@ def is_up(host: Host, link: str) -> bool:
     return "UP" in found["flags"]
 
 
+def shows(mode: str) -> pytest.MarkDecorator:
+    """Mark a test that shows a mode with guests in namespaces."""
+    return pytest.mark.shows(mode, "guests in namespaces")
+
+
 @pytest.fixture
 def uplinks(host: Host, lan: Lan, outside: Host) -> dict[str, str]:
     """Plug three NICs of the host into the LAN; return the switch's ports by their names."""
@@ -106,12 +111,12 @@ def uplinks(host: Host, lan: Lan, outside: Host) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("mode", "hairpin", "guests", "host_and_guest"),
     [
-        ("bridge", False, True, False),
-        ("bridge", True, True, True),
-        ("vepa", False, False, False),
-        ("vepa", True, True, True),
-        ("private", False, False, False),
-        ("private", True, False, True),
+        pytest.param("bridge", False, True, False, marks=shows("macvtap-bridge")),
+        pytest.param("bridge", True, True, True, marks=shows("macvtap-bridge")),
+        pytest.param("vepa", False, False, False, marks=shows("vepa")),
+        pytest.param("vepa", True, True, True, marks=shows("vepa")),
+        pytest.param("private", False, False, False, marks=shows("private")),
+        pytest.param("private", True, False, True, marks=shows("private")),
     ],
 )
 def test_who_reaches_whom(
@@ -143,6 +148,7 @@ def test_who_reaches_whom(
     assert a.links() == {"lo"}
 
 
+@shows("passthrough")
 def test_passthrough_has_the_uplink_and_gives_it_back(
     host: Host, daemon: Daemon, uplinks: dict[str, str]
 ) -> None:

@@ -336,6 +336,10 @@ def check(world: World, expected: dict[Probe, str]) -> None:
         assert through == mirrors.forge(forged, expected=through)
 
 
+@pytest.mark.shows("isolated", "the packet matrix")
+@pytest.mark.shows("nat", "the packet matrix")
+@pytest.mark.shows("route", "the packet matrix")
+@pytest.mark.shows("open", "the packet matrix")
 def test_ours(ours: World) -> None:
     """Everybody reaches whom the tables say, as whom they say; forged sources do not get out."""
     check(ours, probes((IPV4, IPV6)))

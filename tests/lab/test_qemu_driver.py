@@ -32,6 +32,7 @@ RED = """
 </network>
 """
 #: There are no cgroups of its own and no virtlogd in a lab host.
+DRIVER = "libvirt's QEMU driver"
 PROGRAM = Path(__file__).with_name("qemu_driver.py")
 QEMU_CONF = 'stdio_handler = "file"\nuser = "root"\ngroup = "root"\ncgroup_controllers = []\n'
 
@@ -166,6 +167,7 @@ def wait_running(host: Host, name: str, guest: HostProcess) -> None:
     wait_for(running, 60, f"guest {name} to run")
 
 
+@pytest.mark.shows("nat", DRIVER)
 def test_guests_start_run_and_end(host: Host, daemon: Daemon) -> None:
     """A guest has its port and tap; a full portgroup refuses the next; restarts change nothing."""
     first = run(host, "first", "52:54:00:00:00:01")
@@ -197,6 +199,7 @@ def test_guests_start_run_and_end(host: Host, daemon: Daemon) -> None:
     assert [] == daemon.cli("ports", json=True)
 
 
+@pytest.mark.shows("bridge", DRIVER)
 def test_a_guest_on_a_bridge_of_somebody_else(host: Host, daemon: Daemon) -> None:
     """The tap is on the bridge that the network names, and the bridge is left as it was."""
     host.run(["ip", "link", "add", "br0", "type", "bridge"])
@@ -222,7 +225,15 @@ MACVTAP = """
 """
 
 
-@pytest.mark.parametrize("mode", ["bridge", "vepa", "private", "passthrough"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param("bridge", marks=pytest.mark.shows("macvtap-bridge", DRIVER)),
+        pytest.param("vepa", marks=pytest.mark.shows("vepa", DRIVER)),
+        pytest.param("private", marks=pytest.mark.shows("private", DRIVER)),
+        pytest.param("passthrough", marks=pytest.mark.shows("passthrough", DRIVER)),
+    ],
+)
 def test_a_guest_right_on_an_uplink(host: Host, lan: Lan, daemon: Daemon, mode: str) -> None:
     """The driver makes the macvtap that our port says; the uplink is free again afterwards."""
     lan.plug(host, "eth8")
