@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tests.guests import qemu, template
 from tests.guests.shell import Shell
 from tests.lab.host import Host
+from tests.lab.wait import wait_for
 
 __all__ = ["Nic", "TinyGuest", "command"]
 
@@ -44,13 +45,14 @@ class Nic:
         ]
 
 
-def command(shell: str, console: str, *arguments: str) -> list[str]:
+def command(shell: str, console: str, *arguments: str, incoming: str | None = None) -> list[str]:
     """Return the command line of a tiny guest that begins from the warm template.
 
-    ``arguments`` add network cards; paths are those that QEMU sees.
+    ``arguments`` add network cards; paths are those that QEMU sees.  One that comes from another
+    machine begins from what is sent to ``incoming``.
     """
-    state = template.warm_state()
-    return [*template.machine(shell, console), *arguments, "-incoming", f"file:{state}"]
+    begin = incoming or f"file:{template.warm_state()}"
+    return [*template.machine(shell, console), *arguments, "-incoming", begin]
 
 
 class TinyGuest:
@@ -58,7 +60,9 @@ class TinyGuest:
 
     ``descriptors`` are inherited under their own numbers; the caller closes its own.  ``prefix`` is
     a command that becomes the one after it, and ``arguments`` are added to QEMU's, for programs
-    that add their own network cards.  It ends with ``close`` or with its host.
+    that add their own network cards.  With ``incoming`` it waits there for a guest of another
+    machine, and runs when that has come (``wait_arrived``).  It ends with ``close`` or with its
+    host.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class TinyGuest:
         descriptors: Sequence[int] = (),
         prefix: Sequence[str] = (),
         arguments: Sequence[str] = (),
+        incoming: str | None = None,
     ) -> None:
         """Start it and wait until it answers and has found its network cards."""
         self.host = host
@@ -76,7 +81,13 @@ class TinyGuest:
         self._said = host.file(f"{stem}.output")
         self._console = host.file(f"{stem}.console")
         cards = [word for number, nic in enumerate(nics) for word in nic.arguments(number)]
-        line = command(f"{stem}.shell", f"{stem}.console", *cards, *arguments)
+        #: Its monitor (QMP), on the host.
+        self.monitor = f"{stem}.monitor"
+        line = command(
+            *(f"{stem}.shell", f"{stem}.console", *cards, *arguments),
+            *("-qmp", f"unix:{self.monitor},server=on,wait=off"),
+            incoming=incoming,
+        )
         with self._said.open("w") as output:
             self.process = host.start(
                 [*prefix, *line],
@@ -89,11 +100,35 @@ class TinyGuest:
             self.shell = self._open.enter_context(
                 contextlib.closing(Shell(host.file(f"{stem}.shell"), self._check_alive))
             )
-            self.shell.wait_restored(60)
-            self.run("echo 1 > /sys/bus/pci/rescan")
+            if incoming is None:
+                self.wait_arrived()
+                self.run("echo 1 > /sys/bus/pci/rescan")
+            else:
+                # It listens before it answers its monitor.
+                qemu.Qmp(host.file(self.monitor)).close()
         except BaseException:
             self.close()
             raise
+
+    def wait_arrived(self) -> None:
+        """Wait until the guest runs here."""
+        self.shell.wait_restored(60)
+
+    def migrate(self, uri: str) -> None:
+        """Send the guest, which goes on running meanwhile, to the machine that waits at ``uri``.
+
+        Returns when it runs there and this machine has ended.
+        """
+        with contextlib.closing(qemu.Qmp(self.host.file(self.monitor))) as monitor:
+            monitor.execute("migrate", uri=uri)
+
+            def done() -> bool:
+                told = monitor.execute("query-migrate")
+                assert told.get("status") != "failed", f"QEMU gave the migration up: {told}"
+                return bool(told.get("status") == "completed")
+
+            wait_for(done, 60, "the migration to complete", interval=0.01)
+        self.close()
 
     def run(self, command: str, *, timeout: float = 30) -> str:
         """Run one line of shell in the guest; return what it said (``Shell.run``)."""
