@@ -16,26 +16,16 @@ from bench.counts import FULL, QUICK, Counts
 from bench.documents import documents
 from bench.forwarding import forwarding
 from bench.listing import listing
+from bench.migrating import migrating
 from bench.porting import porting
 from bench.restart import restart
-from bench.results import Budget, Result, render
+from bench.results import Result, render
 from bench.scale import scale
 from bench.stages import stages
 from bench.starting import crowded, starting
 from jackfield.errors import JackfieldError
 
 __all__ = ["BENCHMARKS", "main"]
-
-
-def migration(counts: Counts) -> Iterator[Result]:
-    """Say that the blackout of a live migration is not measured."""
-    del counts
-    yield Result(
-        work="live migration: blackout beyond QEMU's own",
-        unit="ms",
-        budgets=(Budget(text="≤ 50 ms", measured=None, limit=50),),
-        note="Jackfield has no part in a migration yet",
-    )
 
 
 #: Every benchmark, in the order in which they run.
@@ -48,7 +38,7 @@ BENCHMARKS: dict[str, Callable[[Counts], Iterator[Result]]] = {
     "forward": forwarding,
     "restart": restart,
     "list": listing,
-    "migrate": migration,
+    "migrate": migrating,
 }
 
 
