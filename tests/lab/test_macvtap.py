@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import sys
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -73,6 +75,12 @@ def plug_in(daemon: Daemon, host: Host, name: str, address: str) -> Guest:
     daemon.cli("attach", "red", "--netns", name, "--ifname", "eth0")
     add_address(guest, "eth0", address)
     return guest
+
+
+def told(daemon: Daemon) -> list[dict[str, Any]]:
+    """Return all events so far."""
+    lines = daemon.cli("events", "--no-follow", "--since", "0", "--json").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def reaches(one: Guest | Host, address: str) -> bool:
@@ -250,6 +258,11 @@ def test_pool(host: Host, lan: Lan, daemon: Daemon, uplinks: dict[str, str]) -> 
     freed = Counter(port["plug"]["dev"] for port in daemon.cli("ports", json=True))
     assert 127 == freed.total()
     assert 1 == freed["eth3"]
+
+    assert {"detached": 127} == daemon.cli("detach", "--network", "red", json=True)
+    assert [] == daemon.cli("ports", json=True)
+    assert {"lo", "eth1", "eth2", "eth3"} == host.links()
+    assert 127 == sum(event["type"] == "port-detached" for event in told(daemon)) - 1
 
 
 def test_uplink_that_is_a_bridges_is_named(

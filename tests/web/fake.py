@@ -173,6 +173,12 @@ class FakeEngine:
         )
         return self.plugged[device]
 
+    async def detach_all(self, ref: str) -> int:
+        """Forget the ports of a network."""
+        gone = {view.device for view in self.ports(ref)}
+        self.plugged = {name: view for name, view in self.plugged.items() if name not in gone}
+        return len(gone)
+
     async def open_port(self, port: str) -> list[int]:
         """Open nothing."""
         return []

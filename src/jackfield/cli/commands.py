@@ -133,7 +133,8 @@ COMMANDS = (
         "detach",
         "ports.detach",
         "unplug",
-        Word("port", "PORT", "uuid, device or name of a port", completes="port"),
+        Word("port", "PORT", "uuid, device or name of a port", optional=True, completes="port"),
+        Option("--network", "NETWORK", "all that Jackfield plugged into it, instead of one port"),
     ),
     Command(
         "events",

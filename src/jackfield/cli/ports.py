@@ -96,7 +96,16 @@ def attach(context: Context, arguments: Arguments) -> None:
 
 
 def detach(context: Context, arguments: Arguments) -> None:
-    """Unplug."""
+    """Unplug one port, or all of a network."""
+    if (arguments.port is None) is (arguments.network is None):
+        raise UsageError("detach: say which PORT, or --network NETWORK for all of one")
+    if arguments.network is not None:
+        told = context.client.request("DELETE", _path(arguments.network, "ports"))
+        if context.json:
+            print_json(told)
+        else:
+            print(f"{told['detached']} ports of network {arguments.network} are unplugged.")
+        return
     context.client.request("DELETE", f"/v1/ports/{quote(arguments.port)}")
     if context.json:
         print_json({})

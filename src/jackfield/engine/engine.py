@@ -340,6 +340,10 @@ class Engine:
         """Remove a port, named by uuid, device or owner."""
         await self._ports.detach(port)
 
+    async def detach_all(self, ref: str) -> int:
+        """Remove every port of a network that we made; return how many there were."""
+        return await self._ports.detach_all(ref)
+
     async def leases(self, ref: str | None = None) -> list[LeaseView]:
         """Return the DHCP leases of one network or of all."""
         record = None if ref is None else self._registry.network(ref)

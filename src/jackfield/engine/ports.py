@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import secrets
 import uuid as uuids
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -145,22 +146,48 @@ class Ports:
         async with record.lock:
             if port.uuid not in self._registry.ports:
                 raise PortNotFound(f"port {ref!r} has just been detached by somebody else")
-            detail = port_detail(port)
-            if port.device is None:
-                event = await self._book.write(
-                    lambda store: workplace.strike_port(
-                        store, port.uuid, record.uuid, record.name, detail
+            await self._detach(record, [port])
+
+    async def detach_all(self, ref: str) -> int:
+        """Remove every port of a network that we made; return how many there were."""
+        record = self._registry.network(ref)
+        async with record.lock:
+            ports = [
+                port
+                for port in self._registry.ports_of(record.uuid)
+                if port.realiser == "jackfield"
+            ]
+            await self._detach(record, ports)
+            return len(ports)
+
+    async def _detach(self, record: NetworkRecord, ports: Sequence[PortRecord]) -> None:
+        """Remove ports of one network, whose lock is held."""
+        if all(port.device is None for port in ports):
+            events = [
+                await self._book.write(
+                    functools.partial(
+                        workplace.strike_port,
+                        uuid=port.uuid,
+                        network=record.uuid,
+                        name=record.name,
+                        detail=port_detail(port),
                     )
                 )
-            else:
-                event = await self._thread.run(
-                    workplace.delete_port,
-                    port.uuid,
-                    record.uuid,
-                    record.name,
-                    state_of_port(record.current, port),
-                    detail,
+                for port in ports
+            ]
+        else:
+            leaving = [
+                workplace.Leaving(
+                    uuid=port.uuid,
+                    present=state_of_port(record.current, port),
+                    detail=port_detail(port),
                 )
+                for port in ports
+            ]
+            events = await self._thread.run(
+                workplace.delete_ports, record.uuid, record.name, leaving
+            )
+        for port, event in zip(ports, events, strict=True):
             self._registry.discard_port(port)
             self._holders.forget(port.uuid)
             self._events.add(event)

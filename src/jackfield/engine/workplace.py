@@ -25,12 +25,13 @@ from jackfield.state.hoststate import Change, HostState
 from jackfield.state.resources import BridgePort, Dnsmasq, Resource
 
 __all__ = [
+    "Leaving",
     "Settled",
     "Workplace",
     "begin_change",
     "begin_start",
     "create_port",
-    "delete_port",
+    "delete_ports",
     "forget_network",
     "launched",
     "mend",
@@ -290,21 +291,29 @@ def record_port(store: Store, row: PortRow, name: NetworkName, detail: Mapping[s
         return _record_event(store, "port-attached", name, row.network, detail)
 
 
-def delete_port(
-    tools: Workplace,
-    uuid: UUID,
-    network: UUID,
-    name: NetworkName,
-    present: HostState,
-    detail: Mapping[str, str],
-) -> Event:
-    """Remove a port's device and forget the port."""
-    if present:
-        with tools.store.transaction():
-            tools.store.set_port_step(uuid, Step.STOPPING)
-        tools.applier.dismantle(present)
-        ledger.release(tools.store, tools.applier, uuid)
-    return strike_port(tools.store, uuid, network, name, detail)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """A port that goes: what it has on the host, and what its event says."""
+
+    uuid: UUID
+    present: HostState
+    detail: Mapping[str, str]
+
+
+def delete_ports(
+    tools: Workplace, network: UUID, name: NetworkName, ports: Sequence[Leaving]
+) -> list[Event]:
+    """Remove the devices of ports, all of a kind at once, and forget the ports."""
+    with tools.store.transaction():
+        for port in ports:
+            tools.store.set_port_step(port.uuid, Step.STOPPING)
+    # Two ports may need the same setting of one uplink.
+    together = {key: item for port in ports for key, item in port.present.items()}
+    tools.applier.dismantle(HostState(together.values()))
+    for port in ports:
+        ledger.release(tools.store, tools.applier, port.uuid)
+    with tools.store.transaction():
+        return [_strike(tools.store, port.uuid, network, name, port.detail) for port in ports]
 
 
 def strike_port(
@@ -312,8 +321,14 @@ def strike_port(
 ) -> Event:
     """Forget a port that has no device of ours."""
     with store.transaction():
-        store.delete_port(uuid)
-        return _record_event(store, "port-detached", name, network, detail)
+        return _strike(store, uuid, network, name, detail)
+
+
+def _strike(
+    store: Store, uuid: UUID, network: UUID, name: NetworkName, detail: Mapping[str, str]
+) -> Event:
+    store.delete_port(uuid)
+    return _record_event(store, "port-detached", name, network, detail)
 
 
 def forget_network(

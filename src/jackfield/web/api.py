@@ -332,6 +332,16 @@ async def detach_port(door: Door, request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def detach_ports(door: Door, request: Request) -> Response:
+    """Unplug every port of a network that Jackfield made."""
+    bodies.check_parameters(request)
+    ref = _ref(request)
+    count = await door.operations.run(
+        _caller(request), "detach", f"all of network {ref}", door.engine.detach_all(ref)
+    )
+    return _json({"detached": count})
+
+
 async def list_leases(door: Door, request: Request) -> Response:
     """Answer with the DHCP leases of one network or of all."""
     bodies.check_parameters(request)
@@ -482,6 +492,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "plug in a namespace (`netns`, `ifname`), a tap (`tap`, `owner`, `queues`), or who asks "
         "(`handover`, `queues`; see Descriptors); `mac`, `name`, `portgroup`; with `hold` the port "
         "goes when the process that asks ends",
+    ),
+    Endpoint(
+        "DELETE",
+        "/v1/networks/{ref}/ports",
+        detach_ports,
+        True,
+        "unplug every port that Jackfield made, at once; those of libvirt's guests stay",
     ),
     Endpoint("GET", "/v1/networks/{ref}/leases", list_leases, False, "the network's DHCP leases"),
     Endpoint("GET", "/v1/ports", list_ports, False, "every port"),

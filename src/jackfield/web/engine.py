@@ -109,6 +109,10 @@ class Engine(Protocol):
         """Unplug: ``port`` is a uuid, a device name, or an owner's name that has one port."""
         ...
 
+    async def detach_all(self, ref: str) -> int:
+        """Unplug everything that Jackfield plugged into a network; return how much that was."""
+        ...
+
     async def leases(self, ref: str | None = None) -> list[LeaseView]:
         """Return the DHCP leases, of one network or of all."""
         ...
