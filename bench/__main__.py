@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.counts import FULL, QUICK, Counts
 from bench.documents import documents
 from bench.forwarding import forwarding
+from bench.kinds import kinds
 from bench.listing import listing
 from bench.migrating import migrating
 from bench.porting import porting
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Counts], Iterator[Result]]] = {
     "crowd": crowded,
     "scale": scale,
     "port": porting,
+    "kinds": kinds,
     "forward": forwarding,
     "restart": restart,
     "list": listing,

@@ -156,19 +156,19 @@ class Jackfield(_BenchHost):
 
     def start(self, name: str) -> float:
         """Start a network; return the seconds it took."""
-        return self._timed("POST", f"/v1/networks/{name}/start")
+        return self.timed("POST", f"/v1/networks/{name}/start")
 
     def stop(self, name: str) -> float:
         """Stop a network; return the seconds it took."""
-        return self._timed("POST", f"/v1/networks/{name}/stop")
+        return self.timed("POST", f"/v1/networks/{name}/stop")
 
     def attach_tap(self, network: str, tap: str) -> float:
         """Make a persistent tap that is a port of a network; return the seconds it took."""
-        return self._timed("POST", f"/v1/networks/{network}/ports", {"tap": tap})
+        return self.timed("POST", f"/v1/networks/{network}/ports", {"tap": tap})
 
     def detach(self, port: str) -> float:
         """Unplug a port; return the seconds it took."""
-        return self._timed("DELETE", f"/v1/ports/{port}")
+        return self.timed("DELETE", f"/v1/ports/{port}")
 
     def libvirt_client(self) -> Worker:
         """Return a client that speaks libvirt's protocol to us, the same as the peer's."""
@@ -182,7 +182,7 @@ class Jackfield(_BenchHost):
         found: list[dict[str, Any]] = self.client.request("GET", "/v1/networks")
         return found
 
-    def _timed(self, method: str, path: str, body: object = None) -> float:
+    def timed(self, method: str, path: str, body: object = None) -> float:
         """Ask over one kept connection, as the peer's client does; return the seconds."""
         if self._kept is None:
             self._kept = KeptConnection(self.client.path)
