@@ -372,11 +372,14 @@ def test_every_kind_of_error_has_its_exit_status(host: Host, daemon: Daemon) -> 
     for name in ("anna", "bert"):
         host.guest(name)
     daemon.cli("attach", "red", "--netns", "anna", "--ifname", "eth0", "--name", "anna")
-    macvtap = SHOP.replace("<bridge name='br0'/>", "").replace("mode='bridge'", "mode='private'")
-    macvtap = macvtap.replace("shop", "direct").replace(
-        "<forward mode='private'/>", "<forward mode='private'><interface dev='eth0'/></forward>"
-    )
-    daemon.cli("define", document(macvtap))
+    proxied = """
+    <network>
+      <name>slice</name>
+      <forward mode='route' dev='eth0'/><proxy arp='yes' ndp='yes'/>
+      <ip address='10.8.0.1' netmask='255.255.255.0'/>
+    </network>
+    """
+    daemon.cli("define", document(proxied))
     taken = RED.replace("red", "blue").replace("10.0.0.", "10.9.0.").replace("fd00::", "fd09::")
     host.run(["ip", "link", "add", "uplink", "type", "veth", "peer", "name", "far"])
     host.run(["ip", "addr", "add", "10.9.0.77/24", "dev", "uplink"])
@@ -389,7 +392,7 @@ def test_every_kind_of_error_has_its_exit_status(host: Host, daemon: Daemon) -> 
         (2, "usage-error", ("attach", "red"), "say what to plug in"),
         (3, "malformed-document", ("define", document("<network>")), "line 1"),
         (3, "invalid-document", ("define", document("<network/>")), "lacks its <name>"),
-        (3, "unsupported-configuration", ("start", "direct"), "mode private"),
+        (3, "unsupported-configuration", ("start", "slice"), "mode subnet"),
         (3, "invalid-request", (*attach, "nowhere", "--ifname", "eth0"), "'nowhere'"),
         (4, "network-not-found", ("start", "nothing"), "'nothing'"),
         (4, "port-not-found", ("detach", "nothing"), "'nothing'"),
@@ -414,7 +417,7 @@ def test_every_kind_of_error_has_its_exit_status(host: Host, daemon: Daemon) -> 
     assert "service-error" == error["name"]
     listener.kill9()
     # None of it has left anything: only "red", and anna's port.
-    assert ["direct", "red", "shop"] == [item["name"] for item in daemon.cli("list", json=True)]
+    assert ["red", "shop", "slice"] == [item["name"] for item in daemon.cli("list", json=True)]
     assert {"lo", "virbr-red"} == {link for link in host.links() if not link.startswith("jf")}
     assert 1 == len(host.processes("dnsmasq"))
     error = error_of(daemon, "list", "--run-dir", "/run/nowhere", status=8)

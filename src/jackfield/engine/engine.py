@@ -188,10 +188,10 @@ class Engine:
         self._resolver.close()
         self._leases.close()
         self._services.close()
-        self._inotify.close()
+        self._inotify.stop()
         self._host.close()
         self._book.close()
-        await self._thread.close(lambda tools: tools.close())
+        await self._thread.close(self._close_workplace)
 
     # Networks
 
@@ -367,6 +367,11 @@ class Engine:
         return await self._giveback.run(ref, dry_run=dry_run, own_sockets=own_sockets)
 
     # What happens to us
+
+    def _close_workplace(self, tools: Workplace) -> None:
+        """Close what may wait for the kernel, on its thread."""
+        tools.close()
+        self._inotify.close()
 
     def _take_over(self, recovered: Recovered) -> None:
         self.events.load(recovered.events)

@@ -69,6 +69,7 @@ class Inotify:
         if self._fd < 0:
             raise _error("open an inotify instance", "raise fs.inotify.max_user_instances")
         self._loop.add_reader(self._fd, self._read)
+        self._reading = True
 
     def watch(self, directory: Path, mask: Change, callback: Callable[[str], None]) -> Watch:
         """Call ``callback(name)`` for each change of ``mask`` to a file of ``directory``.
@@ -105,13 +106,23 @@ class Inotify:
             if self._fd >= 0:
                 _libc.inotify_rm_watch(self._fd, watch.descriptor)
 
-    def close(self) -> None:
-        """Close the instance and all its watches."""
-        if self._fd >= 0:
+    def stop(self) -> None:
+        """Watch no more, on the event loop's thread."""
+        if self._reading:
+            self._reading = False
             self._loop.remove_reader(self._fd)
+        self._watches.clear()
+
+    def close(self) -> None:
+        """Close the instance and all its watches; once it is stopped, on any thread.
+
+        The kernel waits in ``close`` until nobody reads the watches any more, which on a busy
+        machine takes longer than an event loop may be held.
+        """
+        self.stop()
+        if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        self._watches.clear()
 
     def _read(self) -> None:
         try:
