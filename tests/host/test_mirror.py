@@ -57,6 +57,13 @@ link set br0 down
 link set br0 up
 link set br0 down
 link set br0 name bridge
+link add other type bridge
+link set bridge down
+link set bridge name passing
+link set other name bridge
+link set passing name other
+link del bridge
+link set other name bridge
 link set bridge up
 route add 192.168.6.0/24 via 10.1.0.9
 link set v0 nomaster
@@ -75,6 +82,7 @@ def comparable(facts: Facts) -> tuple[dict[str, Any], set[Any]]:
             for field in link.__dataclass_fields__
             if field != "addresses"
         } | {"addresses": set(link.addresses)}
+    assert sorted(facts.routes, key=lambda route: route.span) == list(facts.routes)
     return links, set(facts.routes)
 
 

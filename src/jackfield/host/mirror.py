@@ -93,6 +93,7 @@ class Mirror:
         self._receive_buffer = receive_buffer
         self._socket: NetlinkSocket | None = None
         self._links: dict[int, LinkFact] = {}
+        self._by_name: dict[str, LinkFact] = {}
         self._addresses: dict[int, tuple[IpInterface, ...]] = {}
         self._routes = RouteTable((), {})
         self._callbacks: list[LinkCallback] = []
@@ -287,6 +288,7 @@ class Mirror:
     def install(self, snapshot: Snapshot) -> None:
         """Put a snapshot in place; ``tell`` passes on what it changed."""
         self._links = snapshot.links
+        self._by_name = {link.name: link for link in snapshot.links.values()}
         self._addresses = snapshot.addresses
         self._routes = snapshot.routes
         self._untold.extend(snapshot.changes)
@@ -362,6 +364,10 @@ class Mirror:
 
     def _replaced(self, old: LinkFact | None, new: LinkFact | None) -> None:
         self._facts = None
+        if old is not None and self._by_name.get(old.name) is old:
+            del self._by_name[old.name]
+        if new is not None:
+            self._by_name[new.name] = new
         named = new or old
         if named is not None and (old is None or new is None or old.name != new.name):
             self._routes.renamed(named.index)
@@ -379,7 +385,7 @@ class Mirror:
         """
         if self._facts is None:
             self._facts = Facts(
-                links={link.name: link for link in self._links.values()},
+                links=self._by_name.copy(),
                 routes=self._routes.facts(self._links),
             )
         return self._facts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import operator
 from collections.abc import Iterable, Mapping
 
 from jackfield.host.netlink.routing import RouteEntry
@@ -11,6 +13,7 @@ from jackfield.state.facts import LinkFact, RouteFact
 __all__ = ["RouteTable"]
 
 _Key = tuple[IpNetwork, int, int, bytes]
+_span = operator.attrgetter("span")
 
 
 class RouteTable:
@@ -24,6 +27,7 @@ class RouteTable:
         self._routes = {_key(route): route for route in routes}
         self._by_link: dict[int, set[_Key]] = {}
         self._facts: dict[_Key, RouteFact] = {}
+        self._in_order: list[RouteFact] = []
         self._without_fact = set(self._routes)
         for key, route in self._routes.items():
             self._by_link.setdefault(route.index, set()).add(key)
@@ -62,27 +66,39 @@ class RouteTable:
         self._without_fact |= self._by_link.get(index, set())
 
     def facts(self, links: Mapping[int, LinkFact]) -> tuple[RouteFact, ...]:
-        """Return every route as a fact."""
+        """Return every route as a fact, in the order of their spans."""
         for key in self._without_fact:
+            self._forget_fact(key)
             route = self._routes[key]
             link = links.get(route.index)
-            self._facts[key] = RouteFact(
+            fact = RouteFact(
                 destination=route.destination,
                 link=link.name if link is not None else None,
                 on_link=not route.gateway,
                 protocol=route.protocol,
             )
+            self._facts[key] = fact
+            bisect.insort(self._in_order, fact, key=_span)
         self._without_fact.clear()
-        return tuple(self._facts.values())
+        return tuple(self._in_order)
 
     def _forget(self, key: _Key) -> None:
         route = self._routes.pop(key)
-        self._facts.pop(key, None)
+        self._forget_fact(key)
         self._without_fact.discard(key)
         keys = self._by_link[route.index]
         keys.discard(key)
         if not keys:
             del self._by_link[route.index]
+
+    def _forget_fact(self, key: _Key) -> None:
+        fact = self._facts.pop(key, None)
+        if fact is None:
+            return
+        at = bisect.bisect_left(self._in_order, fact.span, key=_span)
+        while self._in_order[at] is not fact:
+            at += 1
+        del self._in_order[at]
 
 
 def _key(route: RouteEntry) -> _Key:

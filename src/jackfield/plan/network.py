@@ -26,7 +26,7 @@ from jackfield.model.uplink import DeviceUplink
 from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.rules import network_rules
-from jackfield.state.facts import Facts, LinkFact, span_of
+from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import BridgeLink, OwnerKind, alias_of
 from jackfield.state.resources import InterfaceAddress, LinkUp, Resource, Route, Setting, Shaping
@@ -228,13 +228,7 @@ def _check_collision(
     A wider route through a gateway (10.0.0.0/8 into a company's network) is no collision: a
     part of it may well be ours.  A wider subnet that is on a link is one: its hosts would vanish.
     """
-    version, first, last = span_of(subnet)
-    overlapping = [
-        route
-        for route in facts.routes
-        if route.span[0] == version and route.span[1] <= last and first <= route.span[2]
-    ]
-    for route in overlapping:
+    for route in facts.routes_overlapping(subnet):
         if route.link == bridge or route.destination.prefixlen == 0:
             continue
         wider = route.destination.prefixlen < subnet.prefixlen

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterator, Mapping
 
 from jackfield.model.address import IpInterface, IpNetwork
 from jackfield.model.uplink import PciAddress
@@ -49,11 +51,14 @@ class RouteFact:
     on_link: bool = True
     protocol: int = 0
     span: tuple[int, int, int] = dataclasses.field(init=False, repr=False, compare=False)
-    """IP version, first and last address as numbers: to find overlaps among thousands."""
+    """IP version, first and last address as numbers: routes are kept in this order."""
 
     def __post_init__(self) -> None:
         """Work out ``span`` once."""
         object.__setattr__(self, "span", span_of(self.destination))
+
+
+_span = operator.attrgetter("span")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,7 @@ class Facts:
     ``ra_interfaces`` are those that have a route learned from router advertisements and an
     ``accept_ra`` of 1: turning IPv6 forwarding on would lose it.  ``virtual_functions`` are
     those of each SR-IOV physical function, by the latter's name and in the order of their numbers.
+    ``routes`` are in the order of their spans.
     """
 
     links: Mapping[str, LinkFact] = dataclasses.field(default_factory=dict)
@@ -81,6 +87,26 @@ class Facts:
     virtual_functions: Mapping[str, tuple[VirtualFunctionFact, ...]] = dataclasses.field(
         default_factory=dict
     )
+
+    def routes_overlapping(self, network: IpNetwork) -> Iterator[RouteFact]:
+        """Yield the routes that share an address with ``network``, without a look at the others.
+
+        Of two prefixes that overlap one holds the other.  So what is wider begins where
+        ``network`` does once some of the last bits that are set there are cleared, and what is
+        not begins within it.
+        """
+        version, first, last = span_of(network)
+        begin = first
+        while begin:
+            begin &= begin - 1
+            yield from self._routes_between((version, begin, last), (version, begin + 1, -1))
+        yield from self._routes_between((version, first, -1), (version, last + 1, -1))
+
+    def _routes_between(
+        self, low: tuple[int, int, int], high: tuple[int, int, int]
+    ) -> tuple[RouteFact, ...]:
+        start = bisect.bisect_left(self.routes, low, key=_span)
+        return self.routes[start : bisect.bisect_left(self.routes, high, start, key=_span)]
 
     def members(self, bridge: str) -> tuple[LinkFact, ...]:
         """Return the links that are ports of ``bridge``, by index."""
