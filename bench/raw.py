@@ -27,14 +27,8 @@ from jackfield.host.netlink.address import add_address
 from jackfield.host.netlink.link import create_bridge, delete_link, set_link
 from jackfield.host.netlink.message import NLM_F_ACK, Message
 from jackfield.host.netlink.socket import NETLINK_ROUTE, NetlinkSocket
-from jackfield.host.nft.base import VERDICTS, base_messages, chain_name, entries
-from jackfield.host.nft.expression import encode_rule
-from jackfield.host.nft.message import (
-    add_chain,
-    add_element,
-    add_rule,
-    delete_table,
-)
+from jackfield.host.nft.base import base_messages
+from jackfield.host.nft.message import add_elements, delete_table
 from jackfield.host.nft.socket import NftSocket
 from jackfield.model.address import IpInterface
 from jackfield.model.network import Bridge
@@ -42,6 +36,7 @@ from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.rules import network_rules
 from jackfield.state.resources import NetworkRules
+from jackfield.state.rules import Element, NamedSet
 
 BRIDGE = InterfaceName("virbr0")
 MAC = MacAddress("52:54:00:00:00:01")
@@ -90,7 +85,7 @@ class Raw:
         address = add_address(index, work.interface, PROTOCOL, "add the address")
         up = set_link(index, "set the bridge up", up=True)
         self.route.batch([address, up._replace(flags=up.flags | NLM_F_ACK)])
-        self.nft.commit([*base_messages(), *rule_messages(work.rules)])
+        self.nft.commit(rule_messages(work.rules))
         if work.config:
             self.pid = self._serve(work.config)
         seconds = time.perf_counter() - begin
@@ -166,17 +161,12 @@ def work_out(*, services: bool) -> Work:
 
 
 def rule_messages(rules: NetworkRules) -> list[Message]:
-    """Return the batch that makes a network's rules."""
-    messages: list[Message] = []
-    for chain in rules.chains:
-        name = chain_name(chain.hook, rules.bridge)
-        messages.append(add_chain(name))
-        messages += [add_rule(name, encode_rule(rule), "a rule") for rule in chain.rules]
-        messages += [
-            add_element(entry.map, entry.key, VERDICTS[chain.hook], name)
-            for entry in entries(chain, rules.bridge)
-        ]
-    return messages
+    """Return the batch that makes a network's rules, and the table."""
+    sets: dict[NamedSet, list[Element]] = {}
+    for element in rules.elements:
+        sets.setdefault(element.place, []).append(element)
+    elements = [add_elements(*item) for item in sets.items()]
+    return [*base_messages(frozenset(sets)), *elements]
 
 
 def write(path: str, value: bytes) -> None:

@@ -18,22 +18,24 @@ from jackfield.model.bandwidth import Rate
 from jackfield.model.mode import Mode
 from jackfield.model.network import Nat
 from jackfield.model.values import InterfaceName
+from jackfield.plan.table import POLICE, TRANSLATE, own_chain
 from jackfield.state.resources import NetworkRules
 from jackfield.state.rules import (
     Chain,
     ConnectionState,
     Direction,
     Drop,
-    Hook,
+    Element,
     Interface,
     Masquerade,
-    Peer,
+    NamedSet,
     RateOver,
     Reject,
     Return,
     Rule,
     Snat,
     State,
+    To,
     Transport,
 )
 from tests.host.nftlab import Firewall, listing, network, normalised, rules_of
@@ -61,8 +63,7 @@ ROUTE = rules_of(network(Mode.ROUTE, "192.168.101.1/24", uplinks=("eth0",)), "vi
 OPEN = rules_of(network(Mode.OPEN, "192.168.103.1/24", tftp_root="/srv/tftp"), "virbr3")
 
 GONE = "flush chain inet jackfield forward; delete chain inet jackfield forward"
-UNGUARDED = "flush map inet jackfield guard4; flush map inet jackfield guard6"
-STOLEN = "192.168.101.1 : goto guard-virbr0"
+UNGUARDED = "flush chain inet jackfield isolated; flush chain inet jackfield guard"
 
 
 @pytest.fixture
@@ -79,26 +80,29 @@ def test_kernel_lists_what_was_sent(firewall: Firewall) -> None:
     assert normalised(table_text([NAT, ISOLATED, ROUTE, OPEN])) == listing(firewall.namespace)
 
 
-def _peers() -> Iterator[Rule]:
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.0.2.7/32", "0.0.0.0/0", "fc00::/7", "::/0"):
-        for direction in Direction:
-            yield Rule((Peer(direction, ipaddress.ip_network(text), negate=True),), Return())
-            yield Rule((Peer(direction, ipaddress.ip_network(text)),), Drop())
+def own_rules(bridge: str, chains: dict[NamedSet, tuple[Rule, ...]]) -> NetworkRules:
+    """Return the rules of a network that has only chains of its own."""
+    name = InterfaceName(bridge)
+    own = {place: Chain(own_chain(place, name), rules) for place, rules in chains.items()}
+    return NetworkRules(
+        bridge=name,
+        elements=tuple(Element(place, (name,), chain.name) for place, chain in own.items()),
+        chains=tuple(own.values()),
+    )
 
 
 def _filters() -> Iterator[Rule]:
-    source = Peer(Direction.SOURCE, ipaddress.ip_network("fd00::/64"))
-    target = Peer(Direction.DESTINATION, ipaddress.ip_network("fd01::8/127"))
-    yield from _peers()
-    yield Rule((source, target), Reject())
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.0.2.7/32", "0.0.0.0/0", "fc00::/7", "::/0"):
+        yield Rule((To(ipaddress.ip_network(text)),), Drop())
     for state in ConnectionState:
         yield Rule((State(state),), Return())
+    target = To(ipaddress.ip_network("fd01::8/127"))
     yield Rule((State(ConnectionState.NEW | ConnectionState.INVALID), target), Drop())
     for rate, burst in ((1, 0), (1000, 1000), (1024, 2048), (3 << 20, 5 << 30 & 0xFFFFFFFF)):
         yield Rule((RateOver(rate, burst),), Drop())
-    for negate in (False, True):
+    for direction in Direction:
         name = InterfaceName("fifteen-bytes-x")
-        yield Rule((Interface(Direction.SOURCE, name, negate), Transport("udp")), Reject())
+        yield Rule((Interface(direction, name), Transport("udp")), Reject())
 
 
 def _translations() -> Iterator[Rule]:
@@ -110,21 +114,55 @@ def _translations() -> Iterator[Rule]:
         protocol = () if start is None else (Transport("tcp"),)
         yield Rule(protocol, Masquerade(start, end))
         for low, high in four, six:
-            prefix = ipaddress.ip_network(low)
-            matches = (Peer(Direction.SOURCE, prefix), *protocol)
-            yield Rule(matches, Snat(low, high, start, end))
-            yield Rule(matches, Snat(low, low, start, end))
+            yield Rule(protocol, Snat(low, high, start, end))
+            yield Rule(protocol, Snat(low, low, start, end))
 
 
 def test_every_kind_of_rule_is_listed_and_recognised(firewall: Firewall) -> None:
     """Each match and action is to nft what our text says, and to us what we sent."""
-    wanted = NetworkRules(
-        bridge=InterfaceName("virbr0"),
-        chains=(Chain(Hook.LEAVE, tuple(_filters())), Chain(Hook.NAT, tuple(_translations()))),
+    wanted = own_rules("virbr0", {POLICE: tuple(_filters()), TRANSLATE: tuple(_translations())})
+    firewall.ensure(wanted)
+    assert normalised(table_text([wanted])) == listing(firewall.namespace)
+    assert wanted == firewall.observe(wanted).resource
+
+
+@pytest.mark.parametrize("mode", [Mode.NAT, Mode.ROUTE])
+@pytest.mark.parametrize("uplinks", [(), ("eth0", "fifteen-bytes-x")])
+def test_every_length_of_prefix_is_listed_and_recognised(
+    firewall: Firewall, mode: Mode, uplinks: tuple[str, ...]
+) -> None:
+    """From everything to a single address, each looked up as our text says."""
+    prefixes = [f"{length}.0.0.0/{length}" for length in (8, 12, 20, 31)]
+    prefixes += ["0.0.0.0/0", "128.0.0.0/1", "192.0.2.7/32"]
+    prefixes += [f"fd00:{length}::/{length}" for length in (32, 49, 64, 127)]
+    prefixes += ["::/0", "8000::/1", "2001:db8::7/128"]
+    gateways = {False: "10.0.1.7", True: "fd00:1::7"}
+    wanted = rules_of(
+        network(
+            mode,
+            "10.0.1.1/24",
+            "fd00:1::1/64",
+            uplinks=uplinks,
+            routes=tuple((prefix, gateways[":" in prefix]) for prefix in prefixes),
+            nat=Nat(ipv6=True),
+        ),
+        "fifteen-bytes-y",
     )
     firewall.ensure(wanted)
     assert normalised(table_text([wanted])) == listing(firewall.namespace)
     assert wanted == firewall.observe(wanted).resource
+
+
+def test_a_bridge_may_be_called_like_anything(firewall: Firewall) -> None:
+    """Names that mean something else elsewhere in the rules are names here."""
+    wanted = [
+        rules_of(network(Mode.NAT, f"10.0.{number}.1/24"), name)
+        for number, name in enumerate(["tcp", "udp", "lo0", "guard", "53"])
+    ]
+    firewall.ensure(*wanted)
+    assert normalised(table_text(wanted)) == listing(firewall.namespace)
+    seen = firewall.driver.observe(firewall.kernel, wanted)
+    assert wanted == [seen[item.key].resource for item in wanted]
 
 
 def test_nothing_is_absent_before_and_after(firewall: Firewall) -> None:
@@ -146,7 +184,7 @@ def test_doing_it_again_changes_nothing(firewall: Firewall) -> None:
 
 @pytest.mark.parametrize("remembers", [True, False])
 def test_a_change_leaves_nothing_of_the_former(firewall: Firewall, remembers: bool) -> None:
-    """Chains that are wanted no longer go in the same step that makes the others."""
+    """What is wanted no longer goes in the same step that makes the rest."""
     firewall.ensure(NAT, ISOLATED)
     changed = rules_of(network(Mode.ISOLATED, "192.168.122.1/24"), "virbr0")
     driver = firewall.driver if remembers else RulesDriver()
@@ -158,30 +196,68 @@ def test_a_change_leaves_nothing_of_the_former(firewall: Firewall, remembers: bo
     ("command", "network_at_fault", "said"),
     [
         ("flush ruleset", NAT, ""),
-        ("delete element inet jackfield nat { virbr0 }", NAT, "element virbr0 of map nat"),
-        ("flush chain inet jackfield enter-virbr2", ROUTE, "chain enter-virbr2 has 0 rules"),
-        ("add rule inet jackfield leave-virbr2 drop", ROUTE, "chain leave-virbr2 has 5 rules"),
-        ("flush chain inet jackfield forward", NAT, "base chain forward has other rules"),
-        ("add rule inet jackfield input drop", ISOLATED, "base chain input has other rules"),
+        (
+            "delete element inet jackfield hidden4_24_through { virbr0 . eth1 . 192.168.122.0 }",
+            NAT,
+            "element virbr0 . eth1 . 192.168.122.0 of set hidden4_24_through is missing",
+        ),
+        (
+            "delete element inet jackfield served6 { fd00:1::1 . tcp . 53 }",
+            NAT,
+            "element fd00:1::1 . tcp . 53 of set served6 is missing",
+        ),
+        ("flush set inet jackfield networks", ROUTE, "element virbr2 of set networks is missing"),
+        ("flush chain inet jackfield enter", ROUTE, "chain enter has other rules"),
+        ("add rule inet jackfield leave drop", ROUTE, "chain leave has other rules"),
+        ("flush chain inet jackfield forward", NAT, "chain forward has other rules"),
+        ("add rule inet jackfield input drop", ISOLATED, "chain input has other rules"),
         (
             "flush chain inet jackfield input; delete chain inet jackfield input",
             ISOLATED,
-            "base chain input is missing",
+            "chain input is missing",
         ),
         (
-            "flush map inet jackfield input; delete chain inet jackfield input-virbr1",
+            "flush chain inet jackfield input; delete chain inet jackfield isolated",
             ISOLATED,
-            "element virbr1 of map input is missing",
+            "chain isolated is missing",
         ),
         (
-            "flush map inet jackfield enter; add element inet jackfield enter { virbr2 : drop }",
-            ROUTE,
-            "element virbr2 of map enter leads elsewhere",
+            "flush map inet jackfield police; delete chain inet jackfield police-virbr0",
+            NAT,
+            "element virbr0 of set police is missing; chain police-virbr0 is missing",
         ),
         (
-            "add element inet jackfield input { virbr2 : drop }",
+            "flush map inet jackfield police; add element inet jackfield police { virbr0 : drop }",
+            NAT,
+            "element virbr0 of set police is not as it was made",
+        ),
+        (
+            "flush chain inet jackfield translate-virbr0",
+            NAT,
+            "chain translate-virbr0 has other rules",
+        ),
+        (
+            "add element inet jackfield isolated { virbr2 }",
             ROUTE,
-            "element virbr2 of map input should not be there",
+            "element virbr2 of set isolated should not be there",
+        ),
+        (
+            "add element inet jackfield own4 { virbr2 . 192.0.2.1 }",
+            ROUTE,
+            "element virbr2 . 192.0.2.1 of set own4 should not be there",
+        ),
+        (
+            'add element inet jackfield served4 { 192.0.2.1 . udp . 53 comment "virbr2" }',
+            ROUTE,
+            "element 192.0.2.1 . udp . 53 of set served4 should not be there",
+        ),
+        (
+            (
+                "delete element inet jackfield guard_refused4 { 192.168.101.1 }; "
+                'add element inet jackfield guard_refused4 { 192.168.101.1 comment "virbr0" }'
+            ),
+            ROUTE,
+            "element 192.168.101.1 of set guard_refused4 is not as it was made",
         ),
         (
             "add chain inet jackfield police-virbr2",
@@ -191,46 +267,25 @@ def test_a_change_leaves_nothing_of_the_former(firewall: Firewall, remembers: bo
         (
             "add chain inet jackfield forward { policy drop; }",
             ROUTE,
-            "base chain forward has another type, hook, priority or policy",
+            "chain forward has another type, hook, priority or policy",
         ),
         (
             f"{GONE}; add chain inet jackfield forward {{ type filter hook forward priority 7; }}",
             ROUTE,
-            "base chain forward has another type, hook, priority or policy",
+            "chain forward has another type, hook, priority or policy",
+        ),
+        (
+            f"{UNGUARDED}; delete set inet jackfield own4",
+            ROUTE,
+            "element virbr2 . 192.168.101.1 of set own4 is missing",
         ),
         (
             (
-                "flush chain inet jackfield forward; flush chain inet jackfield input; "
-                "delete map inet jackfield police"
+                f"{UNGUARDED}; delete set inet jackfield own4; "
+                "add set inet jackfield own4 { type ipv4_addr; elements = { 192.168.101.1 } }"
             ),
-            NAT,
-            "element virbr0 of map police is missing",
-        ),
-        (
-            "delete element inet jackfield guard6 { fd00:1::1 }",
-            NAT,
-            "element fd00:1::1 of map guard6 is missing",
-        ),
-        (
-            f"{UNGUARDED}; delete chain inet jackfield guard-virbr0",
-            NAT,
-            "element 192.168.122.1 of map guard4 is missing",
-        ),
-        (
-            f"{UNGUARDED}; add element inet jackfield guard4 {{ {STOLEN} }}",
             ROUTE,
-            "element 192.168.101.1 of map guard4 leads elsewhere",
-        ),
-        (
-            "add element inet jackfield guard4 { 192.0.2.1 : goto guard-virbr2 }",
-            ROUTE,
-            "element 192.0.2.1 of map guard4 should not be there",
-        ),
-        ("flush chain inet jackfield guard-virbr0", NAT, "chain guard-virbr0 has 0 rules"),
-        (
-            "flush chain inet jackfield input; delete map inet jackfield guard4",
-            ROUTE,
-            "base chain input has other rules; element 192.168.101.1 of map guard4 is missing",
+            "set own4 is of another kind; chain isolated has other rules",
         ),
     ],
 )
@@ -255,16 +310,66 @@ def test_damage_is_noticed_and_mended(
 def test_a_changed_rule_is_noticed(firewall: Firewall) -> None:
     """A rule replaced by another one is not the wanted one."""
     firewall.ensure(ROUTE)
-    listed = firewall.namespace.nft("list", "chain", "inet", "jackfield", "leave-virbr2")
+    listed = firewall.namespace.nft("list", "chain", "inet", "jackfield", "leave")
     handle = next(item["rule"]["handle"] for item in reversed(listed) if "rule" in item)
     firewall.namespace.run(
-        ["nft", f"replace rule inet jackfield leave-virbr2 handle {handle} counter accept"]
+        ["nft", f"replace rule inet jackfield leave handle {handle} counter accept"]
     )
     found = firewall.observe(ROUTE)
-    assert "chain leave-virbr2 has other rules" == found.description
-    assert NetworkRules(bridge=ROUTE.bridge, chains=(Chain(Hook.LEAVE, ()), *ROUTE.chains[1:])) == (
-        found.resource
-    )
+    assert "chain leave has other rules" == found.description
+    assert NetworkRules(bridge=ROUTE.bridge, elements=()) == found.resource
+
+
+def test_one_among_many_is_asked_for_alone(firewall: Firewall) -> None:
+    """Beside many others a network is seen, mended and removed without listing theirs."""
+    many = [rules_of(network(Mode.NAT, f"10.0.{n}.1/24"), f"many{n}") for n in range(20)]
+    firewall.ensure(NAT, *many)
+    before = listing(firewall.namespace)
+    assert NAT == firewall.observe(NAT).resource
+    retargeted = "add element inet jackfield police { virbr0 : drop }"
+    for command, said in (
+        ("delete element inet jackfield within { virbr0 . virbr0 }", "of set within is missing"),
+        (
+            f"delete element inet jackfield police {{ virbr0 }}; {retargeted}",
+            "element virbr0 of set police is not as it was made",
+        ),
+        ("flush chain inet jackfield police-virbr0", "chain police-virbr0 has other rules"),
+        ("add rule inet jackfield leave drop", "chain leave has other rules"),
+    ):
+        firewall.namespace.run(["nft", command])
+        assert said in firewall.observe(NAT).description
+        firewall.ensure(NAT)
+        assert before == listing(firewall.namespace)
+        assert NAT == firewall.observe(NAT).resource
+    firewall.namespace.run(["nft", "add table ip other; delete table ip other"])
+    firewall.remove(NAT)
+    assert Presence.ABSENT is firewall.observe(NAT).presence
+    assert normalised(table_text(many)) == listing(firewall.namespace)
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_sets_that_nobody_needs_go(firewall: Firewall, remembers: bool) -> None:
+    """With the last network of a kind go its sets, and the rules that look them up."""
+    firewall.ensure(ISOLATED, ROUTE)
+    before = listing(firewall.namespace)
+    odd = rules_of(network(Mode.NAT, "10.0.0.1/29", outbound=Rate(average=1)), "virbr9")
+    firewall.ensure(odd)
+    assert "table inet jackfield / set hidden4_29" in listing(firewall.namespace)
+    driver = firewall.driver if remembers else RulesDriver()
+    driver.remove(firewall.kernel, [odd])
+    assert before == listing(firewall.namespace)
+    assert ROUTE == RulesDriver().observe(firewall.kernel, [ROUTE])[ROUTE.key].resource
+
+
+def test_a_set_with_an_element_is_never_thought_unused(firewall: Firewall) -> None:
+    """The kernel is asked: a driver that does not know of a network takes nothing from it."""
+    many = [rules_of(network(Mode.ROUTE, f"10.0.{n}.1/24"), f"many{n}") for n in range(12)]
+    firewall.ensure(*many)
+    other = RulesDriver()
+    other.observe(firewall.kernel, many)
+    firewall.ensure(NAT)
+    other.remove(firewall.kernel, many[:1])
+    assert normalised(table_text([NAT, *many[1:]])) == listing(firewall.namespace)
 
 
 def test_removal_leaves_the_others(firewall: Firewall) -> None:
@@ -280,9 +385,13 @@ def test_removal_leaves_the_others(firewall: Firewall) -> None:
     "command",
     [
         "list ruleset",
-        "delete element inet jackfield nat { virbr0 }",
-        "delete element inet jackfield nat { virbr0 }; delete chain inet jackfield nat-virbr0",
-        "add chain inet jackfield input-virbr0",
+        "delete element inet jackfield translate { virbr0 }",
+        (
+            "delete element inet jackfield translate { virbr0 }; "
+            "delete chain inet jackfield translate-virbr0"
+        ),
+        "flush set inet jackfield networks",
+        "add element inet jackfield own4 { virbr0 . 192.0.2.1 }",
         "flush ruleset",
     ],
 )
@@ -300,11 +409,11 @@ def test_removal_takes_what_is_there(firewall: Firewall, command: str, remembers
 def test_removal_goes_on_after_a_failure(firewall: Firewall) -> None:
     """A chain that somebody jumps to cannot go; the other network's rules do, and it is told."""
     firewall.ensure(NAT, ROUTE)
-    firewall.namespace.run(["nft", "add rule inet jackfield forward jump leave-virbr0"])
+    firewall.namespace.run(["nft", "add rule inet jackfield forward jump police-virbr0"])
     with pytest.raises(ExceptionGroup) as raised:
         firewall.remove(NAT, ROUTE)
     (error,) = raised.value.exceptions
-    assert "cannot delete chain leave-virbr0 of table inet jackfield: EBUSY" in str(error)
+    assert "cannot delete chain police-virbr0 of table inet jackfield: EBUSY" in str(error)
     assert Presence.ABSENT is firewall.observe(ROUTE).presence
 
 
@@ -321,9 +430,9 @@ def test_other_addresses_move_the_guard(firewall: Firewall) -> None:
 
 @pytest.mark.parametrize("many", [False, True])
 def test_an_address_nobody_remembers_goes(firewall: Firewall, many: bool) -> None:
-    """What leads to a guard is found without knowing it, and goes with it or is mended."""
-    others = [NetworkRules(bridge=InterfaceName(f"b{n}"), chains=()) for n in range(20 * many)]
-    foreign = "add element inet jackfield guard4 { 192.0.2.1 : goto guard-virbr3 }"
+    """What says that it is a network's is found without knowing it, and goes with it."""
+    others = [NetworkRules(bridge=InterfaceName(f"b{n}"), elements=()) for n in range(20 * many)]
+    foreign = 'add element inet jackfield served4 { 192.0.2.1 . udp . 53 comment "virbr3" }'
     firewall.ensure(OPEN, ROUTE)
     firewall.namespace.run(["nft", foreign])
     RulesDriver().ensure(firewall.kernel, [OPEN, *others], {})
@@ -359,12 +468,12 @@ def test_many_networks_come_and_go(firewall: Firewall) -> None:
 def test_foreign_tables_are_left_alone(firewall: Firewall) -> None:
     """Tables of others are there afterwards as they were, chains of our names included."""
     foreign = (
-        'table inet filter {\n chain leave-virbr0 {\n iifname "virbr0" drop\n }\n}\n'
+        'table inet filter {\n chain police-virbr0 {\n iifname "virbr0" drop\n }\n}\n'
         "table ip nat {\n chain post {\n type nat hook postrouting priority 100;\n }\n}\n"
     )
     firewall.namespace.run(["nft", "-f", "-"], input=foreign)
     before = listing(firewall.namespace)
-    many = [NAT, *(NetworkRules(bridge=InterfaceName(f"b{n}"), chains=()) for n in range(20))]
+    many = [NAT, *(NetworkRules(bridge=InterfaceName(f"b{n}"), elements=()) for n in range(20))]
     firewall.driver.observe(firewall.kernel, many)
     firewall.ensure(NAT)
     assert before.items() <= listing(firewall.namespace).items()
@@ -392,10 +501,7 @@ def test_a_refusal_changes_nothing_and_names_the_rule(
     if others:
         firewall.ensure(*others)
     before = listing(firewall.namespace)
-    bad = NetworkRules(
-        bridge=InterfaceName("virbr9"),
-        chains=(Chain(Hook.POLICE, (Rule((), Return()), Rule((RateOver(0, 0),), Drop()))),),
-    )
+    bad = own_rules("virbr9", {POLICE: (Rule((), Return()), Rule((RateOver(0, 0),), Drop()))})
     with pytest.raises(KernelError) as raised:
         firewall.ensure(NAT, bad, ISOLATED)
     assert (
@@ -408,8 +514,7 @@ def test_a_refusal_changes_nothing_and_names_the_rule(
 def test_a_misplaced_translation_is_refused(firewall: Firewall) -> None:
     """The kernel does not let a rule translate that is reached from a filter hook."""
     for rules in (), (Rule((), Masquerade()),):
-        chain = Chain(Hook.LEAVE, rules)
-        wanted = NetworkRules(bridge=InterfaceName("virbr9"), chains=(chain,))
+        wanted = own_rules("virbr9", {POLICE: rules})
         before = listing(firewall.namespace)
         if rules:
             with pytest.raises(KernelError, match=r"cannot add rule 1 \(masquerade\) to chain"):
@@ -424,7 +529,7 @@ def test_a_refusal_of_the_whole_says_so(firewall: Firewall) -> None:
     os.seteuid(65534)
     try:
         with pytest.raises(KernelError, match=r"the rules as a whole were refused: .* EPERM"):
-            firewall.kernel.nft.commit(base_messages())
+            firewall.kernel.nft.commit(base_messages(frozenset({POLICE})))
     finally:
         os.seteuid(0)
     assert {} == listing(firewall.namespace)

@@ -27,6 +27,7 @@ import pytest
 from jackfield.model.bandwidth import Rate
 from jackfield.model.mode import Mode
 from jackfield.model.network import Nat, Network
+from jackfield.state.resources import NetworkRules
 from tests.host.nftlab import Firewall, network, rules_of
 from tests.lab.dns import resolve
 from tests.lab.namespace import Namespace, NetworkNamespace
@@ -94,6 +95,7 @@ class World:
             (self.outside, "2001:db8:1::10"),
         ):
             where.run(["ip", "route", "add", "default", "via", gateway])
+        self.used: dict[str, NetworkRules] = {}
         self.firewall = Firewall.open(self.host, run_dir)
         stack.callback(self.firewall.kernel.close)
 
@@ -129,22 +131,34 @@ class World:
         networks = [rules_of(a, "virbra")]
         if b is not None:
             networks.append(rules_of(b, "virbrb"))
-        self.firewall.ensure(*networks)
+        self.firewall.ensure(*networks, replaced=tuple(self.used.values()))
+        self.used.update((rules.key, rules) for rules in networks)
 
-    def counted(self, chain: str) -> int:
-        """Return how many packets a chain has refused: the sum of its counters."""
-        listed = self.host.nft("list", "chain", "inet", "jackfield", chain)
-        rules = [item["rule"]["expr"] for item in listed if "rule" in item]
+    def counted(self, why: str, bridge: str) -> int:
+        """Return how many packets of a network were refused: ``why`` is a chain (``leave``)."""
+        if why == "police":
+            listed = self.host.nft("list", "chain", "inet", "jackfield", f"police-{bridge}")
+            rules = [item["rule"]["expr"] for item in listed if "rule" in item]
+            return sum(
+                part["counter"]["packets"] for rule in rules for part in rule if "counter" in part
+            )
         return sum(
-            part["counter"]["packets"] for rule in rules for part in rule if "counter" in part
+            element["elem"]["counter"]["packets"]
+            for item in self.host.nft("list", "sets")
+            if "set" in item and item["set"]["name"].rstrip("46") == f"{why}_refused"
+            for element in item["set"].get("elem", ())
+            if bridge in (element["elem"]["val"], element["elem"].get("comment"))
         )
 
-    def await_refused(self, chain: str, number: int) -> None:
-        """Wait until a chain has refused ``number`` packets; an address may have to be resolved."""
+    def await_refused(self, why: str, bridge: str, number: int) -> None:
+        """Wait until ``number`` packets were refused; an address may have to be resolved."""
         wait_for(
-            lambda: self.counted(chain) >= number, 5, f"{chain} to refuse {number}", interval=0.05
+            lambda: self.counted(why, bridge) >= number,
+            5,
+            f"{number} to be refused by {why} of {bridge}",
+            interval=0.05,
         )
-        assert number == self.counted(chain)
+        assert number == self.counted(why, bridge)
 
 
 @pytest.fixture
@@ -238,9 +252,9 @@ def test_nat_lets_nothing_new_in(world: World) -> None:
     world.use(NAT_A)
     with mirror(world.a):
         assert is_refused(world.outside, "10.0.1.2")
-        world.await_refused("enter-virbra", 1)
+        world.await_refused("enter", "virbra", 1)
         assert not can_connect(world.outside, "10.0.1.2", PORT, timeout=SHORT)
-        assert 2 <= world.counted("enter-virbra")
+        assert 2 <= world.counted("enter", "virbra")
 
 
 def test_nat_networks_do_not_reach_each_other(world: World) -> None:
@@ -248,8 +262,8 @@ def test_nat_networks_do_not_reach_each_other(world: World) -> None:
     world.use(NAT_A, NAT_B)
     with mirror(world.b):
         assert is_refused(world.a, "10.0.2.2")
-    assert 0 == world.counted("leave-virbra")
-    world.await_refused("enter-virbrb", 1)
+    assert 0 == world.counted("leave", "virbra")
+    world.await_refused("enter", "virbrb", 1)
 
 
 def test_isolated_does_not_reach_a_routed_network(world: World) -> None:
@@ -263,8 +277,8 @@ def test_isolated_does_not_reach_a_routed_network(world: World) -> None:
             (world.b, "fd00:1::2"),
         ):
             assert is_refused(guest, address)
-    world.await_refused("leave-virbra", 2)
-    world.await_refused("enter-virbra", 2)
+    world.await_refused("leave", "virbra", 2)
+    world.await_refused("enter", "virbra", 2)
 
 
 def test_isolated_reaches_only_its_own_addresses_of_the_host(world: World) -> None:
@@ -273,10 +287,10 @@ def test_isolated_reaches_only_its_own_addresses_of_the_host(world: World) -> No
     with mirror(world.host):
         assert "10.0.1.2" == seen_source(world.a, "10.0.1.1")[0]
         assert "fd00:1::2" == seen_source(world.a, "fd00:1::1")[0]
-        assert 0 == world.counted("input-virbra")
+        assert 0 == world.counted("input", "virbra")
         for address in "10.0.2.1", "192.0.2.10", "fd00:2::1", "2001:db8:1::10":
             assert is_refused(world.a, address)
-    world.await_refused("input-virbra", 4)
+    world.await_refused("input", "virbra", 4)
 
 
 def test_isolated_guests_may_ask_for_an_address(world: World) -> None:
@@ -314,9 +328,9 @@ def test_forged_sources_are_refused(
     """A guest sends only from its network's addresses."""
     world.use(definition)
     assert ping(world.a, target, tries=3) is not None
-    assert 0 == world.counted("leave-virbra")
+    assert 0 == world.counted("leave", "virbra")
     send_forged_udp(world.a, source, target, PORT)
-    world.await_refused("leave-virbra", 1)
+    world.await_refused("leave", "virbra", 1)
 
 
 def test_other_ways_than_the_uplink_are_refused(world: World) -> None:
@@ -327,10 +341,10 @@ def test_other_ways_than_the_uplink_are_refused(world: World) -> None:
         assert "192.0.2.1" == seen_source(world.outside, "10.0.1.2")[0]
         assert is_refused(world.a, "198.51.100.1")
         assert is_refused(world.a, "10.0.2.2")
-        world.await_refused("leave-virbra", 2)
+        world.await_refused("leave", "virbra", 2)
         assert is_refused(world.elsewhere, "10.0.1.2")
         assert is_refused(world.b, "10.0.1.2")
-        world.await_refused("enter-virbra", 2)
+        world.await_refused("enter", "virbra", 2)
 
 
 def test_every_uplink_of_several_is_a_way_out(world: World) -> None:
@@ -366,7 +380,7 @@ def test_ipv6_is_hidden_only_when_asked(world: World) -> None:
         world.use(network(Mode.NAT, "10.0.1.1/24", "fd00:1::1/64", nat=Nat(ipv6=True)))
         assert "2001:db8:1::10" == seen_source(world.a, "2001:db8:1::1")[0]
         assert is_refused(world.outside, "fd00:1::2")
-        world.await_refused("enter-virbra", 1)
+        world.await_refused("enter", "virbra", 1)
 
 
 def test_a_change_keeps_connections(world: World) -> None:
@@ -389,14 +403,14 @@ def test_what_is_sent_above_the_average_is_dropped(world: World) -> None:
         receiver.setblocking(False)
         for _ in range(100):
             sender.sendto(bytes(1000), ("192.0.2.1", PORT))
-        wait_for(lambda: world.counted("police-virbra") >= 50, 5, "datagrams to be dropped")
+        wait_for(lambda: world.counted("police", "virbra") >= 50, 5, "datagrams to be dropped")
         received = 0
         with contextlib.suppress(BlockingIOError):
             while receiver.recv(2000):
                 received += 1
     # A second's worth of the rate and the burst: 20 KiB.
     assert 10 <= received <= 40
-    assert 100 == received + world.counted("police-virbra")
+    assert 100 == received + world.counted("police", "virbra")
 
 
 def test_rules_outlive_their_bridge(world: World) -> None:
@@ -427,18 +441,18 @@ def test_dns_and_tftp_are_for_the_networks_own(world: World, definition: Network
             for address in own:
                 assert is_refused(stranger, address, DNS)
                 assert is_refused(stranger, address, TFTP)
-        world.await_refused("guard-virbra", 8)
+        world.await_refused("guard", "virbra", 8)
         for address in own:
             assert not can_connect(world.outside, address, DNS, timeout=SHORT)
             assert not can_connect(world.b, address, DNS, timeout=SHORT)
-        assert 12 <= world.counted("guard-virbra")
-        refused = world.counted("guard-virbra")
+        assert 12 <= world.counted("guard", "virbra")
+        refused = world.counted("guard", "virbra")
         for insider in world.a, world.host:
             for address in own:
                 assert is_answered(insider, address, DNS)
                 assert is_answered(insider, address, TFTP)
                 assert can_connect(insider, address, DNS)
-    assert refused == world.counted("guard-virbra")
+    assert refused == world.counted("guard", "virbra")
 
 
 @pytest.mark.parametrize("definition", SERVING, ids=lambda definition: definition.mode.value)
@@ -454,7 +468,7 @@ def test_other_services_of_the_host_are_not_guarded(world: World, definition: Ne
                 assert is_answered(stranger, address, DNS)
                 assert is_answered(stranger, address, TFTP)
                 assert can_connect(stranger, address, DNS)
-    assert 0 == world.counted("guard-virbra")
+    assert 0 == world.counted("guard", "virbra")
 
 
 def test_a_network_without_dns_guards_nothing(world: World) -> None:

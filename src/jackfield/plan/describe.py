@@ -119,9 +119,11 @@ def _route(route: Route) -> str:
 
 
 def _rules(rules: NetworkRules) -> str:
-    chains = ", ".join(f"{chain.hook.value}-{rules.bridge}" for chain in rules.chains)
-    count = sum(len(chain.rules) for chain in rules.chains)
-    return f"{count} firewall rules in table inet jackfield: {chains}"
+    sets = len({element.place for element in rules.elements})
+    chains = "".join(f", chain {chain.name}" for chain in rules.chains)
+    return (
+        f"firewall: {len(rules.elements)} elements in {sets} sets of table inet jackfield{chains}"
+    )
 
 
 def _shaping(shaping: Shaping) -> str:

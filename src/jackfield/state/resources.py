@@ -28,7 +28,7 @@ from jackfield.state.links import (
     TapLink,
     VethLink,
 )
-from jackfield.state.rules import Chain
+from jackfield.state.rules import Chain, Element
 
 __all__ = [
     "KINDS",
@@ -200,11 +200,12 @@ class Route(OnLink):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkRules(Standing):
-    """A network's chains in ``inet jackfield``, reached by its bridge's name and addresses."""
+    """What ``inet jackfield`` says of a network: elements of its sets, and chains of its own."""
 
     kind: ClassVar[str] = "rules"
     bridge: InterfaceName
-    chains: tuple[Chain, ...]
+    elements: tuple[Element, ...]
+    chains: tuple[Chain, ...] = ()
 
     @property
     def key(self) -> str:

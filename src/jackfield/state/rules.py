@@ -1,68 +1,135 @@
-"""Firewall rules as values: what a network's chains say, before any encoding.
+"""Firewall rules as values, before any encoding: sets and their elements, chains and their rules.
 
-One base table per family (``inet jackfield``) holds the base chains and the verdict maps; a
-network adds chains of its own and the elements of the maps that lead to them::
-
-    forward:      iifname vmap @police, vmap @leave, then oifname vmap @enter
-    input:        iifname vmap @police, vmap @input, then ip daddr vmap @guard4,
-                  ip6 daddr vmap @guard6
-    postrouting:  iifname vmap @nat             (source NAT)
-
-A network's chains only return, reject, drop or translate: nothing is accepted before
-``@enter``, so that traffic must be allowed by the network it leaves and the one it enters.  So
-it is with the host's own services: what ``@input`` lets through is still looked at by the network
-whose bridge has the address that is asked.
+What all networks share is a few chains that look sets up (``plan.table``).  A network is elements
+of those sets, so that one more makes neither a packet's way longer nor a change dearer; where no
+element can say what it wants, it has a chain of its own, which a map leads to.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import ipaddress
 
 from jackfield.model.address import Address, IpNetwork
 from jackfield.model.values import InterfaceName
 
 __all__ = [
     "Action",
+    "AddressOf",
+    "BaseHook",
     "Chain",
     "ConnectionState",
     "Direction",
     "Drop",
-    "Hook",
+    "Element",
+    "Field",
+    "Goto",
+    "InSet",
     "Interface",
+    "InterfaceOf",
+    "Jump",
     "Masquerade",
     "Match",
-    "Peer",
+    "NamedSet",
+    "Part",
     "RateOver",
     "Reject",
     "Return",
     "Rule",
+    "Selector",
     "Snat",
     "State",
+    "To",
     "Transport",
+    "TransportField",
+    "VerdictOf",
 ]
 
 
-class Hook(enum.Enum):
-    """Which map leads to a chain; the value is the map's name.
+class Field(enum.Enum):
+    """A part of a set's keys; the value is what nft calls its type."""
 
-    The maps of all but ``GUARD`` are looked up by interface name; those of ``GUARD``, one for each
-    family (``guard4``, ``guard6``), by destination address.
+    INTERFACE = "ifname"
+    IPV4 = "ipv4_addr"
+    IPV6 = "ipv6_addr"
+    PROTOCOL = "inet_proto"
+    PORT = "inet_service"
+
+
+Part = InterfaceName | Address | str | int
+"""A part of a key: an interface, an address, a protocol (``tcp``, ``udp``) or a port."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NamedSet:
+    """A set of the table; the name says which it is.
+
+    A ``counted`` one counts, for each element, the packets that were looked up and found there.
+    One of ``verdicts`` is a map from its keys to chains.
     """
 
-    LEAVE = "leave"
-    ENTER = "enter"
-    INPUT = "input"
-    GUARD = "guard"
-    POLICE = "police"
-    NAT = "nat"
+    name: str
+    fields: tuple[Field, ...] = dataclasses.field(compare=False)
+    counted: bool = dataclasses.field(default=False, compare=False)
+    verdicts: bool = dataclasses.field(default=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Element:
+    """A network's element of a set: one key, and in a map of verdicts the chain it leads to.
+
+    ``comment`` says whose it is where the key does not begin with the bridge.
+    """
+
+    place: NamedSet
+    key: tuple[Part, ...]
+    chain: str = ""
+    comment: str = ""
 
 
 class Direction(enum.Enum):
-    """Which end of a packet a match looks at."""
+    """Which end of a packet is looked at."""
 
     SOURCE = "source"
     DESTINATION = "destination"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InterfaceOf:
+    """The name of the interface that a packet came in (``SOURCE``) or goes out through."""
+
+    direction: Direction
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AddressOf:
+    """A packet's address of that ``version``, of which ``length`` bits count.
+
+    It implies the family: nothing is found for a packet of the other one.
+    """
+
+    direction: Direction
+    version: int
+    length: int
+
+    @property
+    def mask(self) -> Address:
+        """The bits that count."""
+        if self.version == 4:
+            return ipaddress.IPv4Network((0, self.length)).netmask
+        return ipaddress.IPv6Network((0, self.length)).netmask
+
+
+class TransportField(enum.Enum):
+    """A packet's transport protocol, or its destination port; the value is what nft calls it."""
+
+    PROTOCOL = "meta l4proto"
+    PORT = "th dport"
+
+
+Selector = InterfaceOf | AddressOf | TransportField
+"""What of a packet is looked up: one for each field of the set."""
 
 
 class ConnectionState(enum.Flag):
@@ -75,32 +142,33 @@ class ConnectionState(enum.Flag):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class InSet:
+    """What ``by`` selects is in ``place``."""
+
+    place: NamedSet
+    by: tuple[Selector, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Interface:
     """The packet came in (``SOURCE``) or goes out (``DESTINATION``) through ``name``."""
 
     direction: Direction
     name: InterfaceName
-    negate: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Peer:
-    """The packet's source or destination address lies in ``network``.
+class To:
+    """The packet's destination lies in ``network``, which implies its family."""
 
-    The match implies its family: it never holds, negated or not, for the other one.
-    """
-
-    direction: Direction
     network: IpNetwork
-    negate: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Transport:
-    """The packet's transport protocol, ``tcp`` or ``udp``, and its destination port if given."""
+    """The packet's transport protocol is this: ``tcp`` or ``udp``."""
 
     protocol: str
-    port: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,18 +180,18 @@ class State:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RateOver:
-    """The chain has seen more than ``rate`` bytes a second, ``burst`` bytes allowed over it."""
+    """The rule has seen more than ``rate`` bytes a second, ``burst`` bytes allowed over it."""
 
     rate: int
     burst: int
 
 
-Match = Interface | Peer | Transport | State | RateOver
+Match = InSet | Interface | To | Transport | State | RateOver
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Return:
-    """Leave the chain: this network has nothing against the packet."""
+    """Leave the chain: nothing in it is against the packet."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,6 +202,28 @@ class Drop:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reject:
     """Refuse the packet with ICMP port unreachable (``icmpx``) and count it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Jump:
+    """Go through ``chain`` and come back."""
+
+    chain: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Goto:
+    """Go on in ``chain``, for good."""
+
+    chain: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VerdictOf:
+    """Jump to the chain that the map ``place`` has for what ``by`` selects, if it has one."""
+
+    place: NamedSet
+    by: tuple[Selector, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,24 +244,33 @@ class Snat:
     port_end: int | None = None
 
 
-Action = Return | Drop | Reject | Masquerade | Snat
+Action = Return | Drop | Reject | Jump | Goto | VerdictOf | Masquerade | Snat
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
-    """When all ``matches`` hold, do ``action``."""
+    """When all ``matches`` hold, do ``action``; without one, go on to the next rule.
+
+    A rule that goes on is there for the set that it looks up, which counts.
+    """
 
     matches: tuple[Match, ...]
-    action: Action
+    action: Action | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BaseHook:
+    """Where the kernel calls a chain: ``type`` filter or nat, policy accept."""
+
+    type: str
+    hook: str
+    priority: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chain:
-    """The rules of one hook; in the kernel it is called ``HOOK-BRIDGE``, like ``leave-virbr0``.
+    """Rules in order; ``base`` is where the kernel calls them, or ``None`` if rules jump there."""
 
-    ``addresses`` are those that a ``GUARD`` chain guards; the other hooks have none.
-    """
-
-    hook: Hook
+    name: str
     rules: tuple[Rule, ...]
-    addresses: tuple[Address, ...] = ()
+    base: BaseHook | None = None

@@ -27,6 +27,7 @@ __all__ = [
     "NLM_F_DUMP_INTR",
     "NLM_F_ECHO",
     "NLM_F_EXCL",
+    "NLM_F_NONREC",
     "NLM_F_REPLACE",
     "NLM_F_REQUEST",
     "Message",
@@ -56,6 +57,7 @@ NLM_F_ECHO = 0x008
 NLM_F_DUMP_INTR = 0x010
 NLM_F_DUMP = 0x300
 NLM_F_REPLACE = 0x100
+NLM_F_NONREC = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
 NLM_F_APPEND = 0x800

@@ -6,68 +6,72 @@ network's rules are one batch and nothing else.  When the kernel says that the r
 on, or refuses a message, the driver looks, mends what all networks share in the same batch as
 well, and tries again.
 
-What we send and look at for one network does not depend on the others.  The kernel itself checks
-the whole table for loops at the end of each batch that adds a rule (``nft_table_validate``):
-about two microseconds for each other network.
+What we send and look at for one network does not depend on the others, and neither does what the
+kernel does with it: an element of a set without verdicts is one entry of a hash table.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from jackfield.errors import ForeignObject, JackfieldError, KernelError
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.socket import Refusal
-from jackfield.host.nft.base import (
-    OBJECTS,
-    VERDICTS,
-    Entry,
-    base_messages,
-    chain_name,
-    entries,
-)
-from jackfield.host.nft.expression import encode_rule
+from jackfield.host.nft.base import base_messages, removal_messages
+from jackfield.host.nft.expression import encode_key, encode_rule
 from jackfield.host.nft.message import (
     TABLE,
     add_chain,
-    add_element,
+    add_elements,
     add_rule,
     delete_chain,
-    delete_element,
+    delete_elements,
+    delete_set,
     delete_table,
     flush_chain,
 )
 from jackfield.host.nft.observe import (
+    Entry,
     Fault,
+    Shared,
     Snapshot,
+    all_elements,
+    is_ours,
     look_at,
-    look_at_base,
-    look_at_table,
+    look_at_shared,
 )
 from jackfield.host.nft.socket import GenerationChanged, NftSocket
 from jackfield.host.nft.text import rule_text
-from jackfield.model.values import InterfaceName
+from jackfield.host.nft.usage import Usage
+from jackfield.plan.table import shared_chains
 from jackfield.state.resources import NetworkRules
-from jackfield.state.rules import Chain, Hook
+from jackfield.state.rules import Element, NamedSet
 
 __all__ = ["RulesDriver"]
 
 _ATTEMPTS = 10
-_BATCH_BYTES = 960 << 10
-"""How much goes in one batch: what the socket's buffer takes without being enlarged."""
+_BATCH_ELEMENTS = 4000
+"""How many elements go in one batch: what the socket's buffer takes without being enlarged."""
+_RULE_ELEMENTS = 4
+"""As many elements take about the room of a rule."""
+_FEW = 8
+"""Up to so many networks are asked for one by one, where there are more others than that."""
 
 
 class RulesDriver:
-    """Makes, looks at and removes the chains of networks in ``inet jackfield``."""
+    """Makes, looks at and removes the rules of networks in ``inet jackfield``."""
 
     def __init__(self) -> None:
         """Know nothing yet of what is in the kernel."""
-        # The generation at which everything was as we left it, and whether that had our table.
+        # The generation at which what all networks share was as we left it, and its sets then;
+        # without any there is no table.
         self._generation: int | None = None
-        self._has_table = True
+        self._places: frozenset[NamedSet] = frozenset()
+        self._usage = Usage()
 
     def observe(
         self,
@@ -77,20 +81,26 @@ class RulesDriver:
     ) -> dict[str, Observed]:
         """Return what exists of each network's rules; changes nothing.
 
-        A chain that is not as wanted is shown without rules, and ``description`` says what is
-        the matter; so are all chains when what all networks share is damaged.
+        Rules that are not as wanted are shown as none, and ``description`` says what is the
+        matter; so are all when what all networks share is damaged.
         """
-        table = look_at_table(kernel.nft)
-        if table is None:
+        nft = kernel.nft
+        generation = nft.generation()
+        ours = is_ours(nft)
+        if ours is None:
             return {resource.key: ABSENT for resource in resources}
-        if not table.ours:
+        if not ours:
             foreign = Observed(presence=Presence.FOREIGN, description=_foreign_text())
             return {resource.key: foreign for resource in resources}
-        damage = "; ".join(
-            f"base chain {name} {fault.value}" for name, fault in look_at_base(kernel.nft).items()
-        )
-        found = look_at(kernel.nft, resources)
-        return {resource.key: _observe(found, resource, damage) for resource in resources}
+        shared = look_at_shared(nft)
+        found = self._look_at(nft, resources, shared)
+        seen = {item.key: _observe(found, item, shared.damage) for item in resources}
+        if any(resource != seen[resource.key].resource for resource in resources):
+            # What is made next has to look for itself.
+            self._generation = None
+        else:
+            self._generation, self._places = generation, shared.places
+        return seen
 
     def ensure(
         self,
@@ -101,50 +111,67 @@ class RulesDriver:
         """Make the rules so, each network whole or not at all."""
         for group in _groups(resources):
             self._ensure(kernel.nft, group, replaced)
+            for rules in group:
+                self._usage.put(rules.bridge, (element.place for element in rules.elements))
+        self._remove_unused(kernel.nft)
 
     def remove(self, kernel: Kernel, resources: Sequence[NetworkRules]) -> None:
         """Remove the networks' rules, and the table with the last one."""
         failures: list[JackfieldError] = []
         for group in _groups(resources):
-            bare = [rules for rules, _ in group]
             try:
-                self._remove(kernel.nft, bare)
+                self._remove(kernel.nft, group)
             except JackfieldError as error:
-                if len(bare) == 1:
+                if len(group) == 1:
                     failures.append(error)
                 else:
-                    failures += self._remove_one_by_one(kernel.nft, bare)
-        try:
-            self._remove_empty_table(kernel.nft)
-        except JackfieldError as error:
-            failures.append(error)
+                    failures += self._remove_one_by_one(kernel.nft, group)
+        self._remove_unused(kernel.nft)
+        if not self._usage.others(()) and (self._generation is None or self._places):
+            try:
+                self._remove_empty_table(kernel.nft)
+            except JackfieldError as error:
+                failures.append(error)
         if failures:
             raise ExceptionGroup("could not remove all rules", failures)
+
+    def _look_at(
+        self, nft: NftSocket, resources: Sequence[NetworkRules], shared: Shared
+    ) -> Snapshot:
+        """Ask for what few networks among many want, or list everything and learn who is there."""
+        bridges = [rules.bridge for rules in resources]
+        one_by_one = len(bridges) <= _FEW < self._usage.others(bridges)
+        found = look_at(nft, resources, shared.sound_places, one_by_one=one_by_one)
+        if not one_by_one:
+            self._usage.learn(found.places)
+        return found
 
     def _ensure(
         self,
         nft: NftSocket,
-        group: Sequence[tuple[NetworkRules, Sequence[Message]]],
+        networks: Sequence[NetworkRules],
         replaced: Mapping[str, NetworkRules],
     ) -> None:
-        messages = [message for _, batch in group for message in batch]
+        messages = [message for rules in networks for message in _network_messages(rules)]
+        wanted = frozenset(element.place for rules in networks for element in rules.elements)
         stale = [
             message
-            for rules, _ in group
+            for rules in networks
             if rules.key in replaced
             for message in _removal(replaced[rules.key], but=rules)
         ]
+        places = self._places | wanted
+        shared = () if places == self._places else base_messages(places)
         # What is removed goes first: one network may take an address that another gives up.
-        shared = [] if self._has_table else base_messages()
         if self._try(nft, [*shared, *stale, *messages]):
-            self._has_table = True
+            self._places = places
             return
         messages = [
-            message for rules, _ in group for message in _network_messages(rules, in_words=True)
+            message for rules in networks for message in _network_messages(rules, in_words=True)
         ]
         for attempt in range(_ATTEMPTS):
             generation = nft.generation()
-            first = _mending(nft, [rules for rules, _ in group])
+            first, places = self._mending(nft, networks, wanted)
             # In the last attempt somebody changes rules without pause, and must be outrun.
             guard = None if attempt == _ATTEMPTS - 1 else generation
             try:
@@ -154,7 +181,7 @@ class RulesDriver:
             except Refusal as error:
                 raise _with_hint(error) from None
             self._generation = None if guard is None else _after(guard)
-            self._has_table = True
+            self._places = places
             return
 
     def _try(self, nft: NftSocket, messages: Sequence[Message]) -> bool:
@@ -164,6 +191,8 @@ class RulesDriver:
         """
         if self._generation is None:
             return False
+        if not messages:
+            return True
         generation, self._generation = self._generation, None
         try:
             nft.commit(messages, generation)
@@ -172,23 +201,67 @@ class RulesDriver:
         self._generation = _after(generation)
         return True
 
+    def _mending(
+        self, nft: NftSocket, networks: Sequence[NetworkRules], wanted: frozenset[NamedSet]
+    ) -> tuple[Sequence[Message], frozenset[NamedSet]]:
+        """Return what must come first so that the networks' own messages succeed, and the sets.
+
+        What all networks share is made or mended; what a network has and should not goes, and so
+        does what the kernel cannot change: base chains of another hook, sets of another kind.
+        """
+        ours = is_ours(nft)
+        if ours is None:
+            return base_messages(wanted), wanted
+        if not ours:
+            raise ForeignObject(
+                f"{_foreign_text()} is in the way and is not ours; it is left alone",
+                hint=f"rename or delete it (`nft delete {TABLE}`)",
+            )
+        shared = look_at_shared(nft)
+        places = shared.places | wanted
+        messages = [
+            flush_chain(chain.name)
+            for chain in shared_chains(shared.places)
+            if shared.chains.get(chain.name) is not Fault.MISSING
+        ]
+        messages += [
+            delete_chain(name) for name, fault in shared.chains.items() if fault is Fault.MISPLACED
+        ]
+        messages += map(delete_set, shared.sets)
+        messages += base_messages(places)
+        found = self._look_at(nft, networks, shared)
+        # One that says it is another's and is where this one's belongs is found twice.
+        strangers = dict.fromkeys(entry for rules in networks for entry in found.strangers(rules))
+        messages += _deletions(strangers)
+        messages += [
+            delete_chain(name)
+            for rules in networks
+            for name in found.own_chains(rules.bridge)
+            if name not in {chain.name for chain in rules.chains}
+        ]
+        return messages, places
+
     def _remove(self, nft: NftSocket, resources: Sequence[NetworkRules]) -> None:
         exact = [message for rules in resources for message in _removal(rules)]
         if self._try(nft, exact):
+            self._forget(resources)
             return
         for _ in range(_ATTEMPTS):
             generation = nft.generation()
-            table = look_at_table(nft)
-            if table is None or not table.ours:
+            if not is_ours(nft):
+                self._forget(resources)
                 return
-            found = look_at(nft, resources)
+            shared = look_at_shared(nft)
+            found = self._look_at(nft, resources, shared)
+            messages = [message for rules in resources for message in _remains(found, rules)]
             try:
-                nft.commit(
-                    [message for rules in resources for message in _remains(found, rules.bridge)],
-                    generation,
-                )
+                nft.commit(messages, generation)
             except GenerationChanged:
                 continue
+            self._forget(resources)
+            if not shared.damage:
+                self._generation = _after(generation) if messages else generation
+                self._places = shared.places
             return
         raise KernelError(
             f"cannot remove rules from {TABLE}: the host's rules change without pause",
@@ -206,20 +279,34 @@ class RulesDriver:
                 failures.append(error)
         return failures
 
+    def _forget(self, resources: Iterable[NetworkRules]) -> None:
+        for rules in resources:
+            self._usage.drop(rules.bridge)
+
+    def _remove_unused(self, nft: NftSocket) -> None:
+        """Delete the sets that no network is in any more, if we know what is there.
+
+        With all of them goes the table.
+        """
+        unused = self._usage.unused(self._places)
+        if unused and self._try(nft, removal_messages(self._places, unused)):
+            self._places -= unused
+
     def _remove_empty_table(self, nft: NftSocket) -> None:
-        """Delete the table if it is ours and holds nothing but what all networks share."""
+        """Delete the table if it is ours and no network has anything in it."""
         for _ in range(_ATTEMPTS):
             generation = nft.generation()
-            table = look_at_table(nft)
-            if table is None or not table.ours or table.objects > OBJECTS:
+            if not is_ours(nft):
+                return
+            places = look_at_shared(nft).sound_places
+            if any(True for place in places for _ in all_elements(nft, place)):
                 return
             self._generation = None
             try:
                 nft.commit([delete_table()], generation)
             except GenerationChanged:
                 continue
-            self._generation = _after(generation)
-            self._has_table = False
+            self._generation, self._places = _after(generation), frozenset()
             return
 
 
@@ -241,138 +328,75 @@ def _with_hint(error: Refusal) -> Refusal:
 def _observe(found: Snapshot, wanted: NetworkRules, damage: str) -> Observed:
     if not found.has_anything(wanted.bridge):
         return ABSENT
-    problems = found.misfits(wanted)
-    if not problems and not damage:
-        return Observed(presence=Presence.OURS, resource=wanted)
-    chains = {chain.hook: chain for chain in wanted.chains}
+    problems = [*filter(None, [damage]), *found.misfits(wanted)]
     return Observed(
         presence=Presence.OURS,
-        resource=NetworkRules(
-            bridge=wanted.bridge,
-            chains=tuple(
-                _bare(found, hook, wanted.bridge) if damage or hook in problems else chains[hook]
-                for hook in Hook
-                if found.has_any(hook, wanted.bridge)
-            ),
-        ),
-        description="; ".join([*filter(None, [damage]), *problems.values()]),
+        resource=NetworkRules(bridge=wanted.bridge, elements=()) if problems else wanted,
+        description="; ".join(problems),
     )
 
 
-def _bare(found: Snapshot, hook: Hook, bridge: InterfaceName) -> Chain:
-    """Return a chain without its rules, guarding what leads to it."""
-    keys = [entry.key for entry in found.own_entries(hook, bridge)]
-    return Chain(hook, (), tuple(key for key in keys if not isinstance(key, str)))
-
-
-def _groups(
-    resources: Sequence[NetworkRules],
-) -> Iterator[list[tuple[NetworkRules, list[Message]]]]:
-    """Yield the networks with what makes their rules, as many at once as one batch takes."""
-    group: list[tuple[NetworkRules, list[Message]]] = []
+def _groups(resources: Sequence[NetworkRules]) -> Iterator[list[NetworkRules]]:
+    """Yield as many networks at once as one batch takes."""
+    group: list[NetworkRules] = []
     size = 0
     for rules in resources:
-        messages = _network_messages(rules)
-        length = sum(len(message.body) + 20 for message in messages)
-        if group and size + length > _BATCH_BYTES:
+        length = len(rules.elements)
+        length += _RULE_ELEMENTS * sum(len(chain.rules) for chain in rules.chains)
+        if group and size + length > _BATCH_ELEMENTS:
             yield group
             group, size = [], 0
-        group.append((rules, messages))
+        group.append(rules)
         size += length
     if group:
         yield group
 
 
 def _network_messages(rules: NetworkRules, *, in_words: bool = False) -> list[Message]:
-    """Return what replaces a network's rules at once: each chain is emptied and filled again.
+    """Return what makes a network's rules: its elements, and its own chains filled anew.
 
     ``in_words`` has the messages say what each rule says, for the error that will be raised.
     """
     messages: list[Message] = []
     for chain in rules.chains:
-        name = chain_name(chain.hook, rules.bridge)
-        messages += [add_chain(name), flush_chain(name)]
+        messages += [add_chain(chain.name), flush_chain(chain.name)]
         messages += [
             add_rule(
-                name,
+                chain.name,
                 encode_rule(rule),
                 f"rule {number} ({rule_text(rule)})" if in_words else "a rule",
             )
             for number, rule in enumerate(chain.rules, start=1)
         ]
-        messages += [
-            add_element(entry.map, entry.key, VERDICTS[chain.hook], name)
-            for entry in entries(chain, rules.bridge)
-        ]
-    return messages
-
-
-def _entries(rules: NetworkRules) -> list[Entry]:
-    return [entry for chain in rules.chains for entry in entries(chain, rules.bridge)]
+    return messages + [
+        add_elements(place, elements)
+        for place, elements in itertools.groupby(rules.elements, lambda element: element.place)
+    ]
 
 
 def _removal(rules: NetworkRules, *, but: NetworkRules | None = None) -> list[Message]:
-    """Return what removes a network's chains and elements, except those that ``but`` wants."""
-    places = set() if but is None else set(_entries(but))
-    hooks = set() if but is None else {chain.hook for chain in but.chains}
-    elements = [
-        delete_element(entry.map, entry.key) for entry in _entries(rules) if entry not in places
+    """Return what removes a network's elements and chains, except those that ``but`` wants."""
+    kept: set[Element] = set() if but is None else set(but.elements)
+    chains = set() if but is None else {chain.name for chain in but.chains}
+    gone = [
+        Entry(element.place, encode_key(element))
+        for element in rules.elements
+        if element not in kept
     ]
-    return elements + [
-        delete_chain(chain_name(chain.hook, rules.bridge))
-        for chain in rules.chains
-        if chain.hook not in hooks
+    return _deletions(gone) + [
+        delete_chain(chain.name) for chain in rules.chains if chain.name not in chains
     ]
 
 
-def _remains(found: Snapshot, bridge: str) -> list[Message]:
+def _remains(found: Snapshot, rules: NetworkRules) -> list[Message]:
     """Return what removes whatever there is of a network."""
-    elements = [
-        delete_element(entry.map, entry.key)
-        for hook in Hook
-        for entry in found.own_entries(hook, bridge)
-    ]
-    return elements + [
-        delete_chain(chain_name(hook, bridge)) for hook in Hook if found.has_chain(hook, bridge)
+    return _deletions(found.owned.get(rules.bridge, ())) + [
+        delete_chain(name) for name in found.own_chains(rules.bridge)
     ]
 
 
-def _mending(nft: NftSocket, resources: Sequence[NetworkRules]) -> list[Message]:
-    """Return what must come first so that the networks' own messages succeed.
-
-    What all networks share is made or mended; what a network has and should not goes, and so do
-    elements that lead elsewhere and base chains of another hook, which the kernel cannot change.
-    """
-    table = look_at_table(nft)
-    if table is None:
-        return base_messages()
-    if not table.ours:
-        raise ForeignObject(
-            f"{_foreign_text()} is in the way and is not ours; it is left alone",
-            hint=f"rename or delete it (`nft delete {TABLE}`)",
-        )
-    messages = [
-        delete_chain(name) for name, fault in look_at_base(nft).items() if fault is Fault.MISPLACED
-    ]
-    messages += base_messages()
-    found = look_at(nft, resources)
-    wrong: dict[Entry, None] = {}
-    for rules in resources:
-        wanted = {chain.hook: entries(chain, rules.bridge) for chain in rules.chains}
-        for hook in Hook:
-            own = found.own_entries(hook, rules.bridge)
-            places = wanted.get(hook, [])
-            wrong |= dict.fromkeys(entry for entry in own if entry not in places)
-            wrong |= dict.fromkeys(
-                entry
-                for entry in places
-                if entry in found.elements and not found.leads_there(entry, hook, rules.bridge)
-            )
-    messages += [delete_element(entry.map, entry.key) for entry in wrong]
-    return messages + [
-        delete_chain(chain_name(hook, rules.bridge))
-        for rules in resources
-        for hook in Hook
-        if found.has_chain(hook, rules.bridge)
-        and hook not in {chain.hook for chain in rules.chains}
+def _deletions(entries: Iterable[Entry]) -> list[Message]:
+    return [
+        delete_elements(place.name, [entry.key for entry in group])
+        for place, group in itertools.groupby(entries, lambda entry: entry.place)
     ]

@@ -11,44 +11,64 @@ them as they are written in ``text.py``.
 from __future__ import annotations
 
 import functools
+import ipaddress
 import struct
 
-from jackfield.host.netlink.message import attribute, attribute_text, nested
+from jackfield.host.netlink.message import attribute, attribute_text, nested, text
 from jackfield.model.address import Address
-from jackfield.model.values import InterfaceName
 from jackfield.state.rules import (
     Action,
+    AddressOf,
     Direction,
     Drop,
+    Element,
+    Field,
+    Goto,
+    InSet,
     Interface,
+    InterfaceOf,
+    Jump,
     Masquerade,
     Match,
-    Peer,
+    NamedSet,
+    Part,
     RateOver,
     Reject,
     Return,
     Rule,
+    Selector,
     Snat,
     State,
+    To,
     Transport,
+    TransportField,
+    VerdictOf,
 )
 
 __all__ = [
-    "IFNAMSIZ",
-    "NFT_GOTO",
-    "NFT_JUMP",
+    "FIELD_LENGTHS",
     "attribute_be32",
+    "encode_key",
     "encode_rule",
-    "interface_key",
-    "lookup_destination",
-    "lookup_interface",
-    "verdict_data",
+    "expression",
+    "jump_data",
+    "key_text",
 ]
 
-IFNAMSIZ = 16
+_IFNAMSIZ = 16
 
-NFT_JUMP = -3
-NFT_GOTO = -4
+FIELD_LENGTHS = {
+    Field.INTERFACE: _IFNAMSIZ,
+    Field.IPV4: 4,
+    Field.IPV6: 16,
+    # Padded: each part of a key begins on 4 bytes.
+    Field.PROTOCOL: 4,
+    Field.PORT: 4,
+}
+"""How many bytes a part of a key takes."""
+
+_NFT_JUMP = -3
+_NFT_GOTO = -4
 _NFT_RETURN = -5
 _NF_DROP = 0
 
@@ -62,6 +82,7 @@ _VERDICT_CHAIN = 2
 
 _REG_VERDICT = 0
 _REG_1, _REG_2, _REG_3, _REG_4 = 1, 2, 3, 4
+_REG32_00 = 8
 
 _CMP_EQ = 0
 _CMP_NEQ = 1
@@ -85,6 +106,7 @@ _NF_NAT_RANGE_PROTO_SPECIFIED = 2
 
 _NFPROTO = {4: 2, 6: 10}
 _PROTOCOLS = {"tcp": 6, "udp": 17}
+_PROTOCOL_NAMES = {number: name for name, number in _PROTOCOLS.items()}
 # Offsets of the source and destination address in the IPv4 (RFC 791) and IPv6 (RFC 8200) header.
 _ADDRESS_OFFSET = {
     (4, Direction.SOURCE): 12,
@@ -109,17 +131,22 @@ def _attribute_be64(kind: int, value: int) -> bytes:
     return attribute(kind, value.to_bytes(8, "big"))
 
 
+def expression(kind: int, name: str, *data: bytes) -> bytes:
+    """Return an attribute of type ``kind`` that holds one expression."""
+    return nested(kind, attribute_text(_EXPR_NAME, name), nested(_EXPR_DATA, *data))
+
+
 def _expression(name: str, *data: bytes) -> bytes:
     """Return one expression as an element of a list of expressions."""
-    return nested(_LIST_ELEM, attribute_text(_EXPR_NAME, name), nested(_EXPR_DATA, *data))
+    return expression(_LIST_ELEM, name, *data)
 
 
 def _value(kind: int, data: bytes) -> bytes:
     return nested(kind, attribute(_DATA_VALUE, data))
 
 
-def _meta(key: int) -> bytes:
-    return _expression("meta", attribute_be32(2, key), attribute_be32(1, _REG_1))
+def _meta(key: int, register: int = _REG_1) -> bytes:
+    return _expression("meta", attribute_be32(2, key), attribute_be32(1, register))
 
 
 def _compare(operator: int, data: bytes) -> bytes:
@@ -128,56 +155,86 @@ def _compare(operator: int, data: bytes) -> bytes:
     )
 
 
-def _mask(mask: bytes) -> bytes:
+def _mask(mask: bytes, register: int = _REG_1) -> bytes:
     return _expression(
         "bitwise",
-        attribute_be32(1, _REG_1),
-        attribute_be32(2, _REG_1),
+        attribute_be32(1, register),
+        attribute_be32(2, register),
         attribute_be32(3, len(mask)),
         _value(4, mask),
         _value(5, bytes(len(mask))),
     )
 
 
-def _load(header: int, offset: int, length: int) -> bytes:
+def _load(header: int, offset: int, length: int, register: int = _REG_1) -> bytes:
     return _expression(
         "payload",
-        attribute_be32(1, _REG_1),
+        attribute_be32(1, register),
         attribute_be32(2, header),
         attribute_be32(3, offset),
         attribute_be32(4, length),
     )
 
 
-def _load_address(offset: int, length: int) -> bytes:
-    return _load(_NETWORK_HEADER, offset, length)
-
-
 def _immediate(register: int, data: bytes) -> bytes:
     return _expression("immediate", attribute_be32(1, register), _value(2, data))
 
 
-def verdict_data(kind: int, code: int, chain: str | None = None) -> bytes:
-    """Return the attribute ``kind`` that holds a verdict; jumps and gotos name a chain."""
+def _verdict_data(code: int, chain: str | None = None) -> bytes:
     parts = [attribute_be32(_VERDICT_CODE, code)]
     if chain is not None:
         parts.append(attribute_text(_VERDICT_CHAIN, chain))
-    return nested(kind, nested(_DATA_VERDICT, *parts))
+    # NFTA_IMMEDIATE_DATA and NFTA_SET_ELEM_DATA have one number.
+    return nested(2, nested(_DATA_VERDICT, *parts))
 
 
-def _verdict(code: int) -> bytes:
-    return _expression("immediate", attribute_be32(1, _REG_VERDICT), verdict_data(2, code))
+def jump_data(chain: str) -> bytes:
+    """Return the data of a map's element that jumps to ``chain``."""
+    return _verdict_data(_NFT_JUMP, chain)
 
 
-def interface_key(name: str) -> bytes:
-    """Return an interface's name as registers and map keys hold it: 16 bytes, NUL-padded."""
-    return name.encode().ljust(IFNAMSIZ, b"\0")
+def _verdict(code: int, chain: str | None = None) -> bytes:
+    return _expression("immediate", attribute_be32(1, _REG_VERDICT), _verdict_data(code, chain))
 
 
-_LOAD_INTERFACE = {
-    Direction.SOURCE: _meta(_META_IIFNAME),
-    Direction.DESTINATION: _meta(_META_OIFNAME),
-}
+def encode_key(element: Element) -> bytes:
+    """Return an element's key as registers and sets hold it: its parts, each padded to 4 bytes."""
+    return b"".join(
+        _encode_part(field, part)
+        for field, part in zip(element.place.fields, element.key, strict=True)
+    )
+
+
+def _encode_part(field: Field, part: Part) -> bytes:
+    if isinstance(part, int):
+        return _BE16.pack(part) + bytes(2)
+    if not isinstance(part, str):
+        return part.packed
+    if field is Field.PROTOCOL:
+        return bytes([_PROTOCOLS[part], 0, 0, 0])
+    return part.encode().ljust(_IFNAMSIZ, b"\0")
+
+
+def key_text(place: NamedSet, key: bytes) -> str:
+    """Return a key as nft writes it."""
+    parts = []
+    offset = 0
+    for field in place.fields:
+        part = key[offset : offset + FIELD_LENGTHS[field]]
+        offset += FIELD_LENGTHS[field]
+        match field:
+            case Field.INTERFACE:
+                parts.append(text(part))
+            case Field.IPV4 | Field.IPV6:
+                parts.append(str(ipaddress.ip_address(part)))
+            case Field.PROTOCOL:
+                parts.append(_PROTOCOL_NAMES.get(part[0], str(part[0])))
+            case Field.PORT:
+                parts.append(str(_BE16.unpack_from(part)[0]))
+    return " . ".join(parts)
+
+
+_INTERFACE_KEYS = {Direction.SOURCE: _META_IIFNAME, Direction.DESTINATION: _META_OIFNAME}
 _FAMILY = {
     version: _meta(_META_NFPROTO) + _compare(_CMP_EQ, bytes([number]))
     for version, number in _NFPROTO.items()
@@ -197,49 +254,56 @@ _REJECT = _COUNTER + _expression(
 )
 
 
-def _lookup(name: str) -> bytes:
-    return _expression(
-        "lookup",
-        attribute_text(1, name),
-        attribute_be32(2, _REG_1),
-        attribute_be32(3, _REG_VERDICT),
-    )
+def _lookup(place: NamedSet, by: tuple[Selector, ...]) -> bytes:
+    """Load what ``by`` selects into registers side by side, and look it up."""
+    parts = [_FAMILY[item.version] for item in by if isinstance(item, AddressOf)]
+    offset = 0
+    for field, selector in zip(place.fields, by, strict=True):
+        # The kernel has one name for the registers of 4 bytes and another for those of 16.
+        register = _REG32_00 + offset // 4 if offset % 16 else _REG_1 + offset // 16
+        parts.append(_select(selector, register))
+        offset += FIELD_LENGTHS[field]
+    attributes = [attribute_text(1, place.name), attribute_be32(2, _REG_1)]
+    if place.verdicts:
+        attributes.append(attribute_be32(3, _REG_VERDICT))
+    return b"".join(parts) + _expression("lookup", *attributes)
 
 
-def lookup_interface(direction: Direction, name: str) -> bytes:
-    """Return ``iifname vmap @NAME`` or ``oifname vmap @NAME`` as a list of expressions."""
-    return _LOAD_INTERFACE[direction] + _lookup(name)
-
-
-def lookup_destination(version: int, name: str) -> bytes:
-    """Return ``ip daddr vmap @NAME`` or ``ip6 daddr vmap @NAME`` as a list of expressions."""
-    offset = _ADDRESS_OFFSET[version, Direction.DESTINATION]
-    return _FAMILY[version] + _load_address(offset, _ADDRESS_LENGTH[version]) + _lookup(name)
-
-
-def encode_rule(rule: Rule) -> bytes:
-    """Return the expressions of ``rule``, ready for ``NFTA_RULE_EXPRESSIONS``."""
-    parts: list[bytes] = []
-    family = 0
-    for match in rule.matches:
-        if isinstance(match, Peer) and match.network.version != family:
-            family = match.network.version
-            parts.append(_FAMILY[family])
-        parts.append(_encode_match(match))
-    parts.append(_encode_action(rule.action))
-    return b"".join(parts)
+def _select(selector: Selector, register: int) -> bytes:
+    match selector:
+        case InterfaceOf(direction):
+            return _meta(_INTERFACE_KEYS[direction], register)
+        case AddressOf(direction, version, length):
+            octets = _ADDRESS_LENGTH[version]
+            offset = _ADDRESS_OFFSET[version, direction]
+            load = _load(_NETWORK_HEADER, offset, octets, register)
+            if length == 8 * octets:
+                return load
+            return load + _mask(selector.mask.packed, register)
+        case TransportField.PROTOCOL:
+            return _meta(_META_L4PROTO, register)
+        case TransportField.PORT:
+            return _load(_TRANSPORT_HEADER, _DESTINATION_PORT_OFFSET, 2, register)
 
 
 @functools.lru_cache(maxsize=512)
+def encode_rule(rule: Rule) -> bytes:
+    """Return the expressions of ``rule``, ready for ``NFTA_RULE_EXPRESSIONS``."""
+    action = b"" if rule.action is None else _encode_action(rule.action)
+    return b"".join(map(_encode_match, rule.matches)) + action
+
+
 def _encode_match(match: Match) -> bytes:
-    # A network's rules repeat a few matches: its bridge, its subnets.
     match match:
-        case Interface(direction, name, negate):
-            return _LOAD_INTERFACE[direction] + _encode_name(name, negate)
-        case Peer():
-            return _encode_peer(match)
-        case Transport(protocol, port):
-            return _TRANSPORT[protocol] + (b"" if port is None else _encode_port(port))
+        case InSet(place, by):
+            return _lookup(place, by)
+        case Interface(direction, name):
+            key = name.encode().ljust(_IFNAMSIZ, b"\0")
+            return _meta(_INTERFACE_KEYS[direction]) + _compare(_CMP_EQ, key)
+        case To():
+            return _encode_destination(match)
+        case Transport(protocol):
+            return _TRANSPORT[protocol]
         case State(states):
             # The state is a bit in the order of the host, unlike a packet's fields.
             mask = _U32.pack(states.value)
@@ -255,33 +319,20 @@ def _encode_match(match: Match) -> bytes:
             )
 
 
-def _encode_name(name: InterfaceName, negate: bool) -> bytes:
-    return _compare(_CMP_NEQ if negate else _CMP_EQ, interface_key(name))
-
-
-def _encode_port(port: int) -> bytes:
-    return _load(_TRANSPORT_HEADER, _DESTINATION_PORT_OFFSET, 2) + _compare(
-        _CMP_EQ, _BE16.pack(port)
-    )
-
-
-def _encode_peer(peer: Peer) -> bytes:
+def _encode_destination(match: To) -> bytes:
     """Load only as many octets as the prefix covers, and mask the rest of the last one."""
-    network = peer.network
-    offset = _ADDRESS_OFFSET[network.version, peer.direction]
-    operator = _CMP_NEQ if peer.negate else _CMP_EQ
+    network = match.network
+    offset = _ADDRESS_OFFSET[network.version, Direction.DESTINATION]
     address = network.network_address.packed
     length = network.prefixlen >> 3
     if length and not network.prefixlen & 7:
-        return _load_address(offset, length) + _compare(operator, address[:length])
-    return (
-        _load_address(offset, len(address))
-        + _mask(network.netmask.packed)
-        + _compare(operator, address)
-    )
+        load, wanted = _load(_NETWORK_HEADER, offset, length), address[:length]
+    else:
+        load = _load(_NETWORK_HEADER, offset, len(address)) + _mask(network.netmask.packed)
+        wanted = address
+    return _FAMILY[network.version] + load + _compare(_CMP_EQ, wanted)
 
 
-@functools.lru_cache(maxsize=512)
 def _encode_action(action: Action) -> bytes:
     match action:
         case Return():
@@ -290,6 +341,12 @@ def _encode_action(action: Action) -> bytes:
             return _DROP
         case Reject():
             return _REJECT
+        case Jump(chain):
+            return _verdict(_NFT_JUMP, chain)
+        case Goto(chain):
+            return _verdict(_NFT_GOTO, chain)
+        case VerdictOf(place, by):
+            return _lookup(place, by)
         case Masquerade(port_start, port_end):
             return _encode_masquerade(port_start, port_end)
         case Snat():

@@ -6,43 +6,44 @@ are those of ``linux/netfilter/nfnetlink.h`` and ``nf_tables.h``.
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import struct
+from collections.abc import Iterable, Mapping
 
 from jackfield.host.netlink.message import (
     NLM_F_APPEND,
     NLM_F_CREATE,
+    NLM_F_NONREC,
     Message,
     attribute,
     attribute_text,
     nested,
 )
 from jackfield.host.nft.expression import (
-    IFNAMSIZ,
+    FIELD_LENGTHS,
     attribute_be32,
-    interface_key,
-    verdict_data,
+    encode_key,
+    expression,
+    jump_data,
 )
-from jackfield.model.address import Address
+from jackfield.state.rules import BaseHook, Element, Field, NamedSet
 
 __all__ = [
     "BATCH_HEADER",
     "TABLE",
     "TABLE_NAME",
-    "BaseChain",
-    "MapKey",
-    "add_base_chain",
     "add_chain",
-    "add_element",
-    "add_map",
+    "add_elements",
     "add_rule",
+    "add_set",
     "add_table",
     "batch_begin",
     "batch_end",
+    "chain_attributes",
     "delete_chain",
-    "delete_element",
+    "delete_elements",
+    "delete_set",
     "delete_table",
+    "element_attributes",
     "flush_chain",
     "get_all_rules",
     "get_chain",
@@ -51,8 +52,10 @@ __all__ = [
     "get_elements",
     "get_generation",
     "get_rules",
+    "get_sets",
     "get_table",
     "message_type",
+    "set_attributes",
 ]
 
 TABLE_NAME = "jackfield"
@@ -67,7 +70,7 @@ _NFNL_BATCH_GENID = 1
 _NEWTABLE, _GETTABLE, _DELTABLE = 0, 1, 2
 _NEWCHAIN, _GETCHAIN, _DELCHAIN = 3, 4, 5
 _NEWRULE, _GETRULE, _DELRULE = 6, 7, 8
-_NEWSET = 9
+_NEWSET, _GETSET, _DELSET = 9, 10, 11
 _NEWSETELEM, _GETSETELEM, _DELSETELEM = 12, 13, 14
 _GETGEN = 16
 
@@ -91,53 +94,16 @@ def message_type(message: int) -> int:
     return _SUBSYSTEM | message
 
 
-class MapKey(enum.Enum):
-    """What a map is looked up by; the value is how nft calls it."""
-
-    INTERFACE = "ifname"
-    IPV4 = "ipv4_addr"
-    IPV6 = "ipv6_addr"
-
-    @property
-    def type(self) -> int:
-        """The number of nft's own for it (enum datatypes in its datatype.h)."""
-        return _KEYS[self][0]
-
-    @property
-    def length(self) -> int:
-        """How many bytes it has."""
-        return _KEYS[self][1]
-
-    @property
-    def byte_order(self) -> int:
-        """Its order (enum byteorder in nft's datatype.h): 1 the host's, 2 the packet's."""
-        return _KEYS[self][2]
-
-
-_KEYS = {
-    MapKey.INTERFACE: (41, IFNAMSIZ, 1),
-    MapKey.IPV4: (7, 4, 2),
-    MapKey.IPV6: (8, 16, 2),
+# Numbers of nft's own (enum datatypes in its datatype.h), and the order of a key of that type
+# (enum byteorder): 1 the host's, 2 the packet's.  The kernel only keeps both.
+_TYPES = {
+    Field.INTERFACE: (41, 1),
+    Field.IPV4: (7, 2),
+    Field.IPV6: (8, 2),
+    Field.PROTOCOL: (12, 2),
+    Field.PORT: (13, 2),
 }
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class BaseChain:
-    """A chain that the kernel calls: ``type`` filter or nat, at ``hook``, policy accept."""
-
-    name: str
-    type: str
-    hook: str
-    priority: int
-
-    @property
-    def attributes(self) -> tuple[bytes, ...]:
-        """What the kernel also shows of the chain."""
-        return (
-            nested(4, attribute_be32(1, _HOOKS[self.hook]), attribute_be32(2, self.priority)),
-            attribute_be32(5, _POLICY_ACCEPT),
-            attribute_text(7, self.type),
-        )
+_TYPE_BITS = 6
 
 
 def _message(kind: int, flags: int, what: str, *attributes: bytes) -> Message:
@@ -157,17 +123,21 @@ def batch_end(what: str) -> Message:
     return Message(_NFNL_MSG_BATCH_END, 0, BATCH_HEADER, what)
 
 
+def _comment(words: str) -> bytes:
+    """Return a comment as nft notes it, for a table and for an element alike."""
+    text = words.encode() + b"\0"
+    return bytes([0, len(text)]) + text
+
+
 def add_table(comment: str) -> Message:
     """Make our table, marked with ``comment`` when it is new."""
-    text = comment.encode() + b"\0"
-    userdata = bytes([0, len(text)]) + text
     return _message(
         _NEWTABLE,
         NLM_F_CREATE,
         f"add {TABLE}",
         _OF_TABLE,
         attribute_be32(2, 0),
-        attribute(6, userdata),
+        attribute(6, _comment(comment)),
     )
 
 
@@ -181,40 +151,73 @@ def get_table() -> Message:
     return _message(_GETTABLE, 0, f"look at {TABLE}", _OF_TABLE)
 
 
-def add_map(name: str, number: int, key: MapKey) -> Message:
-    """Make the map ``name`` from ``key`` to verdicts; ``number`` is unique in a batch."""
+def set_attributes(place: NamedSet) -> bytes:
+    """Return what the kernel also shows of a set."""
+    kind = 0
+    for field in place.fields:
+        kind = kind << _TYPE_BITS | _TYPES[field][0]
+    order = _TYPES[place.fields[0]][1] if len(place.fields) == 1 else 0
+    parts = [
+        attribute_be32(4, kind),
+        attribute_be32(5, sum(FIELD_LENGTHS[field] for field in place.fields)),
+        attribute(13, _SET_USERDATA.pack(0, 4, order)),
+    ]
+    if place.verdicts:
+        parts += [attribute_be32(3, _SET_MAP), attribute_be32(6, _TYPE_VERDICT)]
+    if place.counted:
+        parts.append(expression(17, "counter"))
+    return b"".join(parts)
+
+
+def add_set(place: NamedSet, number: int) -> Message:
+    """Make a set; ``number`` is unique in a batch."""
     return _message(
         _NEWSET,
         NLM_F_CREATE,
-        f"add map {name} to {TABLE}",
+        f"add set {place.name} to {TABLE}",
         _OF_TABLE,
-        attribute_text(2, name),
-        attribute_be32(3, _SET_MAP),
-        attribute_be32(4, key.type),
-        attribute_be32(5, key.length),
-        attribute_be32(6, _TYPE_VERDICT),
-        attribute_be32(7, 0),
+        attribute_text(2, place.name),
         attribute_be32(10, number),
-        attribute(13, _SET_USERDATA.pack(0, 4, key.byte_order)),
+        set_attributes(place),
+        *([attribute_be32(7, 0)] if place.verdicts else ()),
     )
 
 
-def add_base_chain(chain: BaseChain) -> Message:
-    """Make a chain that the kernel calls."""
+def delete_set(name: str, *, empty: bool = False) -> Message:
+    """Delete a set and its elements; with ``empty`` it is refused if it has some."""
+    return _message(
+        _DELSET,
+        NLM_F_NONREC if empty else 0,
+        f"delete set {name} of {TABLE}",
+        _OF_TABLE,
+        attribute_text(2, name),
+    )
+
+
+def get_sets() -> Message:
+    """Ask for the sets, by a dump."""
+    return _message(_GETSET, 0, f"list the sets of {TABLE}", _OF_TABLE)
+
+
+def chain_attributes(base: BaseHook) -> bytes:
+    """Return what the kernel also shows of a chain that it calls."""
+    return (
+        nested(4, attribute_be32(1, _HOOKS[base.hook]), attribute_be32(2, base.priority))
+        + attribute_be32(5, _POLICY_ACCEPT)
+        + attribute_text(7, base.type)
+    )
+
+
+def add_chain(name: str, base: BaseHook | None = None) -> Message:
+    """Make a chain, which the kernel calls at ``base`` or rules jump to."""
+    where = "" if base is None else f" ({base.type}, {base.hook})"
     return _message(
         _NEWCHAIN,
         NLM_F_CREATE,
-        f"add base chain {chain.name} ({chain.type}, {chain.hook}) to {TABLE}",
+        f"add chain {name}{where} to {TABLE}",
         _OF_TABLE,
-        attribute_text(3, chain.name),
-        *chain.attributes,
-    )
-
-
-def add_chain(name: str) -> Message:
-    """Make a chain that is only jumped to."""
-    return _message(
-        _NEWCHAIN, NLM_F_CREATE, f"add chain {name} to {TABLE}", _OF_TABLE, attribute_text(3, name)
+        attribute_text(3, name),
+        b"" if base is None else chain_attributes(base),
     )
 
 
@@ -268,42 +271,51 @@ def get_all_rules() -> Message:
     return _message(_GETRULE, 0, f"list the rules of {TABLE}", _OF_TABLE)
 
 
-def _key(key: str | Address) -> bytes:
-    return interface_key(key) if isinstance(key, str) else key.packed
+def element_attributes(element: Element) -> bytes:
+    """Return what there is to an element beside its key."""
+    parts = b""
+    if element.chain:
+        parts += jump_data(element.chain)
+    if element.comment:
+        parts += attribute(6, _comment(element.comment))
+    return parts
 
 
-def _element(
-    kind: int, flags: int, verb: str, name: str, key: str | Address, *data: bytes
+def add_elements(place: NamedSet, elements: Iterable[Element]) -> Message:
+    """Put elements into a set; one that is there already stays as it is."""
+    keys = {encode_key(element): element_attributes(element) for element in elements}
+    return _elements(_NEWSETELEM, NLM_F_CREATE, f"add {len(keys)} elements to", place.name, keys)
+
+
+def delete_elements(name: str, keys: Iterable[bytes]) -> Message:
+    """Remove elements of a set."""
+    what = dict.fromkeys(keys, b"")
+    return _elements(_DELSETELEM, 0, f"delete {len(what)} elements of", name, what)
+
+
+def get_element(name: str, key: bytes) -> Message:
+    """Ask for an element of a set."""
+    return _elements(_GETSETELEM, 0, "look at an element of", name, {key: b""})
+
+
+def _elements(
+    kind: int, flags: int, verb: str, name: str, elements: Mapping[bytes, bytes]
 ) -> Message:
+    listed = [nested(1, nested(1, attribute(1, key)), more) for key, more in elements.items()]
     return _message(
         kind,
         flags,
-        f"{verb} element {key} of map {name} of {TABLE}",
+        f"{verb} set {name} of {TABLE}",
         _OF_TABLE,
         attribute_text(2, name),
-        nested(3, nested(1, nested(1, attribute(1, _key(key))), *data)),
+        nested(3, *listed),
     )
 
 
-def add_element(name: str, key: str | Address, code: int, chain: str) -> Message:
-    """Lead packets of ``key`` from the map ``name`` to ``chain`` (jump or goto)."""
-    return _element(_NEWSETELEM, NLM_F_CREATE, "add", name, key, verdict_data(2, code, chain))
-
-
-def delete_element(name: str, key: str | Address) -> Message:
-    """Remove an element of the map ``name``."""
-    return _element(_DELSETELEM, 0, "delete", name, key)
-
-
-def get_element(name: str, key: str | Address) -> Message:
-    """Ask for an element of the map ``name``."""
-    return _element(_GETSETELEM, 0, "look at", name, key)
-
-
 def get_elements(name: str) -> Message:
-    """Ask for all elements of the map ``name``, by a dump."""
+    """Ask for all elements of a set, by a dump."""
     return _message(
-        _GETSETELEM, 0, f"list map {name} of {TABLE}", _OF_TABLE, attribute_text(2, name)
+        _GETSETELEM, 0, f"list set {name} of {TABLE}", _OF_TABLE, attribute_text(2, name)
     )
 
 

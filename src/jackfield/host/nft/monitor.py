@@ -29,10 +29,10 @@ _EVENTS = {
     5: ("chain {} was deleted", 3),
     6: ("a rule was added to chain {}", 2),
     8: ("a rule was deleted from chain {}", 2),
-    9: ("map {} was added", 2),
-    11: ("map {} was deleted", 2),
-    12: ("an element was added to map {}", 2),
-    14: ("an element was deleted from map {}", 2),
+    9: ("set {} was added", 2),
+    11: ("set {} was deleted", 2),
+    12: ("an element was added to set {}", 2),
+    14: ("an element was deleted from set {}", 2),
 }
 _DELTABLE = 2
 

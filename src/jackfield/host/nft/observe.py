@@ -11,233 +11,275 @@ import dataclasses
 import enum
 import errno
 import functools
-import ipaddress
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from jackfield.host.netlink.message import attribute_list, attributes, text
 from jackfield.host.netlink.socket import Refusal
-from jackfield.host.nft.base import (
-    BASE_CHAINS,
-    COMMENT,
-    GUARD_MAPS,
-    MAPS,
-    VERDICTS,
-    Entry,
-    chain_name,
-    entries,
-)
-from jackfield.host.nft.expression import encode_rule, verdict_data
+from jackfield.host.nft.base import COMMENT
+from jackfield.host.nft.expression import FIELD_LENGTHS, encode_key, encode_rule, key_text
 from jackfield.host.nft.message import (
     TABLE_NAME,
-    MapKey,
+    chain_attributes,
+    element_attributes,
     get_all_rules,
     get_chain,
     get_chains,
     get_element,
     get_elements,
     get_rules,
+    get_sets,
     get_table,
+    set_attributes,
 )
 from jackfield.host.nft.socket import NftSocket, object_attributes
-from jackfield.model.values import InterfaceName
+from jackfield.plan.table import OWN_CHAINS, named_set, own_chain, shared_chains
 from jackfield.state.resources import NetworkRules
-from jackfield.state.rules import Chain, Hook
+from jackfield.state.rules import Chain, Element, Field, NamedSet
 
 __all__ = [
+    "Entry",
     "Fault",
+    "Shared",
     "Snapshot",
-    "Table",
+    "all_elements",
+    "is_ours",
     "look_at",
-    "look_at_base",
-    "look_at_table",
+    "look_at_shared",
 ]
 
 _NLA_F_NESTED = 0x8000
 _HEADER = struct.Struct("=HH")
-_TABLE_USE = 3
 _TABLE_USERDATA = 6
+_SET_NAME = 2
+_SET_FLAGS = 3
 _CHAIN_TABLE = 1
 _CHAIN_NAME = 3
-_CHAIN_USE = 6
 _RULE_CHAIN = 2
 _RULE_EXPRESSIONS = 4
 _ELEM_LIST_ELEMENTS = 3
 _SET_ELEM_KEY = 1
-_SET_ELEM_DATA = 2
+_SET_ELEM_USERDATA = 6
 _DATA_VALUE = 1
-_DATA_VERDICT = 2
-_VERDICT_CHAIN = 2
-
-_FEW = 8
-"""Up to so many networks are asked for one by one."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Our table as it is; ``objects`` counts its chains and maps."""
-
-    ours: bool
-    objects: int
 
 
 class Fault(enum.Enum):
-    """What can be wrong with a base chain; the value continues its name in a sentence."""
+    """What can be wrong with what all networks share; the value continues its name."""
 
     MISSING = "is missing"
     MISPLACED = "has another type, hook, priority or policy"
     CHANGED = "has other rules"
+    OTHER_KIND = "is of another kind"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all networks share, as it is: the sets that are there, and what is wrong."""
+
+    places: frozenset[NamedSet]
+    sets: Mapping[str, Fault]
+    chains: Mapping[str, Fault]
+
+    @property
+    def sound_places(self) -> list[NamedSet]:
+        """The sets that hold what they should."""
+        return [place for place in self.places if place.name not in self.sets]
+
+    @property
+    def damage(self) -> str:
+        """What is wrong, in words; empty when all is well."""
+        return "; ".join(
+            f"{kind} {name} {fault.value}"
+            for kind, faults in (("set", self.sets), ("chain", self.chains))
+            for name, fault in faults.items()
+        )
+
+
+class Entry(NamedTuple):
+    """An element's place: the set, and the key in it."""
+
+    place: NamedSet
+    key: bytes
+
+    def __str__(self) -> str:
+        """Return it for people."""
+        return f"element {key_text(self.place, self.key)} of set {self.place.name}"
+
+
+def entry_of(element: Element) -> Entry:
+    """Return where an element is."""
+    return Entry(element.place, encode_key(element))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What the table holds of some networks: elements and chains, and the chains' rules.
+    """What the table holds of some networks.
 
-    An element is shown by its attributes, a rule by its expressions.  ``guarding`` has the
-    elements that lead to a guard chain, all of them, by the chain's name.
+    An element is shown by its attributes, a rule by its expressions.  ``owned`` has the elements
+    of each bridge, ``chains`` the rules of networks' own chains.
     """
 
     elements: Mapping[Entry, Mapping[int, bytes]]
-    guarding: Mapping[str, Sequence[Entry]]
-    chains: Collection[str]
-    rules: Mapping[str, Sequence[bytes]]
+    owned: Mapping[str, Sequence[Entry]]
+    chains: Mapping[str, Sequence[bytes]]
 
-    def own_entries(self, hook: Hook, bridge: str) -> Sequence[Entry]:
-        """Return the elements that are the network's: of its bridge, or leading to its guard."""
-        if hook is Hook.GUARD:
-            return self.guarding.get(chain_name(hook, bridge), ())
-        entry = Entry(hook.value, bridge)
-        return (entry,) if entry in self.elements else ()
+    @property
+    def places(self) -> dict[str, set[NamedSet]]:
+        """The sets that each bridge has elements in."""
+        return {
+            bridge: {entry.place for entry in entries} for bridge, entries in self.owned.items()
+        }
 
-    def leads_there(self, entry: Entry, hook: Hook, bridge: str) -> bool:
-        """Tell whether an element is there and leads to the network's chain."""
-        wanted = verdict_data(_SET_ELEM_DATA, VERDICTS[hook], chain_name(hook, bridge))
-        return _contains(self.elements.get(entry, {}), wanted)
-
-    def has_chain(self, hook: Hook, bridge: str) -> bool:
-        """Tell whether the network's chain exists."""
-        return chain_name(hook, bridge) in self.chains
+    def own_chains(self, bridge: str) -> list[str]:
+        """Return which chains of the network's own there are."""
+        return [name for name in _own_chains(bridge) if name in self.chains]
 
     def has_anything(self, bridge: str) -> bool:
         """Tell whether there is anything of the network."""
-        return any(self.has_any(hook, bridge) for hook in Hook)
+        return bool(self.owned.get(bridge) or self.own_chains(bridge))
 
-    def has_any(self, hook: Hook, bridge: str) -> bool:
-        """Tell whether there is a chain or an element of the network at ``hook``."""
-        return self.has_chain(hook, bridge) or bool(self.own_entries(hook, bridge))
+    def is_as_wanted(self, element: Element) -> bool:
+        """Tell whether an element is there as it should be."""
+        found = self.elements.get(entry_of(element))
+        return found is not None and _contains(found, element_attributes(element))
 
-    def misfits(self, rules: NetworkRules) -> dict[Hook, str]:
-        """Return what is not as ``rules`` want it, in words by hook: nothing when all is well."""
-        wanted = {chain.hook: chain for chain in rules.chains}
-        found = {hook: self._misfit(hook, rules.bridge, wanted.get(hook)) for hook in Hook}
-        return {hook: problem for hook, problem in found.items() if problem}
+    def strangers(self, rules: NetworkRules) -> list[Entry]:
+        """Return the network's elements that it does not want, or wants otherwise."""
+        wanted = {entry_of(element): element for element in rules.elements}
+        found = dict.fromkeys([*self.owned.get(rules.bridge, ()), *wanted])
+        return [
+            entry
+            for entry in found
+            if entry in self.elements
+            and (entry not in wanted or not self.is_as_wanted(wanted[entry]))
+        ]
 
-    def _misfit(self, hook: Hook, bridge: InterfaceName, wanted: Chain | None) -> str:
-        name = chain_name(hook, bridge)
-        places = [] if wanted is None else entries(wanted, bridge)
-        for entry in self.own_entries(hook, bridge):
-            if entry not in places:
-                return f"{_called(entry)} should not be there"
-        if wanted is None:
-            return f"chain {name} should not be there" if name in self.chains else ""
-        for entry in places:
-            if entry not in self.elements:
-                return f"{_called(entry)} is missing"
-            if not self.leads_there(entry, hook, bridge):
-                return f"{_called(entry)} leads elsewhere"
-        present = self.rules.get(name, ())
-        if len(present) != len(wanted.rules):
-            return f"chain {name} has {len(present)} rules instead of {len(wanted.rules)}"
-        if not _same_rules(present, [encode_rule(rule) for rule in wanted.rules]):
-            return f"chain {name} has other rules"
-        return ""
+    def misfits(self, rules: NetworkRules) -> list[str]:
+        """Return what is not as ``rules`` want it, in words: nothing when all is well."""
+        wanted = {entry_of(element) for element in rules.elements}
+        problems = [
+            f"{entry} {'is not as it was made' if entry in wanted else 'should not be there'}"
+            for entry in self.strangers(rules)
+        ]
+        problems += [
+            f"{entry_of(element)} is missing"
+            for element in rules.elements
+            if entry_of(element) not in self.elements
+        ]
+        chains = {chain.name: chain for chain in rules.chains}
+        problems += [
+            f"chain {name} should not be there"
+            for name in self.own_chains(rules.bridge)
+            if name not in chains
+        ]
+        for name, chain in chains.items():
+            if name not in self.chains:
+                problems.append(f"chain {name} is missing")
+            elif not _has_rules(self.chains[name], chain):
+                problems.append(f"chain {name} has other rules")
+        return problems
 
 
-def look_at_table(nft: NftSocket) -> Table | None:
-    """Return the table of our name, or ``None`` if there is none."""
+def is_ours(nft: NftSocket) -> bool | None:
+    """Tell whether the table of our name is ours, or ``None`` if there is none."""
     found = nft.get(get_table())
+    return None if found is None else COMMENT.encode() in found.get(_TABLE_USERDATA, b"")
+
+
+def look_at_shared(nft: NftSocket) -> Shared:
+    """Return what all networks share.  Its size does not depend on how many there are."""
+    places: list[NamedSet] = []
+    sets: dict[str, Fault] = {}
+    for reply in nft.dump(get_sets()):
+        found = object_attributes(reply)
+        place = named_set(text(found[_SET_NAME]))
+        if place is None:
+            continue
+        places.append(place)
+        # The kernel does not show flags of which none is set.
+        if not _contains(found, set_attributes(place)) or (_SET_FLAGS in found) != place.verdicts:
+            sets[place.name] = Fault.OTHER_KIND
+    chains: dict[str, Fault] = {}
+    for chain in shared_chains(places):
+        fault = _chain_fault(nft, chain)
+        if fault is not None:
+            chains[chain.name] = fault
+    return Shared(places=frozenset(places), sets=sets, chains=chains)
+
+
+def _chain_fault(nft: NftSocket, chain: Chain) -> Fault | None:
+    found = nft.get(get_chain(chain.name))
     if found is None:
-        return None
-    userdata = found.get(_TABLE_USERDATA, b"")
-    return Table(
-        ours=COMMENT.encode() in userdata,
-        objects=int.from_bytes(found.get(_TABLE_USE, b""), "big"),
-    )
+        return Fault.MISSING
+    if chain.base is not None and not _contains(found, chain_attributes(chain.base)):
+        return Fault.MISPLACED
+    return None if _has_rules(_rules(nft, chain.name), chain) else Fault.CHANGED
 
 
-def look_at_base(nft: NftSocket) -> dict[str, Fault]:
-    """Return what is wrong with each base chain, by its name: nothing when all is well."""
-    wrong: dict[str, Fault] = {}
-    for chain, lookups in BASE_CHAINS.items():
-        found = nft.get(get_chain(chain.name))
-        wanted = [lookup.expressions for lookup in lookups]
-        if found is None:
-            wrong[chain.name] = Fault.MISSING
-        elif not _contains(found, b"".join(chain.attributes)):
-            wrong[chain.name] = Fault.MISPLACED
-        elif not _same_rules(_rules(nft, chain.name), wanted):
-            wrong[chain.name] = Fault.CHANGED
-    return wrong
+def look_at(
+    nft: NftSocket,
+    networks: Collection[NetworkRules],
+    places: Collection[NamedSet],
+    *,
+    one_by_one: bool,
+) -> Snapshot:
+    """Return what there is of these networks in ``places``, be it as they want it or not.
 
-
-def look_at(nft: NftSocket, networks: Collection[NetworkRules]) -> Snapshot:
-    """Return what there is of these networks, be it as they want it or not.
-
-    A few are asked for one by one, at a cost that others do not add to; for many, everything is
-    listed once.
+    ``one_by_one`` asks for what they want, at a cost that others do not add to; else everything
+    is listed, and shows also what nobody wants.
     """
-    if len(networks) > _FEW:
-        everything = {entry: found for name in MAPS for entry, found in _all_elements(nft, name)}
-        return _snapshot(everything, _all_chains(nft), _all_rules(nft))
-    elements: dict[Entry, dict[int, bytes]] = {}
-    rules: dict[str, list[bytes]] = {}
-    references: dict[str, int] = {}
+    if not one_by_one:
+        elements = {entry: found for place in places for entry, found in all_elements(nft, place)}
+        return _snapshot(elements, _all_own_chains(nft))
+    elements = {}
+    chains: dict[str, list[bytes]] = {}
     for network in networks:
-        places = {Entry(hook.value, network.bridge) for hook in Hook if hook is not Hook.GUARD}
-        places.update(*(entries(chain, network.bridge) for chain in network.chains))
-        for place in places:
-            element = nft.get(get_element(place.map, place.key))
-            if element is not None:
-                elements[place] = _first_element(element)
-        for hook in Hook:
-            name = chain_name(hook, network.bridge)
-            chain = nft.get(get_chain(name))
-            if chain is not None:
-                rules[name] = _rules(nft, name)
-                # The kernel counts a chain's rules and what leads to it.
-                use = int.from_bytes(chain.get(_CHAIN_USE, b""), "big")
-                references[name] = use - len(rules[name])
-    found = _snapshot(elements, rules.keys(), rules)
-    for network in networks:
-        guard = chain_name(Hook.GUARD, network.bridge)
-        if references.get(guard, 0) > len(found.guarding.get(guard, ())):
-            # Addresses that nobody asked for lead there: only a list shows which.
-            for name in GUARD_MAPS.values():
-                elements.update(_all_elements(nft, name))
-            return _snapshot(elements, rules.keys(), rules)
-    return found
+        for entry in map(entry_of, network.elements):
+            found = None
+            if entry.place in places:
+                found = nft.get(get_element(entry.place.name, entry.key))
+            if found is not None:
+                elements[entry] = _first_element(found)
+        for name in _own_chains(network.bridge):
+            if nft.get(get_chain(name)) is not None:
+                chains[name] = _rules(nft, name)
+    return _snapshot(elements, chains)
 
 
 def _snapshot(
-    elements: Mapping[Entry, Mapping[int, bytes]],
-    chains: Collection[str],
-    rules: Mapping[str, Sequence[bytes]],
+    elements: Mapping[Entry, Mapping[int, bytes]], chains: Mapping[str, Sequence[bytes]]
 ) -> Snapshot:
-    guarding: dict[str, list[Entry]] = {}
-    for entry, element in elements.items():
-        if MAPS[entry.map][0] is Hook.GUARD:
-            guarding.setdefault(_target(element), []).append(entry)
-    return Snapshot(elements=elements, guarding=guarding, chains=chains, rules=rules)
+    owned: dict[str, list[Entry]] = {}
+    for entry, found in elements.items():
+        owned.setdefault(_owner(entry, found), []).append(entry)
+    return Snapshot(elements=elements, owned=owned, chains=chains)
 
 
-def _target(element: Mapping[int, bytes]) -> str:
-    """Return the name of the chain that an element leads to; empty if to none."""
-    data = attributes(element.get(_SET_ELEM_DATA, b""))
-    return text(attributes(data.get(_DATA_VERDICT, b"")).get(_VERDICT_CHAIN, b""))
+def _owner(entry: Entry, found: Mapping[int, bytes]) -> str:
+    """Return the bridge that an element is about: its key begins with it, or a comment says it."""
+    if entry.place.fields[0] is Field.INTERFACE:
+        return text(entry.key[: FIELD_LENGTHS[Field.INTERFACE]])
+    return text(found.get(_SET_ELEM_USERDATA, b"")[2:])
 
 
-def _called(entry: Entry) -> str:
-    return f"element {entry.key} of map {entry.map}"
+def _own_chains(bridge: str) -> list[str]:
+    return [own_chain(place, bridge) for place in OWN_CHAINS]
+
+
+def all_elements(nft: NftSocket, place: NamedSet) -> Iterator[tuple[Entry, dict[int, bytes]]]:
+    """Yield every element of a set."""
+    try:
+        replies = nft.dump(get_elements(place.name))
+    except Refusal as error:
+        if error.errno == errno.ENOENT:
+            return
+        raise
+    for reply in replies:
+        for _, element in attribute_list(object_attributes(reply).get(_ELEM_LIST_ELEMENTS, b"")):
+            found = attributes(element)
+            key = attributes(found.get(_SET_ELEM_KEY, b"")).get(_DATA_VALUE, b"")
+            yield Entry(place, key), found
 
 
 def _first_element(found: dict[int, bytes]) -> dict[int, bytes]:
@@ -246,26 +288,14 @@ def _first_element(found: dict[int, bytes]) -> dict[int, bytes]:
     return {}
 
 
-def _all_chains(nft: NftSocket) -> set[str]:
-    """Return the names of the table's chains; the kernel lists those of other tables as well."""
+def _all_own_chains(nft: NftSocket) -> dict[str, list[bytes]]:
+    """Return the rules of all networks' own chains; the kernel lists those of other tables too."""
     chains = (object_attributes(reply) for reply in nft.dump(get_chains()))
-    return {text(found[_CHAIN_NAME]) for found in chains if text(found[_CHAIN_TABLE]) == TABLE_NAME}
-
-
-def _all_elements(nft: NftSocket, name: str) -> Iterator[tuple[Entry, dict[int, bytes]]]:
-    try:
-        replies = nft.dump(get_elements(name))
-    except Refusal as error:
-        if error.errno == errno.ENOENT:
-            return
-        raise
-    by_name = MAPS[name][1] is MapKey.INTERFACE
-    for reply in replies:
-        listed = object_attributes(reply).get(_ELEM_LIST_ELEMENTS, b"")
-        for _, payload in attribute_list(listed):
-            element = attributes(payload)
-            key = attributes(element.get(_SET_ELEM_KEY, b"")).get(_DATA_VALUE, b"")
-            yield Entry(name, text(key) if by_name else ipaddress.ip_address(key)), element
+    names = [text(item[_CHAIN_NAME]) for item in chains if text(item[_CHAIN_TABLE]) == TABLE_NAME]
+    prefixes = tuple(own_chain(place, "") for place in OWN_CHAINS)
+    own = [name for name in names if name.startswith(prefixes)]
+    rules = _all_rules(nft) if own else {}
+    return {name: rules.get(name, []) for name in own}
 
 
 def _all_rules(nft: NftSocket) -> dict[str, list[bytes]]:
@@ -283,8 +313,9 @@ def _rules(nft: NftSocket, chain: str) -> list[bytes]:
     ]
 
 
-def _same_rules(present: Sequence[bytes], wanted: Sequence[bytes]) -> bool:
-    return len(present) == len(wanted) and all(map(_same_rule, present, wanted))
+def _has_rules(present: Sequence[bytes], chain: Chain) -> bool:
+    wanted = map(encode_rule, chain.rules)
+    return len(present) == len(chain.rules) and all(map(_same_rule, present, wanted))
 
 
 def _same_rule(present: bytes, wanted: bytes) -> bool:
@@ -293,7 +324,7 @@ def _same_rule(present: bytes, wanted: bytes) -> bool:
     return len(ours) == len(theirs) and all(map(_same_expression, theirs, ours))
 
 
-# Most expressions are the same few in every network.
+# Most expressions are the same few everywhere.
 @functools.lru_cache(maxsize=4096)
 def _same_expression(present: bytes, wanted: bytes) -> bool:
     return _contains(attributes(present), wanted)

@@ -5,44 +5,49 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from jackfield.host.nft.base import (
-    BASE_CHAINS,
-    COMMENT,
-    MAPS,
-    VERDICTS,
-    Lookup,
-    chain_name,
-    entries,
-)
-from jackfield.host.nft.expression import NFT_JUMP
-from jackfield.host.nft.message import TABLE, BaseChain
+from jackfield.host.nft.base import COMMENT
+from jackfield.host.nft.message import TABLE
 from jackfield.model.address import Address, IpNetwork
+from jackfield.plan.table import shared_chains
 from jackfield.state.resources import NetworkRules
 from jackfield.state.rules import (
     Action,
+    AddressOf,
     Chain,
     ConnectionState,
     Direction,
     Drop,
+    Element,
+    Field,
+    Goto,
+    InSet,
     Interface,
+    InterfaceOf,
+    Jump,
     Masquerade,
     Match,
-    Peer,
+    NamedSet,
+    Part,
     RateOver,
     Reject,
     Return,
     Rule,
+    Selector,
     Snat,
     State,
+    To,
     Transport,
+    TransportField,
+    VerdictOf,
 )
 
-__all__ = ["chain_text", "rule_text", "table_text"]
+__all__ = ["element_text", "rule_text", "table_text"]
 
 _PRIORITIES = {0: "filter", 100: "srcnat"}
 _DEVICES = {Direction.SOURCE: "iifname", Direction.DESTINATION: "oifname"}
 _ADDRESSES = {Direction.SOURCE: "saddr", Direction.DESTINATION: "daddr"}
 _FAMILIES = {4: "ip", 6: "ip6"}
+_BITS = {4: 32, 6: 128}
 # The order in which nft lists states.
 _STATES = (
     ConnectionState.INVALID,
@@ -54,26 +59,35 @@ _STATES = (
 
 def rule_text(rule: Rule) -> str:
     """Return a rule on one line, without the values of its counter."""
-    return " ".join([*map(_match_text, rule.matches), _action_text(rule.action)])
+    action = [] if rule.action is None else [_action_text(rule.action)]
+    return " ".join([*map(_match_text, rule.matches), *action])
 
 
-def chain_text(bridge: str, chain: Chain) -> str:
-    """Return a network's chain."""
-    return _block(f"chain {chain_name(chain.hook, bridge)}", map(rule_text, chain.rules))
+def element_text(element: Element) -> str:
+    """Return an element as it stands in its set, without the values of its counter."""
+    parts = [
+        _part_text(field, part)
+        for field, part in zip(element.place.fields, element.key, strict=True)
+    ]
+    counter = " counter" if element.place.counted else ""
+    comment = f' comment "{element.comment}"' if element.comment else ""
+    verdict = f" : jump {element.chain}" if element.chain else ""
+    return f"{' . '.join(parts)}{counter}{comment}{verdict}"
 
 
 def table_text(networks: Iterable[NetworkRules]) -> str:
     """Return the whole table of these networks, as ``nft list table inet jackfield`` shows it."""
     networks = list(networks)
-    lines = [f"{TABLE} {{", f'\tcomment "{COMMENT}"']
-    for name in MAPS:
-        lines += [_indent(_map_text(name, networks)), ""]
-    for chain, lookups in BASE_CHAINS.items():
-        lines += [_indent(_base_chain_text(chain, lookups)), ""]
+    sets: dict[NamedSet, list[str]] = {}
     for network in networks:
-        for own in network.chains:
-            lines += [_indent(chain_text(network.bridge, own)), ""]
-    return "\n".join([*lines[:-1], "}", ""])
+        for element in network.elements:
+            sets.setdefault(element.place, []).append(element_text(element))
+    chains = [*shared_chains(sets), *(chain for network in networks for chain in network.chains)]
+    blocks = [_set_text(place, elements) for place, elements in sets.items()]
+    blocks += map(_chain_text, chains)
+    return "\n".join(
+        [f"{TABLE} {{", f'\tcomment "{COMMENT}"', "\n\n".join(map(_indent, blocks)), "}", ""]
+    )
 
 
 def _block(title: str, lines: Iterable[str]) -> str:
@@ -84,52 +98,53 @@ def _indent(text: str) -> str:
     return "\n".join(f"\t{line}" for line in text.split("\n"))
 
 
-def _map_text(name: str, networks: list[NetworkRules]) -> str:
-    hook, key = MAPS[name]
-    verb = "jump" if VERDICTS[hook] == NFT_JUMP else "goto"
-    elements = [
-        f"{_key_text(entry.key)} : {verb} {chain_name(hook, network.bridge)}"
-        for network in networks
-        for chain in network.chains
-        for entry in entries(chain, network.bridge)
-        if entry.map == name
-    ]
-    lines = [f"type {key.value} : verdict"]
-    if elements:
-        lines.append(f"elements = {{ {', '.join(elements)} }}")
-    return _block(f"map {name}", lines)
+def _set_text(place: NamedSet, elements: list[str]) -> str:
+    kind = " . ".join(field.value for field in place.fields)
+    lines = [f"type {kind} : verdict" if place.verdicts else f"type {kind}"]
+    if place.counted:
+        lines.append("counter")
+    lines.append(f"elements = {{ {', '.join(elements)} }}")
+    return _block(f"{'map' if place.verdicts else 'set'} {place.name}", lines)
 
 
-def _key_text(key: str | Address) -> str:
-    return f'"{key}"' if isinstance(key, str) else str(key)
+def _part_text(field: Field, part: Part) -> str:
+    return f'"{part}"' if field is Field.INTERFACE else str(part)
 
 
-def _base_chain_text(chain: BaseChain, lookups: tuple[Lookup, ...]) -> str:
-    priority = _PRIORITIES[chain.priority]
-    lines = [f"type {chain.type} hook {chain.hook} priority {priority}; policy accept;"]
-    lines += [f"{_lookup_text(lookup)} vmap @{lookup.map}" for lookup in lookups]
-    return _block(f"chain {chain.name}", lines)
+def _chain_text(chain: Chain) -> str:
+    lines = []
+    if chain.base is not None:
+        where = f"type {chain.base.type} hook {chain.base.hook}"
+        lines.append(f"{where} priority {_PRIORITIES[chain.base.priority]}; policy accept;")
+    return _block(f"chain {chain.name}", [*lines, *map(rule_text, chain.rules)])
 
 
-def _lookup_text(lookup: Lookup) -> str:
-    if isinstance(lookup.by, Direction):
-        return _DEVICES[lookup.by]
-    return f"{_FAMILIES[lookup.by]} {_ADDRESSES[Direction.DESTINATION]}"
+def _selected(by: tuple[Selector, ...]) -> str:
+    return " . ".join(map(_selector_text, by))
 
 
-def _not(negate: bool) -> str:
-    return "!= " if negate else ""
+def _selector_text(selector: Selector) -> str:
+    match selector:
+        case InterfaceOf(direction):
+            return _DEVICES[direction]
+        case AddressOf(direction, version, length):
+            address = f"{_FAMILIES[version]} {_ADDRESSES[direction]}"
+            return address if length == _BITS[version] else f"{address} & {selector.mask}"
+        case TransportField():
+            return selector.value
 
 
 def _match_text(match: Match) -> str:
     match match:
-        case Interface(direction, name, negate):
-            return f'{_DEVICES[direction]} {_not(negate)}"{name}"'
-        case Peer(direction, network, negate):
+        case InSet(place, by):
+            return f"{_selected(by)} @{place.name}"
+        case Interface(direction, name):
+            return f'{_DEVICES[direction]} "{name}"'
+        case To(network):
             family = _FAMILIES[network.version]
-            return f"{family} {_ADDRESSES[direction]} {_not(negate)}{_prefix(network)}"
-        case Transport(protocol, port):
-            return f"meta l4proto {protocol}" if port is None else f"{protocol} dport {port}"
+            return f"{family} {_ADDRESSES[Direction.DESTINATION]} {_prefix(network)}"
+        case Transport(protocol):
+            return f"meta l4proto {protocol}"
         case State(states):
             return f"ct state {','.join(_state_names(states))}"
         case RateOver(rate, burst):
@@ -166,6 +181,12 @@ def _action_text(action: Action) -> str:
             return "counter drop"
         case Reject():
             return "counter reject"
+        case Jump(chain):
+            return f"jump {chain}"
+        case Goto(chain):
+            return f"goto {chain}"
+        case VerdictOf(place, by):
+            return f"{_selected(by)} vmap @{place.name}"
         case Masquerade(start, end):
             ports = _port_text(start, end)
             return f"masquerade to {ports}" if ports else "masquerade"
