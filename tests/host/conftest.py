@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,3 +33,12 @@ def kernel(here: NetworkNamespace, tmp_path: Path) -> Iterator[Kernel]:
     doors = Kernel.open(tmp_path)
     yield doors
     doors.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Give a run directory that helpers' users can reach, which pytest's own is not."""
+    path = Path(tempfile.mkdtemp(prefix="jackfield-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)

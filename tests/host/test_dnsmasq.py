@@ -14,7 +14,6 @@ import asyncio
 import dataclasses
 import ipaddress
 import os
-import shutil
 import socket
 import tempfile
 import time
@@ -28,15 +27,13 @@ import pytest
 
 from jackfield.engine.leases import compare_leases, read_leases
 from jackfield.errors import ServiceError
-from jackfield.host.dnsmasq import process as processes
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
-from jackfield.host.dnsmasq.files import ServiceFiles
-from jackfield.host.dnsmasq.process import Process
+from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.dnsmasq.quiet import unsubscribe
-from jackfield.host.dnsmasq.readiness import wait_ready
 from jackfield.host.driver import ABSENT, Presence
-from jackfield.host.inotify import Inotify
 from jackfield.host.kernel import Kernel
+from jackfield.host.service import process as processes
+from jackfield.host.service.process import Process
 from jackfield.model.address import Dhcp, DhcpHost, DhcpRange, LeaseTime, LeaseUnit, Subnet
 from jackfield.model.dns import Dns, DnsForwarder, DnsHost, DnsSrv, DnsTxt, Domain
 from jackfield.model.mode import Mode
@@ -44,6 +41,7 @@ from jackfield.model.network import Network
 from jackfield.model.values import DnsName, InterfaceName, MacAddress, NetworkName, Text
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.state.resources import Dnsmasq
+from tests.host.services import until_ready
 from tests.lab.dns import resolve
 from tests.lab.guest import Guest
 from tests.lab.host import Host
@@ -66,7 +64,7 @@ class Site:
         self.resolv_conf.write_text("")
         self.driver = DnsmasqDriver(self.resolv_conf)
         self.kernel = cast(Kernel, SimpleNamespace(run_dir=folder, state_dir=folder / "state"))
-        self.files = ServiceFiles.of(folder, folder / "state", UUID_RED)
+        self.files = DnsmasqFiles.of(folder, folder / "state", UUID_RED)
         for command in (
             f"ip link add {BRIDGE} type bridge stp_state 0",
             f"sysctl -qw net.ipv6.conf.{BRIDGE}.accept_dad=0",
@@ -92,7 +90,7 @@ class Site:
             self.driver.ensure(self.kernel, [service], {})
             process = self.driver.launched(self.kernel, service.network)
             if ready:
-                asyncio.run(_ready(process))
+                asyncio.run(until_ready(process))
         return process
 
     def observe(self, service: Dnsmasq) -> Dnsmasq | None:
@@ -103,24 +101,7 @@ class Site:
 
     def close(self) -> None:
         """End every dnsmasq of this test, recorded or not."""
-        processes.stop(processes.find_processes(self.kernel.run_dir))
-
-
-async def _ready(process: Process) -> None:
-    inotify = Inotify()
-    try:
-        await wait_ready(process, inotify)
-    finally:
-        inotify.close()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Give a directory that dnsmasq's user can reach, which pytest's own is not."""
-    path = Path(tempfile.mkdtemp(prefix="jackfield-dnsmasq-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
+        processes.stop(self.driver.find(self.kernel))
 
 
 @pytest.fixture
@@ -387,7 +368,7 @@ def test_queries_are_forwarded(site: Site) -> None:
 def _upstream(site: Site, address: str, record: str) -> Process:
     """Start another DNS server on an address of the host's, which answers ``record``."""
     site.host.run(["ip", "addr", "add", f"{address}/32", "dev", "lo"])
-    files = ServiceFiles(
+    files = DnsmasqFiles(
         network=UUID(int=int(ipaddress.ip_address(address))),
         directory=site.kernel.run_dir
         / "dnsmasq"
@@ -401,9 +382,12 @@ def _upstream(site: Site, address: str, record: str) -> Process:
         f"except-interface=lo0\naddress={record}\npid-file={files.pid}\nlog-facility=-\n",
     )
     with site.host.entered():
-        process = processes.identify(files, processes.spawn(files))
+        process = processes.identify(
+            files,
+            processes.spawn(["/usr/sbin/dnsmasq", "--keep-in-foreground", files.mark], files.log),
+        )
         assert process is not None
-        asyncio.run(_ready(process))
+        asyncio.run(until_ready(process))
     return process
 
 

@@ -14,13 +14,14 @@ from uuid import UUID
 import pytest
 
 from jackfield.errors import KernelError, ServiceError
-from jackfield.host.dnsmasq import process as processes
-from jackfield.host.dnsmasq.files import ServiceFiles, trim_log
-from jackfield.host.dnsmasq.process import Process
-from jackfield.host.dnsmasq.readiness import wait_ready
-from jackfield.host.dnsmasq.supervisor import Supervisor
+from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.inotify import Change, Inotify
 from jackfield.host.resolver import ResolverWatch, parse_resolv_conf, read_resolvers
+from jackfield.host.service import process as processes
+from jackfield.host.service.files import trim_log
+from jackfield.host.service.process import Process
+from jackfield.host.service.readiness import wait_ready
+from jackfield.host.service.supervisor import Supervisor
 from tests.lab.namespace import NetworkNamespace
 
 RED = UUID("5d1f1a3e-6c1c-4d8e-9d0b-1a2b3c4d5e6f")
@@ -38,12 +39,12 @@ async def inotify() -> AsyncIterator[Inotify]:
 
 
 @pytest.fixture
-def files(netns: NetworkNamespace) -> Iterator[ServiceFiles]:
+def files(netns: NetworkNamespace) -> Iterator[DnsmasqFiles]:
     """Give the files of a DNS service on 10.9.0.1 of the namespace's lo."""
     netns.run(["ip", "addr", "add", "10.9.0.1/32", "dev", "lo"])
     folder = Path(tempfile.mkdtemp(prefix="jackfield-dnsmasq-"))
     folder.chmod(0o755)
-    made = ServiceFiles.of(folder, folder, RED)
+    made = DnsmasqFiles.of(folder, folder, RED)
     made.make()
     made.write(
         "config",
@@ -51,20 +52,25 @@ def files(netns: NetworkNamespace) -> Iterator[ServiceFiles]:
         "no-resolv\nno-hosts\nuser=nobody\n",
     )
     yield made
-    processes.stop(processes.find_processes(folder))
+    processes.stop(
+        processes.find_processes(lambda network: DnsmasqFiles.of(folder, folder, network))
+    )
     shutil.rmtree(folder)
 
 
-def spawn(netns: NetworkNamespace, files: ServiceFiles) -> Process:
+def spawn(netns: NetworkNamespace, files: DnsmasqFiles) -> Process:
     """Start a dnsmasq in the namespace."""
     with netns.entered():
-        process = processes.identify(files, processes.spawn(files))
+        process = processes.identify(
+            files,
+            processes.spawn(["/usr/sbin/dnsmasq", "--keep-in-foreground", files.mark], files.log),
+        )
     assert process is not None
     return process
 
 
 @pytest.mark.kernel
-def test_ready_means_bound(netns: NetworkNamespace, files: ServiceFiles) -> None:
+def test_ready_means_bound(netns: NetworkNamespace, files: DnsmasqFiles) -> None:
     """When waiting ends, the sockets are bound."""
 
     async def run() -> None:
@@ -81,7 +87,7 @@ def test_ready_means_bound(netns: NetworkNamespace, files: ServiceFiles) -> None
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("delay", [0.0, 0.2])
-def test_early_end_says_why(netns: NetworkNamespace, files: ServiceFiles, delay: float) -> None:
+def test_early_end_says_why(netns: NetworkNamespace, files: DnsmasqFiles, delay: float) -> None:
     """A dnsmasq that ends instead is an error with its last words, however late one asks."""
     files.write("config", "no-such-option\n")
 
@@ -96,7 +102,7 @@ def test_early_end_says_why(netns: NetworkNamespace, files: ServiceFiles, delay:
 
 
 @pytest.mark.kernel
-def test_never_ready_has_a_limit(netns: NetworkNamespace, files: ServiceFiles) -> None:
+def test_never_ready_has_a_limit(netns: NetworkNamespace, files: DnsmasqFiles) -> None:
     """One that does not become ready is an error after the limit."""
     elsewhere = str(files.directory / "elsewhere")
     files.write("config", (files.read("config") or "").replace(str(files.pid), elsewhere))
@@ -110,7 +116,7 @@ def test_never_ready_has_a_limit(netns: NetworkNamespace, files: ServiceFiles) -
 
 
 @pytest.mark.kernel
-def test_death_is_noticed(netns: NetworkNamespace, files: ServiceFiles) -> None:
+def test_death_is_noticed(netns: NetworkNamespace, files: DnsmasqFiles) -> None:
     """The supervisor reports an end once, reaps, and says nothing of one it was to forget."""
     reaped: list[int] = []
 
@@ -120,11 +126,11 @@ def test_death_is_noticed(netns: NetworkNamespace, files: ServiceFiles) -> None:
         try:
             process = spawn(netns, files)
             supervisor.watch(process)
-            assert process == supervisor.process(RED)
+            assert (process,) == supervisor.processes(RED)
             os.kill(process.pid, 9)
             assert process == await asyncio.wait_for(dead.get(), LIMIT)
             reaped.append(process.pid)
-            assert supervisor.process(RED) is None
+            assert () == supervisor.processes(RED)
 
             # One that ended before it was watched.
             supervisor.watch(process)
@@ -147,7 +153,7 @@ def test_death_is_noticed(netns: NetworkNamespace, files: ServiceFiles) -> None:
 
 @pytest.mark.kernel
 def test_death_of_another_ones_child_is_noticed(
-    netns: NetworkNamespace, files: ServiceFiles
+    netns: NetworkNamespace, files: DnsmasqFiles
 ) -> None:
     """A dnsmasq that is not our child, as after a restart of the daemon, is watched as well."""
 
@@ -171,7 +177,7 @@ def test_death_of_another_ones_child_is_noticed(
 
 
 @pytest.mark.kernel
-def test_long_log_is_cut(netns: NetworkNamespace, files: ServiceFiles) -> None:
+def test_long_log_is_cut(netns: NetworkNamespace, files: DnsmasqFiles) -> None:
     """The supervisor keeps a log short while dnsmasq goes on writing to it."""
 
     async def run() -> None:

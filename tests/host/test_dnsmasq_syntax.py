@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from jackfield.document.reader import read_network
-from jackfield.host.dnsmasq.files import ServiceFiles
+from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq import LINE_LIMIT, dnsmasq_service
 from jackfield.state.resources import Dnsmasq
@@ -22,7 +22,7 @@ RED = UUID("5d1f1a3e-6c1c-4d8e-9d0b-1a2b3c4d5e6f")
 
 def check(service: Dnsmasq, folder: Path) -> str:
     """Return what ``dnsmasq --test`` says of the files, the reservations and options included."""
-    files = ServiceFiles.of(folder, folder, service.network)
+    files = DnsmasqFiles.of(folder, folder, service.network)
     files.make()
     texts = files.texts(service, ["192.0.2.53", "fe80::1%eth0"])
     # Those that are read later, too, in the form that the configuration itself takes.

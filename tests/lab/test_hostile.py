@@ -21,7 +21,7 @@ import pytest
 
 from jackfield.client import Client, quote
 from jackfield.errors import InvalidRequest, JackfieldError, UnsupportedConfiguration
-from jackfield.host.dnsmasq.files import ServiceFiles
+from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq import dnsmasq_service
@@ -493,7 +493,7 @@ def test_dnsmasq_reads_only_what_was_meant(network: Network) -> None:
         return
     own = len(network.dnsmasq_options)
     with tempfile.TemporaryDirectory() as folder:
-        files = ServiceFiles.of(Path(folder), Path(folder), service.network)
+        files = DnsmasqFiles.of(Path(folder), Path(folder), service.network)
         files.make()
         texts = files.texts(service, ["192.0.2.53"])
         foreign = [

@@ -46,7 +46,7 @@ from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError, WrongState
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
-from jackfield.host.drivers import make_drivers
+from jackfield.host.drivers import make_drivers, make_service_drivers
 from jackfield.host.inotify import Inotify
 from jackfield.host.kernel import Kernel
 from jackfield.host.nft.monitor import NftMonitor
@@ -457,5 +457,6 @@ def _not_active(name: str | None) -> WrongState:
 def _open_workplace(run_dir: Path, state_dir: Path) -> Workplace:
     kernel = Kernel.open(run_dir, state_dir)
     dnsmasq = DnsmasqDriver()
-    applier = Applier(kernel, make_drivers(dnsmasq))
-    return Workplace(kernel, applier, Store(state_dir / _DATABASE), dnsmasq)
+    services = make_service_drivers(dnsmasq)
+    applier = Applier(kernel, make_drivers(services))
+    return Workplace(kernel, applier, Store(state_dir / _DATABASE), dnsmasq, services)

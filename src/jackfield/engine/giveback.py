@@ -23,7 +23,7 @@ from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import AlreadyExists, HostError, JackfieldError
-from jackfield.host.dnsmasq.files import ServiceFiles
+from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 
@@ -114,7 +114,7 @@ class Giveback:
     def _copy_leases(self, tools: Workplace, network: Network, *, dry_run: bool) -> int:
         if network.uuid is None or network.bridge is None or network.bridge.name is None:
             return 0
-        files = ServiceFiles.of(tools.kernel.run_dir, tools.kernel.state_dir, network.uuid)
+        files = DnsmasqFiles.of(tools.kernel.run_dir, tools.kernel.state_dir, network.uuid)
         text = ""
         with contextlib.suppress(FileNotFoundError):
             text = files.leases.read_text(encoding="utf-8", errors="replace")

@@ -30,7 +30,7 @@ from jackfield.plan.describe import describe
 from jackfield.plan.network import check_host, overlap
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.plan import PlanStep
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.resources import Service
 
 __all__ = ["Networks"]
 
@@ -161,7 +161,7 @@ class Networks:
         settle = self._settling(record, "network-started", definition=definition)
         try:
             await self._hooks.run(Operation.START, network)
-            if self._hooks.present or any(isinstance(item, Dnsmasq) for item in wanted.values()):
+            if self._hooks.present or any(isinstance(item, Service) for item in wanted.values()):
                 processes = await self._thread.run(begin)
                 try:
                     await self._services.wait_ready(processes)
@@ -308,7 +308,7 @@ class Networks:
         await self._host.settle()
         self._check_host(record, network)
         record.live, record.present = network, wanted
-        if any(isinstance(item, Dnsmasq) for item in (*change.remove, *change.ensure)):
+        if any(isinstance(item, Service) for item in (*change.remove, *change.ensure)):
             self._services.forget(record.uuid)
         try:
             processes = await self._thread.run(

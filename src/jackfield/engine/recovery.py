@@ -22,7 +22,7 @@ from jackfield.engine.store import LiveRow, NetworkRow, Step
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace, record_event, undo_change
 from jackfield.errors import JackfieldError
-from jackfield.host.dnsmasq.process import stop
+from jackfield.host.service.process import stop
 from jackfield.model.network import Network
 from jackfield.model.values import NetworkName
 from jackfield.plan.describe import describe
@@ -91,10 +91,13 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
 
 def _recover_services(tools: Workplace, known: Collection[UUID]) -> None:
     """Put on record what was started just before a crash; end what belongs to no network."""
-    for process in tools.dnsmasq.adopt_orphans(tools.kernel):
-        if process.network not in known:
-            log.warning("dnsmasq, pid %d, serves no network of ours: ended", process.pid)
-            stop([process])
+    for driver in tools.services.values():
+        for process in driver.adopt_orphans(tools.kernel):
+            if process.network not in known:
+                log.warning(
+                    "%s, pid %d, serves no network of ours: ended", process.program, process.pid
+                )
+                stop([process])
 
 
 def _recover_network(tools: Workplace, planner: Planner, row: LiveRow, found: Recovered) -> None:

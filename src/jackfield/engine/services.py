@@ -8,31 +8,30 @@ import time
 from collections.abc import Callable, Iterable
 from uuid import UUID
 
-from jackfield.host.dnsmasq.diagnosis import why_ended
-from jackfield.host.dnsmasq.process import Process
-from jackfield.host.dnsmasq.readiness import wait_ready
-from jackfield.host.dnsmasq.supervisor import Supervisor
 from jackfield.host.inotify import Inotify
+from jackfield.host.service.process import Process
+from jackfield.host.service.readiness import wait_ready
+from jackfield.host.service.supervisor import Supervisor
 
 __all__ = ["Services"]
 
 log = logging.getLogger(__name__)
 
 _PAUSES = (0.0, 0.5, 1, 2, 5, 10, 30)
-"""Seconds before a dnsmasq that died is started again, growing while it goes on dying."""
+"""Seconds before a process that died is started again, growing while it goes on dying."""
 
 _STABLE = 60.0
 """After so many seconds of life a death counts as the first one."""
 
 
 class Services:
-    """Watches the dnsmasq of each running network."""
+    """Watches the helper processes of each running network."""
 
     def __init__(self, died: Callable[[UUID, str], None]) -> None:
         """Call ``died(network, reason)`` when a network is to be mended because of a death."""
         self._died = died
-        self._deaths: dict[UUID, tuple[int, float]] = {}
-        self._timers: dict[UUID, asyncio.TimerHandle] = {}
+        self._deaths: dict[tuple[UUID, str], tuple[int, float]] = {}
+        self._timers: dict[UUID, dict[str, asyncio.TimerHandle]] = {}
         self._inotify: Inotify | None = None
         self._supervisor: Supervisor | None = None
 
@@ -43,9 +42,8 @@ class Services:
 
     def close(self) -> None:
         """Stop watching; the processes go on."""
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        for network in list(self._timers):
+            self._cancel_timers(network)
         if self._supervisor is not None:
             self._supervisor.close()
 
@@ -65,24 +63,27 @@ class Services:
         """Watch nothing for ``network``: what serves it is about to be ended or replaced."""
         assert self._supervisor is not None
         self._supervisor.forget(network)
-        timer = self._timers.pop(network, None)
-        if timer is not None:
+        self._cancel_timers(network)
+
+    def _cancel_timers(self, network: UUID) -> None:
+        for timer in self._timers.pop(network, {}).values():
             timer.cancel()
 
     def _ended(self, process: Process) -> None:
         """Have the network mended, at once the first time, later when it goes on dying."""
-        network, now = process.network, time.monotonic()
-        deaths, last = self._deaths.get(network, (0, 0.0))
+        key, now = (process.network, process.program), time.monotonic()
+        deaths, last = self._deaths.get(key, (0, 0.0))
         if now - last > _STABLE:
             deaths = 0
-        self._deaths[network] = (deaths + 1, now)
+        self._deaths[key] = (deaths + 1, now)
         pause = _PAUSES[min(deaths, len(_PAUSES) - 1)]
-        reason = why_ended(process).message
+        reason = process.why_ended().message
         log.error("%s; started again in %g s", reason, pause)
-        self._timers[network] = asyncio.get_running_loop().call_later(
-            pause, self._mend, network, reason
+        self._timers.setdefault(process.network, {})[process.program] = (
+            asyncio.get_running_loop().call_later(pause, self._mend, process.network, reason)
         )
 
     def _mend(self, network: UUID, reason: str) -> None:
-        self._timers.pop(network, None)
+        # All of its processes are looked at, also one whose own time has not come.
+        self._cancel_timers(network)
         self._died(network, reason)

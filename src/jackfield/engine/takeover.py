@@ -35,7 +35,7 @@ from jackfield.engine.store import MemberRow
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import HostError, JackfieldError, NetworkNotFound
-from jackfield.host.dnsmasq.files import ServiceFiles
+from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
@@ -243,7 +243,7 @@ class Takeover:
         """
         if found.bridge is None or found.uuid is None:
             return 0
-        files = ServiceFiles.of(tools.kernel.run_dir, tools.kernel.state_dir, found.uuid)
+        files = DnsmasqFiles.of(tools.kernel.run_dir, tools.kernel.state_dir, found.uuid)
         if found.live is None and files.leases.exists():
             return 0
         text = leases_from_status(read_status(self._places.leases(found.bridge)))

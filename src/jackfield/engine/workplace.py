@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from jackfield.engine import ledger
@@ -18,11 +19,12 @@ from jackfield.engine.views import Event
 from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
-from jackfield.host.dnsmasq.process import Process
 from jackfield.host.kernel import Kernel
+from jackfield.host.service.driver import ServiceDriver
+from jackfield.host.service.process import Process
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
-from jackfield.state.resources import BridgePort, Dnsmasq, Resource
+from jackfield.state.resources import BridgePort, Resource, Service
 
 __all__ = [
     "Leaving",
@@ -48,12 +50,13 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Workplace:
-    """The tools of the kernel thread."""
+    """The tools of the kernel thread; ``services`` are the drivers of helper processes by kind."""
 
     kernel: Kernel
     applier: Applier
     store: Store
     dnsmasq: DnsmasqDriver
+    services: Mapping[str, ServiceDriver[Any, Any]]
 
     def close(self) -> None:
         """Close what is open."""
@@ -103,8 +106,8 @@ def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState
         tools.store.put_live(LiveRow(uuid, Step.STARTING, document))
         ledger.acquire(tools.store, tools.applier, uuid, wanted.values())
     try:
-        services = [item for item in wanted.values() if isinstance(item, Dnsmasq)]
-        tools.dnsmasq.prepare(tools.kernel, services)
+        for kind, driver in tools.services.items():
+            driver.prepare(tools.kernel, [item for item in wanted.values() if item.kind == kind])
         tools.applier.perform(Change(ensure=tuple(wanted.values())))
     except Exception as error:
         _undo_quietly(tools, uuid, wanted, error)
@@ -115,9 +118,9 @@ def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState
 def launched(tools: Workplace, resources: Iterable[Resource]) -> list[Process]:
     """Return the processes that serve those of ``resources`` that are services."""
     return [
-        tools.dnsmasq.launched(tools.kernel, item.network)
+        tools.services[item.kind].launched(tools.kernel, item.network)
         for item in resources
-        if isinstance(item, Dnsmasq)
+        if isinstance(item, Service)
     ]
 
 

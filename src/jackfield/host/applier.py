@@ -18,8 +18,8 @@ from jackfield.host.driver import Driver, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
 from jackfield.state.hoststate import Change, HostState, removal_order
-from jackfield.state.links import AnyLink, BridgeLink
-from jackfield.state.resources import Dnsmasq, Resource
+from jackfield.state.links import AnyLink
+from jackfield.state.resources import Resource, Service
 
 __all__ = ["Applier"]
 
@@ -132,18 +132,17 @@ class Applier:
     def _end_stranded(
         self, wanted: Sequence[Resource], ensure: list[Resource], replaced: dict[str, Resource]
     ) -> None:
-        """End the services of links that are made anew, and have them started again.
+        """End the services on links that are made anew, and have them started again.
 
-        A dnsmasq is bound to its bridge by index, so it never serves a new one of that name.
+        A process is bound to its link by index, so it never serves a new one of that name.
         """
-        made = {item.name for item in ensure if isinstance(item, BridgeLink)}
-        made -= {item.name for item in replaced.values() if isinstance(item, BridgeLink)}
-        stranded = [item for item in wanted if isinstance(item, Dnsmasq) and item.bridge in made]
-        if stranded:
-            self._drivers[Dnsmasq.kind].remove(self._kernel, stranded)
-            ensure += [item for item in stranded if item not in ensure]
-            for item in stranded:
-                replaced.pop(item.key, None)
+        made = {item.key for item in ensure} - replaced.keys()
+        stranded = [item for item in wanted if isinstance(item, Service) and item.serves_on in made]
+        for kind, group in _runs(stranded):
+            self._drivers[kind].remove(self._kernel, group)
+        ensure += [item for item in stranded if item not in ensure]
+        for item in stranded:
+            replaced.pop(item.key, None)
 
     def claim(self, wanted: Collection[Resource]) -> None:
         """Mark the links of an open intent that a crash left without their mark.

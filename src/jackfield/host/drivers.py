@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jackfield.host.addresses import AddressDriver, RouteDriver
@@ -13,16 +14,22 @@ from jackfield.host.macvlan import MacvlanDriver
 from jackfield.host.macvtap import MacvtapDriver, TapNodeDriver
 from jackfield.host.membership import BridgePortDriver, LinkUpDriver
 from jackfield.host.nft.driver import RulesDriver
+from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.settings import SettingDriver
 from jackfield.host.shaping import ShapingDriver
 from jackfield.host.tap import TapDriver
 from jackfield.host.veth import VethDriver
 
-__all__ = ["make_drivers"]
+__all__ = ["make_drivers", "make_service_drivers"]
 
 
-def make_drivers(dnsmasq: DnsmasqDriver) -> dict[str, Driver[Any]]:
-    """Return new drivers for one kernel; they remember what they have seen of it."""
+def make_service_drivers(dnsmasq: DnsmasqDriver) -> dict[str, ServiceDriver[Any, Any]]:
+    """Return the drivers of helper processes; they remember what they have started."""
+    return {"dnsmasq": dnsmasq}
+
+
+def make_drivers(services: Mapping[str, ServiceDriver[Any, Any]]) -> dict[str, Driver[Any]]:
+    """Return drivers for one kernel, which remember what they have seen of it, and ``services``."""
     return {
         "bridge": BridgeDriver(),
         "tap": TapDriver(),
@@ -38,5 +45,5 @@ def make_drivers(dnsmasq: DnsmasqDriver) -> dict[str, Driver[Any]]:
         "bridge-port": BridgePortDriver(),
         "route": RouteDriver(),
         "shaping": ShapingDriver(),
-        "dnsmasq": dnsmasq,
+        **services,
     }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 from uuid import UUID
 
 from jackfield.model.address import Address, IpInterface, IpNetwork
@@ -41,6 +41,7 @@ __all__ = [
     "NetworkRules",
     "Resource",
     "Route",
+    "Service",
     "Setting",
     "Shaping",
     "SharedSetting",
@@ -259,6 +260,14 @@ class Dnsmasq(Standing):
         """The thing this is about."""
         return f"dnsmasq:{self.network}"
 
+    @property
+    def serves_on(self) -> str:
+        """The key of the link that the process is bound to."""
+        return f"link:{self.bridge}"
+
+
+Service: TypeAlias = Dnsmasq
+"""What is a process that serves a network: it takes a while until it does, and may die."""
 
 Resource = (
     AnyLink

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import socket
 import struct
@@ -11,12 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jackfield.errors import ServiceError
-from jackfield.host.dnsmasq.process import Process
+from jackfield.host.service.process import Process
 
-__all__ = ["last_words", "port_holder", "why_ended"]
+__all__ = ["port_holder", "why_ended"]
 
-_TAIL = 4096
-_PREFIX = re.compile(r"^dnsmasq(-\w+)?(\[\d+\])?: ")
 _LISTENING = re.compile(r"listening socket for (\S+): Address already in use")
 _PORTS = {"DHCP server socket": 67, "DHCPv6 server socket": 547}
 _TABLES = ("udp", "udp6", "tcp", "tcp6")
@@ -27,8 +24,8 @@ def why_ended(process: Process) -> ServiceError:
 
     Must be called in the network namespace of the process.
     """
-    words = last_words(process.directory / "log")
-    hint = f"see {process.directory / 'log'}"
+    words = process.last_words()
+    hint = f"see {process.log}"
     if (port := _wanted_port(words)) is not None and "in use" in words:
         match = _LISTENING.search(words)
         holder = port_holder(port, None if match is None else match[1])
@@ -37,18 +34,6 @@ def why_ended(process: Process) -> ServiceError:
     return ServiceError(
         f"dnsmasq of network {process.network} ended: {words or 'it said nothing'}", hint=hint
     )
-
-
-def last_words(log: Path) -> str:
-    """Return the last line of ``log``, without the program's name; empty when there is none."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    said = [line.strip() for line in lines if line.strip()]
-    return _PREFIX.sub("", said[-1]) if said else ""
 
 
 def port_holder(port: int, address: str | None = None) -> str | None:

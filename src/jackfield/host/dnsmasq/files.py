@@ -29,10 +29,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import UUID
 
-from jackfield.errors import HostError, ServiceError
+from jackfield.errors import ServiceError
+from jackfield.host.dnsmasq.process import DnsmasqProcess
+from jackfield.host.service.files import ServiceFiles
 from jackfield.state.resources import Dnsmasq
 
-__all__ = ["RELOADED", "ServiceFiles", "service_directory", "state_directory", "trim_log"]
+__all__ = ["RELOADED", "DnsmasqFiles", "state_directory"]
 
 RELOADED = ("hosts", "names", "options", "servers")
 """The files that dnsmasq reads again on SIGHUP."""
@@ -43,14 +45,8 @@ _PLACE = re.compile(
     re.MULTILINE,
 )
 _RESOLVER_MARK = "# the host's own"
-_LOG_LIMIT = 1 << 20
 _FEED_LIMIT = 5.0
 _FEED_PAUSE = 0.0002
-
-
-def service_directory(run_dir: Path) -> Path:
-    """Return the directory that holds one folder for each network."""
-    return run_dir / "dnsmasq"
 
 
 def state_directory(state_dir: Path) -> Path:
@@ -59,19 +55,17 @@ def state_directory(state_dir: Path) -> Path:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceFiles:
-    """The files of one network: ``directory`` is its folder, ``leases`` its lease file."""
+class DnsmasqFiles(ServiceFiles):
+    """The files of one network's dnsmasq; ``leases`` is its lease file, which ``remove`` leaves."""
 
-    network: UUID
-    directory: Path
     leases: Path
 
     @classmethod
-    def of(cls, run_dir: Path, state_dir: Path, network: UUID) -> ServiceFiles:
+    def of(cls, run_dir: Path, state_dir: Path, network: UUID) -> DnsmasqFiles:
         """Return the files of ``network``."""
         return cls(
             network=network,
-            directory=service_directory(run_dir) / str(network),
+            directory=run_dir / "dnsmasq" / str(network),
             leases=state_directory(state_dir) / f"{network}.leases",
         )
 
@@ -86,19 +80,29 @@ class ServiceFiles:
         return self.directory / "pid"
 
     @property
-    def process(self) -> Path:
-        """Where we write which process it is."""
-        return self.directory / "process"
-
-    @property
     def untold(self) -> Path:
         """What is there while dnsmasq may not have read again what it should."""
         return self.directory / "untold"
 
     @property
-    def log(self) -> Path:
-        """Where its output goes."""
-        return self.directory / "log"
+    def mark(self) -> str:
+        """The argument that names its configuration."""
+        return f"--conf-file={self.config}"
+
+    def process_of(self, pid: int, start_time: int | None) -> DnsmasqProcess:
+        """Return the process ``pid`` as this network's dnsmasq."""
+        return DnsmasqProcess(
+            network=self.network,
+            pid=pid,
+            start_time=start_time,
+            directory=self.directory,
+            mark=self.mark,
+        )
+
+    def told_pid(self) -> int | None:
+        """Return what dnsmasq's own pid file says."""
+        text = (self.read("pid") or "").strip()
+        return int(text) if text.isdigit() else None
 
     def make(self) -> None:
         """Make the directories, open to dnsmasq's user."""
@@ -117,26 +121,6 @@ class ServiceFiles:
             "options": service.options,
             "servers": _servers(service, resolvers),
         }
-
-    def read(self, name: str) -> str | None:
-        """Return what a file holds, or ``None`` when it is not there; a pipe holds nothing."""
-        # A crash may leave a pipe for the configuration, and nobody who writes to it.
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            with os.fdopen(os.open(self.directory / name, flags), "rb") as file:
-                return file.read().decode("utf-8", "surrogateescape")
-        except FileNotFoundError:
-            return None
-
-    def write(self, name: str, text: str) -> None:
-        """Replace a file at once: whoever reads sees the old text or the new, whole."""
-        path = self.directory / name
-        temporary = path.with_name(f"{name}.new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(text.encode("utf-8", "surrogateescape"))
-        temporary.rename(path)
 
     def make_pipe(self) -> None:
         """Make the configuration a named pipe, at which dnsmasq waits until it is fed."""
@@ -196,31 +180,6 @@ class ServiceFiles:
             servers=servers,
             follow_resolver=follows,
         )
-
-    def remove(self) -> None:
-        """Remove everything but the leases; raises ``HostError`` when something stays."""
-        try:
-            for path in self.directory.iterdir():
-                path.unlink(missing_ok=True)
-            self.directory.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise HostError(f"cannot remove {self.directory}: {error.strerror}") from error
-
-
-def trim_log(log: Path) -> None:
-    """Begin ``log`` anew when it is long, keeping its end as ``log.old``.
-
-    Guests decide how much is written.  dnsmasq keeps its descriptor (``O_APPEND``), so the file
-    is copied and cut, not renamed.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size > _LOG_LIMIT:
-            with log.open("rb") as file:
-                file.seek(-_LOG_LIMIT, os.SEEK_END)
-                log.with_name("log.old").write_bytes(file.read(_LOG_LIMIT))
-            os.truncate(log, 0)
 
 
 def _servers(service: Dnsmasq, resolvers: Iterable[str]) -> str:

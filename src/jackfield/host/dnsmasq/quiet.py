@@ -17,7 +17,7 @@ import ctypes
 import os
 import socket
 
-from jackfield.host.dnsmasq.process import Process
+from jackfield.host.service.process import Process
 
 __all__ = ["unsubscribe"]
 

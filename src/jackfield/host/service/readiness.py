@@ -1,8 +1,7 @@
-"""Wait until a dnsmasq serves.
+"""Wait until a helper process serves.
 
-dnsmasq writes its pid file after it has bound every socket (DHCP, DHCPv6, router
-advertisements, DNS) and before it drops privileges, so the file is the sign; inotify tells of
-it at once, where a timer of the event loop would take a millisecond at least.
+Each says so by a file of its folder; inotify tells of that at once, where a timer of the event
+loop would take a millisecond at least.
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ import asyncio
 import os
 
 from jackfield.errors import ServiceError
-from jackfield.host.dnsmasq.diagnosis import last_words, why_ended
-from jackfield.host.dnsmasq.process import Process
 from jackfield.host.inotify import Change, Inotify
+from jackfield.host.service.process import Process
 
 __all__ = ["wait_ready"]
 
 
 async def wait_ready(process: Process, inotify: Inotify, *, timeout: float = 10.0) -> None:
-    """Return as soon as ``process`` has bound its sockets; at once when it has long since.
+    """Return as soon as ``process`` serves; at once when it has long since.
 
     Raises ``ServiceError`` with what it said last when it ends instead, or is not ready after
     ``timeout`` seconds.
@@ -32,24 +30,30 @@ async def wait_ready(process: Process, inotify: Inotify, *, timeout: float = 10.
             ready.set_result(value)
 
     def seen(name: str) -> None:
-        if name in {"", "pid"} and process.is_ready():
-            finish(True)
+        if name not in {"", process.sign}:
+            return
+        try:
+            if process.is_ready():
+                finish(True)
+        except ServiceError as error:
+            if not ready.done():
+                ready.set_exception(error)
 
-    watch = inotify.watch(process.directory, Change.CLOSE_WRITE, seen)
+    watch = inotify.watch(process.directory, Change.CLOSE_WRITE | Change.MODIFY, seen)
     descriptor = process.open()
     try:
         if descriptor is None:
-            raise why_ended(process)
+            raise process.why_ended()
         loop.add_reader(descriptor, finish, False)
         seen("")
         async with asyncio.timeout(timeout):
             if not await ready:
-                raise why_ended(process)
+                raise process.why_ended()
     except TimeoutError:
-        words = last_words(process.directory / "log")
+        words = process.last_words()
         raise ServiceError(
-            f"dnsmasq of network {process.network} (pid {process.pid}) is not ready after "
-            f"{timeout:g} s; it said last: {words or 'nothing'}"
+            f"{process.program} of network {process.network} (pid {process.pid}) is not ready "
+            f"after {timeout:g} s; it said last: {words or 'nothing'}"
         ) from None
     finally:
         watch.close()
