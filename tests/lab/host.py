@@ -157,6 +157,15 @@ class Host(Namespace):
 
         return Guest(self, name)
 
+    def open_tun(self) -> None:
+        """Let everybody open /dev/net/tun, as on any other machine than a build room."""
+        self.run(
+            [
+                *("sh", "-ec"),
+                "mount -t tmpfs none /dev/net; mknod -m 666 /dev/net/tun c 10 200",
+            ]
+        )
+
     def use_name_servers(self, *addresses: str) -> None:
         """Make the host's /etc/resolv.conf list these addresses."""
         self.file("/run/lab/resolv.conf").write_text(

@@ -189,13 +189,8 @@ def error_of(daemon: Daemon, *words: str, status: int, input: str | None = None)
 
 @pytest.fixture
 def open_tun(host: Host) -> None:
-    """Let everybody open /dev/net/tun on the host, as on any other machine than a build room."""
-    host.run(
-        [
-            *("sh", "-ec"),
-            "mount -t tmpfs none /dev/net; mknod /dev/net/tun c 10 200; chmod 666 /dev/net/tun",
-        ]
-    )
+    """Let everybody open /dev/net/tun on the host."""
+    host.open_tun()
 
 
 @pytest.mark.usefixtures("open_tun")
