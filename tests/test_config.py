@@ -31,6 +31,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert loaded.autostart
     assert "info" == loaded.log_level
     assert pwd.getpwnam(loaded.dnsmasq_user)
+    assert pwd.getpwuid(loaded.vde_user).pw_name in {"vde2-net", "nobody"}
 
 
 def test_the_file_and_what_wins_over_it(tmp_path: Path) -> None:
@@ -45,6 +46,7 @@ def test_the_file_and_what_wins_over_it(tmp_path: Path) -> None:
         log_level = "debug"
         autostart = false
         dnsmasq_user = "{user}"
+        vde_user = "{user}"
         """,
     )
     loaded = config.load(path, {"run_dir": "/run/b", "state_dir": None})
@@ -55,6 +57,7 @@ def test_the_file_and_what_wins_over_it(tmp_path: Path) -> None:
         log_level="debug",
         autostart=False,
         dnsmasq_user=user,
+        vde_user=os.getuid(),
     )
     assert expected == loaded
 
@@ -75,6 +78,7 @@ def test_a_relative_directory_is_made_absolute(tmp_path: Path) -> None:
         ("run_dir = ''", "run_dir must be a directory's path"),
         ("group = 'no-such-group-here'", "group 'no-such-group-here' does not exist"),
         ("dnsmasq_user = 'no-such-user'", "user 'no-such-user' for dnsmasq does not exist"),
+        ("vde_user = 'no-such-user'", "user 'no-such-user' for vde does not exist"),
         ("group = ", "jackfieldd.toml: Invalid value"),
     ],
 )

@@ -27,6 +27,8 @@ _LISTEN = re.compile(
 
 _DEFAULT_GROUP = "jackfield"
 _DNSMASQ_USERS = ("dnsmasq", "nobody")
+# Debian's package vde2 makes the first.
+_VDE_USERS = ("vde2-net", "nobody")
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -38,6 +40,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     autostart: bool = True
     dnsmasq_user: str | None = None
+    vde_user: str | None = None
     libvirt_socket: str | None = None
     libvirt_socket_ro: str | None = None
     hooks_dir: str = "/etc/libvirt/hooks"
@@ -77,10 +80,11 @@ class Config:
 
     ``run_dir`` holds the sockets and what dies with a boot, ``state_dir`` the database.
     ``group`` is the numeric group whose members may change things besides root, ``None`` for
-    nobody.  ``autostart`` says whether networks marked so are started with the daemon.
-    ``libvirt_socket`` and ``libvirt_socket_ro`` are where libvirt's clients connect, ``None`` for
-    ``libvirt-sock`` and ``libvirt-sock-ro`` in ``run_dir``.  ``hooks_dir`` is where the
-    administrator's scripts are, each of which may take ``hook_timeout`` seconds.
+    nobody; ``vde_user`` is the numeric user of VDE switches.  ``autostart`` says whether networks
+    marked so are started with the daemon.  ``libvirt_socket`` and ``libvirt_socket_ro`` are where
+    libvirt's clients connect, ``None`` for ``libvirt-sock`` and ``libvirt-sock-ro`` in
+    ``run_dir``.  ``hooks_dir`` is where the administrator's scripts are, each of which may take
+    ``hook_timeout`` seconds.
     Without ``tls`` nobody can connect from elsewhere.
     """
 
@@ -90,6 +94,7 @@ class Config:
     log_level: str = "info"
     autostart: bool = True
     dnsmasq_user: str = "nobody"
+    vde_user: int = 65534
     libvirt_socket: Path | None = None
     libvirt_socket_ro: Path | None = None
     hooks_dir: Path = Path("/etc/libvirt/hooks")
@@ -135,7 +140,8 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         group=_group(file.group),
         log_level=file.log_level,
         autostart=file.autostart,
-        dnsmasq_user=_dnsmasq_user(file.dnsmasq_user),
+        dnsmasq_user=_helper_user("dnsmasq", file.dnsmasq_user, _DNSMASQ_USERS).pw_name,
+        vde_user=_helper_user("vde", file.vde_user, _VDE_USERS).pw_uid,
         libvirt_socket=_optional("libvirt_socket", file.libvirt_socket),
         libvirt_socket_ro=_optional("libvirt_socket_ro", file.libvirt_socket_ro),
         hooks_dir=_absolute("hooks_dir", file.hooks_dir),
@@ -209,16 +215,15 @@ def _group(name: str | None) -> int | None:
         ) from None
 
 
-def _dnsmasq_user(name: str | None) -> str:
-    """Return the user that dnsmasq runs as: the one named, or the first usual one there is."""
-    candidates = _DNSMASQ_USERS if name is None else (name,)
+def _helper_user(program: str, name: str | None, usual: tuple[str, ...]) -> pwd.struct_passwd:
+    """Return the user that ``program`` runs as: the one named, or the first usual one there is."""
+    candidates = usual if name is None else (name,)
     for candidate in candidates:
         try:
-            pwd.getpwnam(candidate)
+            return pwd.getpwnam(candidate)
         except KeyError:
             continue
-        return candidate
     raise ConfigurationError(
-        f"user {candidates[0]!r} for dnsmasq does not exist",
-        hint="name an existing one with the key dnsmasq_user",
+        f"user {candidates[0]!r} for {program} does not exist",
+        hint=f"name an existing one with the key {program}_user",
     )

@@ -71,6 +71,7 @@ async def run(settings: Config) -> None:
         run_dir=settings.run_dir,
         state_dir=settings.state_dir,
         dnsmasq_user=settings.dnsmasq_user,
+        vde_user=settings.vde_user,
         autostart=settings.autostart,
         hooks_dir=settings.hooks_dir,
         hook_timeout=settings.hook_timeout,

@@ -26,6 +26,7 @@ _SYSCTLS = (
     "grep -rsH . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4/ip_forward"
 )
 _SEPARATOR = "\x1e"
+_HELPERS = ("dnsmasq", "vde_switch")
 #: Numbers that the kernel gives anew to the same thing, and what changes by itself.
 _VOLATILE = re.compile(
     r"ifindex|link_index|link_netnsid|link|operstate|handle|metainfo|packets|bytes|group|no|id"
@@ -39,7 +40,7 @@ def take_snapshot(host: Host) -> list[str]:
     """Return everything about the network that the host shows, one thing a line.
 
     Links, addresses, routes of all tables, bridge ports, qdiscs, rules, sysctls, the files below
-    the daemon's run directory and every dnsmasq.
+    the daemon's run directory and every helper process.
     """
     script = f" && printf '{_SEPARATOR}' && ".join([*_LOOKS, f"({_SYSCTLS} || true)"])
     *looks, sysctls = host.run(["sh", "-c", script]).stdout.split(_SEPARATOR)
@@ -88,7 +89,7 @@ def _processes(host: Host) -> Iterator[str]:
         if directory.name.isdigit():
             with contextlib.suppress(OSError):
                 words = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                if "dnsmasq" in words.partition(" ")[0]:
+                if words.partition(" ")[0].endswith(_HELPERS):
                     yield f"process {words}"
 
 
@@ -105,6 +106,9 @@ def _files(host: Host) -> Iterator[str]:
                 # dnsmasq's own word: whether it names a process that lives.
                 pid = content.strip() or "0"
                 content = "a dnsmasq" if host.file(f"/proc/{pid}").exists() else f"dead {content}"
+            elif path.name == "console":
+                # What a VDE switch answered; the counts in it are what they happened to be.
+                content = "answered" if "1000 Success" in content else "silent"
             elif path.name == "log":
                 content = "…"
             yield f"file {name}: {content!r}"

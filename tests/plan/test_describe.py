@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.plan.describe import describe
 from jackfield.state.hoststate import HostState, difference
 from jackfield.state.links import BridgeLink
-from jackfield.state.resources import Dnsmasq, LinkUp, Resource
+from jackfield.state.resources import Dnsmasq, LinkUp, Resource, VdeSwitch
 
 BRIDGE = InterfaceName("virbr0")
 LINK = BridgeLink(name=BRIDGE, alias="a", mac=MacAddress("52:54:00:00:00:01"))
@@ -61,3 +61,16 @@ def test_what_goes_with_a_link_is_not_told_of() -> None:
         ("remove", "dnsmasq on virbr0: DNS, DHCP"),
         ("remove", "bridge virbr0, address 52:54:00:00:00:01, stp off"),
     ] == told([LINK, LinkUp(link=BRIDGE), SERVICE], [])
+
+
+def test_a_switch_says_who_may_use_it() -> None:
+    """Members of its group, or root alone."""
+    tap = InterfaceName("jfv0")
+    closed = VdeSwitch(network=UUID(int=1), tap=tap, user=7)
+    opened = VdeSwitch(network=UUID(int=1), tap=tap, group=Text("kvm"), user=7)
+    assert [
+        (
+            "change",
+            ("VDE switch on jfv0, open to group kvm (was: VDE switch on jfv0, open to root)"),
+        )
+    ] == told([closed], [opened])

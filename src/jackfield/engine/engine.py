@@ -80,6 +80,7 @@ class Engine:
         run_dir: Path,
         state_dir: Path,
         dnsmasq_user: str | None,
+        vde_user: int | None,
         autostart: bool,
         hooks_dir: Path,
         hook_timeout: float,
@@ -93,7 +94,7 @@ class Engine:
         )
         self._host = HostWatch(self._thread)
         self._services = Services(self._service_died)
-        self._plans = plans = Plans(dnsmasq_user)
+        self._plans = plans = Plans(dnsmasq_user, vde_user)
         self._definitions = Definitions(
             self._registry, plans, self.events, self._thread, self._host
         )

@@ -14,9 +14,10 @@ __all__ = ["Plans"]
 class Plans:
     """Plans networks, and remembers the last plan of each: defining one plans it to check it."""
 
-    def __init__(self, dnsmasq_user: str | None) -> None:
-        """Plan for dnsmasqs that run as ``dnsmasq_user``."""
+    def __init__(self, dnsmasq_user: str | None, vde_user: int | None) -> None:
+        """Plan for helper processes that run as these users, the second one a numeric id."""
         self._dnsmasq_user = dnsmasq_user
+        self._vde_user = vde_user
         self._known: dict[UUID, tuple[Network, HostState]] = {}
 
     def plan(self, network: Network) -> HostState:
@@ -24,7 +25,7 @@ class Plans:
         known = None if network.uuid is None else self._known.get(network.uuid)
         if known is not None and (known[0] is network or known[0] == network):
             return known[1]
-        wanted = plan_network(network, dnsmasq_user=self._dnsmasq_user)
+        wanted = plan_network(network, dnsmasq_user=self._dnsmasq_user, vde_user=self._vde_user)
         if network.uuid is not None:
             self._known[network.uuid] = (network, wanted)
         return wanted

@@ -59,7 +59,7 @@ class BridgeWatch:
         if record is None or record.live is None:
             return
         if new is None and record.active:
-            self._later(self._mending.mend(record.uuid, f"bridge {link.name} was removed"))
+            self._later(self._mending.mend(record.uuid, f"{link.kind} {link.name} was removed"))
             return
         self._changed.add(record.uuid)
         if self._timer is None:

@@ -24,6 +24,7 @@ from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.process import Process
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
+from jackfield.state.links import TapLink
 from jackfield.state.resources import BridgePort, Resource, Service
 
 __all__ = [
@@ -233,9 +234,10 @@ def stop_network(
     ``ours`` are the devices of our own ports, which find their bridge by themselves.  Of a
     ``transient`` network nothing is remembered: it does not come again.
     """
-    known = frozenset(ours)
+    known = {*ours, *(item.name for item in present.values() if isinstance(item, TapLink))}
     members = []
-    if bridge is not None and present and not transient:
+    # A bridge of somebody else's stays, and so do its members.
+    if bridge is not None and f"link:{bridge}" in present and not transient:
         members = [
             MemberRow(
                 uuid,

@@ -18,14 +18,18 @@ from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.settings import SettingDriver
 from jackfield.host.shaping import ShapingDriver
 from jackfield.host.tap import TapDriver
+from jackfield.host.vde.driver import VdeSwitchDriver
 from jackfield.host.veth import VethDriver
 
 __all__ = ["make_drivers", "make_service_drivers"]
 
 
 def make_service_drivers(dnsmasq: DnsmasqDriver) -> dict[str, ServiceDriver[Any, Any]]:
-    """Return the drivers of helper processes; they remember what they have started."""
-    return {"dnsmasq": dnsmasq}
+    """Return the drivers of helper processes; they remember what they have started.
+
+    The first of them to be prepared starts nothing, so it finds what is missing before others do.
+    """
+    return {"vde-switch": VdeSwitchDriver(), "dnsmasq": dnsmasq}
 
 
 def make_drivers(services: Mapping[str, ServiceDriver[Any, Any]]) -> dict[str, Driver[Any]]:

@@ -20,6 +20,7 @@ from jackfield.state.resources import (
     Setting,
     Shaping,
     TapNode,
+    VdeSwitch,
 )
 
 __all__ = ["describe", "describe_resource"]
@@ -144,6 +145,11 @@ def _dnsmasq(service: Dnsmasq) -> str:
     return f"dnsmasq on {service.bridge}" + (f": {', '.join(offers)}" if offers else "")
 
 
+def _switch(switch: VdeSwitch) -> str:
+    whose = "root" if switch.group is None else f"group {switch.group}"
+    return f"VDE switch on {switch.tap}, open to {whose}"
+
+
 _DNSMASQ_PARTS = {
     "config": "started anew with other settings",
     "hosts": "other reservations",
@@ -169,4 +175,5 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     NetworkRules: _rules,
     Shaping: _shaping,
     Dnsmasq: _dnsmasq,
+    VdeSwitch: _switch,
 }

@@ -2,7 +2,8 @@
 
 The wanted state of a routed network: a bridge with its addresses, the sysctls that make it a
 router and nothing more, its rules, and a dnsmasq.  A network on an existing bridge or right
-on uplinks needs nothing: they are somebody else's.
+on uplinks needs nothing: they are somebody else's.  On a bridge of either kind a VDE switch may
+hang.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from jackfield.model.uplink import DeviceUplink
 from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.rules import network_rules
+from jackfield.plan.vde import check_switch, switch_resources
 from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import BridgeLink, OwnerKind, alias_of
@@ -56,17 +58,20 @@ def bridge_of(network: Network) -> InterfaceName:
     return network.bridge.name
 
 
-def plan_network(network: Network, *, dnsmasq_user: str | None = None) -> HostState:
+def plan_network(
+    network: Network, *, dnsmasq_user: str | None = None, vde_user: int | None = None
+) -> HostState:
     """Return the host state that a complete ``network`` wants.
 
-    ``dnsmasq_user`` is the user that dnsmasq runs as.  Raises ``UnsupportedConfiguration`` for
-    a mode or an addition that this version does not realise.
+    ``dnsmasq_user`` is the user that dnsmasq runs as, ``vde_user`` the numeric id of that of
+    vde_switch.  Raises ``UnsupportedConfiguration`` for a mode or an addition that this version
+    does not realise.
     """
     _check_realised(network)
-    if not network.mode.is_routed:
-        return HostState()
     if network.uuid is None:
         raise InternalError(f"network {network.name!r} has no uuid yet")
+    if not network.mode.is_routed:
+        return HostState(switch_resources(network, network.uuid, user=vde_user))
     bridge = bridge_of(network)
     assert network.bridge is not None
     interfaces = _interfaces(network)
@@ -83,6 +88,7 @@ def plan_network(network: Network, *, dnsmasq_user: str | None = None) -> HostSt
         *_forwarding_settings(network, interfaces),
         *(InterfaceAddress(link=bridge, interface=interface) for interface in interfaces),
         LinkUp(link=bridge),
+        *switch_resources(network, network.uuid, user=vde_user),
     ]
     resources += [
         Route(
@@ -110,9 +116,12 @@ def check_host(network: Network, facts: Facts) -> None:
     """Raise what forbids ``network`` on a host of these ``facts``; say nothing otherwise.
 
     ``ForeignObject`` for a subnet that is routed elsewhere already, ``Conflict`` where turning
-    on IPv6 forwarding would cost the host its own routes, ``MissingFeature`` without IPv6.
-    A missing uplink is no error: it may come later, and nothing gets out until then.
+    on IPv6 forwarding would cost the host its own routes, ``MissingFeature`` without IPv6, and
+    what ``check_switch`` says.  A missing uplink is no error: it may come later, and nothing gets
+    out until then.
     """
+    if network.vde is not None:
+        check_switch(network, facts.links.get(bridge_of(network)))
     if not network.mode.is_routed:
         return
     interfaces = _interfaces(network)
@@ -165,8 +174,6 @@ def _check_realised(network: Network) -> None:
         missing = f"mode {network.mode.value}"
     elif network.vpn is not None:
         missing = "<vpn>"
-    elif network.vde is not None:
-        missing = "<vde>"
     elif network.port_forwards:
         missing = "<portForward>"
     elif network.mode is Mode.BRIDGE and network.uplinks:

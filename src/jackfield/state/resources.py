@@ -17,7 +17,7 @@ from uuid import UUID
 
 from jackfield.model.address import Address, IpInterface, IpNetwork
 from jackfield.model.bandwidth import Rate
-from jackfield.model.values import InterfaceName
+from jackfield.model.values import InterfaceName, Text
 from jackfield.state.links import (
     AnyLink,
     BridgeLink,
@@ -46,6 +46,7 @@ __all__ = [
     "Shaping",
     "SharedSetting",
     "TapNode",
+    "VdeSwitch",
     "shared_setting",
 ]
 
@@ -266,7 +267,33 @@ class Dnsmasq(Standing):
         return f"link:{self.bridge}"
 
 
-Service: TypeAlias = Dnsmasq
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VdeSwitch(Standing):
+    """A vde_switch process of ours on ``tap``, open to ``group`` or, without one, to root.
+
+    ``user`` is the numeric id that it runs as, ``None`` only where nothing is to be done.
+    ``running`` is false only on what was observed.
+    """
+
+    kind: ClassVar[str] = "vde-switch"
+    network: UUID
+    tap: InterfaceName
+    group: Text | None = None
+    user: int | None = None
+    running: bool = True
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"vde-switch:{self.network}"
+
+    @property
+    def serves_on(self) -> str:
+        """The key of the link that the process is bound to."""
+        return f"link:{self.tap}"
+
+
+Service: TypeAlias = Dnsmasq | VdeSwitch
 """What is a process that serves a network: it takes a while until it does, and may die."""
 
 Resource = (
@@ -281,6 +308,7 @@ Resource = (
     | NetworkRules
     | Shaping
     | Dnsmasq
+    | VdeSwitch
 )
 
 KINDS: dict[str, type[Resource]] = {
@@ -299,6 +327,7 @@ KINDS: dict[str, type[Resource]] = {
         NetworkRules,
         LinkUp,
         Dnsmasq,
+        VdeSwitch,
         BridgePort,
         Route,
         Shaping,
