@@ -199,6 +199,20 @@ def test_ports_and_leases(cli: Cli) -> None:
     assert ["red", "192.168.7.2/24", "52:54:00:00:00:01", "red-guest", "never", "-"] == row.split()
 
 
+def test_a_port_at_the_switch(cli: Cli) -> None:
+    """It says where to plug in, and is listed with that."""
+    cli.good("define", "-", stdin=RED)
+    said = cli.good("attach", "red", "--vde", "--name", "vm")
+    assert said.startswith(
+        "Plug into network red with address 52:54:00:00:00:01 at /run/jackfield/vde/red; "
+        "free the port with: jackfield detach "
+    )
+    _, row = cli.good("ports").splitlines()
+    assert ["red", "-", "vm", "52:54:00:00:00:01", "/run/jackfield/vde/red"] == row.split()[:5]
+    (port,) = json.loads(cli.good("ports", "--json"))
+    assert {"kind": "vde", "path": "/run/jackfield/vde/red"} == port["plug"]
+
+
 def test_events_so_far(cli: Cli) -> None:
     """Past events are printed, and can be resumed."""
     cli.good("define", "-", stdin=RED)
@@ -300,7 +314,7 @@ def test_a_reader_that_goes_is_no_error(cli: Cli) -> None:
             ["attach", "red"],
             2,
             "attach: say what to plug in",
-            "either --netns NAME --ifname eth0, or --tap NAME",
+            "--netns NAME --ifname eth0, --tap NAME, or --vde",
         ),
         (
             ["attach", "red", "--tap", "t0", "--owner", "nobody-like-this"],

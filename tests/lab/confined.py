@@ -1,8 +1,9 @@
 """Run a program as systemd would confine it: ``confined.py SETTINGS PROGRAM ARGUMENT…``.
 
 SETTINGS is JSON with any of ``capabilities`` (the bounding set, ``CAP_…``), ``no_new_privileges``,
-``no_writable_code``, ``system_calls`` (those allowed, the others fail with EPERM) and ``families``
-(those that ``socket`` may be asked for, ``AF_…``).
+``no_writable_code``, ``system_calls`` (those allowed, the others fail with EPERM), ``families``
+(those that ``socket`` may be asked for, ``AF_…``) and ``no_set_id`` (no file may get a set-user-ID
+or set-group-ID bit).
 """
 
 from __future__ import annotations
@@ -17,7 +18,20 @@ from pathlib import Path
 
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_SET_MDWE = 24, 38, 65
 MDWE_REFUSE_EXEC_GAIN = 1
-SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_CMP_EQ = 0x7FFF0000, 0x00050000, 4
+SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_CMP_EQ, SCMP_CMP_MASKED_EQ = 0x7FFF0000, 0x00050000, 4, 7
+
+# Which argument of a system call is the mode of a file.
+MODES = {
+    "chmod": 1,
+    "fchmod": 1,
+    "fchmodat": 2,
+    "fchmodat2": 2,
+    "mkdir": 1,
+    "mkdirat": 2,
+    "mknod": 1,
+    "mknodat": 2,
+}
+S_ISUID_OR_S_ISGID = 0o6000
 
 # linux/capability.h, in the order of their numbers.
 CAPABILITIES = """
@@ -50,8 +64,10 @@ def prctl(option: int, value: int) -> None:
         raise OSError(number, f"prctl {option}: {os.strerror(number)}")
 
 
-def filter_system_calls(allowed: list[str], families: list[str] | None) -> None:
-    """Allow these system calls only, and sockets of these families only."""
+def filter_system_calls(
+    allowed: list[str], families: list[str] | None, *, no_set_id: bool = False
+) -> None:
+    """Allow these system calls only, sockets of these families only, and no set-ID bits."""
     library = ctypes.CDLL("libseccomp.so.2")
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(SCMP_ACT_ERRNO | errno.EPERM))
@@ -66,6 +82,11 @@ def filter_system_calls(allowed: list[str], families: list[str] | None) -> None:
                 library.seccomp_rule_add_array(
                     context, SCMP_ACT_ALLOW, number, 1, ctypes.byref(comparison)
                 )
+        elif name in MODES and no_set_id:
+            comparison = Comparison(MODES[name], SCMP_CMP_MASKED_EQ, S_ISUID_OR_S_ISGID, 0)
+            library.seccomp_rule_add_array(
+                context, SCMP_ACT_ALLOW, number, 1, ctypes.byref(comparison)
+            )
         else:
             library.seccomp_rule_add_array(context, SCMP_ACT_ALLOW, number, 0, None)
     if library.seccomp_load(context):
@@ -84,7 +105,11 @@ def main() -> None:
         prctl(PR_SET_NO_NEW_PRIVS, 1)
     if (allowed := settings.get("system_calls")) is not None:
         # prctl itself may not be allowed afterwards, but exec must.
-        filter_system_calls(allowed, settings.get("families"))
+        filter_system_calls(
+            allowed,
+            settings.get("families"),
+            no_set_id=bool(settings.get("no_set_id")),
+        )
     if settings.get("no_writable_code"):
         prctl(PR_SET_MDWE, MDWE_REFUSE_EXEC_GAIN)
     os.execvp(sys.argv[2], sys.argv[2:])

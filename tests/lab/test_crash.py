@@ -2,7 +2,8 @@
 
 guest in a namespace ─┐
                       ├─ virbr0 (NAT, IPv4 and IPv6, DHCP) ─ host
-tap ──────────────────┘
+tap ──────────────────┤
+VDE switch ───────────┘
 eth1 ─ nowhere (the uplink of a macvtap network, down)
 foreign: bridge br-other with an address, table inet other, net.ipv4.conf.lo.rp_filter
 """
@@ -28,7 +29,13 @@ MAC = "52:54:00:aa:bb:01"
 
 
 def document(
-    *, end: int = 99, host: str = "printer", subnet: int = 122, mode: str = "nat", v6: str = "1"
+    *,
+    end: int = 99,
+    host: str = "printer",
+    subnet: int = 122,
+    mode: str = "nat",
+    v6: str = "1",
+    vde: str = "",
 ) -> str:
     """Return a network's document."""
     forward = f"<forward mode='{mode}'/>" if mode else ""
@@ -38,6 +45,7 @@ def document(
       {forward}
       <bridge name='virbr0' stp='off' delay='0'/>
       <mac address='52:54:00:0a:0b:0c'/>
+      {vde}
       <dns><host ip='192.168.{subnet}.7'><hostname>{host}</hostname></host></dns>
       <ip address='192.168.{subnet}.1' prefix='24'>
         <dhcp>
@@ -124,6 +132,44 @@ def test_stop(daemon: CrashingDaemon) -> None:
     attach_netns(daemon.client)
     crash_everywhere(daemon, Operation(do=stop, undo=start))
     crash_twice(daemon, Operation(do=stop, undo=start), at=2)
+
+
+VDE = "<vde group='audio'/>"
+
+
+def attach_vde(client: Client) -> None:
+    """Make a port at the network's switch."""
+    client.request("POST", "/v1/networks/red/ports", {"vde": True, "mac": MAC, "name": "guest"})
+
+
+def test_start_with_a_switch(daemon: CrashingDaemon) -> None:
+    """A network and its VDE switch come together or not at all, and what is left is found."""
+    daemon.host.open_tun()
+    define(daemon.client, document(vde=VDE))
+    acts = crash_everywhere(daemon, Operation(do=start, undo=stop))
+    crash_twice(daemon, Operation(do=start, undo=stop), at=len(acts))
+
+
+def test_stop_with_a_switch(daemon: CrashingDaemon) -> None:
+    """They go together, and the switch's ports stay on record."""
+    daemon.host.open_tun()
+    define(daemon.client, document(vde=VDE))
+    start(daemon.client)
+    attach_vde(daemon.client)
+    crash_everywhere(daemon, Operation(do=stop, undo=start))
+
+
+def test_a_switch_comes_and_goes(daemon: CrashingDaemon) -> None:
+    """A running network has its switch whole, or as before none; so have its ports."""
+    daemon.host.open_tun()
+    apply(daemon.client, document())
+    with_switch = Operation(
+        do=lambda client: apply(client, document(vde=VDE)),
+        undo=lambda client: apply(client, document()),
+    )
+    crash_everywhere(daemon, with_switch)
+    apply(daemon.client, document(vde=VDE))
+    crash_everywhere(daemon, Operation(do=attach_vde, undo=detach))
 
 
 def test_attach(daemon: CrashingDaemon) -> None:

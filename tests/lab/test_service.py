@@ -51,7 +51,8 @@ DOCUMENT = """\
   </ip>
 </network>
 """
-RESERVED = DOCUMENT.replace(
+SWITCHED = DOCUMENT.replace("<domain", "<vde group='audio'/><domain")
+RESERVED = SWITCHED.replace(
     "<range start='10.0.0.100' end='10.0.0.199'/>",
     "<range start='10.0.0.100' end='10.0.0.199'/>"
     "<host mac='52:54:00:00:00:01' name='anna' ip='10.0.0.150'/>",
@@ -106,7 +107,7 @@ def capabilities_of_unit() -> list[str]:
 
 
 def test_the_unit_says_what_the_daemon_needs(unit: configparser.ConfigParser) -> None:
-    """It starts the installed program, keeps dnsmasqs and files, and names our directories."""
+    """It starts the installed program, keeps its helpers and files, and names our directories."""
     service = unit["Service"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     program, *arguments = service["ExecStart"].split()
@@ -239,8 +240,9 @@ def system_calls(words: Sequence[str]) -> set[str]:
 def complete_round(prefix: Sequence[str]) -> None:
     """Use everything that takes a privilege, as the daemon run by ``prefix``; raise if it fails."""
     with Host() as host:
+        host.open_tun()
         daemon = Daemon(host, prefix=prefix, expect_tracebacks=True)
-        daemon.cli("apply", daemon.document(DOCUMENT))
+        daemon.cli("apply", daemon.document(SWITCHED))
         guest = host.guest("anna")
         daemon.cli(
             *("attach", "blue", "--netns", "anna", "--ifname", "eth0"),
@@ -254,6 +256,8 @@ def complete_round(prefix: Sequence[str]) -> None:
             *("--name", "bert"),
         )
         daemon.cli("attach", "blue", "--tap", "tap-carl", "--owner", str(NOBODY))
+        daemon.cli("attach", "blue", "--vde", "--name", "emil")
+        switches = host.processes("vde_switch")
         lease = guest.dhcp4()
         assert lease is not None
         assert guest.dhcp6() is not None
@@ -270,7 +274,8 @@ def complete_round(prefix: Sequence[str]) -> None:
         daemon.terminate()
         daemon.start()
         assert [server] == host.processes("dnsmasq")
-        assert 3 == len(daemon.cli("ports", json=True))
+        assert switches == host.processes("vde_switch")
+        assert 4 == len(daemon.cli("ports", json=True))
         assert {moved.address} < {one["address"] for one in daemon.cli("leases", json=True)}
         # Its settings cannot be read again, so it is another process, which finds its leases.
         daemon.cli("apply", daemon.document(RESERVED.replace("blue.example", "red.example")))
@@ -279,7 +284,7 @@ def complete_round(prefix: Sequence[str]) -> None:
         assert again is not None
         assert "10.0.0.150" == again.address
         daemon.cli("stop", "blue")
-        assert [] == host.processes("dnsmasq")
+        assert [] == host.processes("dnsmasq") + host.processes("vde_switch")
         daemon.cli("start", "blue")
         assert ping(guest, "10.0.0.1", tries=3) is not None
         host.run(["ip", "link", "add", "eth1", "type", "veth", "peer", "name", "cable"])
@@ -287,7 +292,7 @@ def complete_round(prefix: Sequence[str]) -> None:
         daemon.cli("apply", daemon.document(DIRECT))
         daemon.cli("attach", "lan", "--tap", "tap-dora", "--owner", str(NOBODY))
         daemon.cli("attach", "lan", "--netns", "anna", "--ifname", "eth1", "--name", "anna1")
-        for port in ("anna", "bert", "tap-carl", "tap-dora", "anna1"):
+        for port in ("anna", "bert", "tap-carl", "tap-dora", "anna1", "emil"):
             daemon.cli("detach", port)
         daemon.cli("stop", "lan")
         daemon.cli("undefine", "lan")
@@ -316,6 +321,7 @@ def test_the_confinement_of_the_unit_is_bearable(unit: configparser.ConfigParser
         "system_calls": calls,
         "families": service["RestrictAddressFamilies"].split(),
         "no_writable_code": service.getboolean("MemoryDenyWriteExecute"),
+        "no_set_id": service.getboolean("RestrictSUIDSGID"),
     }
     complete_round(confined(capabilities_of_unit(), further))
 

@@ -30,7 +30,7 @@ from jackfield.listener import listen
 from jackfield.model.address import Address
 from jackfield.model.guest import Guest
 from jackfield.model.network import Network
-from jackfield.model.port import NetworkPlug, Owner, Port
+from jackfield.model.port import NetworkPlug, Owner, Port, VdePlug
 from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.state.facts import Facts
 from jackfield.state.plan import PlanStep
@@ -160,14 +160,16 @@ class FakeEngine:
             owner=Owner(name=request.name or Text("somebody"), uuid=uuid.uuid4()),
             mac=request.mac or MacAddress("52:54:00:00:00:01"),
             group=request.portgroup,
-            plug=NetworkPlug(bridge=InterfaceName("virbr7")),
+            plug=VdePlug(path=Text("/run/jackfield/vde/red"))
+            if request.vde
+            else NetworkPlug(bridge=InterfaceName("virbr7")),
         )
         self.plugged[device] = PortView(
             port=port,
             network=view.name,
             network_uuid=view.uuid,
             realiser="jackfield",
-            device=device,
+            device=None if request.vde else device,
             netns=request.netns,
             ifname=request.ifname,
         )

@@ -92,7 +92,7 @@ COMMANDS = (
     Command(
         "attach",
         "ports.attach",
-        "plug a namespace or a tap into a network",
+        "plug a namespace, a tap or a program into a network",
         Word("network", "NETWORK", "name or uuid", completes="network"),
         Option("--ifname", "NAME", "with --netns: the interface's name in there"),
         Option("--owner", "USER", "with --tap: who may open it"),
@@ -108,6 +108,7 @@ COMMANDS = (
                 completes="netns",
             ),
             Option("--tap", "NAME", "make a persistent tap of this name"),
+            Flag("--vde", "have a program plug itself into the network's VDE switch"),
         ),
     ),
     Command(

@@ -61,11 +61,11 @@ def list_leases(context: Context, arguments: Arguments) -> None:
 
 
 def attach(context: Context, arguments: Arguments) -> None:
-    """Plug a namespace or a tap into a network."""
-    if arguments.netns is None and arguments.tap is None:
+    """Plug a namespace, a tap or a program into a network."""
+    if arguments.netns is None and arguments.tap is None and not arguments.vde:
         raise UsageError(
             "attach: say what to plug in",
-            hint="either --netns NAME --ifname eth0, or --tap NAME",
+            hint="--netns NAME --ifname eth0, --tap NAME, or --vde",
         )
     if arguments.netns is not None and arguments.ifname is None:
         raise UsageError("attach: --netns needs --ifname, the interface's name in there")
@@ -73,6 +73,7 @@ def attach(context: Context, arguments: Arguments) -> None:
         "netns": arguments.netns,
         "ifname": arguments.ifname,
         "tap": arguments.tap,
+        "vde": arguments.vde or None,
         "owner": None if arguments.owner is None else _user(arguments.owner),
         "queues": arguments.queues,
         "mac": arguments.mac,
@@ -84,11 +85,17 @@ def attach(context: Context, arguments: Arguments) -> None:
     if context.json:
         print_json(port)
         return
+    word = shell_word(port["device"] or port["uuid"])
+    if arguments.vde:
+        print(
+            f"Plug into network {port['network']} with address {port['mac']} at "
+            f"{port['plug']['path']}; free the port with: jackfield detach {word}"
+        )
+        return
     if arguments.tap is None:
         what = f"{arguments.ifname} in namespace {arguments.netns}"
     else:
         what = f"Tap {arguments.tap}"
-    word = shell_word(port["device"] or port["uuid"])
     print(
         f"{what} is plugged into network {port['network']} with address {port.get('mac')}; "
         f"unplug it with: jackfield detach {word}"
@@ -118,9 +125,10 @@ def _path(network: str | None, what: str) -> str:
 
 
 def _guest_end(port: dict[str, Any]) -> str | None:
-    """Return the interface in the guest, and the namespace as ``ip netns`` calls it."""
+    """Return where the guest is: the interface and the namespace, or what it plugs into."""
     if not port["netns"]:
-        return None
+        path: str | None = port.get("plug", {}).get("path")
+        return path
     return f"{port['ifname']} in {port['netns'].removeprefix('/run/netns/')}"
 
 

@@ -26,6 +26,7 @@ from jackfield.engine.workplace import Settled, Workplace
 from jackfield.errors import ForeignObject, JackfieldError, WrongState
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
+from jackfield.model.port import VdePlug
 from jackfield.plan.describe import describe
 from jackfield.plan.network import check_host, overlap
 from jackfield.state.hoststate import Change, HostState, difference
@@ -345,6 +346,14 @@ class Networks:
                 f"network {network.name!r} has {ports} ports: its mode cannot change from "
                 f"{former.mode.value} to {network.mode.value}",
                 hint="detach the ports, or define it now and stop and start it later",
+            )
+        if former.vde != network.vde and any(
+            isinstance(port.port.plug, VdePlug) for port in self._registry.ports_of(record.uuid)
+        ):
+            raise WrongState(
+                f"network {network.name!r} has ports at its VDE switch, which cannot change: "
+                "another one would not know them",
+                hint="detach them first: jackfield detach PORT",
             )
         before, after = (item.bridge and item.bridge.name for item in (former, network))
         if before != after and ports:

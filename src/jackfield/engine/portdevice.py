@@ -24,14 +24,18 @@ _HANDED_OVER = 253  # SCM_MAX_FD in net/scm.h
 
 def choose_device(
     request: AttachRequest, uuid: UUID, plug: Plug | None, *, mtu: int | None, run_dir: Path
-) -> PortDevice:
-    """Return the device of the port ``uuid``, which was allocated ``plug``.
+) -> PortDevice | None:
+    """Return the device of the port ``uuid``, which was allocated ``plug``; a VDE port has none.
 
     ``mtu`` is what its network has.  Raises ``InvalidRequest`` for what cannot be plugged in.
     """
-    wishes = (request.netns is not None, request.tap is not None, request.handover)
+    wishes = (request.netns is not None, request.tap is not None, request.handover, request.vde)
     if sum(wishes) != 1:
-        raise InvalidRequest("name a namespace, or a tap, or ask for a descriptor: one of them")
+        raise InvalidRequest(
+            "name a namespace or a tap, or ask for a descriptor or for VDE: one of them"
+        )
+    if request.vde:
+        return None
     if request.netns is not None:
         return PortDevice(
             name=device_name(uuid),

@@ -36,9 +36,10 @@ from jackfield.errors import (
 )
 from jackfield.host.tap import open_macvtap, open_tap
 from jackfield.host.thread import KernelThread
+from jackfield.host.vde.files import socket_directory
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
-from jackfield.model.port import Owner, Port
+from jackfield.model.port import Owner, Port, VdePlug
 from jackfield.model.values import MacAddress, Text
 from jackfield.plan.network import check_bridge
 from jackfield.state.facts import LinkFact
@@ -75,7 +76,7 @@ class Ports:
         self._run_dir = run_dir
 
     async def attach(self, ref: str, request: AttachRequest) -> PortView:
-        """Plug a namespace or a new tap into a running network."""
+        """Plug a namespace, a new tap or a program into a running network."""
         record = self._registry.network(ref)
         async with record.lock:
             await self._host.settle()
@@ -200,6 +201,11 @@ class Ports:
                 f"network {record.name!r} is not active",
                 hint=f"jackfield start {record.name}",
             )
+        if request.vde and network.vde is None:
+            raise UnsupportedConfiguration(
+                f"network {network.name!r} has no VDE switch",
+                hint="add <vde group='GROUP'/> to its document, and apply it",
+            )
         mtu = _check_place(network, self._host.links())
         uuid = uuids.uuid4()
         mac = request.mac or _random_mac()
@@ -215,6 +221,9 @@ class Ports:
                 owner=Owner(name=_owner_name(request, uuid), uuid=uuids.uuid4()),
                 mac=mac,
                 portgroup=request.portgroup,
+                vde=Text(str(socket_directory(self._run_dir, record.uuid)))
+                if request.vde
+                else None,
             ),
         )
         for note in allocation.notes:
@@ -260,8 +269,10 @@ def _owner_name(request: AttachRequest, uuid: UUID) -> Text:
 
 
 def _refuse_unrealised(network: Network, port: Port) -> None:
-    """Refuse what the port was allocated and this version cannot give its device."""
+    """Refuse what the port was allocated and this version cannot give it."""
     what = {
+        # Its switch forwards among all of its guests.
+        "port isolation": bool(port.isolated) and isinstance(port.plug, VdePlug),
         "bandwidth": port.bandwidth is not None,
         "vlan": port.vlan is not None,
         "virtualport": port.virtualport is not None,
@@ -271,7 +282,7 @@ def _refuse_unrealised(network: Network, port: Port) -> None:
         group = "" if port.group is None else f", portgroup {port.group!r}"
         raise UnsupportedConfiguration(
             f"network {network.name!r}{group} gives its ports a {missing[0]}, which this version "
-            "cannot set on a device that it makes",
+            "cannot set on what it makes",
             hint="attach to a portgroup without it",
         )
 
@@ -309,4 +320,6 @@ def port_detail(port: PortRecord) -> Mapping[str, str]:
         detail["owner"] = port.port.owner.name
     if port.device is not None:
         detail["device"] = port.device.name
+    if isinstance(port.port.plug, VdePlug):
+        detail["vde"] = port.port.plug.path
     return detail

@@ -76,6 +76,8 @@ class PortView:
 class AttachRequest:
     """Plug something in: a namespace (``netns`` and ``ifname``), a tap, or whoever asks.
 
+    With ``vde`` a program plugs into the network's VDE switch, and there is no device.
+
     ``netns`` is a name below ``/run/netns`` or an absolute path; ``owner`` a numeric user id of
     a tap; ``name`` the owner's name that ports are listed under.  With ``handover`` the device
     has a name of our choice, and its descriptors are fetched afterwards.  The port goes when the
@@ -89,6 +91,7 @@ class AttachRequest:
     owner: int | None = None
     handover: bool = False
     holder: int | None = None
+    vde: bool = False
     queues: int = 1
     mac: MacAddress | None = None
     name: Text | None = None

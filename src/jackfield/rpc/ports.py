@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from uuid import UUID
 
 from jackfield.document.port import write_port
 from jackfield.engine.views import NetworkView, PortView
 from jackfield.errors import PortNotFound, WrongState
 from jackfield.model.bandwidth import Bandwidth, Rate
+from jackfield.model.port import BridgePlug, VdePlug
 from jackfield.rpc.documents import read_port_text
 from jackfield.rpc.flags import RECLAIM, VALIDATE_PORT, check_flags
 from jackfield.rpc.networks import view_of
@@ -92,10 +94,17 @@ async def delete(session: Session, port: PortRef, flags: int) -> tuple[object, .
 
 
 def get_xml(session: Session, port: PortRef, flags: int) -> tuple[object, ...]:
-    """Return the document of a port, with its plug."""
+    """Return the document of a port, with its plug.
+
+    A port at the network's VDE switch is, to libvirt's parser, one on the bridge behind it.
+    """
     found = _port(session, port.net, port.uuid)
     check_flags(flags, 0, "networkPortGetXMLDesc")
-    return (write_port(found.port),)
+    bridge = view_of(session, port.net).current.bridge
+    shown = found.port
+    if isinstance(shown.plug, VdePlug) and bridge is not None and bridge.name is not None:
+        shown = dataclasses.replace(shown, plug=BridgePlug(bridge=bridge.name))
+    return (write_port(shown),)
 
 
 def get_parameters(session: Session, port: PortRef, _limit: int, flags: int) -> tuple[object, ...]:

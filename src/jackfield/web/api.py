@@ -489,9 +489,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/networks/{ref}/ports",
         attach_port,
         True,
-        "plug in a namespace (`netns`, `ifname`), a tap (`tap`, `owner`, `queues`), or who asks "
-        "(`handover`, `queues`; see Descriptors); `mac`, `name`, `portgroup`; with `hold` the port "
-        "goes when the process that asks ends",
+        "plug in a namespace (`netns`, `ifname`), a tap (`tap`, `owner`, `queues`), who asks "
+        "(`handover`, `queues`; see Descriptors), or a program at the VDE switch (`vde`: true); "
+        "`mac`, `name`, `portgroup`; with `hold` the port goes when the process that asks ends",
     ),
     Endpoint(
         "DELETE",

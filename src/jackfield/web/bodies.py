@@ -49,6 +49,7 @@ class _Attach(msgspec.Struct, forbid_unknown_fields=True):
     tap: str | None = None
     handover: bool = False
     hold: bool = False
+    vde: bool = False
     owner: int | None = None
     queues: int = 1
     mac: str | None = None
@@ -110,13 +111,14 @@ async def read_autostart(request: Request) -> bool:
 async def read_attach(request: Request, pid: int) -> AttachRequest:
     """Return what the body asks to plug in; ``pid`` is who asks."""
     asked = _decode(await read_body(request), _Attach)
-    if (asked.tap is not None) + (asked.netns is not None) + asked.handover != 1:
-        raise InvalidRequest("give either 'netns' with 'ifname', or 'tap', or 'handover'")
+    wishes = (asked.tap is not None, asked.netns is not None, asked.handover, asked.vde)
+    if sum(wishes) != 1:
+        raise InvalidRequest("give one of 'netns' with 'ifname', 'tap', 'handover' and 'vde'")
     if asked.netns is not None and asked.ifname is None:
         raise InvalidRequest("'netns' needs 'ifname', the name of the interface in there")
     if asked.tap is None and asked.owner is not None:
         raise InvalidRequest("'owner' is for taps only")
-    if asked.netns is not None and asked.queues != 1:
+    if (asked.netns is not None or asked.vde) and asked.queues != 1:
         raise InvalidRequest("'queues' is for taps only")
     if asked.netns is None and asked.ifname is not None:
         raise InvalidRequest("'ifname' is for namespaces only; a tap's own name is 'tap'")
@@ -132,6 +134,7 @@ async def read_attach(request: Request, pid: int) -> AttachRequest:
         tap=_value("tap", InterfaceName, asked.tap),
         handover=asked.handover,
         holder=pid if asked.hold else None,
+        vde=asked.vde,
         owner=asked.owner,
         queues=asked.queues,
         mac=_value("mac", MacAddress, asked.mac),
