@@ -2,6 +2,7 @@
 
 ::
 
+    one ── VDE switch ── red0; two ── tap ── red0
     one, two ── taps ── red0 (NAT), wide0 (routed) ── host ── eth0 ──┬── outside (192.0.2.1)
     one, two ── taps ── br0 (somebody else's) ── eth1 ───────────────┤
     one, two ── macvtaps ── eth8, eth9 ──────────────────────────────┘
@@ -45,9 +46,10 @@ def guests() -> Iterator[contextlib.ExitStack]:
         yield stack
 
 
-def run(host: Host, network: str, name: str, mac: str) -> TinyGuest:
+def run(host: Host, network: str, name: str, mac: str, more: str = "") -> TinyGuest:
     """Start a guest with one NIC by ``jackfield run``."""
-    words = ("run", "--nic", f"network={network},mac={mac}", "--name", name, "--run-dir", RUN_DIR)
+    nic = f"network={network},mac={mac}{more}"
+    words = ("run", "--nic", nic, "--name", name, "--run-dir", RUN_DIR)
     return TinyGuest(
         host,
         prefix=[sys.executable, "-m", "jackfield.cli.main", *words, "--"],
@@ -82,6 +84,36 @@ def test_nat(host: Host, uplink: Uplink, daemon: Daemon, guests: contextlib.Exit
         ),
     )
     one = guests.enter_context(run(host, "red", "one", "52:54:00:00:00:01"))
+    two = guests.enter_context(run(host, "red", "two", "52:54:00:00:00:02"))
+    leased = two.lease()
+    assert leased is not None
+    assert one.lease() is not None
+    assert one.ping(leased.partition("/")[0])
+    assert one.ping("203.0.113.1")
+    end(daemon, one, two)
+
+
+@pytest.mark.shows("vde", REAL)
+def test_vde(host: Host, uplink: Uplink, daemon: Daemon, guests: contextlib.ExitStack) -> None:
+    """A guest at the network's switch leases, and reaches one with a tap and the outside."""
+    host.open_tun()
+    daemon.cli(
+        "apply",
+        daemon.document(
+            """
+            <network>
+              <name>red</name>
+              <forward mode='nat'/>
+              <bridge name='red0' stp='off'/>
+              <vde group='root'/>
+              <ip address='192.168.150.1' netmask='255.255.255.0'>
+                <dhcp><range start='192.168.150.10' end='192.168.150.99'/></dhcp>
+              </ip>
+            </network>
+            """
+        ),
+    )
+    one = guests.enter_context(run(host, "red", "one", "52:54:00:00:00:01", ",type=vde"))
     two = guests.enter_context(run(host, "red", "two", "52:54:00:00:00:02"))
     leased = two.lease()
     assert leased is not None

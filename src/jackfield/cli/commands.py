@@ -118,14 +118,14 @@ COMMANDS = (
         Word(
             "command",
             "COMMAND",
-            "QEMU is told of its NICs; for others {nic0.fd}, {nic0.fds}, {nic0.mac} and"
-            " {nic0.device} stand for them",
+            "QEMU is told of its NICs; for others {nic0.fd}, {nic0.fds}, {nic0.mac},"
+            " {nic0.device} and {nic0.socket} stand for them",
             rest=True,
         ),
         Option(
             "--nic",
             "network=NAME[,KEY=…]",
-            "plug one in, may be repeated; keys: portgroup, mac, model, queues",
+            "plug one in, may be repeated; keys: portgroup, mac, model, queues, and type=vde",
             many=True,
         ),
         Option("--name", "NAME", "name that the ports are listed under"),

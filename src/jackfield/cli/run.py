@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_KEYS = ("network", "portgroup", "mac", "model", "queues")
+_KEYS = ("network", "portgroup", "mac", "model", "queues", "type")
 _PLACEHOLDER = re.compile(r"\{nic(\d+)\.([a-z]+)\}")
 _QEMU = re.compile(r"qemu-system-.+|qemu-kvm|kvm")
 _VHOST = "/dev/vhost-net"
@@ -37,7 +37,11 @@ class _Nic:
         if self.model == "virtio":
             self.model = _VIRTIO
         self.descriptors: list[int] = []
-        self.values = {"mac": str(port["mac"]), "device": str(port["device"] or "")}
+        self.values = {"mac": str(port["mac"])}
+        if port["device"]:
+            self.values["device"] = str(port["device"])
+        if port["plug"]["kind"] == "vde":
+            self.values["socket"] = str(port["plug"]["path"])
 
     def open(self, context: Context, port: str) -> None:
         """Get the open device, which the monitor inherits."""
@@ -51,10 +55,12 @@ class _Nic:
     def for_qemu(self) -> list[str]:
         """Return the arguments that give QEMU this NIC."""
         several = len(self.descriptors) > 1
-        netdev = f"tap,id=jackfield{self.number}," + (
-            f"fds={self.values['fds']}" if several else f"fd={self.values['fd']}"
-        )
-        device = f"{self.model},netdev=jackfield{self.number},mac={self.values['mac']}"
+        name = f"jackfield{self.number}"
+        device = f"{self.model},netdev={name},mac={self.values['mac']}"
+        if "socket" in self.values:
+            return ["-netdev", f"vde,id={name},sock={self.values['socket']}", "-device", device]
+        opened = f"fds={self.values['fds']}" if several else f"fd={self.values['fd']}"
+        netdev = f"tap,id={name},{opened}"
         if self.model == _VIRTIO and os.access(_VHOST, os.R_OK | os.W_OK):
             netdev += ",vhost=on"
         if several:
@@ -69,7 +75,7 @@ def run(context: Context, arguments: Arguments) -> None:
         raise UsageError("run: say which network: --nic network=NAME")
     wishes = [_read(text) for text in arguments.nic]
     command: list[str] = arguments.command
-    _check_placeholders(command, len(wishes))
+    _check_placeholders(command, wishes)
     name = arguments.name or os.path.basename(command[0])  # noqa: PTH119
     nics = [_plug_in(context, number, wish, name) for number, wish in enumerate(wishes)]
     if any(_PLACEHOLDER.search(word) for word in command):
@@ -97,6 +103,11 @@ def _read(text: str) -> dict[str, str]:
         wish[key] = value
     if "network" not in wish:
         raise UsageError(f"run: --nic {text} names no network", hint="--nic network=NAME")
+    if wish.get("type", "vde") != "vde":
+        raise UsageError(
+            f"run: type={wish['type']} in --nic {text} is not known",
+            hint="type=vde plugs into the network's VDE switch; without it there is a tap",
+        )
     queues = wish.get("queues", "1")
     if not (queues.isascii() and queues.isdigit()):
         raise UsageError(f"run: queues={queues} in --nic {text} is not a number")
@@ -104,11 +115,12 @@ def _read(text: str) -> dict[str, str]:
 
 
 def _plug_in(context: Context, number: int, wish: dict[str, str], name: str) -> _Nic:
+    vde = wish.get("type") == "vde"
     asked: dict[str, object] = {
-        "handover": True,
+        "vde" if vde else "handover": True,
         "hold": True,
         "name": name,
-        "queues": int(wish.get("queues", "1")),
+        "queues": int(wish["queues"]) if "queues" in wish else None,
         "mac": wish.get("mac"),
         "portgroup": wish.get("portgroup"),
     }
@@ -116,20 +128,23 @@ def _plug_in(context: Context, number: int, wish: dict[str, str], name: str) -> 
     path = f"/v1/networks/{quote(wish['network'])}/ports"
     port = context.client.request("POST", path, body)
     nic = _Nic(number, wish, port)
-    nic.open(context, port["uuid"])
+    if not vde:
+        nic.open(context, port["uuid"])
     return nic
 
 
-def _check_placeholders(command: Sequence[str], count: int) -> None:
+def _check_placeholders(command: Sequence[str], wishes: Sequence[dict[str, str]]) -> None:
     """Refuse placeholders that stand for nothing, before anything is plugged in."""
     for word in command:
         for match in _PLACEHOLDER.finditer(word):
             number, key = int(match[1]), match[2]
-            if number >= count:
+            if number >= len(wishes):
                 raise UsageError(f"run: {match[0]}: there is no --nic with number {number}")
-            if key not in ("fd", "fds", "mac", "device"):
+            vde = wishes[number].get("type") == "vde"
+            known = ("socket", "mac") if vde else ("fd", "fds", "mac", "device")
+            if key not in known:
                 raise UsageError(
-                    f"run: {match[0]}: there is no {key!r}", hint="use fd, fds, mac or device"
+                    f"run: {match[0]}: there is no {key!r}", hint=f"use {', '.join(known)}"
                 )
 
 
