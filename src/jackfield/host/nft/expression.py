@@ -117,7 +117,6 @@ _ADDRESS_OFFSET = {
 _ADDRESS_LENGTH = {4: 4, 6: 16}
 
 _BE16 = struct.Struct("!H")
-_BE32 = struct.Struct("!HHI")
 _U32 = struct.Struct("=I")
 _HEADER = struct.Struct("=HH")
 
