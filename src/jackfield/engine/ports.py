@@ -265,7 +265,14 @@ def _check_place(network: Network, links: Mapping[str, LinkFact]) -> int | None:
 
 
 def _owner_name(request: AttachRequest, uuid: UUID) -> Text:
-    return request.name or Text(request.tap or Path(request.netns or str(uuid)).name)
+    """Return the name that a port is listed under: as asked, else what is plugged in."""
+    if request.name is not None:
+        return request.name
+    plugged = request.tap or Path(request.netns or str(uuid)).name
+    try:
+        return Text(plugged)
+    except ValueError as error:
+        raise InvalidRequest(f"{plugged!r} cannot be plugged in: {error}") from error
 
 
 def _refuse_unrealised(network: Network, port: Port) -> None:
