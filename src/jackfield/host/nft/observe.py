@@ -1,23 +1,17 @@
-"""Looks at what the kernel has of our table, and compares it with what is wanted.
-
-The kernel shows a rule as the attributes it was made from, plus defaults and counts of its own,
-which differ between versions.  So a rule is as wanted when everything that was sent for it is
-there, and nothing is said about the rest.
-"""
+"""Looks at what the kernel has of our table, and compares it with what is wanted."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
 import errno
-import functools
-import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from jackfield.host.netlink.message import attribute_list, attributes, text
 from jackfield.host.netlink.socket import Refusal
 from jackfield.host.nft.base import COMMENT
+from jackfield.host.nft.compare import contains, same_rules
 from jackfield.host.nft.expression import FIELD_LENGTHS, encode_key, encode_rule, key_text
 from jackfield.host.nft.message import (
     TABLE_NAME,
@@ -49,8 +43,6 @@ __all__ = [
     "look_at_shared",
 ]
 
-_NLA_F_NESTED = 0x8000
-_HEADER = struct.Struct("=HH")
 _TABLE_USERDATA = 6
 _SET_NAME = 2
 _SET_FLAGS = 3
@@ -142,7 +134,7 @@ class Snapshot:
     def is_as_wanted(self, element: Element) -> bool:
         """Tell whether an element is there as it should be."""
         found = self.elements.get(entry_of(element))
-        return found is not None and _contains(found, element_attributes(element))
+        return found is not None and contains(found, element_attributes(element))
 
     def strangers(self, rules: NetworkRules) -> list[Entry]:
         """Return the network's elements that it does not want, or wants otherwise."""
@@ -198,7 +190,7 @@ def look_at_shared(nft: NftSocket) -> Shared:
             continue
         places.append(place)
         # The kernel does not show flags of which none is set.
-        if not _contains(found, set_attributes(place)) or (_SET_FLAGS in found) != place.verdicts:
+        if not contains(found, set_attributes(place)) or (_SET_FLAGS in found) != place.verdicts:
             sets[place.name] = Fault.OTHER_KIND
     chains: dict[str, Fault] = {}
     for chain in shared_chains(places):
@@ -212,7 +204,7 @@ def _chain_fault(nft: NftSocket, chain: Chain) -> Fault | None:
     found = nft.get(get_chain(chain.name))
     if found is None:
         return Fault.MISSING
-    if chain.base is not None and not _contains(found, chain_attributes(chain.base)):
+    if chain.base is not None and not contains(found, chain_attributes(chain.base)):
         return Fault.MISPLACED
     return None if _has_rules(_rules(nft, chain.name), chain) else Fault.CHANGED
 
@@ -314,43 +306,4 @@ def _rules(nft: NftSocket, chain: str) -> list[bytes]:
 
 
 def _has_rules(present: Sequence[bytes], chain: Chain) -> bool:
-    wanted = map(encode_rule, chain.rules)
-    return len(present) == len(chain.rules) and all(map(_same_rule, present, wanted))
-
-
-def _same_rule(present: bytes, wanted: bytes) -> bool:
-    ours = [payload for _, payload in attribute_list(wanted)]
-    theirs = [payload for _, payload in attribute_list(present)]
-    return len(ours) == len(theirs) and all(map(_same_expression, theirs, ours))
-
-
-# Most expressions are the same few everywhere.
-@functools.lru_cache(maxsize=4096)
-def _same_expression(present: bytes, wanted: bytes) -> bool:
-    return _contains(attributes(present), wanted)
-
-
-def _contains(present: Mapping[int, bytes], wanted: bytes) -> bool:
-    """Tell whether every attribute of ``wanted`` is among ``present``, however deep."""
-    for kind, is_nested, payload in _wanted_attributes(wanted):
-        found = present.get(kind)
-        if found is None:
-            # The kernel leaves out a nest that would be empty.
-            if is_nested and not payload:
-                continue
-            return False
-        if is_nested:
-            if not _contains(attributes(found), payload):
-                return False
-        elif found != payload:
-            return False
-    return True
-
-
-def _wanted_attributes(data: bytes) -> Iterator[tuple[int, bool, bytes]]:
-    """Yield (type, whether it is a nest, payload); what we send says which are nests."""
-    offset = 0
-    while offset + 4 <= len(data):
-        length, kind = _HEADER.unpack_from(data, offset)
-        yield kind & ~_NLA_F_NESTED, bool(kind & _NLA_F_NESTED), data[offset + 4 : offset + length]
-        offset += length + 3 & ~3
+    return same_rules(present, [encode_rule(rule) for rule in chain.rules])
