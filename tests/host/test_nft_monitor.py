@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from jackfield.host.nft.guarddriver import PortGuardDriver
 from jackfield.host.nft.monitor import NftMonitor
 from jackfield.model.mode import Mode
+from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.state.resources import PortGuard
 from tests.host.nftlab import Firewall, network, rules_of
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.wait import wait_for
@@ -74,6 +77,18 @@ def test_foreign_changes_are_told(heard: Heard, command: str, told: str) -> None
     """Each change is one sentence with the process that made it."""
     (said,) = heard.after(command)
     assert re.fullmatch(rf"table inet jackfield: {told} by nft \(pid \d+\)", said)
+
+
+def test_changes_of_the_ports_table_are_told(heard: Heard) -> None:
+    """What guests may send is watched as well, and our own changes of it are not told."""
+    guard = PortGuard(link=InterfaceName("tap0"), mac=MacAddress("52:54:00:00:00:01"))
+    PortGuardDriver().ensure(heard.firewall.kernel, [guard], {})
+    assert [] == heard.monitor.poll()
+    (said,) = heard.after("delete element bridge jackfield guarded { tap0 }")
+    assert said.startswith("table bridge jackfield: an element was deleted from set guarded by nft")
+    (said,) = heard.after("flush ruleset")
+    assert "table inet jackfield: the table was deleted" in said
+    assert "and 1 more changes" in said
 
 
 def test_changes_elsewhere_are_not_told(heard: Heard) -> None:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 from tests.lab.host import Host
 from tests.lab.namespace import Namespace, NetworkNamespace
+from tests.lab.wait import wait_for
 
-__all__ = ["Lan", "add_address"]
+__all__ = ["Lan", "add_address", "wait_forwarding"]
 
 
 def add_address(where: Namespace, ifname: str, address: str) -> None:
     """Give a link an ``ADDRESS/PREFIX``; an IPv6 address is usable at once (no DAD)."""
     where.run(["ip", "addr", "add", address, "dev", ifname, *(["nodad"] if ":" in address else [])])
+
+
+def wait_forwarding(where: Namespace) -> None:
+    """Wait until every port of the bridges there forwards: a carrier is noticed a little later."""
+
+    def forwards() -> bool:
+        ports = json.loads(where.run(["bridge", "-j", "link", "show"]).stdout)
+        return all(port["state"] == "forwarding" for port in ports)
+
+    wait_for(forwards, 5, "the ports to forward")
 
 
 class Lan:

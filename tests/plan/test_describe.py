@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from uuid import UUID
 
 from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.plan.describe import describe
 from jackfield.state.hoststate import HostState, difference
 from jackfield.state.links import BridgeLink
-from jackfield.state.resources import Dnsmasq, LinkUp, Resource, VdeSwitch
+from jackfield.state.resources import Dnsmasq, LinkUp, PortGuard, Resource, VdeSwitch
 
 BRIDGE = InterfaceName("virbr0")
 LINK = BridgeLink(name=BRIDGE, alias="a", mac=MacAddress("52:54:00:00:00:01"))
@@ -28,6 +29,18 @@ def test_what_is_made_is_a_line_each() -> None:
         ("create", "virbr0 up"),
         ("create", "dnsmasq on virbr0: DNS, DHCP"),
     ] == told([], [SERVICE, LinkUp(link=BRIDGE), LINK])
+
+
+def test_guard_says_what_the_guest_may_be() -> None:
+    """Addresses, prefixes and where they come from."""
+    mac = MacAddress("52:54:00:00:00:02")
+    address = ipaddress.ip_address("10.0.0.7")
+    link = InterfaceName("jf0123456789")
+    strict = PortGuard(link=link, mac=mac, addresses=(address,), learns=True)
+    free = PortGuard(link=link, mac=mac, open4=True, open6=True)
+    head = "jf0123456789 sends only from 52:54:00:00:00:02, as "
+    assert [("create", f"{head}10.0.0.7, what DHCP gives it")] == told([], [strict])
+    assert [("create", f"{head}any IPv4 address, any IPv6 address")] == told([], [free])
 
 
 def test_what_changes_says_what_it_was() -> None:

@@ -23,7 +23,7 @@ from jackfield.state.resources import Resource, Service
 
 __all__ = ["Applier"]
 
-_NOT_VERIFIED = frozenset({"setting", "up", "rules", "dnsmasq", "vde-switch"})
+_NOT_VERIFIED = frozenset({"setting", "up", "rules", "port-guard", "dnsmasq", "vde-switch"})
 """Kinds whose request is one value or one transaction that the kernel answers for, or that prove
 themselves by becoming ready: asking again would show nothing new."""
 

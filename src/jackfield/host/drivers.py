@@ -14,6 +14,7 @@ from jackfield.host.macvlan import MacvlanDriver
 from jackfield.host.macvtap import MacvtapDriver, TapNodeDriver
 from jackfield.host.membership import BridgePortDriver, LinkUpDriver
 from jackfield.host.nft.driver import RulesDriver
+from jackfield.host.nft.guarddriver import PortGuardDriver
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.settings import SettingDriver
 from jackfield.host.shaping import ShapingDriver
@@ -45,6 +46,7 @@ def make_drivers(services: Mapping[str, ServiceDriver[Any, Any]]) -> dict[str, D
         "link-setting": LinkSettingDriver(),
         "address": AddressDriver(),
         "rules": RulesDriver(),
+        "port-guard": PortGuardDriver(),
         "up": LinkUpDriver(),
         "bridge-port": BridgePortDriver(),
         "route": RouteDriver(),

@@ -15,6 +15,7 @@ from jackfield.state.resources import (
     LinkSetting,
     LinkUp,
     NetworkRules,
+    PortGuard,
     Resource,
     Route,
     Setting,
@@ -127,6 +128,15 @@ def _rules(rules: NetworkRules) -> str:
     )
 
 
+def _guard(guard: PortGuard) -> str:
+    used = [str(address) for address in guard.addresses]
+    used += [str(prefix) for prefix in guard.prefixes]
+    used += ["any IPv4 address"] if guard.open4 else []
+    used += ["any IPv6 address"] if guard.open6 else []
+    used += ["what DHCP gives it"] if guard.learns else []
+    return f"{guard.link} sends only from {guard.mac}, as {', '.join(used) or 'nobody'}"
+
+
 def _shaping(shaping: Shaping) -> str:
     parts = []
     if shaping.rate is not None and shaping.rate.average is not None:
@@ -173,6 +183,7 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     BridgePort: _port,
     Route: _route,
     NetworkRules: _rules,
+    PortGuard: _guard,
     Shaping: _shaping,
     Dnsmasq: _dnsmasq,
     VdeSwitch: _switch,

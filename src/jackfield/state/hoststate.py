@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
-from jackfield.state.resources import KINDS, NetworkRules, Resource
+from jackfield.state.resources import KINDS, NetworkRules, PortGuard, Resource
 
 __all__ = ["Change", "HostState", "difference", "removal_order"]
 
@@ -65,8 +65,8 @@ def removal_order(resources: Iterable[Resource]) -> list[Resource]:
     """
     backwards = list(resources)[::-1]
     return [
-        *(item for item in backwards if not isinstance(item, NetworkRules)),
-        *(item for item in backwards if isinstance(item, NetworkRules)),
+        *(item for item in backwards if not isinstance(item, NetworkRules | PortGuard)),
+        *(item for item in backwards if isinstance(item, NetworkRules | PortGuard)),
     ]
 
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from jackfield.model.address import Address, IpInterface, IpNetwork
 from jackfield.model.bandwidth import Rate
-from jackfield.model.values import InterfaceName, Text
+from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.state.links import (
     AnyLink,
     BridgeLink,
@@ -39,6 +39,7 @@ __all__ = [
     "LinkSetting",
     "LinkUp",
     "NetworkRules",
+    "PortGuard",
     "Resource",
     "Route",
     "Service",
@@ -216,6 +217,34 @@ class NetworkRules(Standing):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PortGuard(Standing):
+    """What a port lets its guest send: elements of the sets of ``bridge jackfield``.
+
+    By the name of ``link``, so that it is there before the link is and goes after it.  The guest
+    sends from ``mac`` and the ``addresses``; of these, ``owned`` are IPv6 addresses that are no
+    other guest's on this host.  With ``learns`` a DHCP server of ours gives it more.  ``open4``
+    and ``open6`` let it use any address of that family, ``prefixes`` (IPv6, at least /64) any
+    there, but none that is ``denied`` or another guest's.
+    """
+
+    kind: ClassVar[str] = "port-guard"
+    link: InterfaceName
+    mac: MacAddress
+    addresses: tuple[Address, ...] = ()
+    owned: tuple[Address, ...] = ()
+    denied: tuple[Address, ...] = ()
+    prefixes: tuple[IpNetwork, ...] = ()
+    learns: bool = False
+    open4: bool = False
+    open6: bool = False
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"port-guard:{self.link}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Shaping(OnLink):
     """Traffic that leaves ``link`` is shaped to ``rate`` (htb); rates in KiB as in ``Rate``.
 
@@ -306,6 +335,7 @@ Resource = (
     | BridgePort
     | Route
     | NetworkRules
+    | PortGuard
     | Shaping
     | Dnsmasq
     | VdeSwitch
@@ -325,6 +355,7 @@ KINDS: dict[str, type[Resource]] = {
         InterfaceAddress,
         # Before anybody is on the network, or served by it.
         NetworkRules,
+        PortGuard,
         LinkUp,
         Dnsmasq,
         VdeSwitch,

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable
 
 from jackfield.host.netlink.message import Reply, attributes, text
 from jackfield.host.netlink.socket import NETLINK_NETFILTER, MessagesLost, NetlinkSocket
+from jackfield.host.nft.guardtable import GUARD_TABLE
 from jackfield.host.nft.message import TABLE, TABLE_NAME
 
 __all__ = ["NftMonitor"]
 
 _NFNLGRP_NFTABLES = 7
 _SUBSYSTEM = 10
-_NFPROTO_INET = 1
+_NFPROTO_INET, _NFPROTO_BRIDGE = 1, 7
+_TABLES = {_NFPROTO_INET: TABLE, _NFPROTO_BRIDGE: GUARD_TABLE}
 _GENERIC_HEADER = 4
 _OBJECT_TABLE = 1
 _NEWGEN = 15
@@ -65,9 +67,9 @@ class NftMonitor(NetlinkSocket):
     """A listener on the rules of the calling thread's network namespace.
 
     Give ``fileno()`` and ``read`` to the loop's ``add_reader``.  ``changed`` is called once for
-    each foreign change of ``inet jackfield``, with a clause that says what was done and by whom
-    (``table inet jackfield: the table was deleted by nft (pid 4711)``); lost notifications count
-    as a change.
+    each foreign change of ``inet jackfield`` or ``bridge jackfield``, with a clause that says
+    what was done and by whom (``table inet jackfield: the table was deleted by nft (pid 4711)``);
+    lost notifications count as a change.
     """
 
     def __init__(self, changed: Callable[[str], None], *, own_portids: Iterable[int]) -> None:
@@ -102,15 +104,18 @@ class NftMonitor(NetlinkSocket):
         event = reply.type & 0xFF
         if event == _NEWGEN:
             self._tell(attributes(reply.body, _GENERIC_HEADER))
-        elif event in _EVENTS and reply.body[0] == _NFPROTO_INET:
+        elif event in _EVENTS and reply.body[0] in _TABLES:
             found = attributes(reply.body, _GENERIC_HEADER)
             if text(found.get(_OBJECT_TABLE, b"")) != TABLE_NAME:
                 return
+            table = _TABLES[reply.body[0]]
             words, name = _EVENTS[event]
-            touched = words if name is None else words.format(text(found.get(name, b"")))
+            told = words if name is None else words.format(text(found.get(name, b"")))
+            touched = f"{table}: {told}"
             # A deleted table goes with all it held, which is told before it.
             if event == _DELTABLE:
-                self._touched = [touched]
+                self._touched = [one for one in self._touched if not one.startswith(table)]
+                self._touched.append(touched)
             elif touched not in self._touched:
                 self._touched.append(touched)
 
@@ -124,7 +129,7 @@ class NftMonitor(NetlinkSocket):
         name = text(generation.get(_GEN_PROC_NAME, b""))
         pid = int.from_bytes(generation.get(_GEN_PROC_PID, b""), "big")
         who = f" by {name} (pid {pid})" if name else ""
-        self._changed(f"{TABLE}: {first}{more}{who}")
+        self._changed(f"{first}{more}{who}")
 
     def _ignore(self, portids: Iterable[int]) -> None:
         """Have the kernel drop what these sockets cause: all of a datagram has one cause."""
