@@ -221,6 +221,7 @@ def uplink_lists(min_size: int = 0) -> st.SearchStrategy[tuple[Uplink, ...]]:
 _V4 = st.integers(0x01000000, 0xDFFFFF00).map(ipaddress.IPv4Address)
 _V6 = st.integers(0, (1 << 128) - 1).map(ipaddress.IPv6Address)
 addresses: st.SearchStrategy[Address] = _V4 | _V6
+_guest_addresses = st.lists(addresses, max_size=3, unique=True).map(tuple)
 leases = st.builds(
     LeaseTime,
     expiry=st.just(0),
@@ -459,6 +460,7 @@ def portgroups(
 ) -> Portgroup:
     """A portgroup that uses some of ``uplinks``."""
     own = [one for one in uplinks if draw(st.booleans())]
+    guarded = draw(maybe(st.booleans()))
     return Portgroup(
         name=draw(texts()),
         default=draw(st.booleans()),
@@ -469,7 +471,8 @@ def portgroups(
         bandwidth=draw(maybe(bandwidths())),
         trust_guest_rx_filters=draw(maybe(st.booleans())),
         isolated=draw(maybe(st.booleans())),
-        anti_spoofing=draw(maybe(st.booleans())),
+        anti_spoofing=guarded,
+        guest_addresses=draw(_guest_addresses) if guarded else (),
     )
 
 
@@ -542,6 +545,7 @@ def _drawn_networks(draw: st.DrawFn) -> Network:
     if mode.is_routed or mode is Mode.BRIDGE:
         fields["vde"] = draw(maybe(st.builds(Vde, group=maybe(texts()))))
     fields["portgroups"] = tuple(draw(st.lists(portgroups(uplinks), max_size=3)))
+    guarded = draw(maybe(st.booleans()))
     return Network(
         uuid=draw(maybe(uuids)),
         title=draw(maybe(texts())),
@@ -556,7 +560,8 @@ def _drawn_networks(draw: st.DrawFn) -> Network:
         vlan=draw(maybe(vlans())),
         virtualport=draw(maybe(virtualports(TYPED))),
         isolated=draw(maybe(st.booleans())),
-        anti_spoofing=draw(maybe(st.booleans())),
+        anti_spoofing=guarded,
+        guest_addresses=draw(_guest_addresses) if guarded else (),
         dnsmasq_options=tuple(draw(st.lists(texts(), max_size=2))),
         **fields,
     )
@@ -607,13 +612,18 @@ def _definable(network: Network) -> Network:
         changes["subnets"] = tuple(dataclasses.replace(one, dhcp=None) for one in plain.subnets)
     plain = dataclasses.replace(network, **changes)
     if not _passes(check_definition)(plain):
-        # What is left are virtualports and vlans that do not fit the mode.
+        # What is left are virtualports, vlans and filters that do not fit the mode.
         plain = dataclasses.replace(
             plain,
             virtualport=None,
             vlan=None,
+            anti_spoofing=None,
+            guest_addresses=(),
             portgroups=tuple(
-                dataclasses.replace(one, virtualport=None, vlan=None) for one in plain.portgroups
+                dataclasses.replace(
+                    one, virtualport=None, vlan=None, anti_spoofing=None, guest_addresses=()
+                )
+                for one in plain.portgroups
             ),
         )
     return plain

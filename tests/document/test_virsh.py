@@ -57,6 +57,12 @@ WORKED = {
             <portForward proto='tcp' address='192.0.2.1' dev='eth0'>
               <range start='2222' to='22'/><target name='web'/></portForward></forward>
           <ip address='10.0.0.1' prefix='24'/><vde group='kvm'/></network>""",
+    "guests kept to their addresses": """
+        <network antiSpoofing='yes'><name>n</name><forward mode='nat'/>
+          <ip address='10.0.0.1' prefix='24'/>
+          <portgroup name='free' antiSpoofing='no'/>
+          <portgroup name='gold'><filterref filter='clean-traffic'>
+            <parameter name='IP' value='10.0.0.7'/></filterref></portgroup></network>""",
     "physical function": """
         <network><name>n</name>
           <forward layer='link' mode='hostdev' managed='yes'><pf dev='eth2'/></forward>
@@ -130,6 +136,7 @@ def _as_libvirt_9_knows_it(network: Network) -> Network:
         metadata=None,
         dnsmasq_options=(),
         anti_spoofing=None,
+        guest_addresses=(),
         port_forwards=(),
         vpn=None,
         vde=None,
@@ -153,6 +160,7 @@ def _as_libvirt_9_knows_it(network: Network) -> Network:
                 count=None,
                 uplinks=(),
                 anti_spoofing=None,
+                guest_addresses=(),
                 isolated=None,
             )
             for number, one in enumerate(network.portgroups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jackfield.document.bandwidth import read_bandwidth, write_bandwidth
+from jackfield.document.filter import read_filter, write_exemption, write_filter
 from jackfield.document.uplink import read_uplinks, write_uplinks
 from jackfield.document.virtualport import read_virtualport, write_virtualport
 from jackfield.document.vlan import read_vlan, write_vlan
@@ -21,12 +22,14 @@ def read_portgroup(element: Element, fallback: Text | None = None) -> Portgroup:
     bandwidth = element.find("bandwidth")
     vlan = element.find("vlan")
     virtualport = element.find("virtualport")
+    anti_spoofing, addresses = read_filter(element)
     return Portgroup(
         name=typed(element, "name", Text) or fallback or Text(""),
         default=bool(yes_no(element, "default")),
         count=integer(element, "count"),
         trust_guest_rx_filters=yes_no(element, "trustGuestRxFilters"),
-        anti_spoofing=yes_no(element, "antiSpoofing"),
+        anti_spoofing=anti_spoofing,
+        guest_addresses=addresses,
         uplinks=read_uplinks(element, ("interface", "address", "pf")),
         virtualport=None if virtualport is None else read_virtualport(virtualport),
         vlan=None if vlan is None else read_vlan(vlan),
@@ -44,8 +47,7 @@ def write_portgroup(out: list[str], indent: str, portgroup: Portgroup) -> None:
         head += f" count='{portgroup.count}'"
     if portgroup.trust_guest_rx_filters is not None:
         head += f" trustGuestRxFilters='{'yes' if portgroup.trust_guest_rx_filters else 'no'}'"
-    if portgroup.anti_spoofing is not None:
-        head += f" antiSpoofing='{'yes' if portgroup.anti_spoofing else 'no'}'"
+    head += write_exemption(portgroup.anti_spoofing)
     out.append(head + ">\n")
     inner = indent + "  "
     write_uplinks(out, inner, portgroup.uplinks)
@@ -57,4 +59,5 @@ def write_portgroup(out: list[str], indent: str, portgroup: Portgroup) -> None:
         write_bandwidth(out, inner, portgroup.bandwidth)
     if portgroup.isolated is not None:
         out.append(f"{inner}<port isolated='{'yes' if portgroup.isolated else 'no'}'/>\n")
+    write_filter(out, inner, portgroup.anti_spoofing, portgroup.guest_addresses)
     out.append(f"{indent}</portgroup>\n")

@@ -11,6 +11,7 @@ import re
 
 from jackfield.document.address import read_route, read_subnet
 from jackfield.document.bandwidth import read_bandwidth
+from jackfield.document.filter import read_filter
 from jackfield.document.forward import (
     read_driver,
     read_forward_uplinks,
@@ -108,7 +109,8 @@ def read_network_element(root: Element, text: str | bytes) -> Network:
         fields["virtualport"] = read_virtualport(virtualport, need_type=True)
     if root.attrib:
         fields["trust_guest_rx_filters"] = yes_no(root, "trustGuestRxFilters")
-        fields["anti_spoofing"] = yes_no(root, "antiSpoofing")
+    if root.attrib or "filterref" in parts:
+        fields["anti_spoofing"], fields["guest_addresses"] = read_filter(root)
     if (one := parts.get("uuid")) is not None and one.text:
         try:
             fields["uuid"] = parse_uuid(one.text)

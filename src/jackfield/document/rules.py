@@ -74,6 +74,8 @@ def check(network: Network, line_of: LineOf = _nowhere) -> None:
                 index,
             )
     _check_portgroups(network, refuse)
+    if network.guest_addresses and not network.anti_spoofing:
+        refuse("has guest addresses without anti-spoofing", "network")
 
 
 def _check_mode(network: Network, refuse: _Refuse) -> None:
@@ -163,6 +165,12 @@ def _check_portgroups(network: Network, refuse: _Refuse) -> None:
     for index, group in enumerate(network.portgroups):
         if not group.name:
             refuse("has a <portgroup> without a name", "portgroup", index)
+        if group.guest_addresses and not group.anti_spoofing:
+            refuse(
+                f"has guest addresses of portgroup '{group.name}' without anti-spoofing",
+                "portgroup",
+                index,
+            )
         for uplink in group.uplinks:
             if uplink in listed or (expands and isinstance(uplink, PciUplink)):
                 continue
@@ -213,6 +221,7 @@ def check_definition(network: Network) -> None:
     except ValueError as error:
         refuse(f"has several uplinks, and their bridges cannot be named: {error}")
     _refuse_vlans(network, refuse)
+    _refuse_filters(network, refuse)
     _refuse_virtualports(network, refuse)
     _refuse_vpn(network, refuse)
 
@@ -264,6 +273,31 @@ def _refuse_vlans(network: Network, refuse: _RefuseDefinition) -> None:
             "support",
             hint="VLAN tags are for bridges, Open vSwitch and SR-IOV functions",
         )
+
+
+def _refuse_filters(network: Network, refuse: _RefuseDefinition) -> None:
+    """Refuse to promise what is kept where frames pass a Linux bridge, and nowhere else."""
+    groups = [one for one in network.portgroups if one.anti_spoofing]
+    if not network.anti_spoofing and not groups:
+        return
+    place = "" if network.anti_spoofing else f" of portgroup '{groups[0].name}'"
+    said = f"has a <filterref filter='clean-traffic'/>{place}"
+    if not network.mode.is_routed and network.mode is not Mode.BRIDGE:
+        refuse(
+            f"{said}, which mode {network.mode.value} cannot keep: its frames pass no bridge",
+            hint="use a bridge; a virtual function has the spoof check of its card",
+        )
+    if network.vde is not None:
+        refuse(
+            f"{said} and a <vde>, whose guests are all behind one port of the bridge",
+            hint="give the VDE switch a network of its own",
+        )
+    for virtualport in (network.virtualport, *(one.virtualport for one in network.portgroups)):
+        if virtualport is not None and virtualport.type in _SWITCHED:
+            refuse(
+                f"{said}, which is not kept on ports of type '{virtualport.type.value}'",
+                hint="use a Linux bridge, or filter in the switch",
+            )
 
 
 def _refuse_virtualports(network: Network, refuse: _RefuseDefinition) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from jackfield.document.address import write_route, write_subnet
 from jackfield.document.bandwidth import write_bandwidth
+from jackfield.document.filter import write_exemption, write_filter
 from jackfield.document.names import write_dns, write_domain
 from jackfield.document.portgroup import write_portgroup
 from jackfield.document.virtualport import write_virtualport
@@ -32,8 +33,7 @@ def write_document(network: Network, forward: str, bridge: str, *, inactive: boo
         head += " ipv6='yes'"
     if network.trust_guest_rx_filters is not None:
         head += f" trustGuestRxFilters='{'yes' if network.trust_guest_rx_filters else 'no'}'"
-    if network.anti_spoofing is not None:
-        head += f" antiSpoofing='{'yes' if network.anti_spoofing else 'no'}'"
+    head += write_exemption(network.anti_spoofing)
     out = [f"{head}>\n  <name>{escape(network.name)}</name>\n"]
     if network.uuid is not None:
         out.append(f"  <uuid>{network.uuid}</uuid>\n")
@@ -59,6 +59,7 @@ def write_document(network: Network, forward: str, bridge: str, *, inactive: boo
         write_bandwidth(out, "  ", network.bandwidth)
     if network.isolated is not None:
         out.append(f"  <port isolated='{'yes' if network.isolated else 'no'}'/>\n")
+    write_filter(out, "  ", network.anti_spoofing, network.guest_addresses)
     for subnet in network.subnets:
         write_subnet(out, "  ", subnet)
     for route in network.routes:

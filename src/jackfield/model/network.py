@@ -95,7 +95,10 @@ class PciDriver:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Portgroup:
-    """A class of connection; ``count`` is how many ports it admits (``None``: no limit)."""
+    """A class of connection; ``count`` is how many ports it admits (``None``: no limit).
+
+    ``anti_spoofing`` and ``guest_addresses`` are as those of the network, which they replace.
+    """
 
     name: Text
     default: bool = False
@@ -107,6 +110,7 @@ class Portgroup:
     trust_guest_rx_filters: bool | None = None
     isolated: bool | None = None
     anti_spoofing: bool | None = None
+    guest_addresses: tuple[Address, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +127,8 @@ class Network:
     ``uuid`` is ``None`` only before the definition is completed.  ``metadata`` is the text of
     the ``<metadata>`` element, kept as it came.  ``ipv6`` is libvirt's ``ipv6='yes'``: IPv6 is
     on for guests although the host has no IPv6 address there.  ``connections`` is filled in
-    live documents only.
+    live documents only.  ``anti_spoofing`` is libvirt's filter ``clean-traffic`` for every port,
+    and ``guest_addresses`` are those that guests may use besides what the network gives them.
     """
 
     name: NetworkName
@@ -155,6 +160,7 @@ class Network:
     portgroups: tuple[Portgroup, ...] = ()
     isolated: bool | None = None
     anti_spoofing: bool | None = None
+    guest_addresses: tuple[Address, ...] = ()
     vpn: Vpn | None = None
     vde: Vde | None = None
     dnsmasq_options: tuple[Text, ...] = ()
