@@ -25,7 +25,7 @@ from jackfield.model.address import (
 )
 from jackfield.model.dns import Dns, DnsForwarder, DnsHost, DnsSrv, DnsTxt, Domain
 from jackfield.model.mode import Mode
-from jackfield.model.network import Network
+from jackfield.model.network import Network, Portgroup
 from jackfield.model.values import DnsName, InterfaceName, MacAddress, NetworkName, Text
 from jackfield.model.vpn import Vpn
 from jackfield.plan.dnsmasq import LINE_LIMIT, dnsmasq_service
@@ -590,3 +590,12 @@ def test_reloaded_files_have_a_line_for_each_thing(
     assert [(str(host.ip), name) for host in names_ for name in host.hostnames] == [
         (line.split()[0], name) for line in service.names.splitlines() for name in line.split()[1:]
     ]
+
+
+def test_guests_that_are_guarded_are_known_by_their_mac() -> None:
+    """A client identifier is what a guest says; on a guarded network nobody listens to it."""
+    fields: dict[str, object] = {"subnets": (with_dhcp(V4, ranges=(RANGE4,)),)}
+    group = Portgroup(name=Text("gold"), anti_spoofing=True)
+    for guarded in {"anti_spoofing": True}, {"portgroups": (group,)}:
+        assert "\ndhcp-ignore-clid\n" in serve(**fields, **guarded).config
+    assert "dhcp-ignore-clid" not in serve(**fields).config

@@ -99,6 +99,11 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
         config += ["dhcp-hostsfile=@DIR@/hosts", "dhcp-optsfile=@DIR@/options"]
         config.append(f"dhcp-leasefile=@STATE@/{network.uuid}.leases")
         config += _dhcp4(dhcp4)
+        if dhcp4 and (
+            network.anti_spoofing or any(one.anti_spoofing for one in network.portgroups)
+        ):
+            # A client's identifier is what it says; its MAC is what its guard has checked.
+            config.append("dhcp-ignore-clid")
         config += _dhcp6(dhcp6)
         if (leases := _lease_count(served)) is not None:
             config.append(f"dhcp-lease-max={leases}")
