@@ -36,11 +36,12 @@ def document(
     mode: str = "nat",
     v6: str = "1",
     vde: str = "",
+    guarded: bool = False,
 ) -> str:
     """Return a network's document."""
     forward = f"<forward mode='{mode}'/>" if mode else ""
     return f"""
-    <network>
+    <network antiSpoofing='{"yes" if guarded else "no"}'>
       <name>red</name><uuid>{UUID}</uuid>
       {forward}
       <bridge name='virbr0' stp='off' delay='0'/>
@@ -188,6 +189,34 @@ def test_detach(daemon: CrashingDaemon, attach: Callable[[Client], None]) -> Non
     start(daemon.client)
     attach(daemon.client)
     crash_everywhere(daemon, Operation(do=detach, undo=attach))
+
+
+def test_attach_guarded(daemon: CrashingDaemon) -> None:
+    """What the guest may send is made and removed with its port."""
+    define(daemon.client, document(guarded=True))
+    start(daemon.client)
+    acts = crash_everywhere(daemon, Operation(do=attach_netns, undo=detach))
+    crash_twice(daemon, Operation(do=attach_netns, undo=detach), at=len(acts))
+
+
+def test_detach_guarded(daemon: CrashingDaemon) -> None:
+    """The same when it goes."""
+    define(daemon.client, document(guarded=True))
+    start(daemon.client)
+    attach_netns(daemon.client)
+    crash_everywhere(daemon, Operation(do=detach, undo=attach_netns))
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_filter_is_applied(daemon: CrashingDaemon, guarded: bool) -> None:
+    """Guards come to the ports that are there with the definition, and go with it."""
+    apply(daemon.client, document(guarded=guarded))
+    attach_netns(daemon.client)
+    operation = Operation(
+        do=lambda client: apply(client, document(guarded=not guarded)),
+        undo=lambda client: apply(client, document(guarded=guarded)),
+    )
+    crash_everywhere(daemon, operation)
 
 
 @pytest.fixture

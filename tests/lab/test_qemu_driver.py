@@ -199,6 +199,22 @@ def test_guests_start_run_and_end(host: Host, daemon: Daemon) -> None:
     assert [] == daemon.cli("ports", json=True)
 
 
+def test_a_guest_kept_to_its_addresses(host: Host, daemon: Daemon) -> None:
+    """The driver's tap is guarded by its name while the guest runs, and not after it."""
+    guarded = RED.replace("<network>", "<network antiSpoofing='yes'>", 1)
+    daemon.cli("apply", daemon.document(guarded))
+    guest = run(host, "first", "52:54:00:00:00:01")
+    wait_running(host, "first", guest)
+    (port,) = daemon.cli("ports", json=True)
+
+    def macs() -> str:
+        return host.run(["nft", "list", "table", "bridge", "jackfield"], check=False).stdout
+
+    wait_for(lambda: f'"{port["device"]}" . 52:54:00:00:00:01' in macs(), 5, "the tap's guard")
+    assert 0 == guest.stop(30)
+    wait_for(lambda: not macs(), 5, "the guard to go with the tap")
+
+
 @pytest.mark.shows("bridge", DRIVER)
 def test_a_guest_on_a_bridge_of_somebody_else(host: Host, daemon: Daemon) -> None:
     """The tap is on the bridge that the network names, and the bridge is left as it was."""

@@ -16,6 +16,7 @@ from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
 from jackfield.engine.giveback import Giveback
+from jackfield.engine.guards import Guards
 from jackfield.engine.holders import Holders
 from jackfield.engine.hooks import Hooks
 from jackfield.engine.hostwatch import HostWatch
@@ -28,7 +29,7 @@ from jackfield.engine.networks import Networks
 from jackfield.engine.plans import Plans
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.ports import Ports
-from jackfield.engine.records import NetworkRecord, Registry, state_of_port
+from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.recovery import Planner, Recovered, recover
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
@@ -98,7 +99,14 @@ class Engine:
         self._definitions = Definitions(
             self._registry, plans, self.events, self._thread, self._host
         )
-        self._mending = Mending(self._registry, self.events, self._thread, self._services)
+        self._leases = LeaseBook(state_dir, self._registry, self.events, self._thread)
+        self._guards = Guards(
+            self._registry, self._thread, self._host, self._leases.known, self._later
+        )
+        self._leases.on_change(self._guards.leases_changed)
+        self._mending = Mending(
+            self._registry, self.events, self._thread, self._services, self._guards
+        )
         hooks = Hooks(hooks_dir, hook_timeout, self._registry)
         self._networks = Networks(
             self._registry,
@@ -141,7 +149,6 @@ class Engine:
         )
         self._giveback = Giveback(self._registry, self._thread, places)
         self._metadata = Metadata(self._registry, self.events, self._thread)
-        self._leases = LeaseBook(state_dir, self._registry, self.events, self._thread)
         self._monitor: NftMonitor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -156,11 +163,13 @@ class Engine:
         self._monitor = NftMonitor(self._rules_changed, own_portids=(nft_portid,))
         recovered = await self._thread.run(
             recover,
-            Planner(network_from_json, self._plans.plan, state_of_port),
+            Planner(network_from_json, self._plans.plan, self._guards.plan_port),
         )
         self._take_over(recovered)
+        await self._guards.open()
         loop.add_reader(self._monitor.fileno(), self._monitor.read)
         self._host.on_link(self._bridges.link_changed)
+        self._host.on_link(self._guards.link_changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         await self._leases.open(self._inotify)
@@ -331,7 +340,11 @@ class Engine:
 
     async def create_port(self, ref: str, port: Port, *, reclaim: bool) -> PortView:
         """Allocate a port whose device its client makes, or take one back with its plug."""
-        return await self._client_ports.create(ref, port, reclaim=reclaim)
+        view = await self._client_ports.create(ref, port, reclaim=reclaim)
+        if view.port.uuid is not None:
+            # A client that takes a port back has its device already.
+            await self._guards.look(view.port.uuid)
+        return view
 
     async def limit_port(self, uuid: UUID, bandwidth: Bandwidth | None) -> PortView:
         """Set the bandwidth of a port."""
@@ -359,7 +372,9 @@ class Engine:
 
         ``own_sockets`` are where our own door for libvirt's clients is.
         """
-        return await self._takeover.run(ref, dry_run=dry_run, own_sockets=own_sockets)
+        steps = await self._takeover.run(ref, dry_run=dry_run, own_sockets=own_sockets)
+        await self._guards.look_at_all()
+        return steps
 
     async def export_libvirt(
         self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]

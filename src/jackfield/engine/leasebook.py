@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +20,9 @@ from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 
 __all__ = ["LeaseBook"]
+
+LeaseListener = Callable[[UUID, Iterable[LeaseView]], None]
+"""Called with a network and the leases that it has."""
 
 
 class LeaseBook:
@@ -39,17 +42,24 @@ class LeaseBook:
         self._thread = thread
         self._known: dict[UUID, list[LeaseView]] = {}
         self._watch: LeaseWatch | None = None
+        self._listener: LeaseListener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def on_change(self, listener: LeaseListener) -> None:
+        """Have ``listener`` told the leases of a network, now and whenever others are there."""
+        self._listener = listener
 
     async def open(self, inotify: Inotify) -> None:
         """Begin to watch the files, on the running event loop."""
         asked = [(item.uuid, item.current) for item in self._registry.networks.values()]
 
         def read_all(_tools: Workplace) -> dict[UUID, list[LeaseView]]:
-            return {uuid: self._leases(uuid, network) for uuid, network in asked}
+            return {uuid: self.known(uuid, network) for uuid, network in asked}
 
         self._known = await self._thread.run(read_all)
         self._watch = LeaseWatch(inotify, self._directory, self._changed)
+        for uuid, leases in self._known.items():
+            self._listen(uuid, leases)
 
     def close(self) -> None:
         """Stop watching."""
@@ -62,11 +72,12 @@ class LeaseBook:
         asked = [(item.uuid, item.current) for item in records]
 
         def read_all(_tools: Workplace) -> list[LeaseView]:
-            return [lease for uuid, network in asked for lease in self._leases(uuid, network)]
+            return [lease for uuid, network in asked for lease in self.known(uuid, network)]
 
         return await self._thread.run(read_all)
 
-    def _leases(self, uuid: UUID, network: Network) -> list[LeaseView]:
+    def known(self, uuid: UUID, network: Network) -> list[LeaseView]:
+        """Return the leases of a network, read from its file."""
         if not network.mode.is_routed or network.bridge is None or network.bridge.name is None:
             return []
         path = self._directory / f"{uuid}.leases"
@@ -77,8 +88,9 @@ class LeaseBook:
         if record is None:
             return
         former = self._known.get(uuid, [])
-        present = self._leases(uuid, record.current)
+        present = self.known(uuid, record.current)
         self._known[uuid] = present
+        self._listen(uuid, present)
         changes = compare_leases(former, present)
         pairs = [("lease-added", lease) for lease in changes.added]
         pairs += [("lease-removed", lease) for lease in changes.removed]
@@ -86,6 +98,10 @@ class LeaseBook:
             task = asyncio.get_running_loop().create_task(self._tell(record, pairs))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _listen(self, uuid: UUID, leases: list[LeaseView]) -> None:
+        if self._listener is not None:
+            self._listener(uuid, leases)
 
     async def _tell(self, record: NetworkRecord, pairs: Iterable[tuple[str, LeaseView]]) -> None:
         def store(tools: Workplace) -> list[Event]:

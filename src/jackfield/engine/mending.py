@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from uuid import UUID
 
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
+from jackfield.engine.guards import Guards
 from jackfield.engine.records import NetworkRecord, Registry, state_of_port
 from jackfield.engine.services import Services
 from jackfield.engine.workplace import Workplace
@@ -32,8 +33,10 @@ class Mending:
         events: EventLog,
         thread: KernelThread[Workplace],
         services: Services,
+        guards: Guards,
     ) -> None:
         """Mend the networks of ``registry`` through ``thread``."""
+        self._guards = guards
         self._registry = registry
         self._events = events
         self._thread = thread
@@ -59,19 +62,29 @@ class Mending:
                 await self._tell(record, "network-repaired", {"reason": reason})
 
     async def mend_rules(self, reason: str) -> None:
-        """Put the rules of every running network back at once, in one batch."""
+        """Put the rules of every running network and every port back at once."""
         records = [record for record in self._registry.networks.values() if record.active]
         wanted = [
             item for record in records for item in record.present.values() if item.kind == "rules"
         ]
-        change, _, _ = await self._thread.run(workplace.mend, wanted)
+        guards = await self._guards.wanted()
+        change, _, _ = await self._thread.run(workplace.mend, [*wanted, *guards])
         if not change:
             return
         mended = {item.key for item in change.ensure}
-        log.warning("rules of %d networks mended: %s", len(mended), reason)
+        log.warning("rules of %d networks and ports mended: %s", len(mended), reason)
+        await self._guards.take_back(guards)
         for record in records:
-            if any(item.kind == "rules" and item.key in mended for item in record.present.values()):
+            if not mended.isdisjoint(self._rules_of(record)):
                 await self._tell(record, "network-repaired", {"reason": reason})
+
+    def _rules_of(self, record: NetworkRecord) -> Iterator[str]:
+        """Yield the keys of what a network and its ports have of rules."""
+        yield from (item.key for item in record.present.values() if item.kind == "rules")
+        for port in self._registry.ports_of(record.uuid):
+            guard = self._guards.of(port)
+            if guard is not None:
+                yield guard.key
 
     async def tell_problem(self, record: NetworkRecord, problem: str) -> None:
         """Say what is wrong with a running network: in its view, the log, and an event."""
@@ -83,8 +96,9 @@ class Mending:
         """Mend a running network because somebody asks for it; its lock is held."""
         self._services.forget(record.uuid)
         try:
+            guards = (self._guards.of(port) for port in self._registry.ports_of(record.uuid))
             change, foreign, processes = await self._thread.run(
-                workplace.mend, list(record.present.values())
+                workplace.mend, [*record.present.values(), *filter(None, guards)]
             )
             await self._services.wait_ready(processes)
         finally:
@@ -104,7 +118,11 @@ class Mending:
             await asyncio.sleep(0)
 
     async def reconnect_ports(self, record: NetworkRecord) -> None:
-        """Put the ports that we made back on their network's bridge."""
+        """Put the ports that we made back on their network's bridge, guarded as it says."""
+        try:
+            await self._guards.refresh(record)
+        except (JackfieldError, ExceptionGroup) as error:
+            await self.tell_problem(record, f"what its ports may send is as before: {error}")
         network = record.current
         members = [
             item

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
 from jackfield.allocation.usage import Usage
@@ -11,14 +12,16 @@ from jackfield.document.rules import makes_bridge
 from jackfield.engine.holders import Holder
 from jackfield.engine.views import NetworkView, PortView
 from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound, WrongState
+from jackfield.model.address import Address
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.model.uplink import DeviceUplink, PciUplink, Uplink
-from jackfield.model.values import NetworkName
+from jackfield.model.values import MacAddress, NetworkName
+from jackfield.plan.guard import plan_guard
 from jackfield.plan.port import PortDevice, plan_port
 from jackfield.state.hoststate import HostState
 
-__all__ = ["NetworkRecord", "PortRecord", "Registry", "state_of_port"]
+__all__ = ["Leases", "NetworkRecord", "PortRecord", "Registry", "state_of_port"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -54,7 +57,10 @@ class NetworkRecord:
 
 @dataclasses.dataclass(slots=True)
 class PortRecord:
-    """One port; ``device`` is ``None`` when a client makes it, ``holder`` when nobody keeps it."""
+    """One port; ``device`` is ``None`` when a client makes it, ``holder`` when nobody keeps it.
+
+    ``leases`` are what DHCP has given its MAC, as far as its guard knows.
+    """
 
     uuid: UUID
     network: UUID
@@ -62,17 +68,31 @@ class PortRecord:
     realiser: str
     device: PortDevice | None = None
     holder: Holder | None = None
+    leases: tuple[Address, ...] = ()
 
 
 def state_of_port(network: Network, port: PortRecord) -> HostState:
     """Return the host state of a port; empty when a client makes its device."""
     if port.device is None or port.port.mac is None:
         return HostState()
-    return plan_port(network, port.port, port.device)
+    planned = plan_port(network, port.port, port.device)
+    guard = plan_guard(network, port.port, port.device.name, port.leases)
+    return planned if guard is None else HostState([guard, *planned.values()])
+
+
+Leases = Mapping[MacAddress, tuple[Address, ...]]
+"""What DHCP has given to whom on one network."""
+
+
+def _nothing(_port: PortRecord) -> None:
+    """Do nothing."""
 
 
 class Registry:
-    """Networks by uuid and name, ports by uuid."""
+    """Networks by uuid and name, ports by uuid, and what DHCP has given out by network.
+
+    ``port_forgotten`` is called with each port that is discarded.
+    """
 
     def __init__(self) -> None:
         """Begin empty."""
@@ -81,6 +101,9 @@ class Registry:
         self.usage = Usage()
         self._by_name: dict[str, UUID] = {}
         self._ports_of: dict[UUID, set[UUID]] = {}
+        self._clients: dict[str, set[UUID]] = {}
+        self.leases: dict[UUID, Leases] = {}
+        self.port_forgotten: Callable[[PortRecord], None] = _nothing
 
     def add(self, record: NetworkRecord) -> None:
         """Add a network; adding it again does no harm."""
@@ -90,6 +113,7 @@ class Registry:
     def discard(self, record: NetworkRecord) -> None:
         """Forget a network."""
         self.networks.pop(record.uuid, None)
+        self.leases.pop(record.uuid, None)
         if self._by_name.get(record.name) == record.uuid:
             del self._by_name[record.name]
 
@@ -115,8 +139,12 @@ class Registry:
 
     def add_port(self, record: PortRecord) -> None:
         """Add a port."""
+        known = self.leases.get(record.network, {})
+        record.leases = () if record.port.mac is None else known.get(record.port.mac, ())
         self.ports[record.uuid] = record
         self._ports_of.setdefault(record.network, set()).add(record.uuid)
+        if record.device is None and record.port.mac is not None:
+            self._clients.setdefault(record.port.mac[3:], set()).add(record.uuid)
         self.usage = self.usage.with_port(str(record.network), record.port)
 
     def discard_port(self, record: PortRecord) -> None:
@@ -124,10 +152,20 @@ class Registry:
         if self.ports.pop(record.uuid, None) is not None:
             self.usage = self.usage.without_port(str(record.network), record.port)
         self._ports_of.get(record.network, set()).discard(record.uuid)
+        if record.port.mac is not None:
+            namesakes = self._clients.get(record.port.mac[3:], set())
+            namesakes.discard(record.uuid)
+            if not namesakes:
+                self._clients.pop(record.port.mac[3:], None)
+        self.port_forgotten(record)
 
     def ports_of(self, network: UUID) -> list[PortRecord]:
         """Return the ports of a network."""
         return [self.ports[uuid] for uuid in self._ports_of.get(network, ())]
+
+    def clients_of(self, tail: str) -> Iterable[UUID]:
+        """Return the ports of clients whose MAC ends in these five octets."""
+        return tuple(self._clients.get(tail, ()))
 
     def port_by_uuid(self, uuid: UUID) -> PortRecord:
         """Return the port with that uuid; ``PortNotFound`` if there is none."""

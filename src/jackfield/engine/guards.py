@@ -1,0 +1,396 @@
+"""What ports' guests may send, while leases come and go and clients make devices.
+
+The guard of a port that we make is planned with its device and goes with it.  That of a port
+whose device libvirt's QEMU driver makes is put in place when the device is recognised on the
+bridge, and taken away when it goes.  Both learn of leases here: the kernel knows an address of
+our DHCP as soon as the guest does, and this makes it last as long as the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from uuid import UUID
+
+from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.records import Leases, NetworkRecord, PortRecord, Registry, state_of_port
+from jackfield.engine.taps import recognised
+from jackfield.engine.views import LeaseView
+from jackfield.engine.workplace import Workplace
+from jackfield.errors import JackfieldError
+from jackfield.host.nft.guardobserve import guarded_links
+from jackfield.host.thread import KernelThread
+from jackfield.model.address import Address
+from jackfield.model.network import Network
+from jackfield.model.port import BridgePlug, NetworkPlug
+from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.plan.guard import is_guarded, plan_guard
+from jackfield.state.facts import LinkFact
+from jackfield.state.hoststate import Change, HostState
+from jackfield.state.resources import PortGuard
+
+__all__ = ["Guards", "leases_by_mac"]
+
+log = logging.getLogger(__name__)
+
+_SLICE = 200
+"""How many guards are planned in one go."""
+
+_TAP = "fe:"
+"""How the MAC of a libvirt guest's tap begins; the rest is the guest's."""
+
+
+def leases_by_mac(leases: Iterable[LeaseView]) -> Leases:
+    """Return which addresses each MAC has."""
+    found: dict[MacAddress, tuple[Address, ...]] = {}
+    for lease in leases:
+        if lease.mac is not None:
+            found[lease.mac] = (*found.get(lease.mac, ()), lease.address)
+    return found
+
+
+class Guards:
+    """Keeps the guards of all ports as their networks, leases and devices are."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        thread: KernelThread[Workplace],
+        host: HostWatch,
+        read_leases: Callable[[UUID, Network], Iterable[LeaseView]],
+        later: Callable[[Coroutine[None, None, None]], None],
+    ) -> None:
+        """Guard the ports of ``registry``; ``later`` runs a coroutine as a task.
+
+        ``read_leases`` reads the leases of a network from their file.
+        """
+        self._registry = registry
+        self._thread = thread
+        self._host = host
+        self._read_leases = read_leases
+        self._later = later
+        # The definitions by which the guards in the kernel were made.
+        self._made_by: dict[UUID, Network] = {}
+        # The guards of clients' ports, whose devices we do not plan, and their ports by device.
+        self._joined: dict[UUID, PortGuard] = {}
+        self._by_device: dict[str, UUID] = {}
+        registry.port_forgotten = self._forgotten
+
+    def plan_port(self, network: Network, port: PortRecord) -> HostState:
+        """Return the host state of a port as it was when the last daemon ended.
+
+        For recovery, on the kernel thread: the leases are read now, since a guard without them
+        would take the guests' addresses away.
+        """
+        if network.uuid is not None and port.port.mac and is_guarded(network, port.port):
+            known = self._registry.leases.get(network.uuid)
+            if known is None:
+                known = leases_by_mac(self._read_leases(network.uuid, network))
+                self._registry.leases[network.uuid] = known
+            port.leases = known.get(port.port.mac, ())
+        return state_of_port(network, port)
+
+    async def open(self) -> None:
+        """Guard the ports of clients, and take away what guards nobody any more.
+
+        Ports that we made and whose network runs are guarded by recovery already.
+        """
+        records = self._registry.networks
+        self._made_by = {uuid: record.current for uuid, record in records.items()}
+        await self._read_clients_leases()
+        links = self._host.links()
+        for port in self._registry.ports.values():
+            self._recognise(port, links)
+        rest = [
+            guard
+            for port in self._registry.ports.values()
+            if (port.device is None or not records[port.network].active)
+            and (guard := self.of(port)) is not None
+        ]
+        names = {guard.link for guard in await self.wanted()}
+        await self._thread.run(_tidy, rest, names)
+
+    async def _read_clients_leases(self) -> None:
+        """Read what guests of clients have, before their guards are looked at."""
+        asked = {
+            port.network: self._registry.networks[port.network].current
+            for port in self._registry.ports.values()
+            if self._awaits_device(port) and port.network not in self._registry.leases
+        }
+
+        def read(_tools: Workplace) -> dict[UUID, Leases]:
+            return {
+                uuid: leases_by_mac(self._read_leases(uuid, network))
+                for uuid, network in asked.items()
+            }
+
+        if not asked:
+            return
+        self._registry.leases |= await self._thread.run(read)
+        for port in self._registry.ports.values():
+            if port.network in asked and port.port.mac is not None:
+                port.leases = self._registry.leases[port.network].get(port.port.mac, ())
+
+    async def wanted(self) -> list[PortGuard]:
+        """Return the guards of all ports that have a device."""
+        found = await self._guards_of(list(self._registry.ports.values()))
+        return [guard for guard in found if guard is not None]
+
+    async def _guards_of(self, ports: Sequence[PortRecord]) -> list[PortGuard | None]:
+        """Return the guard of each port; others have their turn meanwhile."""
+        found: list[PortGuard | None] = []
+        for number, port in enumerate(ports):
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+            found.append(self.of(port))
+        return found
+
+    async def take_back(self, guards: Iterable[PortGuard]) -> None:
+        """Remove those of ``guards`` whose port has gone while they were made again."""
+        present = {guard.link for guard in await self.wanted()}
+        gone = tuple(guard for guard in guards if guard.link not in present)
+        if gone:
+            await self._thread.run(_perform, Change(remove=gone))
+
+    async def refresh(self, record: NetworkRecord) -> None:
+        """Make the guards of a network's ports as its definition is now; its lock is held."""
+        ports = self._registry.ports_of(record.uuid)
+        if self._made_by.get(record.uuid) != record.current:
+            await self._make_anew(record, ports)
+        for port in ports:
+            if self._awaits_device(port):
+                await self._join(port)
+
+    async def _make_anew(self, record: NetworkRecord, ports: Sequence[PortRecord]) -> None:
+        former = await self._guards_of(ports)
+        self._made_by[record.uuid] = record.current
+        wanted = await self._guards_of(ports)
+        pairs = [pair for pair in zip(former, wanted, strict=True) if pair[0] != pair[1]]
+        change = Change(
+            remove=tuple(old for old, new in pairs if old is not None and new is None),
+            ensure=tuple(new for _, new in pairs if new is not None),
+            replaced={old.key: old for old, new in pairs if old is not None and new is not None},
+        )
+        for port, guard in zip(ports, wanted, strict=True):
+            if port.uuid not in self._joined:
+                continue
+            if guard is None:
+                del self._by_device[self._joined.pop(port.uuid).link]
+            else:
+                self._joined[port.uuid] = guard
+        if change:
+            await self._thread.run(_perform, change)
+
+    # Leases
+
+    def leases_changed(self, network: UUID, leases: Iterable[LeaseView]) -> None:
+        """Take note of the leases that a network has now."""
+        known = leases_by_mac(leases)
+        self._registry.leases[network] = known
+        record = self._registry.networks.get(network)
+        if record is not None and self._changed(record, known):
+            self._soon(self._give(record))
+
+    def _changed(self, record: NetworkRecord, leases: Leases) -> list[PortRecord]:
+        return [
+            port
+            for port in self._registry.ports_of(record.uuid)
+            if port.port.mac is not None and port.leases != leases.get(port.port.mac, ())
+        ]
+
+    async def _give(self, record: NetworkRecord) -> None:
+        """Let guests use what DHCP has given them, and nothing else any more."""
+        async with record.lock:
+            leases = self._registry.leases.get(record.uuid, {})
+            ensure, replaced = [], {}
+            for port in self._changed(record, leases):
+                assert port.port.mac is not None
+                former = self.of(port)
+                port.leases = leases.get(port.port.mac, ())
+                guard = self.of(port)
+                if guard is None or former is None or guard == former:
+                    continue
+                ensure.append(guard)
+                replaced[guard.key] = former
+                if port.uuid in self._joined:
+                    self._joined[port.uuid] = guard
+            if ensure:
+                await self._thread.run(_perform, Change(ensure=tuple(ensure), replaced=replaced))
+
+    # Devices that clients make
+
+    def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
+        """Take note of a link that came, went, or is on another bridge now."""
+        if old is not None and old.name in self._by_device:
+            same = new is not None and (new.name, new.master) == (old.name, old.master)
+            if not same:
+                self._soon(self._leave(self._by_device[old.name], old.name))
+        if new is None or new.master is None or new.mac is None or not new.mac.startswith(_TAP):
+            return
+        for uuid in self._registry.clients_of(new.mac[3:]):
+            if self._awaits_device(self._registry.ports[uuid]):
+                self._soon(self.look(uuid))
+
+    async def look(self, uuid: UUID) -> None:
+        """Guard a client's port if its device is there."""
+        port = self._registry.ports.get(uuid)
+        record = None if port is None else self._registry.networks.get(port.network)
+        if port is None or record is None:
+            return
+        async with record.lock:
+            if uuid in self._registry.ports and self._awaits_device(port):
+                await self._join(port)
+
+    async def look_at_all(self) -> None:
+        """Guard the clients' ports whose device is there."""
+        for port in list(self._registry.ports.values()):
+            if self._awaits_device(port):
+                await self.look(port.uuid)
+
+    def _awaits_device(self, port: PortRecord) -> bool:
+        record = self._registry.networks.get(port.network)
+        return (
+            record is not None
+            and port.device is None
+            and port.uuid not in self._joined
+            and is_guarded(record.current, port.port)
+        )
+
+    async def _join(self, port: PortRecord) -> None:
+        """Guard a client's port by the name of its device; its network's lock is held."""
+        guard = self._recognise(port, self._host.links())
+        if guard is None:
+            return
+        try:
+            await self._thread.run(_perform, Change(ensure=(guard,)))
+        except BaseException:
+            del self._by_device[self._joined.pop(port.uuid).link]
+            raise
+        log.info("port %s is guarded on its device %s", port.uuid, guard.link)
+
+    def _recognise(self, port: PortRecord, links: Mapping[str, LinkFact]) -> PortGuard | None:
+        """Find the device of a client's port that is to be guarded, and take note of it."""
+        if not self._awaits_device(port):
+            return None
+        (view,) = recognised([self._registry.port_view(port)], links)
+        if view.device is None:
+            return None
+        network = self._registry.networks[port.network].current
+        guard = plan_guard(network, port.port, view.device, port.leases)
+        if guard is not None:
+            self._joined[port.uuid] = guard
+            self._by_device[guard.link] = port.uuid
+        return guard
+
+    async def _leave(self, uuid: UUID, device: str) -> None:
+        """Take the guard of a device away that has gone, or is no port of ours any more."""
+        guard = self._joined.get(uuid)
+        if guard is None or guard.link != device:
+            return
+        port = self._registry.ports.get(uuid)
+        record = None if port is None else self._registry.networks.get(port.network)
+        if port is not None and record is not None:
+            async with record.lock:
+                await self._forget(port, guard)
+        else:
+            await self._forget(None, guard)
+
+    async def _forget(self, port: PortRecord | None, guard: PortGuard) -> None:
+        uuid = self._by_device.get(guard.link)
+        if uuid is None or self._joined.get(uuid) is None:
+            return
+        if port is not None and port.uuid in self._registry.ports and self._is_there(port, guard):
+            return
+        present = self._joined.pop(uuid)
+        del self._by_device[guard.link]
+        await self._thread.run(_perform, Change(remove=(present,)))
+
+    def _is_there(self, port: PortRecord, guard: PortGuard) -> bool:
+        """Tell whether the guest's device is still there, and on no bridge but its network's.
+
+        One whose bridge is away keeps its guard, and has it when the network starts again.
+        """
+        links = self._host.links()
+        link, bridge = links.get(guard.link), links.get(_bridge_of(port))
+        if link is None or link.mac != f"{_TAP}{guard.mac[3:]}":
+            return False
+        return link.master is None or (bridge is not None and link.master == bridge.index)
+
+    def _forgotten(self, port: PortRecord) -> None:
+        guard = self._joined.get(port.uuid)
+        if guard is not None:
+            self._soon(self._leave(port.uuid, guard.link))
+        record = self._registry.networks.get(port.network)
+        present = self.of(port)
+        if port.device is None or present is None or record is None:
+            return
+        if self._made_by.get(port.network) != record.current:
+            # It was detached by a definition that says otherwise.
+            self._soon(self._drop(present))
+
+    async def _drop(self, guard: PortGuard) -> None:
+        await self._thread.run(_perform, Change(remove=(guard,)))
+
+    def _soon(self, change: Coroutine[None, None, None]) -> None:
+        """Make a change later; what fails is told."""
+
+        async def make() -> None:
+            try:
+                await change
+            except (JackfieldError, ExceptionGroup) as error:
+                log.error("what a port may send could not be changed: %s", error)
+
+        self._later(make())
+
+    def of(self, port: PortRecord) -> PortGuard | None:
+        """Return the guard of a port, as it was made; ``None`` where there is none.
+
+        What is defined anew while a network is stopped changes guards when the network starts.
+        """
+        joined = self._joined.get(port.uuid)
+        link = joined.link if port.device is None and joined else None
+        if port.device is not None:
+            link = port.device.name
+        record = self._registry.networks.get(port.network)
+        if link is None or record is None:
+            return None
+        network = self._made_by.get(port.network, record.current)
+        return plan_guard(network, port.port, link, port.leases)
+
+
+def _bridge_of(port: PortRecord) -> str:
+    plug = port.port.plug
+    return plug.bridge if isinstance(plug, NetworkPlug | BridgePlug) else ""
+
+
+def _perform(tools: Workplace, change: Change) -> None:
+    tools.applier.perform(change)
+
+
+def _probe(link: InterfaceName) -> PortGuard:
+    """Return what asks for whatever guard a link has."""
+    return PortGuard(link=link, mac=MacAddress("00:00:00:00:00:00"))
+
+
+def _tidy(tools: Workplace, guards: list[PortGuard], names: Collection[InterfaceName]) -> None:
+    """Make these guards so, and take away those of links whose name is none of ``names``."""
+    try:
+        _, foreign = tools.applier.mend(guards)
+    except JackfieldError as error:
+        log.error("what ports may send could not be made right: %s", error)
+        return
+    for what in dict.fromkeys(foreign):
+        log.error("ports are not guarded: %s is in the way", what)
+    stale = [link for link in guarded_links(tools.kernel.nft) if link not in names]
+    for link in stale:
+        log.warning("mended: %s is no port of ours any more", link)
+    _remove(tools, [_probe(link) for link in stale])
+
+
+def _remove(tools: Workplace, probes: list[PortGuard]) -> None:
+    if probes:
+        found = tools.applier.observe(probes)
+        tools.applier.perform(
+            Change(remove=tuple(found[item.key].resource or item for item in probes))
+        )
