@@ -131,6 +131,17 @@ def test_acquiring_again_keeps_the_first_value(
     assert ("0", "1") == store.setting(NAME)
 
 
+def test_another_value_of_ours_is_ours(store: Store, applier: Applier, host: FakeSettings) -> None:
+    """What a change gives a setting is put back as what it replaced would have been."""
+    acquire(store, applier, host, RED)
+    other = Setting(name=NAME, value="2", shared=True)
+    with store.transaction():
+        ledger.acquire(store, applier, RED, [other])
+    host.values[NAME] = "2"
+    ledger.release(store, applier, RED)
+    assert [(NAME, "0")] == host.written
+
+
 def test_a_link_s_own_setting_is_not_in_the_ledger(
     store: Store, applier: Applier, host: FakeSettings
 ) -> None:

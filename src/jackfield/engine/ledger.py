@@ -31,7 +31,10 @@ def acquire(store: Store, applier: Applier, user: UUID, wanted: Iterable[Resourc
     Part of the transaction that opens the step; the values are written afterwards.
     """
     for setting in _shared(wanted):
-        if store.setting(setting.name) is None:
+        recorded = store.setting(setting.name)
+        if recorded is not None and recorded[1] != setting.value:
+            store.put_setting(setting.name, recorded[0], setting.value)
+        if recorded is None:
             seen = applier.observe([setting])[setting.key]
             if seen.presence is Presence.ABSENT or not isinstance(
                 seen.resource, Setting | LinkSetting
