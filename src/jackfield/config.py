@@ -43,6 +43,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     vde_user: str | None = None
     libvirt_socket: str | None = None
     libvirt_socket_ro: str | None = None
+    openvswitch_socket: str | None = None
     hooks_dir: str = "/etc/libvirt/hooks"
     hook_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30
     libvirt_tls: str | None = None
@@ -83,7 +84,8 @@ class Config:
     nobody; ``vde_user`` is the numeric user of VDE switches.  ``autostart`` says whether networks
     marked so are started with the daemon.  ``libvirt_socket`` and ``libvirt_socket_ro`` are where
     libvirt's clients connect, ``None`` for ``libvirt-sock`` and ``libvirt-sock-ro`` in
-    ``run_dir``.  ``hooks_dir`` is where the administrator's scripts are, each of which may take
+    ``run_dir``.  ``openvswitch_socket`` is where Open vSwitch's database listens, ``None`` for the
+    usual place.  ``hooks_dir`` is where the administrator's scripts are, each of which may take
     ``hook_timeout`` seconds.
     Without ``tls`` nobody can connect from elsewhere.
     """
@@ -97,6 +99,7 @@ class Config:
     vde_user: int = 65534
     libvirt_socket: Path | None = None
     libvirt_socket_ro: Path | None = None
+    openvswitch_socket: Path | None = None
     hooks_dir: Path = Path("/etc/libvirt/hooks")
     hook_timeout: float = 30
     tls: TlsConfig | None = None
@@ -144,6 +147,7 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         vde_user=_helper_user("vde", file.vde_user, _VDE_USERS).pw_uid,
         libvirt_socket=_optional("libvirt_socket", file.libvirt_socket),
         libvirt_socket_ro=_optional("libvirt_socket_ro", file.libvirt_socket_ro),
+        openvswitch_socket=_optional("openvswitch_socket", file.openvswitch_socket),
         hooks_dir=_absolute("hooks_dir", file.hooks_dir),
         hook_timeout=file.hook_timeout,
         tls=None if file.libvirt_tls is None else _tls(file.libvirt_tls, file),

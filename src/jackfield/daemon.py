@@ -75,6 +75,7 @@ async def run(settings: Config) -> None:
         autostart=settings.autostart,
         hooks_dir=settings.hooks_dir,
         hook_timeout=settings.hook_timeout,
+        openvswitch_socket=settings.openvswitch_socket,
     )
     await engine.open()
     try:

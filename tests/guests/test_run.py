@@ -5,6 +5,7 @@
     one ── VDE switch ── red0; two ── tap ── red0
     one, two ── taps ── red0 (NAT), wide0 (routed) ── host ── eth0 ──┬── outside (192.0.2.1)
     one, two ── taps ── br0 (somebody else's) ── eth1 ───────────────┤
+    one, two ── taps ── ovs0 (Open vSwitch) ── eth1 ─────────────────┤
     one, two ── macvtaps ── eth8, eth9 ──────────────────────────────┘
 """
 
@@ -13,14 +14,17 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Uplink
 from tests.guests import qemu
 from tests.guests.tiny import TinyGuest
+from tests.lab import openvswitch
 from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host
+from tests.lab.openvswitch import OpenVSwitch
 from tests.lab.packets import ping
 from tests.lab.switch import Lan, add_address
 from tests.lab.wait import wait_for
@@ -164,6 +168,36 @@ def test_bridge(
     check_lan(host, outside, daemon, guests, "out", guests_reach=True)
 
 
+@pytest.mark.shows("bridge of Open vSwitch", REAL)
+def test_openvswitch(
+    host: Host, lan: Lan, outside: Host, daemon: Daemon, guests: contextlib.ExitStack
+) -> None:
+    """On a bridge of Open vSwitch that we make it is a machine of the LAN; TCP works as well."""
+    reason = openvswitch.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    lan.plug(host, "eth1")
+    place = Path("/run/openvswitch")
+    guests.enter_context(OpenVSwitch(host, place, host.file(place)))
+    text = """
+    <network>
+      <name>out</name>
+      <forward mode='bridge'/>
+      <bridge name='ovs0'><uplinks><interface dev='eth1'/></uplinks></bridge>
+      <virtualport type='openvswitch'/>
+    </network>
+    """
+    daemon.cli("apply", daemon.document(text))
+    with contextlib.ExitStack() as own:
+        one, two = join_lan(host, outside, own, "out")
+        assert one.ping("192.0.2.21")
+        two.run("(nc -l -p 7000 > /said) > /dev/null 2>&1 &")
+        wait_for(lambda: two.shell.call("netstat -ltn | grep -q :7000")[0] == 0, 10, "nc")
+        one.run("echo whole | nc -w 3 192.0.2.21 7000")
+        wait_for(lambda: two.run("cat /said") == "whole", 10, "what was sent by TCP")
+        end(daemon, one, two)
+
+
 @pytest.mark.parametrize(
     ("mode", "hairpin", "guests_reach"),
     [
@@ -207,6 +241,15 @@ def check_lan(
     guests_reach: bool,
 ) -> None:
     """Assert that two guests are machines of the LAN, and whether they reach each other."""
+    one, two = join_lan(host, outside, guests, network)
+    assert guests_reach == one.ping("192.0.2.21", tries=2)
+    end(daemon, one, two)
+
+
+def join_lan(
+    host: Host, outside: Host, guests: contextlib.ExitStack, network: str
+) -> tuple[TinyGuest, TinyGuest]:
+    """Start two guests, 192.0.2.20 and 192.0.2.21, and assert that they are machines of the LAN."""
     macs = ("52:54:00:00:00:01", "52:54:00:00:00:02")
     one, two = (
         guests.enter_context(run(host, network, name, mac))
@@ -218,5 +261,4 @@ def check_lan(
         assert guest.ping(OUTSIDE)
         (neighbour,) = outside.ip("neigh", "show", f"192.0.2.2{number}")
         assert macs[number] == neighbour["lladdr"]
-    assert guests_reach == one.ping("192.0.2.21", tries=2)
-    end(daemon, one, two)
+    return one, two

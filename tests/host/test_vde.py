@@ -27,6 +27,7 @@ from jackfield.errors import MissingFeature, NotFound, ServiceError
 from jackfield.host.applier import Applier
 from jackfield.host.drivers import make_drivers
 from jackfield.host.kernel import Kernel
+from jackfield.host.openvswitch.database import Database
 from jackfield.host.service import process as processes
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.process import Process
@@ -79,7 +80,7 @@ class Site:
         self.files = SwitchFiles.of(folder, RED)
         self.kernel = self.run(lambda: Kernel.open(folder))
         services: dict[str, ServiceDriver[Any, Any]] = {"vde-switch": self.driver}
-        self.applier = Applier(self.kernel, make_drivers(services))
+        self.applier = Applier(self.kernel, make_drivers(services, Database()))
 
     def _enter(self) -> None:
         """Take the thread to the host's network, and to a /dev/net/tun that is open to all."""

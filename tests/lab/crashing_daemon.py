@@ -1,11 +1,11 @@
 """jackfieldd that kills itself: ``crashing_daemon.py DIRECTORY ARGUMENTS…``.
 
 Every act that leaves a trace outside the process is numbered: netlink requests, batches of rules,
-sysctls, ioctls, processes, signals, files, commits of the database.  When the file ``arm`` in
-DIRECTORY holds a number, that act and the ones before it are counted from the next one on, and
-immediately before the act of that number the daemon sends itself SIGKILL.  What it was about to
-do is in ``crashed`` then; ``acts`` lists what was done since the arming.  Killed before each act
-in turn, it has been killed between any two of them.
+sysctls, ioctls, processes, signals, files, commits of the database, changes of Open vSwitch's.
+When the file ``arm`` in DIRECTORY holds a number, that act and the ones before it are counted from
+the next one on, and immediately before the act of that number the daemon sends itself SIGKILL.
+What it was about to do is in ``crashed`` then; ``acts`` lists what was done since the arming.
+Killed before each act in turn, it has been killed between any two of them.
 
 The interpreter is started and everything imported once: each line on standard input forks a
 daemon, whose pid is printed, and its wait status when it has ended.
@@ -110,6 +110,7 @@ def install(acts: Acts) -> None:
     from jackfield.engine.store import Store
     from jackfield.host.netlink.message import Message
     from jackfield.host.netlink.socket import NetlinkSocket
+    from jackfield.host.openvswitch.jsonrpc import Connection
 
     def before(owner: Any, name: str, describe: Callable[..., str | None]) -> None:
         original = getattr(owner, name)
@@ -133,7 +134,18 @@ def install(acts: Acts) -> None:
         path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
         return f"write {data!r} to {path}" if path.startswith("/proc/sys/") else None
 
+    def describe_transaction(_: Connection, message: dict[str, Any]) -> str | None:
+        if message.get("method") != "transact":
+            return None
+        words = [
+            f"{operation['op']} {operation['table']}"
+            for operation in message["params"][1:]
+            if operation["op"] not in ("select", "wait")
+        ]
+        return f"change Open vSwitch: {', '.join(words)}" if words else None
+
     before(NetlinkSocket, "_send", describe_send)
+    before(Connection, "_send", describe_transaction)
     before(Store, "commit", lambda _: "commit")
     before(Store, "set_autostarted", lambda _: "commit that autostart has run")
     before(os, "write", describe_write)

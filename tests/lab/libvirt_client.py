@@ -4,6 +4,7 @@
 ``libvirt_client.py watch URI``: say ``ready``, wait for the end of the connection, and connect
 again.
 ``libvirt_client.py leases URI``: the DHCP leases of ``red``.
+``libvirt_client.py port URI``: a port of ``red``.
 """
 
 from __future__ import annotations
@@ -149,7 +150,13 @@ def leases(uri: str) -> dict[str, object]:
     return {"all": net.DHCPLeases(), "none": net.DHCPLeases("52:54:00:ff:ff:ff")}
 
 
+def port(uri: str) -> dict[str, object]:
+    """Make a port of the network red and return the document that came of it."""
+    net = libvirt.open(uri).networkLookupByName("red")
+    return {"xml": net.portCreateXML(PORT).XMLDesc()}
+
+
 if __name__ == "__main__":
     run_events()
-    job = {"life": life, "watch": watch, "leases": leases}[sys.argv[1]]
+    job = {"life": life, "watch": watch, "leases": leases, "port": port}[sys.argv[1]]
     sys.stdout.write(json.dumps(job(sys.argv[2])) + "\n")

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.lab import libvirtd
+from tests.lab import libvirtd, openvswitch
 from tests.lab.daemon import Daemon
 from tests.lab.host import Host, HostProcess
 from tests.lab.switch import Lan
@@ -231,6 +231,68 @@ def test_a_guest_on_a_bridge_of_somebody_else(host: Host, daemon: Daemon) -> Non
     assert 0 == guest.stop(30)
     assert [] == daemon.cli("ports", json=True)
     host.run(["ip", "link", "show", "br0"])
+
+
+OPENVSWITCH = """
+<network>
+  <name>out</name>
+  <forward mode='bridge'/>
+  <bridge name='ovs0'><uplinks><interface dev='eth8'/></uplinks></bridge>
+  <virtualport type='openvswitch'/>
+  <portgroup name='blue' default='yes'>
+    <virtualport><parameters profileid='web'/></virtualport><vlan><tag id='42'/></vlan>
+  </portgroup>
+</network>
+"""
+
+
+@pytest.mark.shows("bridge of Open vSwitch", DRIVER)
+def test_a_guest_on_open_vswitch(host: Host, lan: Lan, daemon: Daemon) -> None:
+    """The driver puts the tap there as our port says; a restart of the network puts it back."""
+    reason = openvswitch.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    lan.plug(host, "eth8")
+    place = Path("/run/openvswitch")
+    with openvswitch.OpenVSwitch(host, place, host.file(place)) as switch:
+        switch.give_vsctl(host.file("/usr/bin/ovs-vsctl"))
+        daemon.cli("define", daemon.document(OPENVSWITCH))
+        daemon.cli("start", "out")
+        driver = Driver(host)
+        guest = domain("guest", "52:54:00:00:00:01", "network='out'")
+        live = driver.ask("start", driver.document("guest", guest))
+        tap = device_of(live, "52:54:00:00:00:01")
+        (port,) = daemon.cli("ports", json=True)
+
+        def rows() -> tuple[object, ...]:
+            made, wanted = switch.row("Port", tap), switch.row("Interface", tap)
+            assert made is not None
+            assert wanted is not None
+            return made["tag"], wanted["external_ids"], wanted["error"]
+
+        before = rows()
+        assert (
+            42,
+            {
+                "attached-mac": "52:54:00:00:00:01",
+                "iface-id": port["virtualport"]["interface_id"],
+                "iface-status": "active",
+                "ifname": tap,
+                "port-profile": "web",
+                "vm-id": port["owner"]["uuid"],
+            },
+            [],
+        ) == before
+        daemon.cli("stop", "out")
+        assert switch.row("Port", tap) is None
+        daemon.cli("start", "out")
+        assert {tap, "eth8"} == switch.ports("ovs0")
+        wait_for(lambda: before == rows(), 10, "ovs-vswitchd to take the guest back")
+        driver.ask("end")
+        assert [] == daemon.cli("ports", json=True)
+        assert {"eth8"} == switch.ports("ovs0")
+        driver.end()
+        daemon.cli("stop", "out")
 
 
 MACVTAP = """

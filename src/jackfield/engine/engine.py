@@ -51,6 +51,7 @@ from jackfield.host.drivers import make_drivers, make_service_drivers
 from jackfield.host.inotify import Inotify
 from jackfield.host.kernel import Kernel
 from jackfield.host.nft.monitor import NftMonitor
+from jackfield.host.openvswitch.database import Database
 from jackfield.host.resolver import ResolverWatch
 from jackfield.host.thread import KernelThread
 from jackfield.model.bandwidth import Bandwidth
@@ -85,13 +86,14 @@ class Engine:
         autostart: bool,
         hooks_dir: Path,
         hook_timeout: float,
+        openvswitch_socket: Path | None = None,
     ) -> None:
         """Prepare; nothing is opened before ``open``."""
         self.events = EventLog()
         self._autostart = autostart
         self._registry = Registry()
         self._thread: KernelThread[Workplace] = KernelThread(
-            lambda: _open_workplace(run_dir, state_dir)
+            lambda: _open_workplace(run_dir, state_dir, openvswitch_socket)
         )
         self._host = HostWatch(self._thread)
         self._services = Services(self._service_died)
@@ -470,9 +472,11 @@ def _not_active(name: str | None) -> WrongState:
     return WrongState(f"network {name!r} is not active", hint=f"jackfield start {name}")
 
 
-def _open_workplace(run_dir: Path, state_dir: Path) -> Workplace:
+def _open_workplace(run_dir: Path, state_dir: Path, openvswitch_socket: Path | None) -> Workplace:
     kernel = Kernel.open(run_dir, state_dir)
+    store = Store(state_dir / _DATABASE)
     dnsmasq = DnsmasqDriver()
     services = make_service_drivers(dnsmasq)
-    applier = Applier(kernel, make_drivers(services))
-    return Workplace(kernel, applier, Store(state_dir / _DATABASE), dnsmasq, services)
+    openvswitch = Database(openvswitch_socket, state=store.identity())
+    applier = Applier(kernel, make_drivers(services, openvswitch))
+    return Workplace(kernel, applier, store, dnsmasq, services, openvswitch)

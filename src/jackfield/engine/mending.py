@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from jackfield.engine import workplace
@@ -16,7 +16,9 @@ from jackfield.engine.workplace import Workplace
 from jackfield.errors import ForeignObject, JackfieldError
 from jackfield.host.thread import KernelThread
 from jackfield.plan.describe import describe
+from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.hoststate import Change
+from jackfield.state.openvswitch import OvsPort
 from jackfield.state.resources import BridgePort
 
 __all__ = ["Mending"]
@@ -62,8 +64,15 @@ class Mending:
                 await self._tell(record, "network-repaired", {"reason": reason})
 
     async def mend_rules(self, reason: str) -> None:
-        """Put the rules of every running network and every port back at once."""
+        """Put the rules of every running network and every port back at once.
+
+        Then what guards the host from ports of Open vSwitch, whose database may take its time.
+        """
         records = [record for record in self._registry.networks.values() if record.active]
+        await self._mend_rules(records, reason)
+        await self._mend_switched(records, reason)
+
+    async def _mend_rules(self, records: Sequence[NetworkRecord], reason: str) -> None:
         wanted = [
             item for record in records for item in record.present.values() if item.kind == "rules"
         ]
@@ -85,6 +94,32 @@ class Mending:
             guard = self._guards.of(port)
             if guard is not None:
                 yield guard.key
+
+    async def _mend_switched(self, records: Iterable[NetworkRecord], reason: str) -> None:
+        """Put what keeps the host from seeing guests' frames back."""
+        ports = [
+            item
+            for record in records
+            if uses_openvswitch(record.current)
+            for state in (
+                record.present,
+                *(
+                    state_of_port(record.current, one)
+                    for one in self._registry.ports_of(record.uuid)
+                ),
+            )
+            for item in state.values()
+            if isinstance(item, OvsPort)
+        ]
+        if not ports:
+            return
+        try:
+            change, _, _ = await self._thread.run(workplace.mend, ports)
+        except JackfieldError as error:
+            log.error("ports of Open vSwitch not mended: %s", error)
+            return
+        if change:
+            log.warning("%d ports of Open vSwitch mended: %s", len(change.ensure), reason)
 
     async def tell_problem(self, record: NetworkRecord, problem: str) -> None:
         """Say what is wrong with a running network: in its view, the log, and an event."""
@@ -128,7 +163,7 @@ class Mending:
             item
             for port in self._registry.ports_of(record.uuid)
             for item in state_of_port(network, port).values()
-            if isinstance(item, BridgePort)
+            if isinstance(item, BridgePort | OvsPort)
         ]
         if members:
             await self._thread.run(_reconnect, members)
@@ -146,7 +181,7 @@ class Mending:
         )
 
 
-def _reconnect(tools: Workplace, members: list[BridgePort]) -> None:
+def _reconnect(tools: Workplace, members: list[BridgePort | OvsPort]) -> None:
     """Put devices of ours on their bridge; those that vanished meanwhile are left to be seen."""
     for member in members:
         try:

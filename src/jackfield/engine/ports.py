@@ -34,6 +34,7 @@ from jackfield.errors import (
     UnsupportedConfiguration,
     WrongState,
 )
+from jackfield.host.openvswitch.datapath import is_in_user_space
 from jackfield.host.tap import open_macvtap, open_tap
 from jackfield.host.thread import KernelThread
 from jackfield.host.vde.files import socket_directory
@@ -41,9 +42,11 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.port import Owner, Port, VdePlug
 from jackfield.model.values import MacAddress, Text
-from jackfield.plan.network import check_bridge
+from jackfield.plan.network import bridge_of, check_bridge
+from jackfield.plan.openvswitch import is_openvswitch, uses_openvswitch
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import TapLink
+from jackfield.state.openvswitch import OvsPort
 from jackfield.state.resources import TapNode
 
 __all__ = ["Ports", "load_port", "port_detail"]
@@ -125,7 +128,8 @@ class Ports:
             taps = [item for item in wanted if isinstance(item, TapLink)]
             nodes = [item for item in wanted if isinstance(item, TapNode)]
             if taps:
-                return await self._thread.run(lambda _: open_tap(taps[0]))
+                rows = [item for item in wanted if isinstance(item, OvsPort)]
+                return await self._thread.run(_open_tap, taps[0], rows)
             if nodes and port.device is not None:
                 queues = port.device.queues
                 return await self._thread.run(lambda _: open_macvtap(nodes[0].path, queues))
@@ -261,7 +265,17 @@ def _check_place(network: Network, links: Mapping[str, LinkFact]) -> int | None:
             f"network {network.name!r} has mode {network.mode.value}, whose devices this "
             "version does not make"
         )
+    if uses_openvswitch(network):
+        # Its device here is of any kind, and there need not be one.
+        bridge = links.get(bridge_of(network))
+        return None if bridge is None else bridge.mtu
     return network.mtu or check_bridge(network, links).mtu
+
+
+def _open_tap(tools: Workplace, tap: TapLink, rows: Sequence[OvsPort]) -> list[int]:
+    """Open a tap; what is switched in user space must not have checksums left to be filled in."""
+    whole = any(is_in_user_space(tools.openvswitch, row.bridge) for row in rows)
+    return open_tap(tap, offload=not whole)
 
 
 def _owner_name(request: AttachRequest, uuid: UUID) -> Text:
@@ -277,6 +291,8 @@ def _owner_name(request: AttachRequest, uuid: UUID) -> Text:
 
 def _refuse_unrealised(network: Network, port: Port) -> None:
     """Refuse what the port was allocated and this version cannot give it."""
+    if is_openvswitch(port.virtualport):
+        return
     what = {
         # Its switch forwards among all of its guests.
         "port isolation": bool(port.isolated) and isinstance(port.plug, VdePlug),

@@ -22,11 +22,13 @@ from jackfield.engine.store import LiveRow, NetworkRow, Step
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace, record_event, undo_change
 from jackfield.errors import JackfieldError
+from jackfield.host.openvswitch.sweep import sweep
 from jackfield.host.service.process import stop
 from jackfield.model.network import Network
 from jackfield.model.values import NetworkName
 from jackfield.plan.describe import describe
 from jackfield.state.hoststate import HostState, difference
+from jackfield.state.links import OwnerKind, alias_of
 from jackfield.state.resources import KINDS, Resource
 
 __all__ = ["Planner", "Recovered", "recover"]
@@ -86,6 +88,7 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
     _recover_ports(tools, planner, found)
     _mend_networks(tools, planner, found)
     _mend_ports(tools, planner, found)
+    _sweep(tools, found)
     return found
 
 
@@ -169,6 +172,17 @@ def _mend_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:
     }
     for uuid, problem in _mend(tools, wanted).items():
         log.error("port %s: %s", uuid, problem)
+
+
+def _sweep(tools: Workplace, found: Recovered) -> None:
+    """Remove rows of Open vSwitch's database that are ours and of nothing that is known."""
+    known = {alias_of(OwnerKind.NETWORK, uuid) for uuid in found.live}
+    known |= {alias_of(OwnerKind.PORT, port.uuid) for port in found.ports}
+    try:
+        for name in sweep(tools.openvswitch, tools.kernel, known):
+            log.warning("%s was ours and of no network: removed from Open vSwitch", name)
+    except JackfieldError as error:
+        log.error("Open vSwitch's database could not be swept: %s", error)
 
 
 def _mend(tools: Workplace, states: dict[UUID, HostState]) -> dict[UUID, str]:

@@ -9,7 +9,7 @@
     settings     shared sysctls and uplinks' attributes: the value before us and ours
     setting_users   which networks and ports need a shared setting
     events       the last events, numbered
-    meta         boot, network namespace, schema
+    meta         boot, network namespace, and what tells this daemon from others
 
 Plans are pure functions of documents, so the journal of a change is the documents themselves: a
 row says what is wanted, what was there before (``previous``) and whether the step is open.  After
@@ -31,8 +31,10 @@ import contextlib
 import dataclasses
 import json
 import sqlite3
+import uuid as uuids
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from jackfield.errors import HostError
@@ -143,7 +145,7 @@ class MemberRow:
     network: UUID
     name: str
     link: int
-    flags: Mapping[str, bool]
+    flags: Mapping[str, Any]
 
 
 class StoreBusy(Exception):
@@ -249,6 +251,15 @@ class Store:
     def set_autostarted(self) -> None:
         """Remember that autostart has run on this boot."""
         self._set_meta("autostarted", "yes")
+
+    def identity(self) -> str:
+        """Return what tells this daemon from others that share a database with it."""
+        row = self._db.execute("SELECT value FROM meta WHERE key='identity'").fetchone()
+        if row is not None:
+            return str(row[0])
+        with self.transaction(durable=True):
+            self._set_meta("identity", str(uuids.uuid4()))
+        return self.identity()
 
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))

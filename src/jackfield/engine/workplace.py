@@ -20,11 +20,14 @@ from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.kernel import Kernel
+from jackfield.host.openvswitch.database import Database
+from jackfield.host.openvswitch.members import note_members, put_back
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.process import Process
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import TapLink
+from jackfield.state.openvswitch import OvsBridge
 from jackfield.state.resources import BridgePort, Resource, Service
 
 __all__ = [
@@ -58,6 +61,7 @@ class Workplace:
     store: Store
     dnsmasq: DnsmasqDriver
     services: Mapping[str, ServiceDriver[Any, Any]]
+    openvswitch: Database
 
     def close(self) -> None:
         """Close what is open."""
@@ -252,6 +256,13 @@ def stop_network(
             for index, member in tools.kernel.route.bridge_ports(bridge)
             if member.link not in known
         ]
+    if not transient:
+        members += [
+            MemberRow(uuid, member, tools.kernel.route.index(member) or 0, row)
+            for item in present.values()
+            if isinstance(item, OvsBridge)
+            for member, row in note_members(tools.openvswitch, item.name).items()
+        ]
     with tools.store.transaction():
         tools.store.set_live_step(uuid, Step.STOPPING)
         tools.store.put_members(members)
@@ -377,6 +388,11 @@ def _reattach(tools: Workplace, bridge: InterfaceName, rows: Iterable[MemberRow]
     """
     lost = []
     for row in rows:
+        if "interface" in row.flags:
+            # What it was for Open vSwitch is all that Open vSwitch needs.
+            if not put_back(tools.openvswitch, tools.kernel, row.name, row.link, row.flags):
+                lost.append(row.name)
+            continue
         link = tools.kernel.route.link(row.name)
         if link is None or link.index != row.link or link.master is not None:
             lost.append(row.name)

@@ -19,6 +19,7 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
 from jackfield.state.hoststate import Change, HostState, removal_order
 from jackfield.state.links import AnyLink
+from jackfield.state.openvswitch import AnyRow
 from jackfield.state.resources import Resource, Service
 
 __all__ = ["Applier"]
@@ -59,7 +60,7 @@ class Applier:
 
         What lives on a link that does not exist yet need not be asked for.
         """
-        links = [item for item in wanted if isinstance(item, AnyLink)]
+        links = [item for item in wanted if isinstance(item, AnyLink | AnyRow)]
         found = self.observe(links)
         absent = {key for key, seen in found.items() if seen.presence is Presence.ABSENT}
         rest = [item for item in wanted if item.carrier is not None and item.carrier not in absent]

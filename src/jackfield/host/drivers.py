@@ -15,6 +15,9 @@ from jackfield.host.macvtap import MacvtapDriver, TapNodeDriver
 from jackfield.host.membership import BridgePortDriver, LinkUpDriver
 from jackfield.host.nft.driver import RulesDriver
 from jackfield.host.nft.guarddriver import PortGuardDriver
+from jackfield.host.openvswitch.bridge import OvsBridgeDriver
+from jackfield.host.openvswitch.database import Database
+from jackfield.host.openvswitch.port import OvsPortDriver
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.settings import SettingDriver
 from jackfield.host.shaping import ShapingDriver
@@ -33,7 +36,9 @@ def make_service_drivers(dnsmasq: DnsmasqDriver) -> dict[str, ServiceDriver[Any,
     return {"vde-switch": VdeSwitchDriver(), "dnsmasq": dnsmasq}
 
 
-def make_drivers(services: Mapping[str, ServiceDriver[Any, Any]]) -> dict[str, Driver[Any]]:
+def make_drivers(
+    services: Mapping[str, ServiceDriver[Any, Any]], openvswitch: Database
+) -> dict[str, Driver[Any]]:
     """Return drivers for one kernel, which remember what they have seen of it, and ``services``."""
     return {
         "bridge": BridgeDriver(),
@@ -49,6 +54,8 @@ def make_drivers(services: Mapping[str, ServiceDriver[Any, Any]]) -> dict[str, D
         "port-guard": PortGuardDriver(),
         "up": LinkUpDriver(),
         "bridge-port": BridgePortDriver(),
+        "ovs-bridge": OvsBridgeDriver(openvswitch),
+        "ovs-port": OvsPortDriver(openvswitch),
         "route": RouteDriver(),
         "shaping": ShapingDriver(),
         **services,

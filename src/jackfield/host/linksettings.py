@@ -1,4 +1,4 @@
-"""State and address of links that are somebody else's: uplinks."""
+"""State, address and MTU of links that are somebody else's: uplinks."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ class LinkSettingDriver:
             index = kernel.route.require_index(setting.link, what)
             if setting.attribute is LinkAttribute.STATE:
                 kernel.route.send([set_link(index, what, up=setting.value == _UP)])
+            elif setting.attribute is LinkAttribute.MTU:
+                kernel.route.send([set_link(index, what, mtu=int(setting.value))])
             else:
                 _set_address(kernel, index, MacAddress(setting.value), what)
 
@@ -56,6 +58,8 @@ def _observed(setting: LinkSetting, link: Link | None) -> Observed:
     value = link.mac_text
     if setting.attribute is LinkAttribute.STATE:
         value = _UP if link.up else _DOWN
+    elif setting.attribute is LinkAttribute.MTU:
+        value = str(link.mtu)
     found = LinkSetting(link=setting.link, attribute=setting.attribute, value=value)
     return Observed(presence=Presence.OURS, resource=found)
 

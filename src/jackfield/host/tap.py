@@ -111,17 +111,18 @@ class TapDriver(LinkDriver[TapLink]):
                 os.close(descriptor)
 
 
-def open_tap(tap: TapLink) -> list[int]:
+def open_tap(tap: TapLink, *, offload: bool = True) -> list[int]:
     """Open a tap of ours once for each of its queues; the caller closes the descriptors.
 
-    They carry virtio-net headers and no packet information, as hypervisors want them.
+    They carry virtio-net headers and no packet information, as hypervisors want them.  Without
+    ``offload`` there are no such headers: then a guest fills in all checksums itself.
     """
     with contextlib.ExitStack() as stack:
         opened = []
         for _ in range(tap.queues):
             descriptor = _open()
             stack.callback(os.close, descriptor)
-            _attach(descriptor, tap, exclusive=False)
+            _attach(descriptor, tap, exclusive=False, offload=offload)
             opened.append(descriptor)
         stack.pop_all()
         return opened
@@ -169,9 +170,9 @@ def _open() -> int:
         raise KernelError(f"cannot open {_DEVICE}: {errno_text(number)}", errno=number) from error
 
 
-def _attach(descriptor: int, tap: TapLink, *, exclusive: bool) -> None:
+def _attach(descriptor: int, tap: TapLink, *, exclusive: bool, offload: bool = True) -> None:
     """Make the tap, or without ``exclusive`` attach to the one of the name."""
-    flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
+    flags = _IFF_TAP | _IFF_NO_PI | (_IFF_VNET_HDR if offload else 0)
     if tap.queues > 1:
         flags |= _IFF_MULTI_QUEUE
     if exclusive:

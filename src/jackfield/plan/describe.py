@@ -7,6 +7,7 @@ from typing import Any
 
 from jackfield.state.hoststate import Change
 from jackfield.state.links import BridgeLink, MacvlanLink, MacvtapLink, TapLink, VethLink
+from jackfield.state.openvswitch import OvsBridge, OvsPort
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import (
     BridgePort,
@@ -115,6 +116,20 @@ def _port(port: BridgePort) -> str:
     return f"{port.link} on bridge {port.bridge}{flags}"
 
 
+def _ovs_port(port: OvsPort) -> str:
+    parts = [f"{port.link} on Open vSwitch bridge {port.bridge}"]
+    vlan = port.vlan
+    if vlan is not None:
+        tags = [] if vlan.tag is None else [str(vlan.tag)]
+        if vlan.trunks:
+            tags.append(f"of {', '.join(map(str, vlan.trunks))}")
+        parts.append(f"VLAN {vlan.mode} {' '.join(tags)}")
+    for rate, way in ((port.inbound, "to"), (port.outbound, "from")):
+        if rate is not None:
+            parts.append(f"{rate.average} KiB/s {way} the guest")
+    return ", ".join(parts)
+
+
 def _route(route: Route) -> str:
     metric = "" if route.metric is None else f" metric {route.metric}"
     return f"route to {route.destination} via {route.gateway} dev {route.link}{metric}"
@@ -181,6 +196,8 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     InterfaceAddress: lambda item: f"address {item.interface} on {item.link}",
     LinkUp: lambda item: f"{item.link} up",
     BridgePort: _port,
+    OvsBridge: lambda item: f"Open vSwitch bridge {item.name}",
+    OvsPort: _ovs_port,
     Route: _route,
     NetworkRules: _rules,
     PortGuard: _guard,

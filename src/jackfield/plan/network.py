@@ -26,6 +26,12 @@ from jackfield.model.network import Network
 from jackfield.model.uplink import DeviceUplink
 from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq import dnsmasq_service
+from jackfield.plan.openvswitch import (
+    check_uplinks,
+    is_openvswitch,
+    plan_ovs_bridges,
+    uses_openvswitch,
+)
 from jackfield.plan.rules import network_rules
 from jackfield.plan.vde import check_switch, switch_resources
 from jackfield.state.facts import Facts, LinkFact
@@ -68,6 +74,8 @@ def plan_network(
     does not realise.
     """
     _check_realised(network)
+    if network.mode is Mode.BRIDGE and network.uplinks:
+        return HostState(plan_ovs_bridges(network))
     if network.uuid is None:
         raise InternalError(f"network {network.name!r} has no uuid yet")
     if not network.mode.is_routed:
@@ -122,6 +130,8 @@ def check_host(network: Network, facts: Facts) -> None:
     """
     if network.vde is not None:
         check_switch(network, facts.links.get(bridge_of(network)))
+    if network.mode is Mode.BRIDGE and uses_openvswitch(network):
+        check_uplinks(network, facts)
     if not network.mode.is_routed:
         return
     interfaces = _interfaces(network)
@@ -176,10 +186,17 @@ def _check_realised(network: Network) -> None:
         missing = "<vpn>"
     elif network.port_forwards:
         missing = "<portForward>"
-    elif network.mode is Mode.BRIDGE and network.uplinks:
+    elif network.mode is Mode.BRIDGE and network.uplinks and not uses_openvswitch(network):
         missing = "a managed bridge (<bridge> with uplinks)"
-    elif network.mode is Mode.BRIDGE and network.virtualport is not None:
+    elif network.mode is Mode.BRIDGE and not _knows_virtualports(network):
         missing = "<virtualport>"
+    elif network.vde is not None and uses_openvswitch(network):
+        missing = "<vde> on a bridge of Open vSwitch"
+    elif uses_openvswitch(network) and (
+        network.anti_spoofing or any(group.anti_spoofing for group in network.portgroups)
+    ):
+        # The rules for it are those of a Linux bridge, which sees none of these frames.
+        missing = "antiSpoofing on a bridge of Open vSwitch"
     if missing is not None:
         raise UnsupportedConfiguration(
             f"network {network.name!r} asks for {missing}, which this version defines but "
@@ -191,6 +208,12 @@ def _check_realised(network: Network) -> None:
         raise InvalidRequest(
             f"network {network.name!r}: an uplink of mode {network.mode.value} must be a device"
         )
+
+
+def _knows_virtualports(network: Network) -> bool:
+    """Whether every virtualport of a bridge is for a switch that we can speak to."""
+    own = (network.virtualport, *(group.virtualport for group in network.portgroups))
+    return all(one is None or one.type is None or is_openvswitch(one) for one in own)
 
 
 def _interfaces(network: Network) -> list[IpInterface]:

@@ -11,6 +11,7 @@ from jackfield.model.port import BridgePlug, DirectPlug, NetworkPlug, Port
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.plan.macvtap import plan_direct
 from jackfield.plan.network import bridge_of
+from jackfield.plan.openvswitch import is_openvswitch, plan_ovs_port
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import OwnerKind, TapLink, VethLink, alias_of
 from jackfield.state.resources import BridgePort, Resource, Setting
@@ -67,7 +68,9 @@ def _plan_bridged(
         # The host must not speak on the guest's wire: its neighbour discovery would move
         # the guest's address in the tables of switches.
         Setting(name=f"net/ipv6/conf/{device.name}/disable_ipv6", value="1", link=device.name),
-        BridgePort(link=device.name, bridge=bridge, isolated=bool(port.isolated)),
+        plan_ovs_port(port, bridge, device)
+        if is_openvswitch(port.virtualport)
+        else BridgePort(link=device.name, bridge=bridge, isolated=bool(port.isolated)),
     ]
     return HostState(resources)
 

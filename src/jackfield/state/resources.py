@@ -28,6 +28,7 @@ from jackfield.state.links import (
     TapLink,
     VethLink,
 )
+from jackfield.state.openvswitch import AnyRow, OvsBridge, OvsPort
 from jackfield.state.rules import Chain, Element
 
 __all__ = [
@@ -83,11 +84,14 @@ class LinkAttribute(enum.Enum):
 
     STATE = "state"
     ADDRESS = "address"
+    MTU = "mtu"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LinkSetting(Standing):
-    """An attribute of ``link``, which is not ours: its ``STATE`` (up or down), its ``ADDRESS``.
+    """An attribute of ``link``, which is not ours.
+
+    Its ``STATE`` (up or down), its ``ADDRESS``, or its ``MTU`` in bytes.
 
     Always shared, as a ``Setting`` may be: recorded before it is set, and put back.
     """
@@ -327,6 +331,7 @@ Service: TypeAlias = Dnsmasq | VdeSwitch
 
 Resource = (
     AnyLink
+    | AnyRow
     | Setting
     | LinkSetting
     | TapNode
@@ -346,6 +351,7 @@ KINDS: dict[str, type[Resource]] = {
     for resource in (
         LinkSetting,
         BridgeLink,
+        OvsBridge,
         TapLink,
         VethLink,
         MacvtapLink,
@@ -360,6 +366,7 @@ KINDS: dict[str, type[Resource]] = {
         Dnsmasq,
         VdeSwitch,
         BridgePort,
+        OvsPort,
         Route,
         Shaping,
     )

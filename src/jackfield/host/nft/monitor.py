@@ -1,4 +1,4 @@
-"""Tells when somebody else touches our table: a flush of all rules, a rule deleted by hand."""
+"""Tells when somebody else touches our tables: a flush of all rules, a rule deleted by hand."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ __all__ = ["NftMonitor"]
 
 _NFNLGRP_NFTABLES = 7
 _SUBSYSTEM = 10
-_NFPROTO_INET, _NFPROTO_BRIDGE = 1, 7
-_TABLES = {_NFPROTO_INET: TABLE, _NFPROTO_BRIDGE: GUARD_TABLE}
+_NFPROTO_INET, _NFPROTO_NETDEV, _NFPROTO_BRIDGE = 1, 5, 7
+_TABLES = {
+    _NFPROTO_INET: TABLE,
+    _NFPROTO_NETDEV: f"table netdev {TABLE_NAME}",
+    _NFPROTO_BRIDGE: GUARD_TABLE,
+}
 _GENERIC_HEADER = 4
 _OBJECT_TABLE = 1
 _NEWGEN = 15
@@ -67,7 +71,7 @@ class NftMonitor(NetlinkSocket):
     """A listener on the rules of the calling thread's network namespace.
 
     Give ``fileno()`` and ``read`` to the loop's ``add_reader``.  ``changed`` is called once for
-    each foreign change of ``inet jackfield`` or ``bridge jackfield``, with a clause that says
+    each foreign change of a table ``jackfield`` (inet, bridge, netdev), with a clause that says
     what was done and by whom (``table inet jackfield: the table was deleted by nft (pid 4711)``);
     lost notifications count as a change.
     """
