@@ -18,6 +18,7 @@ from bench.forwarding import forwarding
 from bench.kinds import kinds
 from bench.listing import listing
 from bench.migrating import migrating
+from bench.openvswitch import openvswitch
 from bench.porting import porting
 from bench.restart import restart
 from bench.results import Result, render
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Counts], Iterator[Result]]] = {
     "scale": scale,
     "port": porting,
     "kinds": kinds,
+    "openvswitch": openvswitch,
     "forward": forwarding,
     "restart": restart,
     "list": listing,
