@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from jackfield.rpc.xdr import (
     Codec,
     Optional,
     Record,
+    pack,
 )
 
 __all__ = [
@@ -70,7 +72,20 @@ class Lease:
     client_id: str | None
 
 
-NET = Record(NetworkRef, name=STRING, uuid=UUID_BYTES)
+@functools.lru_cache(maxsize=16384)
+def _net_bytes(name: str, uuid: UUID) -> bytes:
+    return pack((STRING, UUID_BYTES), (name, uuid))
+
+
+class _Network(Record[NetworkRef]):
+    """A record whose bytes are kept: clients are told the same names again and again."""
+
+    def pack(self, out: bytearray, value: NetworkRef) -> None:
+        """Append the network, of which only the name and the uuid are looked at."""
+        out += _net_bytes(value.name, value.uuid)
+
+
+NET = _Network(NetworkRef, name=STRING, uuid=UUID_BYTES)
 PORT = Record(PortRef, net=NET, uuid=UUID_BYTES)
 LEASE = Record(
     Lease,
