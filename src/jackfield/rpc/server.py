@@ -7,7 +7,6 @@ import contextlib
 import functools
 import logging
 import socket
-import ssl
 from collections.abc import Sequence
 
 from jackfield.access import Caller
@@ -19,7 +18,7 @@ from jackfield.rpc.connection import Connection
 from jackfield.rpc.engine import Engine
 from jackfield.rpc.procedures import LIFECYCLE, METADATA_CHANGE, NetworkRef
 from jackfield.rpc.session import Door
-from jackfield.rpc.tls import HANDSHAKE_LIMIT, Gate
+from jackfield.rpc.tls import HANDSHAKE_LIMIT, Credentials, Gate
 
 __all__ = ["RpcServer"]
 
@@ -74,15 +73,24 @@ class RpcServer:
         self._tasks = [loop.create_task(self._tick())]
 
     async def open_tls(
-        self, listener: socket.socket, context: ssl.SSLContext, allowed: Sequence[str] | None
+        self,
+        listener: socket.socket,
+        credentials: Credentials,
+        allowed: Sequence[str] | None,
     ) -> None:
         """Accept connections from elsewhere at ``listener``, of those ``allowed``."""
         connect = functools.partial(self._connect, False)
+
+        def admit() -> Gate:
+            # Before the handshake, which looks at the list.
+            credentials.refresh()
+            return Gate(allowed, connect)
+
         self._servers.append(
             await asyncio.get_running_loop().create_server(
-                lambda: Gate(allowed, connect),
+                admit,
                 sock=listener,
-                ssl=context,
+                ssl=credentials.context,
                 ssl_handshake_timeout=HANDSHAKE_LIMIT,
                 backlog=_BACKLOG,
             )
