@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from bench.calling import calling
 from bench.counts import FULL, QUICK, Counts
 from bench.documents import documents
 from bench.forwarding import forwarding
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Counts], Iterator[Result]]] = {
     "scale": scale,
     "port": porting,
     "kinds": kinds,
+    "call": calling,
     "forward": forwarding,
     "restart": restart,
     "list": listing,

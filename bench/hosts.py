@@ -29,6 +29,7 @@ __all__ = ["Jackfield", "Libvirt", "RawHost", "process_memory"]
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_DIR = "/run/jackfield"
+LIBVIRT_SOCKET = f"{RUN_DIR}/libvirt-sock"
 _IDLE = 2.0
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
 
@@ -114,6 +115,7 @@ class Jackfield(_BenchHost):
         super().__init__("ours")
         self.client = Client(self.host.file(RUN_DIR))
         self._kept: KeptConnection | None = None
+        self._has_clients = False
         self._module = [module] if output is None else [module, str(output)]
         self.process: HostProcess
         try:
@@ -170,11 +172,16 @@ class Jackfield(_BenchHost):
         """Unplug a port; return the seconds it took."""
         return self.timed("DELETE", f"/v1/ports/{port}")
 
-    def libvirt_client(self) -> Worker:
-        """Return a client that speaks libvirt's protocol to us, the same as the peer's."""
-        lay_clients_over(self.host)
+    def libvirt_client(self, socket_path: str = LIBVIRT_SOCKET) -> Worker:
+        """Return a client that speaks libvirt's protocol to us, the same as the peer's.
+
+        ``socket_path`` is of another server on the host, where it is not us.
+        """
+        if not self._has_clients:
+            lay_clients_over(self.host)
+            self._has_clients = True
         argv = ["/usr/bin/python3", "-m", "bench.libvirt_worker"]
-        uri = f"network:///system?socket={RUN_DIR}/libvirt-sock"
+        uri = f"network:///system?socket={socket_path}"
         return Worker(self.host, argv, {"PYTHONPATH": str(ROOT), "BENCH_URI": uri})
 
     def networks(self) -> list[dict[str, Any]]:
@@ -213,11 +220,15 @@ class Libvirt(_BenchHost):
         super().__init__("peer")
         try:
             self.daemon = StockLibvirtd(self.host, writable=self.folder / "layers")
-            argv = ["/usr/bin/python3", "-m", "bench.libvirt_worker"]
-            self.worker = Worker(self.host, argv, {"PYTHONPATH": str(ROOT)})
+            self.worker = self.libvirt_client()
         except BaseException:
             self.close()
             raise
+
+    def libvirt_client(self) -> Worker:
+        """Return another client, with a connection of its own."""
+        argv = ["/usr/bin/python3", "-m", "bench.libvirt_worker"]
+        return Worker(self.host, argv, {"PYTHONPATH": str(ROOT)})
 
     def define(self, document: str) -> None:
         """Define a network."""
