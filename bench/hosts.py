@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shutil
 import socket
+import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,13 +28,44 @@ from tests.lab.host import Host, HostProcess
 from tests.lab.libvirtd import StockLibvirtd, lay_clients_over
 from tests.lab.wait import wait_for
 
-__all__ = ["Jackfield", "Libvirt", "RawHost", "process_memory"]
+__all__ = [
+    "Jackfield",
+    "Libvirt",
+    "RawHost",
+    "daemon_python",
+    "process_memory",
+    "use_python",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_DIR = "/run/jackfield"
 LIBVIRT_SOCKET = f"{RUN_DIR}/libvirt-sock"
 _IDLE = 2.0
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+_daemon_python = sys.executable
+
+
+def daemon_python() -> str:
+    """Return the Python that runs our daemon."""
+    return _daemon_python
+
+
+def use_python(path: str) -> None:
+    """Have another Python run our daemon, with the packages of this one.
+
+    Raises ``ValueError`` unless it is there and of the same version, for which those are made.
+    """
+    global _daemon_python
+    version = platform.python_version().rpartition(".")[0]
+    code = "import platform; print(platform.python_version().rpartition('.')[0])"
+    try:
+        said = subprocess.run([path, "-c", code], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(f"{path} cannot be run: {error}") from error
+    if said.strip() != version:
+        raise ValueError(f"{path} is Python {said.strip()}, and the packages are for {version}")
+    _daemon_python = path
+    ENVIRONMENT["PYTHONPATH"] += f":{sysconfig.get_path('purelib')}"
 
 
 class _BenchHost:
@@ -135,7 +169,7 @@ class Jackfield(_BenchHost):
         with self.log.open("a") as log:
             self.process = self.host.start(
                 [
-                    *(sys.executable, "-m", *self._module),
+                    *(_daemon_python, "-m", *self._module),
                     *("--run-dir", RUN_DIR, "--state-dir", str(self.folder / "state")),
                 ],
                 env=ENVIRONMENT,
