@@ -90,16 +90,17 @@ class PortBook:
                 detail={key: str(value) for key, value in detail.items()},
             )
         )
-        if self._journal.lines >= _FOLD_EVERY and self._folding is None:
+        if self._journal.lines % _FOLD_EVERY == 0 and self._folding is None:
             self._folding = asyncio.get_running_loop().create_task(self._fold())
             self._folding.add_done_callback(self._folded)
         return event
 
     async def _fold(self) -> None:
-        await self._thread.run(lambda tools: tools.journal.fold(tools.store))
+        """Have the journal folded in; where that fails it stays as it is, for the next time."""
+        try:
+            await self._thread.run(lambda tools: tools.journal.fold(tools.store))
+        except Exception:
+            log.exception("the journal of ports cannot be folded into the database")
 
-    def _folded(self, task: asyncio.Task[None]) -> None:
+    def _folded(self, _: asyncio.Task[None]) -> None:
         self._folding = None
-        if not task.cancelled() and task.exception() is not None:
-            # The lines are where they were, and it is tried again.
-            log.error("the journal of ports is not folded in", exc_info=task.exception())

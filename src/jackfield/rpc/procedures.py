@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
+import operator
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from jackfield.rpc.xdr import (
     Codec,
     Optional,
     Record,
+    XdrError,
     pack,
 )
 
@@ -72,20 +74,35 @@ class Lease:
     client_id: str | None
 
 
-@functools.lru_cache(maxsize=16384)
-def _net_bytes(name: str, uuid: UUID) -> bytes:
-    return pack((STRING, UUID_BYTES), (name, uuid))
+class _Networks(Array[NetworkRef]):
+    """Networks, of which only name and uuid are looked at.
+
+    The bytes of the last list's are kept: to make them of a thousand networks takes longer than all
+    the rest, and clients that look again mostly find the same.
+    """
+
+    def __init__(self, codec: Codec[NetworkRef], limit: int) -> None:
+        super().__init__(codec, limit)
+        self._codec = codec
+        self._known: list[NetworkRef] = []
+        self._parts: dict[int, bytes] = {}
+        self._bytes = pack((UINT,), (0,))
+
+    def pack(self, out: bytearray, value: Sequence[NetworkRef]) -> None:
+        """Append the networks after their number."""
+        if len(value) != len(self._known) or not all(map(operator.is_, value, self._known)):
+            if len(value) > self._limit:
+                raise XdrError(f"{len(value)} networks are more than {self._limit}")
+            # What is in the last list is still alive, so nothing else has its identity.
+            known = self._parts
+            parts = [known.get(id(one)) or pack((self._codec,), (one,)) for one in value]
+            self._known = list(value)
+            self._parts = dict(zip(map(id, value), parts, strict=True))
+            self._bytes = pack((UINT,), (len(parts),)) + b"".join(parts)
+        out += self._bytes
 
 
-class _Network(Record[NetworkRef]):
-    """A record whose bytes are kept: clients are told the same names again and again."""
-
-    def pack(self, out: bytearray, value: NetworkRef) -> None:
-        """Append the network, of which only the name and the uuid are looked at."""
-        out += _net_bytes(value.name, value.uuid)
-
-
-NET = _Network(NetworkRef, name=STRING, uuid=UUID_BYTES)
+NET = Record(NetworkRef, name=STRING, uuid=UUID_BYTES)
 PORT = Record(PortRef, net=NET, uuid=UUID_BYTES)
 LEASE = Record(
     Lease,
@@ -101,7 +118,7 @@ LEASE = Record(
 )
 OPTIONAL_NET = Optional(NET)
 NAMES = Array(STRING, 16384)
-NETS = Array(NET, 16384)
+NETS = _Networks(NET, 16384)
 PORTS = Array(PORT, 16384)
 LEASES = Array(LEASE, 65536)
 PORT_PARAMETERS = Array(PARAMETERS, 16)
