@@ -23,7 +23,14 @@ from tests.lab.host import Host, HostProcess
 from tests.lab.snapshot import take_snapshot
 from tests.lab.wait import wait_for
 
-__all__ = ["CrashingDaemon", "Operation", "crash_everywhere", "crash_twice", "observe"]
+__all__ = [
+    "CrashingDaemon",
+    "Operation",
+    "answers",
+    "crash_everywhere",
+    "crash_twice",
+    "observe",
+]
 
 PROGRAM = Path(__file__).with_name("crashing_daemon.py")
 DIRECTORY = "/run/lab/crash"
@@ -288,7 +295,7 @@ def crash_twice(daemon: CrashingDaemon, operation: Operation, *, at: int) -> lis
         daemon.process.wait()
         daemon.arm(number)
         daemon.start(wait=False)
-        wait_for(lambda: daemon.crashed() or _answers(daemon), 20, "recovery, or a second crash")
+        wait_for(lambda: daemon.crashed() or answers(daemon), 20, "recovery, or a second crash")
         second = daemon.crashed()
         if second is None:
             daemon.disarm()
@@ -313,7 +320,8 @@ def _try(daemon: CrashingDaemon, operation: Operation) -> bool:
     return True
 
 
-def _answers(daemon: CrashingDaemon) -> bool:
+def answers(daemon: CrashingDaemon) -> bool:
+    """Return whether the daemon answers at its socket."""
     try:
         daemon.client.request("GET", "/v1/version")
     except JackfieldError:

@@ -21,10 +21,17 @@ import pytest
 from jackfield.client import Client
 from jackfield.errors import DaemonUnreachable
 from jackfield.rpc.procedures import PortRef
-from tests.lab.crash import CrashingDaemon, Operation, crash_everywhere, crash_twice
+from tests.lab.crash import (
+    CrashingDaemon,
+    Operation,
+    answers,
+    crash_everywhere,
+    crash_twice,
+)
 from tests.lab.daemon import RUN_DIR
 from tests.lab.dns import resolve
 from tests.lab.host import Host
+from tests.lab.wait import wait_for
 from tests.rpc.client import RawClient
 
 pytestmark = pytest.mark.lab
@@ -344,6 +351,24 @@ def test_ports_of_a_libvirt_client(daemon: CrashingDaemon) -> None:
     create.do(daemon.client)
     delete = Operation(do=create.undo, undo=create.do)
     crash_everywhere(daemon, delete)
+    # And now in whatever the next daemons do about what was written.
+    delete.do(daemon.client)
+    delete.undo(daemon.client)
+    daemon.kill9()
+    number = 0
+    while True:
+        number += 1
+        daemon.arm(number)
+        daemon.start(wait=False)
+        wait_for(lambda: daemon.crashed() or answers(daemon), 20, "the daemon, or its end")
+        if daemon.crashed() is None:
+            break
+        daemon.process.wait()
+    daemon.disarm()
+    # What it does from now on would be counted, too.
+    daemon.kill9()
+    daemon.start()
+    assert [str(port)] == [item["uuid"] for item in daemon.client.request("GET", "/v1/ports")]
     # Of an event that was told each number is given once, whoever died in between.
     numbers = [item["number"] for item in daemon.client.lines("/v1/events")]
     assert sorted(set(numbers)) == numbers
