@@ -7,14 +7,17 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from bench.calling import calling
 from bench.counts import FULL, QUICK, Counts
 from bench.documents import documents
 from bench.forwarding import forwarding
+from bench.hosts import daemon_python, use_python
 from bench.kinds import kinds
 from bench.listing import listing
 from bench.migrating import migrating
@@ -39,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Counts], Iterator[Result]]] = {
     "port": porting,
     "kinds": kinds,
     "openvswitch": openvswitch,
+    "call": calling,
     "forward": forwarding,
     "restart": restart,
     "list": listing,
@@ -57,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to run (default: all)")
     parser.add_argument("--check", action="store_true", help="fail when a budget is missed")
     parser.add_argument("--quick", action="store_true", help="tiny counts: only to see it run")
+    parser.add_argument(
+        "--python", metavar="PATH", help="the Python that runs our daemon (default: this one)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
     arguments = parser.parse_args(argv)
     counts = QUICK if arguments.quick else FULL
@@ -65,6 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"there is no benchmark {unknown[0]!r}")
     if os.geteuid() != 0:
         parser.error("this needs root: it makes network namespaces")
+    if arguments.python is not None:
+        try:
+            use_python(arguments.python)
+        except ValueError as error:
+            parser.error(str(error))
     # An end from outside must still take the hosts away.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if "stages" in arguments.names:
@@ -88,8 +100,15 @@ def machine() -> str:
     load = os.getloadavg()[0]
     return (
         f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, "
-        f"Python {platform.python_version()}, load {load:.1f}, {time.strftime('%Y-%m-%d %H:%M')}"
+        f"Python {_version(daemon_python())}, load {load:.1f}, {time.strftime('%Y-%m-%d %H:%M')}"
     )
+
+
+def _version(python: str) -> str:
+    """Return the version of a Python, and where it is if it is not the one that runs this."""
+    code = "import platform; print(platform.python_version())"
+    said = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
+    return said.strip() + ("" if python == sys.executable else f" ({python})")
 
 
 def _run(name: str, counts: Counts) -> list[Result]:

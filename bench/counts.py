@@ -12,6 +12,8 @@ class Counts:
     """The sizes of all benchmarks.
 
     ``rounds`` are samples of each kind, ``peer_rounds`` those of libvirtd's slow works.
+    ``defined`` networks are there when clients call, ``clients`` of them at once, each
+    ``client_rounds`` times.
     ``others`` and ``peer_others`` run beside what is measured; ``networks`` and ``peer_networks``
     is how many are tried on one host, ``ports`` how many taps they have together.  ``bursts`` are
     the samples of a packet rate, ``burst`` seconds each.
@@ -19,6 +21,9 @@ class Counts:
 
     rounds: int
     peer_rounds: int
+    defined: int
+    clients: int
+    client_rounds: int
     others: int
     peer_others: int
     networks: int
@@ -31,6 +36,9 @@ class Counts:
 FULL = Counts(
     rounds=40,
     peer_rounds=15,
+    defined=1000,
+    clients=8,
+    client_rounds=25,
     others=500,
     peer_others=100,
     networks=1000,
@@ -42,6 +50,9 @@ FULL = Counts(
 QUICK = Counts(
     rounds=2,
     peer_rounds=1,
+    defined=4,
+    clients=2,
+    client_rounds=2,
     others=3,
     peer_others=2,
     networks=4,

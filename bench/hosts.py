@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shutil
 import socket
+import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,12 +28,44 @@ from tests.lab.host import Host, HostProcess
 from tests.lab.libvirtd import StockLibvirtd, lay_clients_over
 from tests.lab.wait import wait_for
 
-__all__ = ["Jackfield", "Libvirt", "RawHost", "process_memory"]
+__all__ = [
+    "Jackfield",
+    "Libvirt",
+    "RawHost",
+    "daemon_python",
+    "process_memory",
+    "use_python",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_DIR = "/run/jackfield"
+LIBVIRT_SOCKET = f"{RUN_DIR}/libvirt-sock"
 _IDLE = 2.0
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+_daemon_python = sys.executable
+
+
+def daemon_python() -> str:
+    """Return the Python that runs our daemon."""
+    return _daemon_python
+
+
+def use_python(path: str) -> None:
+    """Have another Python run our daemon, with the packages of this one.
+
+    Raises ``ValueError`` unless it is there and of the same version, for which those are made.
+    """
+    global _daemon_python
+    version = platform.python_version().rpartition(".")[0]
+    code = "import platform; print(platform.python_version().rpartition('.')[0])"
+    try:
+        said = subprocess.run([path, "-c", code], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(f"{path} cannot be run: {error}") from error
+    if said.strip() != version:
+        raise ValueError(f"{path} is Python {said.strip()}, and the packages are for {version}")
+    _daemon_python = path
+    ENVIRONMENT["PYTHONPATH"] += f":{sysconfig.get_path('purelib')}"
 
 
 class _BenchHost:
@@ -114,6 +149,7 @@ class Jackfield(_BenchHost):
         super().__init__("ours")
         self.client = Client(self.host.file(RUN_DIR))
         self._kept: KeptConnection | None = None
+        self._has_clients = False
         self._module = [module] if output is None else [module, str(output)]
         self.process: HostProcess
         try:
@@ -133,7 +169,7 @@ class Jackfield(_BenchHost):
         with self.log.open("a") as log:
             self.process = self.host.start(
                 [
-                    *(sys.executable, "-m", *self._module),
+                    *(_daemon_python, "-m", *self._module),
                     *("--run-dir", RUN_DIR, "--state-dir", str(self.folder / "state")),
                 ],
                 env=ENVIRONMENT,
@@ -170,11 +206,16 @@ class Jackfield(_BenchHost):
         """Unplug a port; return the seconds it took."""
         return self.timed("DELETE", f"/v1/ports/{port}")
 
-    def libvirt_client(self) -> Worker:
-        """Return a client that speaks libvirt's protocol to us, the same as the peer's."""
-        lay_clients_over(self.host)
+    def libvirt_client(self, socket_path: str = LIBVIRT_SOCKET) -> Worker:
+        """Return a client that speaks libvirt's protocol to us, the same as the peer's.
+
+        ``socket_path`` is of another server on the host, where it is not us.
+        """
+        if not self._has_clients:
+            lay_clients_over(self.host)
+            self._has_clients = True
         argv = ["/usr/bin/python3", "-m", "bench.libvirt_worker"]
-        uri = f"network:///system?socket={RUN_DIR}/libvirt-sock"
+        uri = f"network:///system?socket={socket_path}"
         return Worker(self.host, argv, {"PYTHONPATH": str(ROOT), "BENCH_URI": uri})
 
     def networks(self) -> list[dict[str, Any]]:
@@ -213,11 +254,15 @@ class Libvirt(_BenchHost):
         super().__init__("peer")
         try:
             self.daemon = StockLibvirtd(self.host, writable=self.folder / "layers")
-            argv = ["/usr/bin/python3", "-m", "bench.libvirt_worker"]
-            self.worker = Worker(self.host, argv, {"PYTHONPATH": str(ROOT)})
+            self.worker = self.libvirt_client()
         except BaseException:
             self.close()
             raise
+
+    def libvirt_client(self) -> Worker:
+        """Return another client, with a connection of its own."""
+        argv = ["/usr/bin/python3", "-m", "bench.libvirt_worker"]
+        return Worker(self.host, argv, {"PYTHONPATH": str(ROOT)})
 
     def define(self, document: str) -> None:
         """Define a network."""

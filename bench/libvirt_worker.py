@@ -15,6 +15,10 @@ import libvirt  # type: ignore[import-not-found]
 
 from bench.worker import serve
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PORT = """<networkport><uuid>{port}</uuid>
 <owner><name>guest</name><uuid>{owner}</uuid></owner>
 <mac address='{mac}'/></networkport>"""
@@ -55,4 +59,52 @@ def port(name: str, mac: str) -> float:
     return time.perf_counter() - begin
 
 
-serve({"define": define, "start": start, "stop": stop, "port": port})
+def lookup(name: str) -> float:
+    """Find a network by its name."""
+    begin = time.perf_counter()
+    connection.networkLookupByName(name)
+    return time.perf_counter() - begin
+
+
+def lookup_uuid(name: str) -> float:
+    """Find a network by its uuid."""
+    identity = connection.networkLookupByName(name).UUID()
+    begin = time.perf_counter()
+    connection.networkLookupByUUID(identity)
+    return time.perf_counter() - begin
+
+
+def list_all(count: int) -> float:
+    """List all networks, of which there must be at least so many."""
+    begin = time.perf_counter()
+    found = connection.listAllNetworks()
+    took = time.perf_counter() - begin
+    assert len(found) >= count, len(found)
+    return took
+
+
+def define_undefine(document: str) -> float:
+    """Define a network and undefine it."""
+    begin = time.perf_counter()
+    connection.networkDefineXML(document).undefine()
+    return time.perf_counter() - begin
+
+
+OPERATIONS: dict[str, Callable[..., float]] = {
+    "define": define,
+    "define_undefine": define_undefine,
+    "list_all": list_all,
+    "lookup": lookup,
+    "lookup_uuid": lookup_uuid,
+    "port": port,
+    "start": start,
+    "stop": stop,
+}
+
+
+def repeat(what: str, times: int, **arguments: object) -> float:
+    """Do an operation again and again; return the seconds of all together."""
+    return sum(OPERATIONS[what](**arguments) for _ in range(times))
+
+
+serve({**OPERATIONS, "repeat": repeat})

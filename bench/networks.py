@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["gateway", "nat_network"]
+__all__ = ["gateway", "idle_network", "nat_network"]
 
 
 def gateway(number: int) -> str:
@@ -19,4 +19,13 @@ def nat_network(number: int, *, services: bool = True) -> str:
         f"<network><name>bench-{number}</name><forward mode='nat'/>"
         f"<bridge stp='off'/>{dns}"
         f"<ip address='{subnet}.1' netmask='255.255.255.0'>{dhcp}</ip></network>"
+    )
+
+
+def idle_network(number: int) -> str:
+    """Return network ``idle-NUMBER``, which is only defined: everything in it is given."""
+    return (
+        f"<network><name>idle-{number}</name><forward mode='nat'/>"
+        f"<bridge name='idle{number}' stp='off'/>"
+        f"<ip address='{gateway(number)}' netmask='255.255.255.0'/></network>"
     )

@@ -37,7 +37,7 @@ STAGES = (
     ("job settle_network", "jackfield.engine.workplace", "settle_network"),
     ("job stop_network", "jackfield.engine.workplace", "stop_network"),
     ("job create_port", "jackfield.engine.workplace", "create_port"),
-    ("job delete_port", "jackfield.engine.workplace", "delete_port"),
+    ("job delete_ports", "jackfield.engine.workplace", "delete_ports"),
     ("refuse_foreign", "jackfield.host.applier", "Applier.refuse_foreign"),
     ("perform", "jackfield.host.applier", "Applier.perform"),
     ("verify", "jackfield.host.applier", "Applier._verify"),

@@ -45,10 +45,18 @@ class Worker:
 
     def call(self, operation: str, **arguments: object) -> Any:
         """Return what the worker's operation returns; its failure is a ``RuntimeError``."""
+        self.begin(operation, **arguments)
+        return self.finish()
+
+    def begin(self, operation: str, **arguments: object) -> None:
+        """Have the worker begin an operation, whose end ``finish`` waits for."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([operation, arguments]) + "\n")
         self._process.stdin.flush()
+
+    def finish(self) -> Any:
+        """Return what the operation that was begun returns."""
+        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the worker {self._process.args!r} has ended")

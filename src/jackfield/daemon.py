@@ -8,7 +8,6 @@ import contextlib
 import logging
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from jackfield.engine.engine import Engine
 from jackfield.errors import ConfigurationError, JackfieldError, WrongState
 from jackfield.listener import listen
 from jackfield.rpc.server import RpcServer
-from jackfield.rpc.tls import listen_tls, make_context
+from jackfield.rpc.tls import Credentials, listen_tls
 from jackfield.web.descriptors import DescriptorDoor
 from jackfield.web.server import WebServer
 
@@ -118,10 +117,10 @@ async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
     alive.cancel()
 
 
-def _tls_door(tls: TlsConfig) -> tuple[socket.socket, ssl.SSLContext, Sequence[str] | None]:
+def _tls_door(tls: TlsConfig) -> tuple[socket.socket, Credentials, Sequence[str] | None]:
     """Return where clients connect with TLS, how they are checked, and who is let in."""
-    context = make_context(tls)
-    return listen_tls(tls.address, tls.port), context, tls.allowed
+    credentials = Credentials(tls)
+    return listen_tls(tls.address, tls.port), credentials, tls.allowed
 
 
 async def _tell_alive() -> None:

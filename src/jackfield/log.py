@@ -20,11 +20,16 @@ class JsonFormatter(logging.Formatter):
     A traceback is the field ``traceback``; a set is a list, and what JSON has no form for is text.
     """
 
+    def __init__(self) -> None:
+        """Begin without a second whose text is known."""
+        super().__init__()
+        self._second = -1
+        self._text = ""
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
-        time = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         fields: dict[str, object] = {
-            "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": self._time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -37,6 +42,15 @@ class JsonFormatter(logging.Formatter):
         if record.stack_info:
             fields["stack"] = self.formatStack(record.stack_info)
         return msgspec.json.encode(fields, enc_hook=str).decode("utf-8", "replace")
+
+    def _time(self, created: float) -> str:
+        """Return seconds since the epoch as text; most lines are of the same second as the last."""
+        second = int(created)
+        if second != self._second:
+            time = datetime.datetime.fromtimestamp(second, datetime.UTC)
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S")
+            self._second = second
+        return f"{self._text}.{int((created - second) * 1000):03d}Z"
 
 
 def configure(level: str, stream: TextIO | None = None) -> None:

@@ -90,3 +90,35 @@ def test_following_from_now_on() -> None:
         return (await asyncio.wait_for(first, 5)).number
 
     assert 2 == asyncio.run(run())
+
+
+def test_listeners_are_called_with_each_event() -> None:
+    """They are told at once, and no more when they want no more."""
+    log = EventLog()
+    seen: list[int] = []
+
+    def listener(one: Event) -> None:
+        seen.append(one.number)
+
+    log.listen(listener)
+    log.add(event(1))
+    log.add(event(2))
+    log.unlisten(listener)
+    log.unlisten(listener)
+    log.add(event(3))
+    assert [1, 2] == seen
+
+
+def test_a_number_that_comes_late_is_not_missed() -> None:
+    """One of the kernel thread may be on its way while the event loop adds a later one."""
+
+    async def run() -> list[int]:
+        log = EventLog()
+        followed = log.follow(0)
+        seen = []
+        for number in (1, 3, 2, 4):
+            log.add(event(number))
+            seen.append((await asyncio.wait_for(anext(followed), 5)).number)
+        return seen
+
+    assert [1, 3, 2, 4] == asyncio.run(run())

@@ -49,6 +49,20 @@ def fill(store: Store) -> None:
         store.set_autostarted()
 
 
+def test_a_durable_transaction_waits_for_the_disk(store: Store) -> None:
+    """It is on disk after ``sync``, once for all that ended before; others need not be."""
+    store.sync()
+    with store.transaction():
+        store.put_live(LiveRow(RED, Step.SETTLED, b"{}"))
+    seen = [store.unsynced]
+    with store.transaction(durable=True):
+        store.put_network(NetworkRow(RED, "red", True, b"{}"))
+    seen.append(store.unsynced)
+    store.sync()
+    seen.append(store.unsynced)
+    assert [False, True, False] == seen
+
+
 def test_everything_is_there_again(store: Store, path: Path) -> None:
     """The next daemon on the same host finds all that was committed."""
     fill(store)

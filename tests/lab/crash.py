@@ -23,7 +23,14 @@ from tests.lab.host import Host, HostProcess
 from tests.lab.snapshot import take_snapshot
 from tests.lab.wait import wait_for
 
-__all__ = ["CrashingDaemon", "Operation", "crash_everywhere", "crash_twice", "observe"]
+__all__ = [
+    "CrashingDaemon",
+    "Operation",
+    "answers",
+    "crash_everywhere",
+    "crash_twice",
+    "observe",
+]
 
 PROGRAM = Path(__file__).with_name("crashing_daemon.py")
 DIRECTORY = "/run/lab/crash"
@@ -159,6 +166,9 @@ _TABLES = ("networks", "live", "ports", "members", "settings", "setting_users")
 def observe(daemon: CrashingDaemon) -> str:
     """Return everything that the host, the store and the daemon show, one thing a line.
 
+    A port that its client realises may be in the store or in the journal beside it: what the
+    daemon tells of it counts.
+
     Names that differ at each attachment (the port's uuid and the device's name after it) are
     replaced by words.
     """
@@ -182,6 +192,8 @@ def _rows(path: Path) -> Iterator[str]:
             for row in database.execute(f"SELECT * FROM {table}"):
                 # The index of a remembered link is the one it has: nothing to compare.
                 values = [item for item in row if table != "members" or isinstance(item, str)]
+                if table == "ports" and "client" in values:
+                    continue
                 yield f"row of {table}: {values}"
 
 
@@ -283,7 +295,7 @@ def crash_twice(daemon: CrashingDaemon, operation: Operation, *, at: int) -> lis
         daemon.process.wait()
         daemon.arm(number)
         daemon.start(wait=False)
-        wait_for(lambda: daemon.crashed() or _answers(daemon), 20, "recovery, or a second crash")
+        wait_for(lambda: daemon.crashed() or answers(daemon), 20, "recovery, or a second crash")
         second = daemon.crashed()
         if second is None:
             daemon.disarm()
@@ -308,7 +320,8 @@ def _try(daemon: CrashingDaemon, operation: Operation) -> bool:
     return True
 
 
-def _answers(daemon: CrashingDaemon) -> bool:
+def answers(daemon: CrashingDaemon) -> bool:
+    """Return whether the daemon answers at its socket."""
     try:
         daemon.client.request("GET", "/v1/version")
     except JackfieldError:

@@ -132,6 +132,8 @@ def install(acts: Acts) -> None:
 
     def describe_write(descriptor: int, data: bytes) -> str | None:
         path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if path.endswith("/ports.journal"):
+            return "write to the journal of ports"
         return f"write {data!r} to {path}" if path.startswith("/proc/sys/") else None
 
     def describe_transaction(_: Connection, message: dict[str, Any]) -> str | None:

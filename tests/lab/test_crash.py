@@ -11,6 +11,7 @@ foreign: bridge br-other with an address, table inet other, net.ipv4.conf.lo.rp_
 from __future__ import annotations
 
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,24 @@ from typing import Any
 import pytest
 
 from jackfield.client import Client
-from tests.lab.crash import CrashingDaemon, Operation, crash_everywhere, crash_twice
+from jackfield.errors import DaemonUnreachable
+from jackfield.rpc.procedures import PortRef
+from tests.lab.crash import (
+    CrashingDaemon,
+    Operation,
+    answers,
+    crash_everywhere,
+    crash_twice,
+)
+from tests.lab.daemon import RUN_DIR
 from tests.lab.dns import resolve
 from tests.lab.host import Host
+from tests.lab.wait import wait_for
+from tests.rpc.client import RawClient
 
 pytestmark = pytest.mark.lab
 
+UUID_OF_PORT = uuid.UUID(int=0x4D)
 UUID = "6a1c0f6e-1f0c-4b8e-9a57-0d3f6f1b2c3d"
 MAC = "52:54:00:aa:bb:01"
 
@@ -307,3 +320,55 @@ def test_apply_starts(daemon: CrashingDaemon, defined: bool) -> None:
     crash_everywhere(
         daemon, Operation(do=lambda client: apply(client, document(end=50)), undo=undo)
     )
+
+
+PORT = """<networkport><uuid>00000000-0000-0000-0000-00000000004d</uuid>
+<owner><name>guest</name><uuid>00000000-0000-0000-0000-000000000005</uuid></owner>
+<mac address='52:54:00:7b:35:93'/></networkport>"""
+
+
+def test_ports_of_a_libvirt_client(daemon: CrashingDaemon) -> None:
+    """A port that its client realises is a record, and that is there or it is not."""
+    apply(daemon.client, document())
+    socket = daemon.host.file(f"{RUN_DIR}/libvirt-sock")
+    port = UUID_OF_PORT
+
+    def ask(name: str, *arguments: object) -> None:
+        """Call as libvirt's QEMU driver does; a daemon that dies meanwhile is unreachable."""
+        try:
+            with RawClient(socket, timeout=30).open() as libvirt:
+                net = libvirt.lookup("red")
+                first: object = net if name == "port_create" else PortRef(net, port)
+                libvirt.call(name, first, *arguments)
+        except OSError as error:
+            raise DaemonUnreachable(str(error)) from error
+
+    create = Operation(
+        do=lambda _: ask("port_create", PORT, 0), undo=lambda _: ask("port_delete", 0)
+    )
+    acts = crash_everywhere(daemon, create)
+    assert ["1: write to the journal of ports"] == [act for act in acts if "write" in act]
+    create.do(daemon.client)
+    delete = Operation(do=create.undo, undo=create.do)
+    crash_everywhere(daemon, delete)
+    # And now in whatever the next daemons do about what was written.
+    delete.do(daemon.client)
+    delete.undo(daemon.client)
+    daemon.kill9()
+    number = 0
+    while True:
+        number += 1
+        daemon.arm(number)
+        daemon.start(wait=False)
+        wait_for(lambda: daemon.crashed() or answers(daemon), 20, "the daemon, or its end")
+        if daemon.crashed() is None:
+            break
+        daemon.process.wait()
+    daemon.disarm()
+    # What it does from now on would be counted, too.
+    daemon.kill9()
+    daemon.start()
+    assert [str(port)] == [item["uuid"] for item in daemon.client.request("GET", "/v1/ports")]
+    # Of an event that was told each number is given once, whoever died in between.
+    numbers = [item["number"] for item in daemon.client.lines("/v1/events")]
+    assert sorted(set(numbers)) == numbers

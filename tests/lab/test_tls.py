@@ -70,6 +70,23 @@ def certificate(directory: Path, signer: str, name: str, subject: str, purpose: 
     )
 
 
+def revoke(directory: Path, signer: str, *names: str) -> Path:
+    """Make the authority's list of revoked certificates, and return its path."""
+    (directory / "revoked.db").write_text("")
+    (directory / "revoked.cnf").write_text(
+        "[ca]\ndefault_ca=ours\n[ours]\ndatabase=revoked.db\ndefault_md=sha256\n"
+        "default_crl_days=2\ncrlnumber=number\n"
+    )
+    number = directory / "number"
+    if not number.exists():
+        number.write_text("01")
+    common = ("-config", "revoked.cnf", "-keyfile", f"{signer}.key", "-cert", f"{signer}.pem")
+    for name in names:
+        openssl(directory, "ca", *common, "-revoke", f"{name}.pem")
+    openssl(directory, "ca", *common, "-gencrl", "-out", "cacrl.pem")
+    return directory / "cacrl.pem"
+
+
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder of certificates: of two authorities, a server and clients."""
@@ -97,6 +114,7 @@ def server(host: Host, pki: Path) -> Iterator[Daemon]:
     config = f"""
     libvirt_tls = "{ADDRESS}"
     tls_ca_file = "{PKI}/ca.pem"
+    tls_crl_file = "{PKI}/cacrl.pem"
     tls_cert_file = "{PKI}/server.pem"
     tls_key_file = "{PKI}/server.key"
     tls_allowed_dn_list = ["O=Lab,CN=ann?"]
@@ -146,6 +164,31 @@ def test_virsh_from_another_machine(outside: Host, server: Daemon, pki: Path) ->
     refused = virsh(outside, pki, "anna", "net-define", "/run/lab/options.xml")
     assert "only root may" in refused.stderr
     assert "red" == virsh(outside, pki, "anna", "net-list", "--name").stdout.strip()
+
+
+def test_a_revoked_certificate(outside: Host, server: Daemon, pki: Path) -> None:
+    """Whom the authority revokes is refused from then on, with no restart; others are not."""
+    use_stock_programs(outside)
+    crl = server.host.file(f"{PKI}/cacrl.pem")
+    assert 0 == virsh(outside, pki, "anna", "net-list").returncode
+
+    def publish(*names: str) -> None:
+        new = crl.with_suffix(".new")
+        shutil.copy(revoke(pki, "ca", *names), new)
+        new.rename(crl)
+
+    publish("bob")
+    assert 0 == virsh(outside, pki, "anna", "net-list").returncode
+    publish("bob", "anna")
+    refused = virsh(outside, pki, "anna", "net-list")
+    assert refused.returncode
+    # The refusal is the handshake's: there is no certificate that the list of names could pass.
+    assert not any("tls_allowed_dn_list" in item["message"] for item in server.log())
+    assert server.process.poll() is None
+    # Half a list is none, and takes nothing back.
+    crl.write_text(crl.read_text()[:100])
+    assert virsh(outside, pki, "anna", "net-list").returncode
+    assert any("stays so" in item["message"] for item in server.log())
 
 
 def test_without_a_certificate(outside: Host, server: Daemon, pki: Path) -> None:

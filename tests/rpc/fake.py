@@ -94,7 +94,7 @@ class RpcEngine(FakeEngine):
             raise PortNotFound(f"no port {uuid}")
         return self.made[uuid]
 
-    async def create_port(self, ref: str, port: Port, *, reclaim: bool) -> PortView:
+    async def create_port(self, ref: str | UUID, port: Port, *, reclaim: bool) -> PortView:
         view = self.network(ref)
         assert port.uuid is not None
         self.made[port.uuid] = PortView(

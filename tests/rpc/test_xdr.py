@@ -178,3 +178,12 @@ def test_our_explanation_goes_with_libvirts_words() -> None:
     assert "Requested operation is not valid: network is active" == wire.message
     assert "cannot start: network 'red' runs; stop it" == wire.str2
     assert (55, 19) == (wire.code, wire.domain)
+
+
+@given(st.lists(NETS, max_size=6), st.lists(st.integers(0, 5), max_size=8))
+def test_a_list_of_networks_that_is_told_again(nets: list[NetworkRef], places: list[int]) -> None:
+    """What is kept of one list for the next does not change what either says."""
+    codecs = PROCEDURES[283].returns
+    other = [nets[place] for place in places if place < len(nets)]
+    for told in (nets, other, other, [], nets, [*nets, *other]):
+        assert [told, len(told)] == unpack(codecs, pack(codecs, (told, len(told))))

@@ -67,9 +67,9 @@ class FakeEngine:
     def networks(self) -> list[NetworkView]:
         return list(self.found.values())
 
-    def network(self, ref: str) -> NetworkView:
+    def network(self, ref: str | uuid.UUID) -> NetworkView:
         for view in self.found.values():
-            if ref in {view.name, str(view.uuid)}:
+            if ref in {view.name, view.uuid, str(view.uuid)}:
                 return view
         raise NetworkNotFound(f"there is no network {ref!r}", hint="see: jackfield list --all")
 
@@ -185,10 +185,10 @@ class FakeEngine:
         """Open nothing."""
         return []
 
-    async def detach(self, port: str) -> None:
-        if port not in self.plugged:
-            raise PortNotFound(f"there is no port {port!r}")
-        del self.plugged[port]
+    async def detach(self, port: str | uuid.UUID) -> None:
+        if str(port) not in self.plugged:
+            raise PortNotFound(f"there is no port {str(port)!r}")
+        del self.plugged[str(port)]
 
     async def leases(self, ref: str | None = None) -> list[LeaseView]:
         name = None if ref is None else self.network(ref).name

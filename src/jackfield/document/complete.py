@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from uuid import UUID
 
 from jackfield.document.rules import check, check_definition, makes_bridge
@@ -29,8 +29,8 @@ class Taken:
     found out when the network starts.
     """
 
-    claimed: Collection[str] = ()
-    present: Collection[str] = ()
+    claimed: Container[str] = ()
+    present: Container[str] = ()
 
     def lowest_free(self, prefix: str) -> InterfaceName:
         """Return ``prefix`` with the lowest number that makes a free name."""

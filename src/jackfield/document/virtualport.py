@@ -19,7 +19,7 @@ def parse_uuid(text: str) -> UUID:
     if len(digits) != 32 or not digits.isalnum():
         raise ValueError("this is not a UUID")
     try:
-        return UUID(hex=digits)
+        return UUID(int=int(digits, 16))
     except ValueError:
         raise ValueError("this is not a UUID") from None
 

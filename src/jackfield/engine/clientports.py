@@ -11,17 +11,13 @@ from uuid import UUID
 
 from jackfield.allocation.allocate import allocate
 from jackfield.allocation.request import Request
-from jackfield.document.json import port_to_json
-from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.ports import port_detail
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry
-from jackfield.engine.store import PortRow, Step
 from jackfield.engine.views import PortView
-from jackfield.engine.workplace import Workplace
 from jackfield.errors import (
     AlreadyExists,
     InvalidRequest,
@@ -29,10 +25,10 @@ from jackfield.errors import (
     UnsupportedOperation,
     WrongState,
 )
-from jackfield.host.thread import KernelThread
 from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.network import Network
 from jackfield.model.port import Port
+from jackfield.state.facts import Facts
 
 __all__ = ["CLIENT", "ClientPorts"]
 
@@ -40,6 +36,8 @@ log = logging.getLogger(__name__)
 
 CLIENT = "client"
 """The realiser of a port whose device its client makes."""
+
+_NO_FACTS = Facts()
 
 
 class ClientPorts:
@@ -49,20 +47,18 @@ class ClientPorts:
         self,
         registry: Registry,
         events: EventLog,
-        thread: KernelThread[Workplace],
         host: HostWatch,
         book: PortBook,
         hooks: Hooks,
     ) -> None:
-        """Work on ``registry`` through ``thread`` and ``book``; ``host`` gives the facts."""
+        """Work on ``registry`` and ``book``; ``host`` gives the facts."""
         self._registry = registry
         self._events = events
-        self._thread = thread
         self._host = host
         self._book = book
         self._hooks = hooks
 
-    async def create(self, ref: str, wish: Port, *, reclaim: bool) -> PortView:
+    async def create(self, ref: str | UUID, wish: Port, *, reclaim: bool) -> PortView:
         """Allocate a port, or take back (``reclaim``) one that has its plug already.
 
         Choosing and reserving is one step of the event loop, so no two ports get the same place.
@@ -84,10 +80,7 @@ class ClientPorts:
             try:
                 await self._hooks.run(Operation.PORT_CREATED, network, port)
                 created = True
-                row, detail = _row(made), port_detail(made)
-                event = await self._book.write(
-                    lambda store: workplace.record_port(store, row, record.name, detail)
-                )
+                event = self._book.put("port-attached", made, record.name, port_detail(made))
             except BaseException:
                 self._registry.discard_port(made)
                 if created:
@@ -105,20 +98,23 @@ class ClientPorts:
                 raise PortNotFound(f"port {uuid} has just been detached by somebody else")
             if bandwidth is not None and port.port.bandwidth is not None:
                 bandwidth = dataclasses.replace(bandwidth, class_id=port.port.bandwidth.class_id)
-            changed = dataclasses.replace(port.port, bandwidth=bandwidth)
-            _check_floor(record.current, changed)
-            row = _row(dataclasses.replace(port, port=changed))
-            event = await self._thread.run(workplace.put_port, row, record.name, port_detail(port))
+            changed = dataclasses.replace(
+                port, port=dataclasses.replace(port.port, bandwidth=bandwidth)
+            )
+            _check_floor(record.current, changed.port)
+            event = self._book.put("port-changed", changed, record.name, port_detail(port))
             self._registry.discard_port(port)
-            port.port = changed
+            port.port = changed.port
             self._registry.add_port(port)
             self._events.add(event)
             return self._registry.port_view(port)
 
     def _allocate(self, network: Network, wish: Port) -> Port:
+        # A routed network is its own bridge: nothing of the host decides about its ports.
+        facts = _NO_FACTS if network.mode.is_routed else self._host.all_facts()
         allocation = allocate(
             network,
-            self._host.facts(network),
+            facts,
             self._registry.usage,
             Request.from_port(wish),
         )
@@ -159,10 +155,4 @@ def _check_floor(network: Network, port: Port) -> None:
     ).in_libvirt(
         f"Invalid use of 'floor' on interface with MAC address {port.mac} - network "
         f"'{network.name}' has no inbound QoS set"
-    )
-
-
-def _row(port: PortRecord) -> PortRow:
-    return PortRow(
-        port.uuid, port.network, Step.SETTLED, port.realiser, port_to_json(port.port), None
     )

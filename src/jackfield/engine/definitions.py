@@ -63,7 +63,7 @@ class Definitions:
                         tools, "network-defined", record.name, record.uuid
                     )
 
-            self._events.add(await self._thread.run(put))
+            self._events.add(await self._thread.write(put))
             record.stored = complete_network
             self._registry.add(record)
         return self._registry.network_view(record)
@@ -77,7 +77,7 @@ class Definitions:
                 tools.store.put_network(row)
                 return workplace.record_event(tools, "network-updated", record.name, record.uuid)
 
-        self._events.add(await self._thread.run(put))
+        self._events.add(await self._thread.write(put))
         record.stored = network
 
     async def undefine(self, ref: str, *, with_ports: bool = False) -> None:
@@ -108,7 +108,7 @@ class Definitions:
                     tools.dnsmasq.forget_leases(tools.kernel, record.uuid)
                 return event
 
-            self._events.add(await self._thread.run(forget))
+            self._events.add(await self._thread.write(forget))
             record.stored = None
             record.autostart = False
             if record.live is None:
@@ -131,7 +131,7 @@ class Definitions:
                     with tools.store.transaction(durable=True):
                         tools.store.put_network(row)
 
-                await self._thread.run(put)
+                await self._thread.write(put)
                 record.autostart = autostart
         return self._registry.network_view(record)
 

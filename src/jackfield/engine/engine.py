@@ -28,6 +28,7 @@ from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
 from jackfield.engine.plans import Plans
 from jackfield.engine.portbook import PortBook
+from jackfield.engine.portjournal import PortJournal
 from jackfield.engine.ports import Ports
 from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.recovery import Planner, Recovered, recover
@@ -91,9 +92,11 @@ class Engine:
         """Prepare; nothing is opened before ``open``."""
         self.events = EventLog()
         self._autostart = autostart
+        journal = PortJournal(state_dir)
         self._registry = Registry()
         self._thread: KernelThread[Workplace] = KernelThread(
-            lambda: _open_workplace(run_dir, state_dir, openvswitch_socket)
+            lambda: _open_workplace(run_dir, state_dir, journal, openvswitch_socket),
+            Workplace.settle,
         )
         self._host = HostWatch(self._thread)
         self._services = Services(self._service_died)
@@ -122,8 +125,7 @@ class Engine:
             hooks,
         )
         self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
-        self._database = state_dir / _DATABASE
-        self._book = PortBook(self._thread)
+        self._book = PortBook(self._thread, journal)
         self._holders = Holders(lambda port: self._later(self._ports.release(port)))
         self._ports = Ports(
             self._registry,
@@ -135,9 +137,7 @@ class Engine:
             self._holders,
             run_dir,
         )
-        self._client_ports = ClientPorts(
-            self._registry, self.events, self._thread, self._host, self._book, hooks
-        )
+        self._client_ports = ClientPorts(self._registry, self.events, self._host, self._book, hooks)
         places = Places()
         self._takeover = Takeover(
             self._registry,
@@ -157,7 +157,6 @@ class Engine:
     async def open(self) -> None:
         """Open what is needed, recover what was left, and start what is to be started."""
         await self._thread.open()
-        self._book.open(self._database)
         loop = asyncio.get_running_loop()
         await self._host.open()
         nft_portid = await self._thread.run(lambda tools: tools.kernel.nft.portid)
@@ -167,6 +166,7 @@ class Engine:
             recover,
             Planner(network_from_json, self._plans.plan, self._guards.plan_port),
         )
+        self._book.open(await self._thread.run(lambda tools: tools.store.numbers))
         self._take_over(recovered)
         await self._guards.open()
         loop.add_reader(self._monitor.fileno(), self._monitor.read)
@@ -202,17 +202,16 @@ class Engine:
         self._services.close()
         self._inotify.stop()
         self._host.close()
-        self._book.close()
+        await self._book.close()
         await self._thread.close(self._close_workplace)
 
     # Networks
 
     def networks(self) -> list[NetworkView]:
         """Return every network, by name."""
-        views = [self._registry.network_view(item) for item in self._registry.networks.values()]
-        return sorted(views, key=lambda view: view.name)
+        return self._registry.network_views()
 
-    def network(self, ref: str) -> NetworkView:
+    def network(self, ref: str | UUID) -> NetworkView:
         """Return one network, or raise ``NetworkNotFound``."""
         return self._registry.network_view(self._registry.network(ref))
 
@@ -340,7 +339,7 @@ class Engine:
         """Return one port, or raise ``PortNotFound``."""
         return self._registry.port_view(self._registry.port_by_uuid(uuid))
 
-    async def create_port(self, ref: str, port: Port, *, reclaim: bool) -> PortView:
+    async def create_port(self, ref: str | UUID, port: Port, *, reclaim: bool) -> PortView:
         """Allocate a port whose device its client makes, or take one back with its plug."""
         view = await self._client_ports.create(ref, port, reclaim=reclaim)
         if view.port.uuid is not None:
@@ -352,7 +351,7 @@ class Engine:
         """Set the bandwidth of a port."""
         return await self._client_ports.limit(uuid, bandwidth)
 
-    async def detach(self, port: str) -> None:
+    async def detach(self, port: str | UUID) -> None:
         """Remove a port, named by uuid, device or owner."""
         await self._ports.detach(port)
 
@@ -472,11 +471,13 @@ def _not_active(name: str | None) -> WrongState:
     return WrongState(f"network {name!r} is not active", hint=f"jackfield start {name}")
 
 
-def _open_workplace(run_dir: Path, state_dir: Path, openvswitch_socket: Path | None) -> Workplace:
+def _open_workplace(
+    run_dir: Path, state_dir: Path, journal: PortJournal, openvswitch_socket: Path | None
+) -> Workplace:
     kernel = Kernel.open(run_dir, state_dir)
     store = Store(state_dir / _DATABASE)
     dnsmasq = DnsmasqDriver()
     services = make_service_drivers(dnsmasq)
     openvswitch = Database(openvswitch_socket, state=store.identity())
     applier = Applier(kernel, make_drivers(services, openvswitch))
-    return Workplace(kernel, applier, store, dnsmasq, services, openvswitch)
+    return Workplace(kernel, applier, store, journal, dnsmasq, services, openvswitch)

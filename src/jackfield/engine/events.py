@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from jackfield.engine.store import EVENTS_KEPT
 from jackfield.engine.views import Event
@@ -19,6 +19,8 @@ class EventLog:
     def __init__(self) -> None:
         """Begin empty."""
         self._events: collections.deque[Event] = collections.deque(maxlen=EVENTS_KEPT)
+        self._listeners: list[Callable[[Event], None]] = []
+        self._added = 0
         self._arrived = asyncio.Event()
 
     @property
@@ -29,10 +31,23 @@ class EventLog:
     def load(self, events: Iterable[Event]) -> None:
         """Take over stored events, oldest first."""
         self._events.extend(events)
+        self._added = len(self._events)
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call ``listener`` with each event as it is added; it must not raise, nor take long."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[Event], None]) -> None:
+        """Call ``listener`` no more, if it is called."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
 
     def add(self, event: Event) -> None:
-        """Append an event and wake those who follow."""
+        """Append an event, tell those who listen, and wake those who follow."""
         self._events.append(event)
+        self._added += 1
+        for listener in tuple(self._listeners):
+            listener(event)
         self._arrived.set()
         self._arrived = asyncio.Event()
 
@@ -43,10 +58,7 @@ class EventLog:
         reader would miss some without knowing.
         """
         if self._events and number < self._events[0].number - 1:
-            raise InvalidRequest(
-                f"events after {number} are no longer kept; the oldest is {self._events[0].number}",
-                hint="list networks, ports and leases anew, then follow from the newest event",
-            )
+            raise self._not_kept(number)
         found: list[Event] = []
         for event in reversed(self._events):
             if event.number <= number:
@@ -55,13 +67,25 @@ class EventLog:
         found.reverse()
         return found
 
+    def _not_kept(self, number: int) -> InvalidRequest:
+        return InvalidRequest(
+            f"events after {number} are no longer kept; the oldest is {self._events[0].number}",
+            hint="list networks, ports and leases anew, then follow from the newest event",
+        )
+
     async def follow(self, since: int | None = None) -> AsyncIterator[Event]:
-        """Yield events after ``since`` (``None``: from now on), as they come, for ever."""
-        number = self.last if since is None else since
+        """Yield events after ``since`` (``None``: from now on), as they come, for ever.
+
+        They come nearly in the order of their numbers: while one of the kernel thread is on its
+        way to the event loop, the loop may add others.
+        """
+        last = self.last if since is None else since
+        seen = self._added - len(self.since(last))
         while True:
-            arrived = self._arrived
-            for event in self.since(number):
-                number = event.number
-                yield event
-            if arrived is self._arrived and self.last <= number:
-                await arrived.wait()
+            if seen < self._added - len(self._events):
+                raise self._not_kept(last)
+            if seen == self._added:
+                await self._arrived.wait()
+            event = self._events[seen - self._added]
+            seen, last = seen + 1, event.number
+            yield event

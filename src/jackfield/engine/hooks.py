@@ -63,7 +63,8 @@ class Hooks:
 
     def __init__(self, directory: Path, timeout: float, registry: Registry) -> None:
         """Run what is in ``directory``, each script for ``timeout`` seconds at most."""
-        self._directory = directory
+        self._script = directory / "network"
+        self._directory = directory / "network.d"
         self._timeout = timeout
         self._registry = registry
         self._listed: tuple[int, tuple[Path, ...]] = (0, ())
@@ -108,16 +109,18 @@ class Hooks:
 
     def _scripts(self) -> list[Path]:
         """Return the scripts that are executable now; the directory is listed when it changed."""
-        candidates = (self._directory / "network", *self._in_directory())
+        candidates = (self._script, *self._in_directory())
         return [path for path in candidates if os.access(path, os.X_OK) and path.is_file()]
 
     def _in_directory(self) -> tuple[Path, ...]:
-        directory = self._directory / "network.d"
+        # It is looked for at every port, and an exception takes longer than the look.
+        if not os.access(self._directory, os.F_OK):
+            return ()
         try:
-            changed = directory.stat().st_mtime_ns
+            changed = self._directory.stat().st_mtime_ns
             known, paths = self._listed
             if known != changed:
-                paths = tuple(sorted(directory.iterdir()))
+                paths = tuple(sorted(self._directory.iterdir()))
                 # One that changes again within the clock's step would look the same.
                 fresh = time.time_ns() - changed < _SETTLED
                 self._listed = (0 if fresh else changed, paths)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import logging
 import secrets
@@ -138,19 +137,19 @@ class Ports:
     async def release(self, uuid: UUID) -> None:
         """Remove a port whose holder has ended; one that is gone already is left alone."""
         try:
-            await self.detach(str(uuid))
+            await self.detach(uuid)
         except PortNotFound:
             pass
         except (JackfieldError, ExceptionGroup) as error:
             log.error("port %s: cannot be freed: %s", uuid, error)
 
-    async def detach(self, ref: str) -> None:
+    async def detach(self, ref: str | UUID) -> None:
         """Remove a port and its device."""
         port = self._registry.port(ref)
         record = self._registry.networks[port.network]
         async with record.lock:
             if port.uuid not in self._registry.ports:
-                raise PortNotFound(f"port {ref!r} has just been detached by somebody else")
+                raise PortNotFound(f"port {str(ref)!r} has just been detached by somebody else")
             await self._detach(record, [port])
 
     async def detach_all(self, ref: str) -> int:
@@ -169,15 +168,7 @@ class Ports:
         """Remove ports of one network, whose lock is held."""
         if all(port.device is None for port in ports):
             events = [
-                await self._book.write(
-                    functools.partial(
-                        workplace.strike_port,
-                        uuid=port.uuid,
-                        network=record.uuid,
-                        name=record.name,
-                        detail=port_detail(port),
-                    )
-                )
+                self._book.strike("port-detached", port, record.name, port_detail(port))
                 for port in ports
             ]
         else:

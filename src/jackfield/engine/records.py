@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from uuid import UUID
 
 from jackfield.allocation.usage import Usage
@@ -23,17 +24,22 @@ from jackfield.state.hoststate import HostState
 
 __all__ = ["Leases", "NetworkRecord", "PortRecord", "Registry", "state_of_port"]
 
+_DEFINITIONS = frozenset({"live", "stored"})
 
-@dataclasses.dataclass(slots=True)
+
+@dataclasses.dataclass(slots=True, eq=False)
 class NetworkRecord:
     """One network: ``lock`` is held by whoever changes it or the host for it.
 
     ``live`` is set from the moment a start begins, so that others see its subnets and bridge;
-    ``present`` is the host state that it wants.
+    ``present`` is the host state that it wants.  ``view`` is what the doors are told, while it is
+    true, and ``redefined`` is called with the record when it gets another definition.
     """
 
     uuid: UUID
     name: NetworkName
+    redefined: Callable[[NetworkRecord], None] | None = None
+    view: NetworkView | None = None
     stored: Network | None = None
     live: Network | None = None
     present: HostState = dataclasses.field(default_factory=HostState)
@@ -41,6 +47,14 @@ class NetworkRecord:
     settled: bool = False
     problem: str | None = None
     lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute; the view is made anew, and of a definition the registry is told."""
+        object.__setattr__(self, name, value)
+        if name != "view":
+            object.__setattr__(self, "view", None)
+        if name in _DEFINITIONS and value is not None and self.redefined is not None:
+            self.redefined(self)
 
     @property
     def current(self) -> Network:
@@ -100,6 +114,8 @@ class Registry:
         self.ports: dict[UUID, PortRecord] = {}
         self.usage = Usage()
         self._by_name: dict[str, UUID] = {}
+        self._in_order: list[NetworkRecord] = []
+        self._claims: dict[str, set[UUID]] = {}
         self._ports_of: dict[UUID, set[UUID]] = {}
         self._clients: dict[str, set[UUID]] = {}
         self.leases: dict[UUID, Leases] = {}
@@ -107,13 +123,23 @@ class Registry:
 
     def add(self, record: NetworkRecord) -> None:
         """Add a network; adding it again does no harm."""
-        self.networks[record.uuid] = record
+        if self.networks.get(record.uuid) is not record:
+            former = self.networks.get(record.uuid)
+            if former is not None:
+                self._in_order.remove(former)
+            self.networks[record.uuid] = record
+            bisect.insort(self._in_order, record, key=_name)
         self._by_name[record.name] = record.uuid
+        record.redefined = self._claim
+        self._claim(record)
 
     def discard(self, record: NetworkRecord) -> None:
         """Forget a network."""
-        self.networks.pop(record.uuid, None)
+        if self.networks.pop(record.uuid, None) is not None:
+            place = bisect.bisect_left(self._in_order, _name(record), key=_name)
+            del self._in_order[self._in_order.index(record, place)]
         self.leases.pop(record.uuid, None)
+        record.redefined = None
         if self._by_name.get(record.name) == record.uuid:
             del self._by_name[record.name]
 
@@ -122,19 +148,24 @@ class Registry:
         uuid = self._by_name.get(name)
         return None if uuid is None else self.networks[uuid]
 
-    def network(self, ref: str) -> NetworkRecord:
+    def network(self, ref: str | UUID) -> NetworkRecord:
         """Return the network with that name or uuid; ``NetworkNotFound`` if there is none."""
+        found = self.networks.get(ref) if isinstance(ref, UUID) else self._by_ref(ref)
+        if found is None:
+            raise NetworkNotFound(
+                f"no network with matching name {str(ref)!r}",
+                hint="`jackfield list` shows the networks of this host",
+            )
+        return found
+
+    def _by_ref(self, ref: str) -> NetworkRecord | None:
+        """Return the network of that name or, where there is none, of the uuid it may be."""
         found = self.by_name(ref)
         if found is None and len(ref) >= 32:
             try:
                 found = self.networks.get(UUID(ref))
             except ValueError:
                 found = None
-        if found is None:
-            raise NetworkNotFound(
-                f"no network with matching name {ref!r}",
-                hint="`jackfield list` shows the networks of this host",
-            )
         return found
 
     def add_port(self, record: PortRecord) -> None:
@@ -146,6 +177,7 @@ class Registry:
         if record.device is None and record.port.mac is not None:
             self._clients.setdefault(record.port.mac[3:], set()).add(record.uuid)
         self.usage = self.usage.with_port(str(record.network), record.port)
+        self._ports_changed(record.network)
 
     def discard_port(self, record: PortRecord) -> None:
         """Forget a port."""
@@ -158,6 +190,13 @@ class Registry:
             if not namesakes:
                 self._clients.pop(record.port.mac[3:], None)
         self.port_forgotten(record)
+        self._ports_changed(record.network)
+
+    def _ports_changed(self, network: UUID) -> None:
+        """Have the view of a network made anew, which tells how many ports it has."""
+        record = self.networks.get(network)
+        if record is not None:
+            record.view = None
 
     def ports_of(self, network: UUID) -> list[PortRecord]:
         """Return the ports of a network."""
@@ -218,11 +257,13 @@ class Registry:
                 hint="detach them first: jackfield detach PORT",
             )
 
-    def port(self, ref: str) -> PortRecord:
+    def port(self, ref: str | UUID) -> PortRecord:
         """Return the port with that uuid, device or owner's name.
 
         ``PortNotFound`` if there is none, ``InvalidRequest`` if several owners have the name.
         """
+        if isinstance(ref, UUID):
+            return self.port_by_uuid(ref)
         try:
             return self.ports[UUID(ref)]
         except (ValueError, KeyError):
@@ -250,16 +291,23 @@ class Registry:
 
     def network_view(self, record: NetworkRecord) -> NetworkView:
         """Return what the doors are told of a network."""
-        return NetworkView(
-            name=record.name,
-            uuid=record.uuid,
-            active=record.active,
-            autostart=record.autostart,
-            stored=record.stored,
-            live=record.live,
-            ports=self.port_count(record.uuid),
-            problem=record.problem,
-        )
+        view = record.view
+        if view is None:
+            view = record.view = NetworkView(
+                name=record.name,
+                uuid=record.uuid,
+                active=record.active,
+                autostart=record.autostart,
+                stored=record.stored,
+                live=record.live,
+                ports=self.port_count(record.uuid),
+                problem=record.problem,
+            )
+        return view
+
+    def network_views(self) -> list[NetworkView]:
+        """Return what the doors are told of all networks, by name."""
+        return [record.view or self.network_view(record) for record in self._in_order]
 
     def port_view(self, record: PortRecord) -> PortView:
         """Return what the doors are told of a port."""
@@ -276,23 +324,54 @@ class Registry:
             holder=None if record.holder is None else record.holder.pid,
         )
 
-    def devices(self, *, without: NetworkRecord | None = None) -> set[str]:
+    def devices(self, *, without: NetworkRecord | None = None) -> Container[str]:
         """Return the devices that networks make, stored or live, but those of ``without``."""
-        found: set[str] = set()
-        for record in self.networks.values():
-            if record is without:
-                continue
-            for network in (record.stored, record.live):
-                if network is not None:
-                    found.update(_devices(network))
-        return found
+        return _Devices(self, without)
+
+    def has_device(self, name: str, without: NetworkRecord | None) -> bool:
+        """Return whether any network but ``without`` makes the device ``name``."""
+        claimants = self._claims.get(name, set())
+        for uuid in tuple(claimants):
+            record = self.networks.get(uuid)
+            if record is None or name not in _devices(record):
+                claimants.discard(uuid)
+            elif record is not without:
+                return True
+        if not claimants:
+            self._claims.pop(name, None)
+        return False
+
+    def _claim(self, record: NetworkRecord) -> None:
+        """Remember who makes which device; what is not so any more is found out when asked."""
+        for name in _devices(record):
+            self._claims.setdefault(name, set()).add(record.uuid)
 
 
-def _devices(network: Network) -> set[str]:
-    """Return the names of the devices that a network makes."""
+def _name(record: NetworkRecord) -> str:
+    """Return what networks are sorted by; a plain ``str`` is compared several times faster."""
+    return str(record.name)
+
+
+class _Devices:
+    """The devices of networks, looked up one by one: their number does not matter."""
+
+    def __init__(self, registry: Registry, without: NetworkRecord | None) -> None:
+        self._registry = registry
+        self._without = without
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._registry.has_device(name, self._without)
+
+
+def _devices(record: NetworkRecord) -> set[str]:
+    """Return the names of the devices that a network makes, stored or live."""
     found: set[str] = set()
-    if network.bridge is not None and network.bridge.name is not None and makes_bridge(network):
-        found.add(network.bridge.name)
-    if network.vpn is not None and network.vpn.dev is not None:
-        found.add(network.vpn.dev)
+    for network in (record.stored, record.live):
+        if network is None:
+            continue
+        bridge = network.bridge
+        if bridge is not None and bridge.name is not None and makes_bridge(network):
+            found.add(bridge.name)
+        if network.vpn is not None and network.vpn.dev is not None:
+            found.add(network.vpn.dev)
     return found

@@ -62,6 +62,9 @@ class Recovered:
 
 def recover(tools: Workplace, planner: Planner) -> Recovered:
     """Bring host, store and memory together; see the module's text."""
+    # Of whatever boot: another one's ports are forgotten with the rest.
+    tools.journal.fold(tools.store)
+    tools.journal.open()
     new_host = tools.store.enter(_boot_id(), _namespace_id())
     if new_host:
         log.info("new boot or network namespace: what was running before is forgotten")

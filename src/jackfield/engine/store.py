@@ -18,28 +18,41 @@ a crash the difference of their plans is what may be half done.
 Rows that describe the live host (``live``, ``ports``, ``members``, ``settings``) are valid for
 one boot and one network namespace; they are dropped when either is another.
 
-Definitions are on disk when a transaction ends (``synchronous=FULL``).  Rows of running networks
-and of ports survive the daemon's death, not the machine's, whose reboot ends what they describe
-(``synchronous=NORMAL``: the write-ahead log without ``fsync``).
+Definitions are on disk before anybody is told (``sync``, once for all transactions that ended
+meanwhile).  Rows of running networks and of ports survive the daemon's death, not the machine's,
+whose reboot ends what they describe (``synchronous=NORMAL``: the write-ahead log without
+``fsync``).
 
-Used on the kernel thread, but for a second connection (``Store``).
+Used on the kernel thread alone.  What becomes of ports without a device of ours is in the journal
+beside it (``portjournal``) before it is here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
+import os
 import sqlite3
 import uuid as uuids
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from jackfield.errors import HostError
 
-__all__ = ["LiveRow", "MemberRow", "NetworkRow", "PortRow", "Step", "Store", "StoreBusy"]
+__all__ = [
+    "EventNumbers",
+    "EventRow",
+    "LiveRow",
+    "MemberRow",
+    "NetworkRow",
+    "PortRow",
+    "Step",
+    "Store",
+]
 
 EVENTS_KEPT = 10_000
 
@@ -148,17 +161,32 @@ class MemberRow:
     flags: Mapping[str, Any]
 
 
-class StoreBusy(Exception):
-    """The other connection is writing just now."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class EventRow:
+    """An event that has its number already."""
+
+    number: int
+    time: float
+    type: str
+    network: str
+    uuid: UUID
+    detail: Mapping[str, str]
+
+
+class EventNumbers:
+    """Numbers for events, each higher than all before it, for whichever thread asks."""
+
+    def __init__(self, last: int) -> None:
+        """Begin after ``last``."""
+        self._count = itertools.count(last + 1)
+
+    def take(self) -> int:
+        """Return the next number; one that is not used after all leaves a gap."""
+        return next(self._count)
 
 
 class Store:
-    """A connection to the database.
-
-    The daemon has two: one on the kernel thread, for everything, and a ``second`` on the event
-    loop for the rows of ports without a device, whose commit is shorter than the way to the
-    kernel thread and back.  The second never waits: it raises ``StoreBusy``.
-    """
+    """The connection to the database."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the database at ``path`` and bring its schema up to date."""
@@ -168,7 +196,11 @@ class Store:
             path.chmod(0o600)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._full = False
+            self._path = path
+            self._log = -1
+            self.unsynced = False
+            """Whether a transaction has ended that must be on disk before it is told of."""
+            self._numbers: EventNumbers | None = None
             self._migrate(path)
         except sqlite3.Error as error:
             raise HostError(
@@ -176,43 +208,45 @@ class Store:
                 hint="the daemon needs to read and write it; restore it from a backup if damaged",
             ) from error
 
-    @classmethod
-    def second(cls, path: Path) -> Store:
-        """Open the database again, beside the connection that made it."""
-        store = cls.__new__(cls)
-        store._db = sqlite3.connect(path, isolation_level=None, timeout=0)
-        store._db.execute("PRAGMA synchronous=NORMAL")
-        # A checkpoint waits for the disk; the first connection's commits make them.
-        store._db.execute("PRAGMA wal_autocheckpoint=0")
-        store._full = False
-        return store
-
-    def checkpoint(self) -> None:
-        """Bring what is in the write-ahead log into the database, as far as nobody reads it."""
-        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
     def close(self) -> None:
         """Close the database."""
+        self.sync()
+        if self._log >= 0:
+            os.close(self._log)
+            self._log = -1
         self._db.close()
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        """Commit what the block does, all or nothing; ``durable`` waits for the disk."""
-        if durable is not self._full:
-            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            self._full = durable
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-                raise StoreBusy from error
-            raise
+        """Commit what the block does, all or nothing; ``durable``: to be on disk with ``sync``."""
+        self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
         self.commit()
+        self.unsynced |= durable
+
+    def sync(self) -> None:
+        """Wait until the disk has every durable transaction that has ended.
+
+        The same as ``synchronous=FULL`` does at the end of each (https://sqlite.org/wal.html), but
+        once for all of those who wait.
+        """
+        if not self.unsynced:
+            return
+        try:
+            if self._log < 0:
+                # It stays the same file for as long as the database is open.
+                self._log = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
+            os.fdatasync(self._log)
+        except OSError as error:
+            raise HostError(
+                f"the disk does not take the database {self._path}: {error.strerror}",
+                hint="dmesg shows what is wrong with the disk",
+            ) from error
+        self.unsynced = False
 
     def commit(self) -> None:
         """End the open transaction."""
@@ -326,19 +360,26 @@ class Store:
 
     def put_port(self, row: PortRow) -> None:
         """Insert or replace a port."""
-        self._db.execute(
+        self.put_ports([row])
+
+    def put_ports(self, rows: Iterable[PortRow]) -> None:
+        """Insert or replace several ports."""
+        self._db.executemany(
             "INSERT OR REPLACE INTO ports"
             " (uuid, network, step, realiser, document, device, holder)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                str(row.uuid),
-                str(row.network),
-                row.step,
-                row.realiser,
-                row.document,
-                row.device,
-                row.holder,
-            ),
+            [
+                (
+                    str(row.uuid),
+                    str(row.network),
+                    row.step,
+                    row.realiser,
+                    row.document,
+                    row.device,
+                    row.holder,
+                )
+                for row in rows
+            ],
         )
 
     def set_port_step(self, uuid: UUID, step: str) -> None:
@@ -347,7 +388,11 @@ class Store:
 
     def delete_port(self, uuid: UUID) -> None:
         """Forget a port."""
-        self._db.execute("DELETE FROM ports WHERE uuid=?", (str(uuid),))
+        self.delete_ports([uuid])
+
+    def delete_ports(self, uuids: Iterable[UUID]) -> None:
+        """Forget several ports."""
+        self._db.executemany("DELETE FROM ports WHERE uuid=?", [(str(uuid),) for uuid in uuids])
 
     # Members of stopped networks' bridges
 
@@ -419,15 +464,38 @@ class Store:
         self, time: float, event_type: str, network: str, uuid: UUID, detail: Mapping[str, str]
     ) -> int:
         """Append an event and return its number."""
-        cursor = self._db.execute(
-            "INSERT INTO events (time, type, network, uuid, detail) VALUES (?, ?, ?, ?, ?)",
-            (time, event_type, network, str(uuid), json.dumps(dict(detail))),
-        )
-        number = cursor.lastrowid
-        assert number is not None
-        if number % 1000 == 0:
-            self._db.execute("DELETE FROM events WHERE number <= ?", (number - EVENTS_KEPT,))
+        number = self.numbers.take()
+        self.add_events([EventRow(number, time, event_type, network, uuid, detail)])
         return number
+
+    def add_events(self, rows: Sequence[EventRow]) -> None:
+        """Append events that are not there yet."""
+        self._db.executemany(
+            "INSERT OR IGNORE INTO events (number, time, type, network, uuid, detail) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    row.number,
+                    row.time,
+                    row.type,
+                    row.network,
+                    str(row.uuid),
+                    json.dumps(dict(row.detail)),
+                )
+                for row in rows
+            ],
+        )
+        if any(row.number % 1000 == 0 for row in rows):
+            newest = max(row.number for row in rows)
+            self._db.execute("DELETE FROM events WHERE number <= ?", (newest - EVENTS_KEPT,))
+
+    @property
+    def numbers(self) -> EventNumbers:
+        """What gives events their numbers; begun when all that were given before are here."""
+        if self._numbers is None:
+            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name='events'").fetchone()
+            self._numbers = EventNumbers(0 if row is None else row[0])
+        return self._numbers
 
     def events(self) -> list[tuple[int, float, str, str, UUID, dict[str, str]]]:
         """Return the events kept: number, time, type, network name, uuid, detail."""

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from jackfield.engine import ledger
+from jackfield.engine.portjournal import PortJournal
 from jackfield.engine.store import LiveRow, MemberRow, NetworkRow, PortRow, Step, Store
 from jackfield.engine.views import Event
 from jackfield.errors import JackfieldError
@@ -41,12 +42,9 @@ __all__ = [
     "forget_network",
     "launched",
     "mend",
-    "put_port",
     "record_event",
-    "record_port",
     "settle_network",
     "stop_network",
-    "strike_port",
     "undo_change",
     "undo_start",
 ]
@@ -59,12 +57,20 @@ class Workplace:
     kernel: Kernel
     applier: Applier
     store: Store
+    journal: PortJournal
     dnsmasq: DnsmasqDriver
     services: Mapping[str, ServiceDriver[Any, Any]]
     openvswitch: Database
 
+    def settle(self, wait: bool) -> bool:
+        """Return whether all that must be on disk is there; with ``wait``, see to it."""
+        if wait:
+            self.store.sync()
+        return not self.store.unsynced
+
     def close(self) -> None:
         """Close what is open."""
+        self.journal.close()
         self.store.close()
         self.kernel.close()
 
@@ -85,19 +91,9 @@ def record_event(
     detail: Mapping[str, str] | None = None,
 ) -> Event:
     """Store an event, inside the caller's transaction or in one of its own, and return it."""
-    return _record_event(tools.store, event_type, name, uuid, detail)
-
-
-def _record_event(
-    store: Store,
-    event_type: str,
-    name: NetworkName,
-    uuid: UUID,
-    detail: Mapping[str, str] | None,
-) -> Event:
     now = time.time()
     kept = dict(detail or {})
-    number = store.add_event(now, event_type, name, uuid, kept)
+    number = tools.store.add_event(now, event_type, name, uuid, kept)
     return Event(number=number, time=now, type=event_type, network=name, uuid=uuid, detail=kept)
 
 
@@ -297,14 +293,9 @@ def create_port(
             with store.transaction():
                 store.delete_port(row.uuid)
             raise
-    return record_port(store, row, name, detail)
-
-
-def record_port(store: Store, row: PortRow, name: NetworkName, detail: Mapping[str, str]) -> Event:
-    """Record a port that is as it should be."""
     with store.transaction():
         store.put_port(row)
-        return _record_event(store, "port-attached", name, row.network, detail)
+        return record_event(tools, "port-attached", name, row.network, detail)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,28 +320,16 @@ def delete_ports(
     for port in ports:
         ledger.release(tools.store, tools.applier, port.uuid)
     with tools.store.transaction():
-        return [_strike(tools.store, port.uuid, network, name, port.detail) for port in ports]
-
-
-def strike_port(
-    store: Store, uuid: UUID, network: UUID, name: NetworkName, detail: Mapping[str, str]
-) -> Event:
-    """Forget a port that has no device of ours."""
-    with store.transaction():
-        return _strike(store, uuid, network, name, detail)
-
-
-def _strike(
-    store: Store, uuid: UUID, network: UUID, name: NetworkName, detail: Mapping[str, str]
-) -> Event:
-    store.delete_port(uuid)
-    return _record_event(store, "port-detached", name, network, detail)
+        tools.store.delete_ports(port.uuid for port in ports)
+        return [record_event(tools, "port-detached", name, network, port.detail) for port in ports]
 
 
 def forget_network(
     tools: Workplace, uuid: UUID, name: NetworkName, ports: Sequence[UUID]
 ) -> list[Event]:
     """Forget the ports and former members of a network that is gone; they have no devices."""
+    # What is left in the journal of ports would bring them back.
+    tools.journal.fold(tools.store)
     with tools.store.transaction():
         tools.store.delete_members(uuid)
         for port in ports:
@@ -358,13 +337,6 @@ def forget_network(
         return [
             record_event(tools, "port-detached", name, uuid, {"port": str(port)}) for port in ports
         ]
-
-
-def put_port(tools: Workplace, row: PortRow, name: NetworkName, detail: Mapping[str, str]) -> Event:
-    """Record that a port is another than it was."""
-    with tools.store.transaction():
-        tools.store.put_port(row)
-        return record_event(tools, "port-changed", name, row.network, detail)
 
 
 def _forget_live(tools: Workplace, uuid: UUID) -> None:

@@ -22,15 +22,27 @@ T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
+_TOGETHER = 32
+"""How many jobs may wait for the same settling."""
+
+_Ended = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", object, BaseException | None]
+_Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any], bool]
 
 
 class KernelThread(Generic[T]):
     """A thread with tools that are made on it, used on it, and closed on it."""
 
-    def __init__(self, make: Callable[[], T]) -> None:
-        """Remember ``make``, which is called on the thread by ``open``."""
+    def __init__(
+        self, make: Callable[[], T], settle: Callable[[T, bool], bool] | None = None
+    ) -> None:
+        """Remember ``make``, which is called on the thread by ``open``.
+
+        ``settle(tools, wait)`` is called after each job.  It returns whether what came of the
+        job may be told; if not yet, jobs of ``write`` that wait have their turn first, and then it
+        is called with ``wait``, once for all of them.
+        """
         self._make = make
+        self._settle = settle
         self._tools: T | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         # It must not keep a process that fails from ending; `close` ends it in order.
@@ -56,26 +68,66 @@ class KernelThread(Generic[T]):
         assert tools is not None
         return await self._call(lambda: job(tools, *args, **kwargs))
 
+    async def write(self, job: Callable[[T], R]) -> R:
+        """Do as ``run`` does, for a job that only keeps a record and takes no time."""
+        tools = self._tools
+        assert tools is not None
+        return await self._call(lambda: job(tools), brief=True)
+
     async def close(self, finish: Callable[[T], None]) -> None:
         """Let the jobs end, call ``finish(tools)`` on the thread, and end it."""
         if self._tools is not None:
             await self.run(finish)
         self._jobs.put(None)
 
-    async def _call(self, call: Callable[[], R]) -> R:
+    async def _call(self, call: Callable[[], R], *, brief: bool = False) -> R:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[R] = loop.create_future()
-        self._jobs.put((loop, done, call))
+        self._jobs.put((loop, done, call, brief))
         return await done
 
     def _work(self) -> None:
-        while (item := self._jobs.get()) is not None:
-            loop, done, call = item
+        ended: list[_Ended] = []
+        while (item := self._next(ended)) is not None:
+            loop, done, call, _ = item
             try:
                 result, error = call(), None
             except BaseException as raised:
                 result, error = None, raised
-            loop.call_soon_threadsafe(_finish, done, result, error)
+            ended.append((loop, done, result, error))
+            if self._settled(wait=False) or len(ended) >= _TOGETHER:
+                self._tell(ended)
+        self._tell(ended)
+
+    def _next(self, ended: list[_Ended]) -> _Job | None:
+        """Return the next job; what has ended is told before one that takes its time."""
+        if not ended:
+            return self._jobs.get()
+        try:
+            job = self._jobs.get_nowait()
+        except queue.Empty:
+            self._tell(ended)
+            return self._jobs.get()
+        if job is None or not job[3]:
+            self._tell(ended)
+        return job
+
+    def _settled(self, *, wait: bool) -> bool:
+        """Return whether results may be told."""
+        if self._settle is None or self._tools is None:
+            return True
+        return self._settle(self._tools, wait)
+
+    def _tell(self, ended: list[_Ended]) -> None:
+        """Hand over what came of jobs, of which none may be told before they are settled."""
+        failure: BaseException | None = None
+        try:
+            self._settled(wait=True)
+        except BaseException as raised:
+            failure = raised
+        for loop, done, result, error in ended:
+            loop.call_soon_threadsafe(_finish, done, result, error or failure)
+        ended.clear()
 
 
 def _finish(done: asyncio.Future[Any], result: object, error: BaseException | None) -> None:

@@ -23,7 +23,7 @@ from jackfield.rpc.foreign import FOREIGN
 from jackfield.rpc.frame import KEEPALIVE, REMOTE, VERSION, Frame, FrameBuffer, FrameError
 from jackfield.rpc.frame import Status as FrameStatus
 from jackfield.rpc.frame import Type as FrameType
-from jackfield.rpc.handlers import HANDLERS
+from jackfield.rpc.handlers import HANDLERS, WAITING
 from jackfield.rpc.procedures import PROCEDURES, Needs, NetworkRef, PortRef, Procedure
 from jackfield.rpc.session import Door, Session
 from jackfield.rpc.xdr import Codec, XdrError, pack, unpack
@@ -43,8 +43,16 @@ _CALLS_IN_FLIGHT = 32
 _CALLS_AT_ONCE = 64
 """How many calls are answered before others of the loop have their turn."""
 
-_AT_ONCE = frozenset({"port_create", "port_delete"})
-"""Calls that change something and yet rarely wait: guests start and end by them."""
+_AT_ONCE = frozenset(
+    {
+        "network_define_xml",
+        "network_define_xml_flags",
+        "network_undefine",
+        "port_create",
+        "port_delete",
+    }
+)
+"""Calls that change something and yet wait rarely, or for one thing only."""
 
 _UNREAD_EVENTS = 4 * 1024 * 1024
 _READING_TIME = 30.0
@@ -53,8 +61,15 @@ _READING_TIME = 30.0
 _SILENT_TICKS = 5
 """How many pings a client may leave unanswered."""
 
+_ARRIVAL = memoryview(bytearray(256 * 1024))
+"""Where bytes arrive, of whatever connection: they are taken from there at once.
 
-class Connection(asyncio.Protocol):
+A protocol without a buffer of its own gets bytes, for which asyncio takes this much memory anew
+at each call: longer than the rest of its work.
+"""
+
+
+class Connection(asyncio.BufferedProtocol):
     """The protocol of one connection; ``ended`` is called with it when it is over."""
 
     def __init__(
@@ -102,10 +117,14 @@ class Connection(asyncio.Protocol):
         if not self._admitted:
             self.drop("too many clients")
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _wanted: int) -> memoryview:
+        """Return where to put what arrives."""
+        return _ARRIVAL
+
+    def buffer_updated(self, count: int) -> None:
         """Take what arrived and answer the calls in it."""
         self._silent = 0
-        self._buffer.feed(data)
+        self._buffer.feed(_ARRIVAL[:count])
         if self._pumping is None:
             self._pump()
 
@@ -199,7 +218,7 @@ class Connection(asyncio.Protocol):
         procedure = call.procedure
         self._in_flight += 1
         before = self._predecessors(call)
-        if not before and not inspect.iscoroutinefunction(call.handler):
+        if not before and procedure.name not in WAITING:
             try:
                 values = call()
             except Exception as error:

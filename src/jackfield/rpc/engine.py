@@ -1,8 +1,11 @@
-"""The engine, as the libvirt door needs it.  ``ref`` is a name or the text of a uuid."""
+"""The engine, as the libvirt door needs it.
+
+``ref`` is a name or the text of a uuid; where it may be a ``UUID``, that is found at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from uuid import UUID
 
@@ -18,10 +21,14 @@ __all__ = ["Engine", "EventLog"]
 
 
 class EventLog(Protocol):
-    """What happened, numbered."""
+    """What happens."""
 
-    def follow(self, since: int | None = None) -> AsyncIterator[Event]:
-        """Iterate over the events after ``since`` (``None``: the newest), then the coming."""
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call ``listener`` with each event from now on."""
+        ...
+
+    def unlisten(self, listener: Callable[[Event], None]) -> None:
+        """Call ``listener`` no more."""
         ...
 
 
@@ -37,7 +44,7 @@ class Engine(Protocol):
         """Return every network."""
         ...
 
-    def network(self, ref: str) -> NetworkView:
+    def network(self, ref: str | UUID) -> NetworkView:
         """Return one network, or raise ``NetworkNotFound``."""
         ...
 
@@ -109,7 +116,7 @@ class Engine(Protocol):
         """Return one port, or raise ``PortNotFound``."""
         ...
 
-    async def create_port(self, ref: str, port: Port, *, reclaim: bool) -> PortView:
+    async def create_port(self, ref: str | UUID, port: Port, *, reclaim: bool) -> PortView:
         """Allocate a port whose device its client makes."""
         ...
 
@@ -117,7 +124,7 @@ class Engine(Protocol):
         """Set the bandwidth of a port."""
         ...
 
-    async def detach(self, port: str) -> None:
+    async def detach(self, port: str | UUID) -> None:
         """Remove a port."""
         ...
 

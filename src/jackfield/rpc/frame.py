@@ -5,9 +5,9 @@ See libvirt's ``virnetprotocol.x`` and https://libvirt.org/kbase/internals/rpc.h
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import struct
+from typing import NamedTuple
 
 __all__ = [
     "HEADER_SIZE",
@@ -57,8 +57,7 @@ class FrameError(ValueError):
     """A stream that holds no frames, or one that is too long; nothing after it can be read."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One message; ``type`` and ``status`` may be numbers that nobody knows."""
 
     program: int
@@ -95,7 +94,7 @@ class FrameBuffer:
         self._data = bytearray()
         self._at = 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Append what has arrived."""
         self._data += data
 
@@ -105,24 +104,32 @@ class FrameBuffer:
 
     def next(self) -> Frame | None:
         """Return the next complete frame, ``None`` until there is one, or raise ``FrameError``."""
-        waiting = len(self)
-        if waiting < _LENGTH.size:
+        data, at = self._data, self._at
+        waiting = len(data) - at
+        if waiting < HEADER_SIZE:
+            if waiting >= _LENGTH.size:
+                self._check(_LENGTH.unpack_from(data, at)[0])
             self._compact()
             return None
-        (length,) = _LENGTH.unpack_from(self._data, self._at)
-        if not HEADER_SIZE <= length <= self.limit:
-            raise FrameError(f"a frame of {length} bytes; {HEADER_SIZE} to {self.limit} may be")
+        length, program, version, procedure, kind, serial, status = _HEADER.unpack_from(data, at)
+        self._check(length)
         if waiting < length:
             self._compact()
             return None
-        _, program, version, procedure, kind, serial, status = _HEADER.unpack_from(
-            self._data, self._at
-        )
-        begin, self._at = self._at + HEADER_SIZE, self._at + length
-        payload = bytes(memoryview(self._data)[begin : self._at])
-        if self._at >= _COMPACT:
-            self._compact()
+        end = at + length
+        payload = bytes(memoryview(data)[at + HEADER_SIZE : end])
+        if waiting == length:
+            data.clear()
+            self._at = 0
+        else:
+            self._at = end
+            if end >= _COMPACT:
+                self._compact()
         return Frame(program, version, procedure, kind, serial, status, payload)
+
+    def _check(self, length: int) -> None:
+        if not HEADER_SIZE <= length <= self.limit:
+            raise FrameError(f"a frame of {length} bytes; {HEADER_SIZE} to {self.limit} may be")
 
     def _compact(self) -> None:
         if self._at:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from jackfield.rpc import connect, networks, ports
 
-__all__ = ["HANDLERS", "Handler"]
+__all__ = ["HANDLERS", "WAITING", "Handler"]
 
 Handler = Callable[..., tuple[Any, ...] | Awaitable[tuple[Any, ...]]]
 """Takes the session and the arguments; returns the return values, now or later."""
@@ -60,3 +61,8 @@ HANDLERS: dict[str, Handler] = {
     "set_identity": connect.set_identity,
 }
 """The handler of each procedure, by its name in the table."""
+
+WAITING = frozenset(
+    name for name, handler in HANDLERS.items() if inspect.iscoroutinefunction(handler)
+)
+"""The procedures whose handler may have to wait; the others answer at once."""

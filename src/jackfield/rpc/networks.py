@@ -67,7 +67,7 @@ def reference(view: NetworkView) -> NetworkRef:
 def view_of(session: Session, net: NetworkRef) -> NetworkView:
     """Return the network that a client means; its uuid is what counts."""
     try:
-        return session.engine.network(str(net.uuid))
+        return session.engine.network(net.uuid)
     except NetworkNotFound as error:
         raise error.in_libvirt(f"no network with matching uuid '{net.uuid}' ({net.name})") from None
 
@@ -90,7 +90,7 @@ def lookup_by_name(session: Session, name: str) -> tuple[object, ...]:
 def lookup_by_uuid(session: Session, uuid: UUID) -> tuple[object, ...]:
     """Return the network of that uuid."""
     try:
-        return (reference(session.engine.network(str(uuid))),)
+        return (reference(session.engine.network(uuid)),)
     except NetworkNotFound as error:
         raise error.in_libvirt(f"no network with matching uuid '{uuid}'") from None
 
@@ -126,8 +126,11 @@ def list_defined_names(session: Session, limit: int) -> tuple[object, ...]:
 def list_all(session: Session, need_results: int, flags: int) -> tuple[object, ...]:
     """Return the networks that the filters in ``flags`` leave."""
     check_flags(flags, _FILTERS, "networkConnectListAllNetworks")
-    found = [view for view in session.engine.networks() if _passes(view, flags)]
-    return ([reference(view) for view in found] if need_results else [], len(found))
+    found = session.engine.networks()
+    if flags:
+        found = [view for view in found if _passes(view, flags)]
+    # A view has what a reference has.
+    return (found if need_results else [], len(found))
 
 
 def _passes(view: NetworkView, flags: int) -> bool:
@@ -226,7 +229,7 @@ async def define_xml(session: Session, text: str) -> tuple[object, ...]:
 async def define_xml_flags(session: Session, text: str, flags: int) -> tuple[object, ...]:
     """Store a definition, checked against the schema if that is wanted."""
     network = await _read(session, text, flags, "networkDefineXMLFlags")
-    view = await session.change(
+    view = await session.change_at_once(
         "define", f"network {network.name}", lambda: session.engine.define(network)
     )
     return (reference(view),)
@@ -276,7 +279,7 @@ async def undefine(session: Session, net: NetworkRef) -> tuple[object, ...]:
     """Forget a stored definition."""
     view = view_of(session, net)
     ref = str(view.uuid)
-    await session.change(
+    await session.change_at_once(
         "undefine",
         f"network {view.name}",
         # libvirt's clients expect a running network to go on, transient, guests and all.

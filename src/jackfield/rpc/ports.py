@@ -71,11 +71,11 @@ async def create(session: Session, net: NetworkRef, text: str, flags: int) -> tu
     view = view_of(session, net)
     check_flags(flags, RECLAIM | VALIDATE_PORT, "networkPortCreateXML")
     wish = await read_port_text(text)
-    ref, reclaim = str(view.uuid), bool(flags & RECLAIM)
+    reclaim = bool(flags & RECLAIM)
     port = await session.change_at_once(
         "create port",
         f"{wish.uuid} of network {view.name}",
-        lambda: session.engine.create_port(ref, wish, reclaim=reclaim),
+        lambda: session.engine.create_port(view.uuid, wish, reclaim=reclaim),
     )
     return (_reference(port),)
 
@@ -84,11 +84,10 @@ async def delete(session: Session, port: PortRef, flags: int) -> tuple[object, .
     """Remove a port."""
     found = _port(session, port.net, port.uuid)
     check_flags(flags, 0, "networkPortDelete")
-    ref = str(port.uuid)
     await session.change_at_once(
         "delete port",
-        f"{ref} of network {found.network}",
-        lambda: session.engine.detach(ref),
+        f"{port.uuid} of network {found.network}",
+        lambda: session.engine.detach(port.uuid),
     )
     return ()
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import operator
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +26,8 @@ from jackfield.rpc.xdr import (
     Codec,
     Optional,
     Record,
+    XdrError,
+    pack,
 )
 
 __all__ = [
@@ -70,6 +74,34 @@ class Lease:
     client_id: str | None
 
 
+class _Networks(Array[NetworkRef]):
+    """Networks, of which only name and uuid are looked at.
+
+    The bytes of the last list's are kept: to make them of a thousand networks takes longer than all
+    the rest, and clients that look again mostly find the same.
+    """
+
+    def __init__(self, codec: Codec[NetworkRef], limit: int) -> None:
+        super().__init__(codec, limit)
+        self._codec = codec
+        self._known: list[NetworkRef] = []
+        self._parts: dict[int, bytes] = {}
+        self._bytes = pack((UINT,), (0,))
+
+    def pack(self, out: bytearray, value: Sequence[NetworkRef]) -> None:
+        """Append the networks after their number."""
+        if len(value) != len(self._known) or not all(map(operator.is_, value, self._known)):
+            if len(value) > self._limit:
+                raise XdrError(f"{len(value)} networks are more than {self._limit}")
+            # What is in the last list is still alive, so nothing else has its identity.
+            known = self._parts
+            parts = [known.get(id(one)) or pack((self._codec,), (one,)) for one in value]
+            self._known = list(value)
+            self._parts = dict(zip(map(id, value), parts, strict=True))
+            self._bytes = pack((UINT,), (len(parts),)) + b"".join(parts)
+        out += self._bytes
+
+
 NET = Record(NetworkRef, name=STRING, uuid=UUID_BYTES)
 PORT = Record(PortRef, net=NET, uuid=UUID_BYTES)
 LEASE = Record(
@@ -86,7 +118,7 @@ LEASE = Record(
 )
 OPTIONAL_NET = Optional(NET)
 NAMES = Array(STRING, 16384)
-NETS = Array(NET, 16384)
+NETS = _Networks(NET, 16384)
 PORTS = Array(PORT, 16384)
 LEASES = Array(LEASE, 65536)
 PORT_PARAMETERS = Array(PARAMETERS, 16)

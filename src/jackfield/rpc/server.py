@@ -7,7 +7,6 @@ import contextlib
 import functools
 import logging
 import socket
-import ssl
 from collections.abc import Sequence
 
 from jackfield.access import Caller
@@ -19,7 +18,7 @@ from jackfield.rpc.connection import Connection
 from jackfield.rpc.engine import Engine
 from jackfield.rpc.procedures import LIFECYCLE, METADATA_CHANGE, NetworkRef
 from jackfield.rpc.session import Door
-from jackfield.rpc.tls import HANDSHAKE_LIMIT, Gate
+from jackfield.rpc.tls import HANDSHAKE_LIMIT, Credentials, Gate
 
 __all__ = ["RpcServer"]
 
@@ -70,18 +69,28 @@ class RpcServer:
                 self._servers.append(
                     await loop.create_unix_server(connect, sock=listener, backlog=_BACKLOG)
                 )
-        self._tasks = [loop.create_task(self._tell()), loop.create_task(self._tick())]
+        self._door.engine.events.listen(self._tell)
+        self._tasks = [loop.create_task(self._tick())]
 
     async def open_tls(
-        self, listener: socket.socket, context: ssl.SSLContext, allowed: Sequence[str] | None
+        self,
+        listener: socket.socket,
+        credentials: Credentials,
+        allowed: Sequence[str] | None,
     ) -> None:
         """Accept connections from elsewhere at ``listener``, of those ``allowed``."""
         connect = functools.partial(self._connect, False)
+
+        def admit() -> Gate:
+            # Before the handshake, which looks at the list.
+            credentials.refresh()
+            return Gate(allowed, connect)
+
         self._servers.append(
             await asyncio.get_running_loop().create_server(
-                lambda: Gate(allowed, connect),
+                admit,
                 sock=listener,
-                ssl=context,
+                ssl=credentials.context,
                 ssl_handshake_timeout=HANDSHAKE_LIMIT,
                 backlog=_BACKLOG,
             )
@@ -97,6 +106,7 @@ class RpcServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._door.engine.events.unlisten(self._tell)
         for connection in list(self._connections):
             connection.close()
         if self._connections:
@@ -122,15 +132,16 @@ class RpcServer:
         if not self._connections:
             self._deserted.set()
 
-    async def _tell(self) -> None:
-        """Hand the engine's events to the clients that want them."""
-        async for event in self._door.engine.events.follow():
-            self._push(event)
+    def _tell(self, event: Event) -> None:
+        """Hand an event of the engine to the clients that want it, if it is one for them.
+
+        Not while the engine is at work: what goes wrong with a client is none of its business.
+        """
+        if event.type in _LIFECYCLE or event.type == "network-metadata":
+            asyncio.get_running_loop().call_soon(self._push, event)
 
     def _push(self, event: Event) -> None:
         detail = _LIFECYCLE.get(event.type)
-        if detail is None and event.type != "network-metadata":
-            return
         kind = _EVENT_METADATA if detail is None else _EVENT_LIFECYCLE
         net = NetworkRef(event.network, event.uuid)
         for connection in list(self._connections):

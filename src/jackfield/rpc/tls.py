@@ -20,7 +20,15 @@ from jackfield.access import Caller
 from jackfield.config import TlsConfig
 from jackfield.errors import ConfigurationError
 
-__all__ = ["HANDSHAKE_LIMIT", "Gate", "is_allowed", "listen_tls", "make_context", "names_of"]
+__all__ = [
+    "HANDSHAKE_LIMIT",
+    "Credentials",
+    "Gate",
+    "is_allowed",
+    "listen_tls",
+    "make_context",
+    "names_of",
+]
 
 log = logging.getLogger("jackfield.rpc")
 
@@ -78,6 +86,50 @@ def make_context(config: TlsConfig) -> ssl.SSLContext:
     return context
 
 
+class Credentials:
+    """What the server shows and whom it trusts; ``context`` is for ``create_server``.
+
+    The authority's list of revoked certificates (RFC 5280) is as new as its file.  Without one
+    nobody is revoked.  Once there was one, clients need a list that is in force: one that is out of
+    date lets nobody in, as with libvirt's daemon.
+    """
+
+    def __init__(self, config: TlsConfig) -> None:
+        """Read the files; ``ConfigurationError`` names the one at fault."""
+        self._config = config
+        self._seen = self._look()
+        self.context = self._current = make_context(config)
+        # A list that is added to another counts only if it is newer by its own word, and none is
+        # ever taken away, so a changed file makes a new context; a handshake takes it here.
+        self.context.sni_callback = self._choose
+
+    def refresh(self) -> None:
+        """Read the files again if the list has changed; what cannot be read changes nothing."""
+        seen = self._look()
+        if seen is None or seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._current = make_context(self._config)
+        except ConfigurationError as error:
+            log.error("%s: what was revoked before stays so", error.message)
+            return
+        self.context.verify_flags = self._current.verify_flags
+
+    def _look(self) -> tuple[int, int, int] | None:
+        """Return what tells the list's file from another, ``None`` without one."""
+        try:
+            status = self._config.crl_file.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _choose(
+        self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str, _context: ssl.SSLContext
+    ) -> None:
+        connection.context = self._current
+
+
 def listen_tls(address: str, port: int) -> socket.socket:
     """Return a socket that listens at ``address``, ``*`` for all of both families."""
     everywhere = address == "*"
@@ -127,7 +179,7 @@ class Gate(asyncio.Protocol):
     """What a client meets until its certificate is checked; then it is let in, or not."""
 
     def __init__(
-        self, allowed: Sequence[str] | None, connect: Callable[[Caller], asyncio.Protocol]
+        self, allowed: Sequence[str] | None, connect: Callable[[Caller], asyncio.BufferedProtocol]
     ) -> None:
         """Let those ``allowed`` in, to what ``connect`` makes for them."""
         self._allowed = allowed

@@ -40,6 +40,7 @@ STRING_MAX = 4 * 1024 * 1024
 """The longest string, in bytes (``VIR_NET_MESSAGE_STRING_MAX``)."""
 
 _PAD = (b"", b"\0\0\0", b"\0\0", b"\0")
+_LENGTH = struct.Struct(">I")
 
 
 class XdrError(ValueError):
@@ -103,18 +104,22 @@ class _String:
 
     def pack(self, out: bytearray, value: str) -> None:
         data = value.encode(errors="surrogateescape")
-        if len(data) > STRING_MAX:
-            raise XdrError(f"a string of {len(data)} bytes is longer than {STRING_MAX}")
-        UINT.pack(out, len(data))
+        length = len(data)
+        if length > STRING_MAX:
+            raise XdrError(f"a string of {length} bytes is longer than {STRING_MAX}")
+        out += _LENGTH.pack(length)
         out += data
-        out += _PAD[len(data) & 3]
+        out += _PAD[length & 3]
 
     def unpack(self, data: bytes | memoryview, at: int) -> tuple[str, int]:
-        length, at = UINT.unpack(data, at)
+        if at + 4 > len(data):
+            raise XdrError("the message ends in a string")
+        (length,) = _LENGTH.unpack_from(data, at)
+        at += 4
         end = at + length
         if length > STRING_MAX or end > len(data):
             raise XdrError(f"a string of {length} bytes is longer than its message")
-        padded = end + len(_PAD[length & 3])
+        padded = end + (-length & 3)
         if padded > len(data):
             raise XdrError("the message ends in a string")
         try:
@@ -202,21 +207,23 @@ class Record(Generic[T]):
     """Fields in order, made into a ``make(*fields)`` whose attributes they are."""
 
     def __init__(self, make: type[T], **fields: Codec[Any]) -> None:
-        """Give the codec of each attribute of ``make``."""
+        """Give the codec of each attribute of ``make``, which takes them in this order."""
         self._make = make
-        self._fields = fields
+        self._fields = tuple(fields.items())
+        self._codecs = tuple(fields.values())
 
     def pack(self, out: bytearray, value: T) -> None:
         """Append every field."""
-        for name, codec in self._fields.items():
+        for name, codec in self._fields:
             codec.pack(out, getattr(value, name))
 
     def unpack(self, data: bytes | memoryview, at: int) -> tuple[T, int]:
         """Return the value made of the fields."""
-        found = {}
-        for name, codec in self._fields.items():
-            found[name], at = codec.unpack(data, at)
-        return self._make(**found), at
+        found = []
+        for codec in self._codecs:
+            value, at = codec.unpack(data, at)
+            found.append(value)
+        return self._make(*found), at
 
 
 class ParameterType:
