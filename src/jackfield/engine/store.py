@@ -138,12 +138,12 @@ class PortRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MemberRow:
-    """A link that was a port of a stopped network's bridge: name, index and port flags."""
+    """A link that was a port of a stopped network's bridge: name, index and what it was there."""
 
     network: UUID
     name: str
     link: int
-    flags: Mapping[str, bool]
+    flags: Mapping[str, bool | list[str]]
 
 
 class StoreBusy(Exception):

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from jackfield.engine import ledger
+from jackfield.engine.members import member_port, member_row
 from jackfield.engine.store import LiveRow, MemberRow, NetworkRow, PortRow, Step, Store
 from jackfield.engine.views import Event
 from jackfield.errors import JackfieldError
@@ -25,7 +26,7 @@ from jackfield.host.service.process import Process
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import TapLink
-from jackfield.state.resources import BridgePort, Resource, Service
+from jackfield.state.resources import Resource, Service
 
 __all__ = [
     "Leaving",
@@ -239,16 +240,7 @@ def stop_network(
     # A bridge of somebody else's stays, and so do its members.
     if bridge is not None and f"link:{bridge}" in present and not transient:
         members = [
-            MemberRow(
-                uuid,
-                member.link,
-                index,
-                {
-                    "isolated": member.isolated,
-                    "learning": member.learning,
-                    "unicast_flood": member.unicast_flood,
-                },
-            )
+            member_row(uuid, index, member)
             for index, member in tools.kernel.route.bridge_ports(bridge)
             if member.link not in known
         ]
@@ -381,9 +373,8 @@ def _reattach(tools: Workplace, bridge: InterfaceName, rows: Iterable[MemberRow]
         if link is None or link.index != row.link or link.master is not None:
             lost.append(row.name)
             continue
-        member = BridgePort(link=InterfaceName(row.name), bridge=bridge, **row.flags)
         try:
-            tools.applier.perform(Change(ensure=(member,)))
+            tools.applier.perform(Change(ensure=(member_port(row, bridge),)))
         except JackfieldError:
             lost.append(row.name)
     return lost

@@ -9,12 +9,14 @@ from jackfield.host.addresses import AddressDriver, RouteDriver
 from jackfield.host.bridge import BridgeDriver
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.driver import Driver
+from jackfield.host.guarantee import GuaranteeDriver
 from jackfield.host.linksettings import LinkSettingDriver
 from jackfield.host.macvlan import MacvlanDriver
 from jackfield.host.macvtap import MacvtapDriver, TapNodeDriver
 from jackfield.host.membership import BridgePortDriver, LinkUpDriver
 from jackfield.host.nft.driver import RulesDriver
 from jackfield.host.nft.guarddriver import PortGuardDriver
+from jackfield.host.nft.policing import PolicingDriver
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.settings import SettingDriver
 from jackfield.host.shaping import ShapingDriver
@@ -51,5 +53,7 @@ def make_drivers(services: Mapping[str, ServiceDriver[Any, Any]]) -> dict[str, D
         "bridge-port": BridgePortDriver(),
         "route": RouteDriver(),
         "shaping": ShapingDriver(),
+        "guarantee": GuaranteeDriver(),
+        "policing": PolicingDriver(),
         **services,
     }
