@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
 from jackfield.engine.guards import Guards
-from jackfield.engine.records import NetworkRecord, Registry, state_of_port
+from jackfield.engine.records import NetworkRecord, Registry, Upkeep, upkeep_of_port
 from jackfield.engine.services import Services
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import ForeignObject, JackfieldError
 from jackfield.host.thread import KernelThread
-from jackfield.plan.describe import describe
+from jackfield.plan.describe import describe, describe_resource
 from jackfield.state.hoststate import Change
-from jackfield.state.resources import BridgePort
+from jackfield.state.resources import Policing, Resource
 
 __all__ = ["Mending"]
 
@@ -63,10 +63,8 @@ class Mending:
 
     async def mend_rules(self, reason: str) -> None:
         """Put the rules of every running network and every port back at once."""
-        records = [record for record in self._registry.networks.values() if record.active]
-        wanted = [
-            item for record in records for item in record.present.values() if item.kind == "rules"
-        ]
+        records = list(self._registry.networks.values())
+        wanted = [item for record in records for item in self._wanted(record)]
         guards = await self._guards.wanted()
         change, _, _ = await self._thread.run(workplace.mend, [*wanted, *guards])
         if not change:
@@ -78,9 +76,18 @@ class Mending:
             if not mended.isdisjoint(self._rules_of(record)):
                 await self._tell(record, "network-repaired", {"reason": reason})
 
+    def _wanted(self, record: NetworkRecord) -> Iterator[Resource]:
+        """Yield the rules of a network that runs, and the limits of its ports."""
+        if record.active:
+            yield from (item for item in record.present.values() if item.kind == "rules")
+        for port in self._registry.ports_of(record.uuid):
+            if port.device is not None and port.port.bandwidth is not None:
+                upkeep = upkeep_of_port(record.current, port)
+                yield from (item for item in upkeep if isinstance(item, Policing))
+
     def _rules_of(self, record: NetworkRecord) -> Iterator[str]:
         """Yield the keys of what a network and its ports have of rules."""
-        yield from (item.key for item in record.present.values() if item.kind == "rules")
+        yield from (item.key for item in self._wanted(record))
         for port in self._registry.ports_of(record.uuid):
             guard = self._guards.of(port)
             if guard is not None:
@@ -118,20 +125,19 @@ class Mending:
             await asyncio.sleep(0)
 
     async def reconnect_ports(self, record: NetworkRecord) -> None:
-        """Put the ports that we made back on their network's bridge, guarded as it says."""
+        """Give the ports their place on their network back, guarded and limited as it says."""
         try:
             await self._guards.refresh(record)
         except (JackfieldError, ExceptionGroup) as error:
             await self.tell_problem(record, f"what its ports may send is as before: {error}")
         network = record.current
-        members = [
+        wanted = [
             item
             for port in self._registry.ports_of(record.uuid)
-            for item in state_of_port(network, port).values()
-            if isinstance(item, BridgePort)
+            for item in upkeep_of_port(network, port)
         ]
-        if members:
-            await self._thread.run(_reconnect, members)
+        if wanted:
+            await self._thread.run(_mend_each, wanted)
 
     async def _tell(
         self,
@@ -146,10 +152,10 @@ class Mending:
         )
 
 
-def _reconnect(tools: Workplace, members: list[BridgePort]) -> None:
-    """Put devices of ours on their bridge; those that vanished meanwhile are left to be seen."""
-    for member in members:
+def _mend_each(tools: Workplace, wanted: Sequence[Upkeep]) -> None:
+    """Make these things so; those whose device vanished meanwhile are left to be seen."""
+    for item in wanted:
         try:
-            tools.applier.mend([member])
+            tools.applier.mend([item])
         except JackfieldError as error:
-            log.warning("cannot connect %s to %s: %s", member.link, member.bridge, error)
+            log.warning("cannot mend: %s: %s", describe_resource(item), error)

@@ -34,12 +34,12 @@ __all__ = [
     "Workplace",
     "begin_change",
     "begin_start",
+    "change_port",
     "create_port",
     "delete_ports",
     "forget_network",
     "launched",
     "mend",
-    "put_port",
     "record_event",
     "record_port",
     "settle_network",
@@ -103,6 +103,7 @@ def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState
 
     Returns the processes that are to become ready.  A failure is undone before it is raised.
     """
+    tools.applier.refuse_impossible(list(wanted.values()))
     tools.applier.refuse_foreign(list(wanted.values()))
     with tools.store.transaction():
         tools.store.put_live(LiveRow(uuid, Step.STARTING, document))
@@ -183,6 +184,7 @@ def begin_change(
     ``present`` is what it leads away from.  Returns the processes that are to become ready.  A
     failure is undone before it is raised.
     """
+    tools.applier.refuse_impossible(change.ensure)
     tools.applier.refuse_foreign(
         [item for item in change.ensure if item.key not in change.replaced]
     )
@@ -262,6 +264,7 @@ def create_port(
 ) -> Event:
     """Make a port's device and record the port; a failure is undone before it is raised."""
     store = tools.store
+    tools.applier.refuse_impossible(list(wanted.values()))
     tools.applier.refuse_foreign(list(wanted.values()))
     if wanted:
         with store.transaction():
@@ -341,10 +344,38 @@ def forget_network(
         ]
 
 
-def put_port(tools: Workplace, row: PortRow, name: NetworkName, detail: Mapping[str, str]) -> Event:
-    """Record that a port is another than it was."""
-    with tools.store.transaction():
-        tools.store.put_port(row)
+def change_port(
+    tools: Workplace,
+    row: PortRow,
+    former: PortRow,
+    name: NetworkName,
+    change: Change,
+    detail: Mapping[str, str],
+) -> Event:
+    """Change what a port has of the host from ``former``, and record it.
+
+    What goes, goes before the record is another, and what comes, comes after it: whenever we die,
+    mending what is recorded leaves nothing that is not.  A failure is undone before it is raised.
+    """
+    store, applier = tools.store, tools.applier
+    new = [item for item in change.ensure if item.key not in change.replaced]
+    applier.refuse_impossible(change.ensure)
+    applier.refuse_foreign(new)
+    try:
+        applier.perform(Change(remove=change.remove))
+        with store.transaction():
+            store.put_port(row)
+        applier.perform(Change(ensure=change.ensure, replaced=change.replaced))
+    except Exception as error:
+        try:
+            applier.dismantle(HostState(new))
+            with store.transaction():
+                store.put_port(former)
+            applier.mend(list(HostState([*change.replaced.values(), *change.remove]).values()))
+        except (JackfieldError, ExceptionGroup) as second:
+            error.add_note(f"undoing it failed as well: {second}")
+        raise
+    with store.transaction():
         return record_event(tools, "port-changed", name, row.network, detail)
 
 

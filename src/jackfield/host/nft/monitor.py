@@ -73,8 +73,9 @@ class NftMonitor(NetlinkSocket):
     """A listener on the rules of the calling thread's network namespace.
 
     Give ``fileno()`` and ``read`` to the loop's ``add_reader``.  ``changed`` is called once for
-    each foreign change of a table of ours (``_TABLES``), with a clause that says what was done and by whom (``table inet jackfield: the table was deleted by nft (pid 4711)``);
-    lost notifications count as a change.
+    each foreign change of a table of ours, with a clause that says what was done and by whom
+    (``table inet jackfield: the table was deleted by nft (pid 4711)``); lost notifications count
+    as a change.
     """
 
     def __init__(self, changed: Callable[[str], None], *, own_portids: Iterable[int]) -> None:
