@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from jackfield.allocation.allocate import allocate
+from jackfield.allocation.allocate import allocate, allocate_bandwidth
 from jackfield.allocation.request import Allocation, Request
 from jackfield.allocation.usage import Usage
 from jackfield.document.reader import read_network
@@ -385,6 +385,21 @@ def test_guaranteed_bandwidth_is_a_part_of_the_networks() -> None:
         allocate(network, Facts(), usage, request, key="n")
     with pytest.raises(UnsupportedOperation):
         allocate(NAT, Facts(), Usage(), request)
+
+
+def test_a_class_is_kept() -> None:
+    """A port whose limits change, or that is reclaimed, has the class it had, if that is free."""
+    network = read_network("""
+        <network><name>n</name><forward mode='nat'/><bridge name='virbr0'/>
+          <bandwidth><inbound average='100'/></bandwidth><ip address='10.0.0.1' prefix='24'/>
+        </network>""")
+    promised = Bandwidth(inbound=Rate(floor=40), class_id=7)
+    assert promised == allocate_bandwidth(network, Usage(), promised, "n")
+    usage = Usage(classes={"n": frozenset({3, 7})})
+    assert 4 == allocate_bandwidth(network, usage, promised, "n").class_id
+    # Whoever is promised nothing has none.
+    plain = Bandwidth(inbound=Rate(average=40), class_id=7)
+    assert allocate_bandwidth(network, usage, plain, "n").class_id is None
 
 
 def test_vde_when_asked_for() -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from jackfield.errors import KernelError, NotFound
+from jackfield.errors import KernelError, MissingFeature, NotFound
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.membership import BridgePortDriver, LinkUpDriver
 from jackfield.host.netlink.link import decode_link, port_flags
 from jackfield.host.netlink.socket import NETLINK_ROUTE, NetlinkSocket
-from jackfield.model.values import InterfaceName
+from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.model.vlan import NativeMode, Vlan, VlanTag
 from jackfield.state.resources import BridgePort, LinkUp
 from tests.lab.namespace import NetworkNamespace
 
@@ -143,3 +144,71 @@ def test_up_and_down(kernel: Kernel, here: NetworkNamespace) -> None:
     driver.remove(kernel, [wanted])
     with pytest.raises(KernelError, match="cannot bring br0 up: ENODEV"):
         driver.ensure(kernel, [wanted], {})
+
+
+def entries(here: NetworkNamespace, link: str) -> dict[str, str]:
+    """Return the addresses that a bridge leads to a port, with their states; not its own."""
+    found = json.loads(here.run(["bridge", "-j", "fdb", "show", "brport", link]).stdout)
+    return {item["mac"]: item["state"] for item in found if item["state"] != "permanent"}
+
+
+def test_addresses_lead_to_the_port(kernel: Kernel, here: NetworkNamespace) -> None:
+    """Entries are made for good, found, taken from where they were learned, and taken away."""
+    driver, mac = BridgePortDriver(), MacAddress("52:54:00:00:00:01")
+    here.ip("link", "set", "br0", "up")
+    here.ip("link", "set", "v1", "up", "master", "br0")
+    here.ip("link", "set", "v0", "up")
+    here.run(["bridge", "fdb", "add", mac, "dev", "v1", "master", "dynamic"])
+    port = dataclasses.replace(PORT, learning=False, unicast_flood=False, addresses=(mac,))
+    driver.ensure(kernel, [port], {})
+    assert {mac: "static"} == entries(here, "v0")
+    assert ours(port) == driver.observe(kernel, [port])
+    (found,) = (found for _, found in kernel.route.bridge_ports(BRIDGE) if found.link == "v0")
+    assert port == found
+    here.run(["bridge", "fdb", "del", mac, "dev", "v0", "master"])
+    (seen,) = driver.observe(kernel, [port]).values()
+    assert dataclasses.replace(port, addresses=()) == seen.resource
+    driver.ensure(kernel, [port], {port.key: dataclasses.replace(port, addresses=())})
+    assert {mac: "static"} == entries(here, "v0")
+    driver.ensure(kernel, [PORT], {port.key: port})
+    assert {} == entries(here, "v0")
+    assert ours(PORT) == driver.observe(kernel, [PORT])
+
+
+def test_vlans_need_a_bridge_that_filters_them(kernel: Kernel, here: NetworkNamespace) -> None:
+    """What the kernel, or this bridge, does not do is refused by name, and nothing is made."""
+    driver = BridgePortDriver()
+    port = dataclasses.replace(PORT, vlan=Vlan(tags=(VlanTag(id=42),)))
+    driver.refuse_impossible(kernel, [PORT])
+    with pytest.raises(MissingFeature) as raised:
+        driver.refuse_impossible(kernel, [port])
+    (bridge,) = json.loads(here.run(["ip", "-d", "-j", "link", "show", "br0"]).stdout)
+    if "vlan_protocol" in bridge["linkinfo"]["info_data"]:
+        assert "bridge br0: that bridge does not filter VLANs" in raised.value.message
+    else:
+        assert "bridge br0: the kernel cannot filter VLANs on bridges" in raised.value.message
+    assert raised.value.hint
+    link = here.link("v0")
+    assert link is not None
+    assert "master" not in link
+
+
+def test_a_port_of_vlans(kernel: Kernel, here: NetworkNamespace) -> None:
+    """A port is in its VLANs and in no other, whatever the bridge gives its ports."""
+    on = ["ip", "link", "set", "br0", "type", "bridge", "vlan_filtering", "1"]
+    if here.run(on, check=False).returncode:
+        pytest.skip("needs a kernel with VLAN filtering on bridges")
+    driver = BridgePortDriver()
+    trunk = Vlan(tags=(VlanTag(id=42), VlanTag(id=7, native_mode=NativeMode.UNTAGGED)), trunk=True)
+    former: dict[str, BridgePort] = {}
+    for vlan, wanted in (
+        (Vlan(tags=(VlanTag(id=42),)), {42: ["PVID", "Egress Untagged"]}),
+        (trunk, {42: [], 7: ["PVID", "Egress Untagged"]}),
+    ):
+        port = dataclasses.replace(PORT, vlan=vlan)
+        driver.refuse_impossible(kernel, [port])
+        driver.ensure(kernel, [port], former)
+        listed = json.loads(here.run(["bridge", "-j", "vlan", "show", "dev", "v0"]).stdout)
+        assert wanted == {item["vlan"]: item.get("flags", []) for item in listed[0]["vlans"]}
+        assert ours(port) == driver.observe(kernel, [port])
+        former = {port.key: port}

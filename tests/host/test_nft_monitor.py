@@ -12,9 +12,11 @@ import pytest
 
 from jackfield.host.nft.guarddriver import PortGuardDriver
 from jackfield.host.nft.monitor import NftMonitor
+from jackfield.host.nft.policing import PolicingDriver
+from jackfield.model.bandwidth import Rate
 from jackfield.model.mode import Mode
 from jackfield.model.values import InterfaceName, MacAddress
-from jackfield.state.resources import PortGuard
+from jackfield.state.resources import Policing, PortGuard
 from tests.host.nftlab import Firewall, network, rules_of
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.wait import wait_for
@@ -123,3 +125,17 @@ def test_monitor_has_a_descriptor_for_the_loop(heard: Heard) -> None:
     assert os.fstat(heard.monitor.fileno())
     heard.monitor.read()
     assert [] == heard.said
+
+
+def test_the_limits_of_ports_are_watched(heard: Heard) -> None:
+    """The table of the policing is ours as well; one commit that touches both is told once."""
+    policing = Policing(link=InterfaceName("lo"), rate=Rate(average=10))
+    with heard.firewall.namespace.entered():
+        PolicingDriver().ensure(heard.firewall.kernel, [policing], {})
+    heard.monitor.read()
+    assert [] == heard.said
+    (said,) = heard.after("flush chain netdev jackfield-police lo")
+    assert said.startswith("table netdev jackfield-police: a rule was deleted from chain lo by nft")
+    (said,) = heard.after("flush ruleset")
+    assert "the table was deleted and 1 more changes by nft" in said
+    assert [] == heard.after("add table netdev other")

@@ -14,8 +14,8 @@ import pytest
 
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
+from jackfield.host.netlink.filter import add_checksum_filter
 from jackfield.host.netlink.message import attribute_list, attributes
-from jackfield.host.netlink.traffic import add_checksum_filter
 from jackfield.host.shaping import ShapingDriver
 from jackfield.model.bandwidth import Rate
 from jackfield.model.values import InterfaceName

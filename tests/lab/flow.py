@@ -13,7 +13,7 @@ import time
 from tests.lab.namespace import Namespace
 from tests.lab.packets import destination, family_of
 
-__all__ = ["EchoServer", "Seen", "TcpFlow"]
+__all__ = ["EchoServer", "Seen", "TcpFlow", "transfer", "transfers"]
 
 IP_PKTINFO = 8
 
@@ -194,3 +194,57 @@ class TcpFlow:
                 self.received += 1
         except OSError as error:
             self.error = f"{type(error).__name__}: {error}"
+
+
+def transfer(flows: list[tuple[Namespace, Namespace, str]], seconds: float) -> int:
+    """Return how many bytes arrive by TCP in so many seconds, over all ``(from, to, address)``."""
+    return sum(transfers(flows, seconds))
+
+
+def transfers(flows: list[tuple[Namespace, Namespace, str]], seconds: float) -> list[int]:
+    """Return how many bytes arrive by TCP in so many seconds by each of ``(from, to, address)``."""
+    amounts: dict[int, int] = {}
+
+    def run(number: int) -> None:
+        amounts[number] = _flow(*flows[number], seconds)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(flows))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(flows) == len(amounts)
+    return [amounts[number] for number in range(len(flows))]
+
+
+def _flow(sender: Namespace, receiver: Namespace, address: str, seconds: float) -> int:
+    """Send as much as the way takes, and count what arrives from the first byte on."""
+    with (
+        receiver.socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
+        sender.socket(socket.AF_INET, socket.SOCK_STREAM) as source,
+    ):
+        listener.bind((address, 0))
+        listener.listen()
+        source.settimeout(10)
+        source.connect(listener.getsockname())
+        sink, _ = listener.accept()
+        ended = threading.Event()
+
+        def send() -> None:
+            source.settimeout(0.2)
+            while not ended.is_set():
+                with contextlib.suppress(OSError):
+                    source.send(bytes(65536))
+
+        thread = threading.Thread(target=send)
+        with sink:
+            sink.settimeout(0.2)
+            thread.start()
+            received = 0
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                with contextlib.suppress(TimeoutError):
+                    received += len(sink.recv(1 << 20))
+            ended.set()
+            thread.join()
+    return received

@@ -5,6 +5,8 @@ answers each with a line of JSON.
 
 - ``start FILE``: start the domain in the file; answers with its live document.
 - ``attach NAME FILE``: plug the device in the file in; answers with the live document.
+- ``limit NAME MAC WORDS``: set the limits of an interface, each word like ``inbound.floor=100``;
+  answers with the live document.
 - ``show NAME``: answers with the live document.
 - ``end``: destroy every domain.
 
@@ -52,6 +54,13 @@ def obey(connection: Any, words: list[str]) -> str:
     if words[0] == "attach":
         domain = connection.lookupByName(words[1])
         domain.attachDeviceFlags(Path(words[2]).read_text(), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        return str(domain.XMLDesc())
+    if words[0] == "limit":
+        domain = connection.lookupByName(words[1])
+        limits = {
+            name: int(value) for name, _, value in (word.partition("=") for word in words[3:])
+        }
+        domain.setInterfaceParameters(words[2], limits, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         return str(domain.XMLDesc())
     if words[0] == "show":
         return str(connection.lookupByName(words[1]).XMLDesc())

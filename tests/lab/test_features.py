@@ -11,13 +11,9 @@ A name server runs on outside and on second.
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
 import re
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,11 +22,10 @@ import pytest
 from tests.conftest import Uplink
 from tests.lab.daemon import Daemon
 from tests.lab.dns import Answer, resolve
-from tests.lab.flow import EchoServer
+from tests.lab.flow import EchoServer, transfer
 from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.nameserver import NameServer
-from tests.lab.namespace import Namespace
 from tests.lab.packets import ask_udp, ping
 from tests.lab.switch import Lan, add_address
 from tests.lab.wait import wait_for
@@ -524,52 +519,3 @@ def test_bandwidth(site: Site) -> None:
     site.apply(plain)
     assert transfer([(host, anna, "10.0.0.2")], 0.5) / 0.5 > 10 * RATE
     assert transfer([(anna, host, "10.0.0.1")], 0.5) / 0.5 > 10 * RATE
-
-
-def transfer(flows: list[tuple[Namespace, Namespace, str]], seconds: float) -> int:
-    """Return how many bytes arrive by TCP in so many seconds, over all ``(from, to, address)``."""
-    amounts: list[int] = []
-
-    def run(flow: tuple[Namespace, Namespace, str]) -> None:
-        amounts.append(_flow(*flow, seconds))
-
-    threads = [threading.Thread(target=run, args=(flow,)) for flow in flows]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(flows) == len(amounts)
-    return sum(amounts)
-
-
-def _flow(sender: Namespace, receiver: Namespace, address: str, seconds: float) -> int:
-    """Send as much as the way takes, and count what arrives from the first byte on."""
-    with (
-        receiver.socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
-        sender.socket(socket.AF_INET, socket.SOCK_STREAM) as source,
-    ):
-        listener.bind((address, 0))
-        listener.listen()
-        source.settimeout(10)
-        source.connect(listener.getsockname())
-        sink, _ = listener.accept()
-        ended = threading.Event()
-
-        def send() -> None:
-            source.settimeout(0.2)
-            while not ended.is_set():
-                with contextlib.suppress(OSError):
-                    source.send(bytes(65536))
-
-        thread = threading.Thread(target=send)
-        with sink:
-            sink.settimeout(0.2)
-            thread.start()
-            received = 0
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                with contextlib.suppress(TimeoutError):
-                    received += len(sink.recv(1 << 20))
-            ended.set()
-            thread.join()
-    return received

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -388,5 +389,35 @@ def test_plugging_in_while_it_runs_and_restarts_of_both(host: Host, daemon: Daem
     assert "single" == again["52:54:00:00:00:01"]["group"]
 
     driver.ask("end")
+    assert [] == daemon.cli("ports", json=True)
+    driver.end()
+
+
+def shares(host: Host) -> dict[str, str]:
+    """Return the rate of the bridge's classes by their numbers, as tc prints it."""
+    listing = host.run(["tc", "class", "show", "dev", "red0"]).stdout
+    return dict(re.findall(r"htb 4a46:(\d+) .*rate (\S+) ceil", listing))
+
+
+def test_what_a_guest_is_promised(host: Host, daemon: Daemon) -> None:
+    """A guest's floor is a class of our bridge, changed while it runs, and gone with it."""
+    shaped = "<bandwidth><inbound average='1000'/></bandwidth>"
+    document = RED.replace("<ip ", f"{shaped}<ip ", 1)
+    daemon.cli("apply", daemon.document(document))
+    driver = Driver(host)
+    mac = "52:54:00:00:00:01"
+    model = "<model type='virtio'/>"
+    promised = f"{model}<bandwidth><inbound floor='250'/></bandwidth>"
+    text = domain("guest", mac, "network='red'").replace(model, promised)
+    driver.ask("start", driver.document("guest", text))
+    assert {"1": "8192Kbit", "2": "6144Kbit", "3": "2048Kbit"} == shares(host)
+    daemon.restart()
+    driver.ask("limit", "guest", mac, "inbound.floor=500")
+    assert {"1": "8192Kbit", "2": "4096Kbit", "3": "4096Kbit"} == shares(host)
+    refusal = driver.refusal("limit", "guest", mac, "inbound.floor=1001")
+    assert "cannot guarantee floor='1001': 0 of its 1000 KiB/s are promised already" in refusal
+    assert {"1": "8192Kbit", "2": "4096Kbit", "3": "4096Kbit"} == shares(host)
+    driver.ask("end")
+    assert {"1": "8192Kbit", "2": "8192Kbit"} == shares(host)
     assert [] == daemon.cli("ports", json=True)
     driver.end()

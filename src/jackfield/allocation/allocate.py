@@ -42,7 +42,7 @@ from jackfield.model.values import InterfaceName
 from jackfield.model.virtualport import VirtualPortType
 from jackfield.state.facts import Facts
 
-__all__ = ["allocate", "usage_key"]
+__all__ = ["allocate", "allocate_bandwidth", "usage_key"]
 
 _DIRECT_MODES: dict[Mode, str] = {
     Mode.MACVTAP_BRIDGE: "bridge",
@@ -255,10 +255,20 @@ def _bandwidth(
     group: Portgroup | None,
     counted: str,
 ) -> Bandwidth | None:
-    """Return the port's limits; a guaranteed rate needs the network's to be divided."""
+    """Return the port's limits: the guest's, else the portgroup's."""
     bandwidth = request.bandwidth or (None if group is None else group.bandwidth)
-    if bandwidth is None:
-        return None
+    return None if bandwidth is None else allocate_bandwidth(network, usage, bandwidth, counted)
+
+
+def allocate_bandwidth(
+    network: Network, usage: Usage, bandwidth: Bandwidth, counted: str
+) -> Bandwidth:
+    """Return the limits of a port with its traffic class, which it has for a guaranteed rate.
+
+    It keeps the class it had where that is free.  ``counted`` names the network in ``usage``,
+    which is without the port itself.  Raises ``UnsupportedOperation`` where there is nothing to
+    divide, ``Conflict`` where too much is promised already.
+    """
     floor = None if bandwidth.inbound is None else bandwidth.inbound.floor
     if not floor:
         return dataclasses.replace(bandwidth, class_id=None)
@@ -277,7 +287,9 @@ def _bandwidth(
             f"{limit} KiB/s are promised already"
         )
     taken = usage.classes.get(counted, frozenset())
-    number = _FIRST_CLASS
+    number = max(bandwidth.class_id or 0, _FIRST_CLASS)
+    if number in taken:
+        number = _FIRST_CLASS
     while number in taken:
         number += 1
     return dataclasses.replace(bandwidth, class_id=number)

@@ -9,15 +9,17 @@ import dataclasses
 import logging
 from uuid import UUID
 
-from jackfield.allocation.allocate import allocate
+from jackfield.allocation.allocate import allocate, allocate_bandwidth, usage_key
 from jackfield.allocation.request import Request
+from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.portbook import PortBook
-from jackfield.engine.ports import port_detail
-from jackfield.engine.records import NetworkRecord, PortRecord, Registry
+from jackfield.engine.ports import port_detail, port_row
+from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
 from jackfield.engine.views import PortView
+from jackfield.engine.workplace import Workplace
 from jackfield.errors import (
     AlreadyExists,
     InvalidRequest,
@@ -25,10 +27,13 @@ from jackfield.errors import (
     UnsupportedOperation,
     WrongState,
 )
+from jackfield.host.thread import KernelThread
 from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.state.facts import Facts
+from jackfield.state.hoststate import Change, difference
+from jackfield.state.resources import Guarantee
 
 __all__ = ["CLIENT", "ClientPorts"]
 
@@ -47,13 +52,18 @@ class ClientPorts:
         self,
         registry: Registry,
         events: EventLog,
+        thread: KernelThread[Workplace],
         host: HostWatch,
         book: PortBook,
         hooks: Hooks,
     ) -> None:
-        """Work on ``registry`` and ``book``; ``host`` gives the facts."""
+        """Work on ``registry`` through ``book``, and ``thread`` where the host has a part in it.
+
+        ``host`` gives the facts.
+        """
         self._registry = registry
         self._events = events
+        self._thread = thread
         self._host = host
         self._book = book
         self._hooks = hooks
@@ -73,14 +83,20 @@ class ClientPorts:
                     f"Network port with UUID {wish.uuid} already exists", code=106
                 )
             _check_floor(network, wish)
-            port = wish if reclaim else self._allocate(network, wish)
+            port = self._reclaim(network, wish) if reclaim else self._allocate(network, wish)
             made = PortRecord(uuid=wish.uuid, network=record.uuid, port=port, realiser=CLIENT)
             self._registry.add_port(made)
             created = False
             try:
                 await self._hooks.run(Operation.PORT_CREATED, network, port)
                 created = True
-                event = self._book.put("port-attached", made, record.name, port_detail(made))
+                detail, wanted = port_detail(made), state_of_port(network, made)
+                if wanted:
+                    event = await self._thread.run(
+                        workplace.create_port, port_row(made), record.name, wanted, detail
+                    )
+                else:
+                    event = self._book.put("port-attached", made, record.name, detail)
             except BaseException:
                 self._registry.discard_port(made)
                 if created:
@@ -90,24 +106,51 @@ class ClientPorts:
             return self._registry.port_view(made)
 
     async def limit(self, uuid: UUID, bandwidth: Bandwidth | None) -> PortView:
-        """Set the bandwidth of a port, which its client then applies to the device."""
+        """Set the bandwidth of a port; what its client limits itself, it does when we agree."""
         port = self._registry.port_by_uuid(uuid)
         record = self._registry.networks[port.network]
         async with record.lock:
             if port.uuid not in self._registry.ports:
                 raise PortNotFound(f"port {uuid} has just been detached by somebody else")
-            if bandwidth is not None and port.port.bandwidth is not None:
-                bandwidth = dataclasses.replace(bandwidth, class_id=port.port.bandwidth.class_id)
-            changed = dataclasses.replace(
-                port, port=dataclasses.replace(port.port, bandwidth=bandwidth)
+            changed = dataclasses.replace(port, port=self._limited(record, port.port, bandwidth))
+            change = difference(
+                state_of_port(record.current, changed), state_of_port(record.current, port)
             )
-            _check_floor(record.current, changed.port)
-            event = self._book.put("port-changed", changed, record.name, port_detail(port))
+            event = await self._thread.run(
+                workplace.change_port,
+                port_row(changed),
+                port_row(port),
+                record.name,
+                change if record.active else _without_bridge(change),
+                port_detail(port),
+            )
             self._registry.discard_port(port)
             port.port = changed.port
             self._registry.add_port(port)
             self._events.add(event)
             return self._registry.port_view(port)
+
+    def _limited(self, record: NetworkRecord, port: Port, bandwidth: Bandwidth | None) -> Port:
+        """Return the port with another bandwidth, and with the class that it needs for that."""
+        if bandwidth is None:
+            return dataclasses.replace(port, bandwidth=None)
+        if port.bandwidth is not None:
+            bandwidth = dataclasses.replace(bandwidth, class_id=port.bandwidth.class_id)
+        changed = dataclasses.replace(port, bandwidth=bandwidth)
+        _check_floor(record.current, changed)
+        counted = str(record.uuid)
+        others = self._registry.usage.without_port(counted, port)
+        allocated = allocate_bandwidth(record.current, others, bandwidth, counted)
+        return dataclasses.replace(port, bandwidth=allocated)
+
+    def _reclaim(self, network: Network, wish: Port) -> Port:
+        """Return the port as it was allocated once; only its class may be taken by another."""
+        if wish.bandwidth is None:
+            return wish
+        allocated = allocate_bandwidth(
+            network, self._registry.usage, wish.bandwidth, usage_key(network)
+        )
+        return dataclasses.replace(wish, bandwidth=allocated)
 
     def _allocate(self, network: Network, wish: Port) -> Port:
         # A routed network is its own bridge: nothing of the host decides about its ports.
@@ -155,4 +198,13 @@ def _check_floor(network: Network, port: Port) -> None:
     ).in_libvirt(
         f"Invalid use of 'floor' on interface with MAC address {port.mac} - network "
         f"'{network.name}' has no inbound QoS set"
+    )
+
+
+def _without_bridge(change: Change) -> Change:
+    """Return what can be done of ``change`` while the network's bridge is not there."""
+    return Change(
+        remove=tuple(item for item in change.remove if not isinstance(item, Guarantee)),
+        ensure=tuple(item for item in change.ensure if not isinstance(item, Guarantee)),
+        replaced=change.replaced,
     )

@@ -137,7 +137,9 @@ class Engine:
             self._holders,
             run_dir,
         )
-        self._client_ports = ClientPorts(self._registry, self.events, self._host, self._book, hooks)
+        self._client_ports = ClientPorts(
+            self._registry, self.events, self._thread, self._host, self._book, hooks
+        )
         places = Places()
         self._takeover = Takeover(
             self._registry,

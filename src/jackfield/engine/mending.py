@@ -10,16 +10,16 @@ from uuid import UUID
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
 from jackfield.engine.guards import Guards
-from jackfield.engine.records import NetworkRecord, Registry, state_of_port
+from jackfield.engine.records import NetworkRecord, Registry, Upkeep, upkeep_of_port
 from jackfield.engine.services import Services
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import ForeignObject, JackfieldError
 from jackfield.host.thread import KernelThread
-from jackfield.plan.describe import describe
+from jackfield.plan.describe import describe, describe_resource
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.hoststate import Change
 from jackfield.state.openvswitch import OvsPort
-from jackfield.state.resources import BridgePort
+from jackfield.state.resources import Policing, Resource
 
 __all__ = ["Mending"]
 
@@ -68,14 +68,12 @@ class Mending:
 
         Then what guards the host from ports of Open vSwitch, whose database may take its time.
         """
-        records = [record for record in self._registry.networks.values() if record.active]
-        await self._mend_rules(records, reason)
-        await self._mend_switched(records, reason)
+        await self._mend_rules(list(self._registry.networks.values()), reason)
+        running = [record for record in self._registry.networks.values() if record.active]
+        await self._mend_switched(running, reason)
 
     async def _mend_rules(self, records: Sequence[NetworkRecord], reason: str) -> None:
-        wanted = [
-            item for record in records for item in record.present.values() if item.kind == "rules"
-        ]
+        wanted = [item for record in records for item in self._wanted(record)]
         guards = await self._guards.wanted()
         change, _, _ = await self._thread.run(workplace.mend, [*wanted, *guards])
         if not change:
@@ -87,9 +85,18 @@ class Mending:
             if not mended.isdisjoint(self._rules_of(record)):
                 await self._tell(record, "network-repaired", {"reason": reason})
 
+    def _wanted(self, record: NetworkRecord) -> Iterator[Resource]:
+        """Yield the rules of a network that runs, and the limits of its ports."""
+        if record.active:
+            yield from (item for item in record.present.values() if item.kind == "rules")
+        for port in self._registry.ports_of(record.uuid):
+            if port.device is not None and port.port.bandwidth is not None:
+                upkeep = upkeep_of_port(record.current, port)
+                yield from (item for item in upkeep if isinstance(item, Policing))
+
     def _rules_of(self, record: NetworkRecord) -> Iterator[str]:
         """Yield the keys of what a network and its ports have of rules."""
-        yield from (item.key for item in record.present.values() if item.kind == "rules")
+        yield from (item.key for item in self._wanted(record))
         for port in self._registry.ports_of(record.uuid):
             guard = self._guards.of(port)
             if guard is not None:
@@ -101,14 +108,14 @@ class Mending:
             item
             for record in records
             if uses_openvswitch(record.current)
-            for state in (
-                record.present,
+            for items in (
+                record.present.values(),
                 *(
-                    state_of_port(record.current, one)
+                    upkeep_of_port(record.current, one)
                     for one in self._registry.ports_of(record.uuid)
                 ),
             )
-            for item in state.values()
+            for item in items
             if isinstance(item, OvsPort)
         ]
         if not ports:
@@ -153,20 +160,19 @@ class Mending:
             await asyncio.sleep(0)
 
     async def reconnect_ports(self, record: NetworkRecord) -> None:
-        """Put the ports that we made back on their network's bridge, guarded as it says."""
+        """Give the ports their place on their network back, guarded and limited as it says."""
         try:
             await self._guards.refresh(record)
         except (JackfieldError, ExceptionGroup) as error:
             await self.tell_problem(record, f"what its ports may send is as before: {error}")
         network = record.current
-        members = [
+        wanted = [
             item
             for port in self._registry.ports_of(record.uuid)
-            for item in state_of_port(network, port).values()
-            if isinstance(item, BridgePort | OvsPort)
+            for item in upkeep_of_port(network, port)
         ]
-        if members:
-            await self._thread.run(_reconnect, members)
+        if wanted:
+            await self._thread.run(_mend_each, wanted)
 
     async def _tell(
         self,
@@ -181,10 +187,10 @@ class Mending:
         )
 
 
-def _reconnect(tools: Workplace, members: list[BridgePort | OvsPort]) -> None:
-    """Put devices of ours on their bridge; those that vanished meanwhile are left to be seen."""
-    for member in members:
+def _mend_each(tools: Workplace, wanted: Sequence[Upkeep]) -> None:
+    """Make these things so; those whose device vanished meanwhile are left to be seen."""
+    for item in wanted:
         try:
-            tools.applier.mend([member])
+            tools.applier.mend([item])
         except JackfieldError as error:
-            log.warning("cannot connect %s to %s: %s", member.link, member.bridge, error)
+            log.warning("cannot mend: %s: %s", describe_resource(item), error)

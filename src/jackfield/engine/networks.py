@@ -18,7 +18,7 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.impact import Impact
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.records import NetworkRecord, Registry, upkeep_of_port
 from jackfield.engine.services import Services
 from jackfield.engine.store import NetworkRow
 from jackfield.engine.views import NetworkView
@@ -363,6 +363,16 @@ class Networks:
                 hint="define it, then stop and start it",
             )
 
+        promised = self._registry.usage.floors.get(str(record.uuid), 0)
+        inbound = None if network.bandwidth is None else network.bandwidth.inbound
+        limit = 0 if inbound is None else inbound.peak or inbound.average or 0
+        if promised > limit:
+            raise WrongState(
+                f"network {network.name!r}: {promised} KiB/s are promised to its ports, more than "
+                f"the {limit} KiB/s that it would have",
+                hint="give it more inbound bandwidth, or take floors of its ports back first",
+            )
+
     async def difference(self, ref: str, network: Network | None = None) -> list[PlanStep]:
         """Return what would be done to make the host be as the definition says.
 
@@ -373,16 +383,19 @@ class Networks:
         assert target is not None
         if network is not None:
             _, target = self._definitions.complete(network)
+        ports = self._registry.ports_of(record.uuid) if record.active else []
         wanted = self._plans.plan(target)
+        upkeep = [item for port in ports for item in upkeep_of_port(target, port)]
         present = record.present
 
-        def look(tools: Workplace) -> HostState:
-            found = tools.applier.observe([*present.values()])
-            return HostState(seen.resource for seen in found.values() if seen.resource is not None)
+        def look(tools: Workplace) -> tuple[HostState, HostState]:
+            plugged = [item for item in upkeep if tools.kernel.route.index(item.link) is not None]
+            found = tools.applier.observe([*present.values(), *plugged])
+            actual = [seen.resource for seen in found.values() if seen.resource is not None]
+            return HostState([*wanted.values(), *plugged]), HostState(actual)
 
         async with record.lock:
-            actual = await self._thread.run(look)
-        return describe(difference(wanted, actual))
+            return describe(difference(*await self._thread.run(look)))
 
     def _check_host(self, record: NetworkRecord, network: Network) -> None:
         """Refuse what the host, or a network that is just starting, forbids.

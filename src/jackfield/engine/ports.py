@@ -48,7 +48,7 @@ from jackfield.state.links import TapLink
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.resources import TapNode
 
-__all__ = ["Ports", "load_port", "port_detail"]
+__all__ = ["Ports", "load_port", "port_detail", "port_row"]
 
 log = logging.getLogger(__name__)
 
@@ -83,23 +83,14 @@ class Ports:
         async with record.lock:
             await self._host.settle()
             port = self._new_port(record, request)
+            wanted = state_of_port(record.current, port)
             self._registry.add_port(port)
             created = False
             try:
                 await self._hooks.run(Operation.PORT_CREATED, record.current, port.port)
                 created = True
-                wanted = state_of_port(record.current, port)
-                row = PortRow(
-                    port.uuid,
-                    record.uuid,
-                    Step.SETTLED,
-                    port.realiser,
-                    port_to_json(port.port),
-                    device_to_text(port.device),
-                    _holder_to_text(port.holder),
-                )
                 event = await self._thread.run(
-                    workplace.create_port, row, record.name, wanted, port_detail(port)
+                    workplace.create_port, port_row(port), record.name, wanted, port_detail(port)
                 )
             except BaseException as error:
                 self._registry.discard_port(port)
@@ -166,20 +157,20 @@ class Ports:
 
     async def _detach(self, record: NetworkRecord, ports: Sequence[PortRecord]) -> None:
         """Remove ports of one network, whose lock is held."""
-        if all(port.device is None for port in ports):
+        leaving = [
+            workplace.Leaving(
+                uuid=port.uuid,
+                present=state_of_port(record.current, port),
+                detail=port_detail(port),
+            )
+            for port in ports
+        ]
+        if not any(port.present for port in leaving):
             events = [
                 self._book.strike("port-detached", port, record.name, port_detail(port))
                 for port in ports
             ]
         else:
-            leaving = [
-                workplace.Leaving(
-                    uuid=port.uuid,
-                    present=state_of_port(record.current, port),
-                    detail=port_detail(port),
-                )
-                for port in ports
-            ]
             events = await self._thread.run(
                 workplace.delete_ports, record.uuid, record.name, leaving
             )
@@ -284,11 +275,12 @@ def _refuse_unrealised(network: Network, port: Port) -> None:
     """Refuse what the port was allocated and this version cannot give it."""
     if is_openvswitch(port.virtualport):
         return
+    on_switch = isinstance(port.plug, VdePlug)
     what = {
-        # Its switch forwards among all of its guests.
-        "port isolation": bool(port.isolated) and isinstance(port.plug, VdePlug),
-        "bandwidth": port.bandwidth is not None,
-        "vlan": port.vlan is not None,
+        # A switch of VDE's forwards among all of its guests, as fast as it can.
+        "port isolation": bool(port.isolated) and on_switch,
+        "bandwidth": port.bandwidth is not None and on_switch,
+        "vlan": port.vlan is not None and on_switch,
         "virtualport": port.virtualport is not None,
     }
     missing = [name for name, wanted in what.items() if wanted]
@@ -299,6 +291,19 @@ def _refuse_unrealised(network: Network, port: Port) -> None:
             "cannot set on what it makes",
             hint="attach to a portgroup without it",
         )
+
+
+def port_row(port: PortRecord) -> PortRow:
+    """Return a settled port as the store keeps it."""
+    return PortRow(
+        port.uuid,
+        port.network,
+        Step.SETTLED,
+        port.realiser,
+        port_to_json(port.port),
+        device_to_text(port.device),
+        _holder_to_text(port.holder),
+    )
 
 
 def load_port(row: PortRow) -> PortRecord:

@@ -19,10 +19,23 @@ from jackfield.model.port import Port
 from jackfield.model.uplink import DeviceUplink, PciUplink, Uplink
 from jackfield.model.values import MacAddress, NetworkName
 from jackfield.plan.guard import plan_guard
-from jackfield.plan.port import PortDevice, plan_port
+from jackfield.plan.port import PortDevice, plan_guarantee, plan_port
 from jackfield.state.hoststate import HostState
+from jackfield.state.openvswitch import OvsPort
+from jackfield.state.resources import BridgePort, Guarantee, Policing, Shaping
 
-__all__ = ["Leases", "NetworkRecord", "PortRecord", "Registry", "state_of_port"]
+__all__ = [
+    "Leases",
+    "NetworkRecord",
+    "PortRecord",
+    "Registry",
+    "Upkeep",
+    "state_of_port",
+    "upkeep_of_port",
+]
+
+Upkeep = BridgePort | OvsPort | Guarantee | Policing | Shaping
+"""What of a port is mended with its network: its place there and its limits."""
 
 _DEFINITIONS = frozenset({"live", "stored"})
 
@@ -86,9 +99,11 @@ class PortRecord:
 
 
 def state_of_port(network: Network, port: PortRecord) -> HostState:
-    """Return the host state of a port; empty when a client makes its device."""
-    if port.device is None or port.port.mac is None:
+    """Return the host state of a port; of one whose device a client makes, what it is promised."""
+    if port.port.mac is None:
         return HostState()
+    if port.device is None:
+        return plan_guarantee(network, port.port)
     planned = plan_port(network, port.port, port.device)
     guard = plan_guard(network, port.port, port.device.name, port.leases)
     return planned if guard is None else HostState([guard, *planned.values()])
@@ -100,6 +115,11 @@ Leases = Mapping[MacAddress, tuple[Address, ...]]
 
 def _nothing(_port: PortRecord) -> None:
     """Do nothing."""
+
+
+def upkeep_of_port(network: Network, port: PortRecord) -> list[Upkeep]:
+    """Return what is mended of a port; where its device is gone, whoever had it has gone."""
+    return [item for item in state_of_port(network, port).values() if isinstance(item, Upkeep)]
 
 
 class Registry:

@@ -153,7 +153,7 @@ class PortRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MemberRow:
-    """A link that was a port of a stopped network's bridge: name, index and port flags."""
+    """A link that was a port of a stopped network's bridge: name, index and what it was there."""
 
     network: UUID
     name: str

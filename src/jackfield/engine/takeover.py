@@ -28,6 +28,7 @@ from jackfield.engine.libvirtfiles import (
     read_installation,
     read_status,
 )
+from jackfield.engine.members import member_port, member_row
 from jackfield.engine.networks import Networks
 from jackfield.engine.plans import Plans
 from jackfield.engine.records import Registry
@@ -41,7 +42,7 @@ from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
 from jackfield.plan.network import check_host
 from jackfield.state.hoststate import Change, HostState
-from jackfield.state.resources import BridgePort, Resource
+from jackfield.state.resources import Resource
 
 __all__ = ["Takeover"]
 
@@ -278,16 +279,7 @@ def _members(tools: Workplace, network: Network) -> list[MemberRow]:
         return []
     assert network.uuid is not None
     return [
-        MemberRow(
-            network.uuid,
-            member.link,
-            index,
-            {
-                "isolated": member.isolated,
-                "learning": member.learning,
-                "unicast_flood": member.unicast_flood,
-            },
-        )
+        member_row(network.uuid, index, member)
         for index, member in tools.kernel.route.bridge_ports(network.bridge.name)
         # Older libvirts keep a bridge's address with a tap of their own, which they remove.
         if member.link != f"{network.bridge.name}-nic"
@@ -311,8 +303,7 @@ def _put_back(tools: Workplace, bridge: InterfaceName, members: list[MemberRow])
         link = tools.kernel.route.link(row.name)
         if link is None or link.index != row.link or link.master is not None:
             continue
-        port = BridgePort(link=InterfaceName(row.name), bridge=bridge, **row.flags)
         try:
-            tools.applier.perform(Change(ensure=(port,)))
+            tools.applier.perform(Change(ensure=(member_port(row, bridge),)))
         except JackfieldError as error:
             log.warning("cannot put %s back on %s: %s", row.name, bridge, error)

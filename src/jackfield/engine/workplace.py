@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from jackfield.engine import ledger
+from jackfield.engine.members import member_port, member_row
 from jackfield.engine.portjournal import PortJournal
 from jackfield.engine.store import LiveRow, MemberRow, NetworkRow, PortRow, Step, Store
 from jackfield.engine.views import Event
@@ -29,7 +30,7 @@ from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import TapLink
 from jackfield.state.openvswitch import OvsBridge
-from jackfield.state.resources import BridgePort, Resource, Service
+from jackfield.state.resources import Resource, Service
 
 __all__ = [
     "Leaving",
@@ -37,6 +38,7 @@ __all__ = [
     "Workplace",
     "begin_change",
     "begin_start",
+    "change_port",
     "create_port",
     "delete_ports",
     "forget_network",
@@ -102,6 +104,7 @@ def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState
 
     Returns the processes that are to become ready.  A failure is undone before it is raised.
     """
+    tools.applier.refuse_impossible(list(wanted.values()))
     tools.applier.refuse_foreign(list(wanted.values()))
     with tools.store.transaction():
         tools.store.put_live(LiveRow(uuid, Step.STARTING, document))
@@ -182,6 +185,7 @@ def begin_change(
     ``present`` is what it leads away from.  Returns the processes that are to become ready.  A
     failure is undone before it is raised.
     """
+    tools.applier.refuse_impossible(change.ensure)
     tools.applier.refuse_foreign(
         [item for item in change.ensure if item.key not in change.replaced]
     )
@@ -239,16 +243,7 @@ def stop_network(
     # A bridge of somebody else's stays, and so do its members.
     if bridge is not None and f"link:{bridge}" in present and not transient:
         members = [
-            MemberRow(
-                uuid,
-                member.link,
-                index,
-                {
-                    "isolated": member.isolated,
-                    "learning": member.learning,
-                    "unicast_flood": member.unicast_flood,
-                },
-            )
+            member_row(uuid, index, member)
             for index, member in tools.kernel.route.bridge_ports(bridge)
             if member.link not in known
         ]
@@ -277,6 +272,8 @@ def create_port(
 ) -> Event:
     """Make a port's device and record the port; a failure is undone before it is raised."""
     store = tools.store
+    _fold_journal(tools)
+    tools.applier.refuse_impossible(list(wanted.values()))
     tools.applier.refuse_foreign(list(wanted.values()))
     if wanted:
         with store.transaction():
@@ -311,6 +308,7 @@ def delete_ports(
     tools: Workplace, network: UUID, name: NetworkName, ports: Sequence[Leaving]
 ) -> list[Event]:
     """Remove the devices of ports, all of a kind at once, and forget the ports."""
+    _fold_journal(tools)
     with tools.store.transaction():
         for port in ports:
             tools.store.set_port_step(port.uuid, Step.STOPPING)
@@ -337,6 +335,50 @@ def forget_network(
         return [
             record_event(tools, "port-detached", name, uuid, {"port": str(port)}) for port in ports
         ]
+
+
+def change_port(
+    tools: Workplace,
+    row: PortRow,
+    former: PortRow,
+    name: NetworkName,
+    change: Change,
+    detail: Mapping[str, str],
+) -> Event:
+    """Change what a port has of the host from ``former``, and record it.
+
+    What goes, goes before the record is another, and what comes, comes after it: whenever we die,
+    mending what is recorded leaves nothing that is not.  A failure is undone before it is raised.
+    """
+    store, applier = tools.store, tools.applier
+    _fold_journal(tools)
+    new = [item for item in change.ensure if item.key not in change.replaced]
+    applier.refuse_impossible(change.ensure)
+    applier.refuse_foreign(new)
+    try:
+        applier.perform(Change(remove=change.remove))
+        with store.transaction():
+            store.put_port(row)
+        applier.perform(Change(ensure=change.ensure, replaced=change.replaced))
+    except Exception as error:
+        try:
+            applier.dismantle(HostState(new))
+            with store.transaction():
+                store.put_port(former)
+            applier.mend(list(HostState([*change.replaced.values(), *change.remove]).values()))
+        except (JackfieldError, ExceptionGroup) as second:
+            error.add_note(f"undoing it failed as well: {second}")
+        raise
+    with store.transaction():
+        return record_event(tools, "port-changed", name, row.network, detail)
+
+
+def _fold_journal(tools: Workplace) -> None:
+    """Have the database know what the journal of ports says, before a port's row is written.
+
+    An older line that is folded in later would undo it.
+    """
+    tools.journal.fold(tools.store)
 
 
 def _forget_live(tools: Workplace, uuid: UUID) -> None:
@@ -369,9 +411,8 @@ def _reattach(tools: Workplace, bridge: InterfaceName, rows: Iterable[MemberRow]
         if link is None or link.index != row.link or link.master is not None:
             lost.append(row.name)
             continue
-        member = BridgePort(link=InterfaceName(row.name), bridge=bridge, **row.flags)
         try:
-            tools.applier.perform(Change(ensure=(member,)))
+            tools.applier.perform(Change(ensure=(member_port(row, bridge),)))
         except JackfieldError:
             lost.append(row.name)
     return lost

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jackfield.errors import ForeignObject, HostError, JackfieldError
-from jackfield.host.driver import Driver, Observed, Presence
+from jackfield.host.driver import Driver, Observed, Particular, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
 from jackfield.state.hoststate import Change, HostState, removal_order
@@ -40,6 +40,9 @@ class Applier:
         """Act on ``kernel`` through ``drivers`` (by ``Resource.kind``)."""
         self._kernel = kernel
         self._drivers = drivers
+        self._particular = {
+            kind: driver for kind, driver in drivers.items() if isinstance(driver, Particular)
+        }
 
     def observe(
         self, resources: Iterable[Resource], claimed: Collection[str] = frozenset()
@@ -71,6 +74,11 @@ class Applier:
                     f"{seen.description} is in the way and is not ours; it is left alone",
                     hint="rename or remove it, or choose another name in the network's document",
                 )
+
+    def refuse_impossible(self, wanted: Sequence[Resource]) -> None:
+        """Raise ``MissingFeature`` if the kernel lacks what is wanted, before anything is made."""
+        for kind, driver in self._particular.items():
+            driver.refuse_impossible(self._kernel, [item for item in wanted if item.kind == kind])
 
     def perform(self, change: Change) -> None:
         """Make ``change`` so; the first failure is raised and nothing undone.

@@ -45,6 +45,7 @@ class BridgeDriver(LinkDriver[BridgeLink]):
         delay = options.forward_delay
         if options.stp == wanted.stp and delay == _possible_delay(wanted):
             delay = wanted.forward_delay
+        filtering = options.vlan_filtering
         return BridgeLink(
             name=InterfaceName(link.name),
             alias=link.alias,
@@ -52,6 +53,7 @@ class BridgeDriver(LinkDriver[BridgeLink]):
             mtu=found_mtu(wanted.mtu, link),
             stp=options.stp,
             forward_delay=delay,
+            vlan_filtering=wanted.vlan_filtering if filtering is None else filtering,
         )
 
     def _create(
@@ -77,6 +79,9 @@ class BridgeDriver(LinkDriver[BridgeLink]):
                 if number not in refused
             ]
         )
+        for number, bridge in enumerate(resources):
+            if bridge.vlan_filtering and number not in refused:
+                _filter_vlans(kernel, bridge)
         return [(refusal, resources[number]) for number, refusal in refused.items()]
 
     def _change(self, kernel: Kernel, wanted: BridgeLink, present: BridgeLink) -> None:
@@ -94,3 +99,16 @@ class BridgeDriver(LinkDriver[BridgeLink]):
                 change_bridge(index, wanted.name, forward_delay=_possible_delay(wanted))
             )
         kernel.route.send(messages)
+        if present.vlan_filtering != wanted.vlan_filtering:
+            _filter_vlans(kernel, wanted)
+
+
+def _filter_vlans(kernel: Kernel, bridge: BridgeLink) -> None:
+    """Have a bridge keep VLANs apart, or not; a kernel that cannot is left alone.
+
+    Its ports are in the bridge's default VLAN before and after, untagged.
+    """
+    link = kernel.route.link(bridge.name)
+    if link is not None and bridge_options(link.data).vlan_filtering is not None:
+        change = change_bridge(link.index, bridge.name, vlan_filtering=bridge.vlan_filtering)
+        kernel.route.send([change])

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from jackfield.state.resources import Resource
 
 if TYPE_CHECKING:
     from jackfield.host.kernel import Kernel
 
-__all__ = ["ABSENT", "Driver", "Observed", "Presence"]
+__all__ = ["ABSENT", "Driver", "Observed", "Particular", "Presence"]
 
 R = TypeVar("R", bound=Resource, contravariant=True)
 
@@ -72,4 +72,13 @@ class Driver(Protocol[R]):
 
         Goes on after a failure and raises at the end: an ``ExceptionGroup`` of our errors.
         """
+        ...
+
+
+@runtime_checkable
+class Particular(Protocol[R]):
+    """A driver of what not every kernel can do."""
+
+    def refuse_impossible(self, kernel: Kernel, resources: Sequence[R]) -> None:
+        """Raise ``MissingFeature`` if the kernel lacks what ``resources`` need; makes nothing."""
         ...

@@ -9,12 +9,14 @@ from jackfield.host.addresses import AddressDriver, RouteDriver
 from jackfield.host.bridge import BridgeDriver
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.driver import Driver
+from jackfield.host.guarantee import GuaranteeDriver
 from jackfield.host.linksettings import LinkSettingDriver
 from jackfield.host.macvlan import MacvlanDriver
 from jackfield.host.macvtap import MacvtapDriver, TapNodeDriver
 from jackfield.host.membership import BridgePortDriver, LinkUpDriver
 from jackfield.host.nft.driver import RulesDriver
 from jackfield.host.nft.guarddriver import PortGuardDriver
+from jackfield.host.nft.policing import PolicingDriver
 from jackfield.host.openvswitch.bridge import OvsBridgeDriver
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.openvswitch.port import OvsPortDriver
@@ -58,5 +60,7 @@ def make_drivers(
         "ovs-port": OvsPortDriver(openvswitch),
         "route": RouteDriver(),
         "shaping": ShapingDriver(),
+        "guarantee": GuaranteeDriver(),
+        "policing": PolicingDriver(),
         **services,
     }

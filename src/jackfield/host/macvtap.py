@@ -40,6 +40,7 @@ class MacvtapDriver(LinkDriver[MacvtapLink]):
             lower=wanted.lower if link.lower == lower else InterfaceName(f"index{link.lower}"),
             mode=macvlan_mode(link.data),
             mtu=found_mtu(wanted.mtu, link),
+            all_multicast=link.all_multicast,
         )
 
     def _create(
@@ -48,7 +49,7 @@ class MacvtapDriver(LinkDriver[MacvtapLink]):
         refused: list[tuple[KernelError, MacvtapLink]] = []
         for link in resources:
             try:
-                make_over(kernel, link, self.info_kind)
+                _make(kernel, link)
             except KernelError as error:
                 refused.append((error, link))
         return refused
@@ -58,11 +59,20 @@ class MacvtapDriver(LinkDriver[MacvtapLink]):
         index = kernel.route.require_index(wanted.name, what)
         if (present.lower, present.mode) != (wanted.lower, wanted.mode):
             kernel.route.delete_links([index])
-            make_over(kernel, wanted, self.info_kind)
+            _make(kernel, wanted)
             return
         changes = identity(wanted, present)
+        if present.all_multicast != wanted.all_multicast:
+            changes["all_multicast"] = wanted.all_multicast
         if changes:
             kernel.route.send([set_link(index, what, **changes)])
+
+
+def _make(kernel: Kernel, link: MacvtapLink) -> None:
+    make_over(kernel, link, MacvtapDriver.info_kind)
+    if link.all_multicast:
+        what = f"let all multicast into macvtap {link.name}"
+        kernel.route.send([set_link(link.name, what, all_multicast=True)])
 
 
 def make_over(kernel: Kernel, link: MacvtapLink | MacvlanLink, kind: str) -> None:

@@ -1,7 +1,12 @@
-"""Shaping of what leaves a link: an htb root with one class, and filled DHCP checksums.
+"""Shaping of what leaves a link: an htb root with its classes, and filled DHCP checksums.
 
-libvirt's meaning of a network's inbound bandwidth (``virNetDevBandwidthSet``): towards the
-guests, all together get ``average``, up to ``peak`` in bursts.  Values are KiB.
+libvirt's meaning of inbound bandwidth (``virNetDevBandwidthSet``): towards the guests there is
+``average``, up to ``peak`` while nobody else wants it, with ``burst`` at once.  Values are KiB.
+Where parts of it may be guaranteed the class 1 is divided, with libvirt's numbers::
+
+    class 1        the whole
+      class 2      the rest: everybody without a guarantee, with what is not promised
+      class 3, …   one guest's guarantee each
 """
 
 from __future__ import annotations
@@ -9,9 +14,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from jackfield.errors import MissingFeature
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.membership import raise_refusals
+from jackfield.host.netlink.filter import (
+    add_checksum_filter,
+    ask_for_action,
+    dump_filters,
+    is_filter_of,
+)
 from jackfield.host.netlink.link import Link
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
@@ -21,30 +33,30 @@ from jackfield.host.netlink.traffic import (
     TC_H_ROOT,
     HtbClass,
     Qdisc,
-    add_checksum_filter,
     add_clsact,
     add_htb,
-    ask_for_action,
+    ask_for_htb,
     decode_class,
     decode_qdisc,
     delete_qdisc,
     dump_classes,
-    dump_filters,
     dump_qdiscs,
     get_qdisc,
-    is_filter_of,
     least_burst,
     set_class,
 )
 from jackfield.model.bandwidth import Rate
 from jackfield.state.resources import Shaping
 
-__all__ = ["ShapingDriver"]
+__all__ = ["HANDLE", "KIB", "ShapingDriver", "classes_of", "rest_message"]
 
-_HANDLE = 0x4A460000
+HANDLE = 0x4A460000
 """Major number of our htb: the mark by which it is ours (``JF``)."""
 
-_KIB = 1024
+KIB = 1024
+
+_WHOLE = HANDLE | 1
+_REST = HANDLE | 2
 
 
 class ShapingDriver:
@@ -57,6 +69,21 @@ class ShapingDriver:
     def __init__(self) -> None:
         """Ask the kernel nothing yet."""
         self._fills_checksums: bool | None = None
+        self._has_htb: bool | None = None
+
+    def refuse_impossible(self, kernel: Kernel, resources: Sequence[Shaping]) -> None:
+        """Raise ``MissingFeature`` if the kernel cannot shape."""
+        shaped = next((item for item in resources if item.rate is not None), None)
+        if shaped is None:
+            return
+        if self._has_htb is None:
+            (refusal,) = kernel.route.try_all([ask_for_htb()])
+            self._has_htb = refusal.errno != errno.ENOENT
+        if not self._has_htb:
+            raise MissingFeature(
+                f"cannot limit what leaves {shaped.link}: the kernel has no queue htb",
+                hint="load the kernel module sch_htb (CONFIG_NET_SCH_HTB)",
+            )
 
     def _can_fill_checksums(self, kernel: Kernel) -> bool:
         if self._fills_checksums is None:
@@ -88,7 +115,7 @@ class ShapingDriver:
             root, clsact = _qdiscs(kernel, link.index)
         else:
             root, clsact = _sorted_out(listed.get(link.index, ()))
-        if root is not None and root.handle != _HANDLE:
+        if root is not None and root.handle != HANDLE:
             description = f"qdisc {root.kind} {root.handle >> 16:x}: on {link.describe()}"
             return Observed(presence=Presence.FOREIGN, description=description)
         checksum = clsact is not None and _has_filter(kernel, link.index)
@@ -101,8 +128,11 @@ class ShapingDriver:
             return Observed(presence=Presence.OURS, resource=wanted)
         if wanted.checksum_dhcp and not checksum:
             checksum = not self._can_fill_checksums(kernel)
-        rate = None if root is None else _found_rate(kernel, link.index, wanted.rate)
-        resource = Shaping(link=wanted.link, rate=rate, checksum_dhcp=checksum)
+        rate, divided = None, wanted.divided
+        if root is not None:
+            found = classes_of(kernel, link.index)
+            rate, divided = _found_rate(found, wanted.rate), _is_divided(found)
+        resource = Shaping(link=wanted.link, rate=rate, divided=divided, checksum_dhcp=checksum)
         return Observed(presence=Presence.OURS, resource=resource)
 
     def ensure(
@@ -114,6 +144,8 @@ class ShapingDriver:
             # A link that was just made has none.
             root, clsact = _qdiscs(kernel, index) if item.key in replaced else (None, None)
             kernel.route.send(_rate_messages(index, item, root))
+            if item.divided and item.rate is not None:
+                kernel.route.send([rest_message(index, classes_of(kernel, index))])
             present = clsact is not None and _has_filter(kernel, index)
             if item.checksum_dhcp and not present and self._can_fill_checksums(kernel):
                 what = f"fill the checksums of DHCP replies on {item.link}"
@@ -132,7 +164,7 @@ class ShapingDriver:
                 continue
             what = f"stop shaping {item.link}"
             root, clsact = _qdiscs(kernel, index)
-            if root is not None and root.handle == _HANDLE:
+            if root is not None and root.handle == HANDLE:
                 messages.append(delete_qdisc(index, root, what))
             if clsact is not None and _has_filter(kernel, index):
                 messages.append(delete_qdisc(index, clsact, what))
@@ -180,32 +212,70 @@ def _has_filter(kernel: Kernel, index: int) -> bool:
 
 def _values(rate: Rate) -> tuple[int, int, int]:
     """Return rate and ceil in bytes a second, and burst in bytes."""
-    average = (rate.average or 1) * _KIB
-    peak = max((rate.peak or 0) * _KIB, average)
-    return average, peak, max((rate.burst or 0) * _KIB, least_burst(average))
+    average = (rate.average or 1) * KIB
+    peak = max((rate.peak or 0) * KIB, average)
+    return average, peak, max((rate.burst or 0) * KIB, least_burst(average))
 
 
 def _rate_messages(index: int, item: Shaping, root: Qdisc | None) -> list[Message]:
     what = f"shape {item.link}"
     if item.rate is None:
-        ours = root is not None and root.handle == _HANDLE
+        ours = root is not None and root.handle == HANDLE
         return [delete_qdisc(index, root, what)] if root is not None and ours else []
     rate, ceil, burst = _values(item.rate)
-    messages = [] if root is not None else [add_htb(index, _HANDLE, what)]
-    messages.append(set_class(index, _HANDLE, rate=rate, ceil=ceil, burst=burst, what=what))
+    default = _REST if item.divided else _WHOLE
+    messages = []
+    if root is None:
+        messages.append(add_htb(index, HANDLE, what, default=default & 0xFFFF))
+    messages.append(set_class(index, HANDLE, rate=rate, ceil=ceil, burst=burst, what=what))
     return messages
 
 
-def _found_rate(kernel: Kernel, index: int, wanted: Rate | None) -> Rate | None:
-    """Return our class's rate, as ``wanted`` spells it if it means the same."""
-    for reply in kernel.route.dump(dump_classes(index)):
-        found = decode_class(reply.body)
-        if found is None or found.handle != _HANDLE | 1:
-            continue
-        if wanted is not None and _means(wanted, found):
-            return wanted
-        return Rate(average=found.rate // _KIB, peak=found.ceil // _KIB, burst=found.burst // _KIB)
-    return None
+def classes_of(kernel: Kernel, index: int) -> dict[int, HtbClass]:
+    """Return the classes of our htb on a link, by handle; none where there is no such htb."""
+    found = (decode_class(reply.body) for reply in kernel.route.dump(dump_classes(index)))
+    return {
+        item.handle: item
+        for item in found
+        if item is not None and item.handle & 0xFFFF0000 == HANDLE
+    }
+
+
+def rest_message(index: int, classes: Mapping[int, HtbClass]) -> Message:
+    """Return what gives the guests without a guarantee all that ``classes`` do not promise."""
+    whole = classes[_WHOLE]
+    return set_class(
+        index,
+        HANDLE,
+        number=_REST & 0xFFFF,
+        parent=_WHOLE & 0xFFFF,
+        rate=_rest(classes),
+        ceil=whole.ceil,
+        burst=whole.burst,
+        what="divide what is shaped",
+    )
+
+
+def _rest(classes: Mapping[int, HtbClass]) -> int:
+    """Return what is not promised, in bytes a second: never nothing, for htb takes no zero."""
+    promised = sum(item.rate for item in classes.values() if item.handle > _REST)
+    return max(classes[_WHOLE].rate - promised, KIB)
+
+
+def _is_divided(classes: Mapping[int, HtbClass]) -> bool:
+    """Return whether there is a rest, and it is what is not promised."""
+    rest, whole = classes.get(_REST), classes.get(_WHOLE)
+    if rest is None or whole is None:
+        return False
+    return (rest.rate, rest.ceil) == (_rest(classes), whole.ceil)
+
+
+def _found_rate(classes: Mapping[int, HtbClass], wanted: Rate | None) -> Rate | None:
+    """Return the whole's rate, as ``wanted`` spells it if it means the same."""
+    found = classes.get(_WHOLE)
+    if found is None or (wanted is not None and _means(wanted, found)):
+        return None if found is None else wanted
+    return Rate(average=found.rate // KIB, peak=found.ceil // KIB, burst=found.burst // KIB)
 
 
 def _means(wanted: Rate, found: HtbClass) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from jackfield.model.bandwidth import Rate
+from jackfield.model.vlan import Vlan
 from jackfield.state.hoststate import Change
 from jackfield.state.links import BridgeLink, MacvlanLink, MacvtapLink, TapLink, VethLink
 from jackfield.state.openvswitch import OvsBridge, OvsPort
@@ -12,10 +14,12 @@ from jackfield.state.plan import PlanStep
 from jackfield.state.resources import (
     BridgePort,
     Dnsmasq,
+    Guarantee,
     InterfaceAddress,
     LinkSetting,
     LinkUp,
     NetworkRules,
+    Policing,
     PortGuard,
     Resource,
     Route,
@@ -85,6 +89,8 @@ def _bridge(link: BridgeLink) -> str:
     if link.mtu is not None:
         parts.append(f"mtu {link.mtu}")
     parts.append(f"stp on, forward delay {link.forward_delay} s" if link.stp else "stp off")
+    if link.vlan_filtering:
+        parts.append("VLANs kept apart where the kernel can")
     return ", ".join(parts)
 
 
@@ -99,7 +105,8 @@ def _veth(link: VethLink) -> str:
 
 
 def _macvtap(link: MacvtapLink) -> str:
-    return f"macvtap {link.name} over {link.lower}, mode {link.mode}"
+    groups = ", all multicast" if link.all_multicast else ""
+    return f"macvtap {link.name} over {link.lower}, mode {link.mode}{groups}"
 
 
 def _macvlan(link: MacvlanLink) -> str:
@@ -112,8 +119,26 @@ def _node(node: TapNode) -> str:
 
 
 def _port(port: BridgePort) -> str:
-    flags = ", isolated" if port.isolated else ""
-    return f"{port.link} on bridge {port.bridge}{flags}"
+    parts = [f"{port.link} on bridge {port.bridge}"]
+    if port.isolated:
+        parts.append("isolated")
+    if not port.learning:
+        parts.append("addresses not learned")
+    if not port.unicast_flood:
+        parts.append("not flooded")
+    if port.addresses:
+        parts.append(f"for {' '.join(port.addresses)}")
+    if port.vlan is not None:
+        parts.append(_vlan(port.vlan))
+    return ", ".join(parts)
+
+
+def _vlan(vlan: Vlan) -> str:
+    tags = " ".join(
+        str(tag.id) if tag.native_mode is None else f"{tag.id} (native, {tag.native_mode.value})"
+        for tag in vlan.tags
+    )
+    return f"trunk of VLANs {tags}" if vlan.trunk else f"VLAN {tags}"
 
 
 def _ovs_port(port: OvsPort) -> str:
@@ -155,10 +180,23 @@ def _guard(guard: PortGuard) -> str:
 def _shaping(shaping: Shaping) -> str:
     parts = []
     if shaping.rate is not None and shaping.rate.average is not None:
-        parts.append(f"{shaping.rate.average} KiB/s to the guests")
+        # Where parts are promised, it is a network's.
+        whom = " to the guests" if shaping.divided else " out"
+        parts.append(f"{_rate(shaping.rate)}{whom}")
     if shaping.checksum_dhcp:
         parts.append("UDP checksums of DHCP replies filled, where the kernel can")
     return f"traffic control on {shaping.link}: {'; '.join(parts)}"
+
+
+def _rate(rate: Rate) -> str:
+    words = f"{rate.average} KiB/s"
+    if rate.peak is not None:
+        words += f", up to {rate.peak}"
+    return words if rate.burst is None else f"{words}, {rate.burst} KiB at once"
+
+
+def _guarantee(item: Guarantee) -> str:
+    return f"{item.floor} KiB/s of {item.link} for {item.mac}, up to {item.ceiling}"
 
 
 def _dnsmasq(service: Dnsmasq) -> str:
@@ -202,6 +240,8 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     NetworkRules: _rules,
     PortGuard: _guard,
     Shaping: _shaping,
+    Guarantee: _guarantee,
+    Policing: lambda item: f"at most {_rate(item.rate)} in by {item.link}",
     Dnsmasq: _dnsmasq,
     VdeSwitch: _switch,
 }

@@ -6,8 +6,10 @@ that it has the guest's address is recorded and taken back with the last port th
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
+from jackfield.errors import MissingFeature
 from jackfield.model.port import DirectPlug, Port
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import MacvlanLink, MacvtapLink, OwnerKind, alias_of
@@ -15,8 +17,10 @@ from jackfield.state.resources import (
     LinkAttribute,
     LinkSetting,
     LinkUp,
+    Policing,
     Resource,
     Setting,
+    Shaping,
     TapNode,
 )
 
@@ -43,6 +47,12 @@ def plan_direct(port: Port, plug: DirectPlug, device: PortDevice) -> HostState:
             LinkSetting(link=plug.dev, attribute=LinkAttribute.ADDRESS, value=str(port.mac))
         )
     if device.netns is not None and device.ifname is not None:
+        if port.bandwidth is not None:
+            raise MissingFeature(
+                f"cannot limit {device.ifname} in {device.netns}: a macvlan inside a guest's "
+                "namespace is the guest's, and has no end here where its traffic could be limited",
+                hint="attach a tap, or to a portgroup without bandwidth",
+            )
         resources.append(
             MacvlanLink(
                 name=device.name,
@@ -64,7 +74,10 @@ def plan_direct(port: Port, plug: DirectPlug, device: PortDevice) -> HostState:
             lower=plug.dev,
             mode=plug.mode,
             mtu=device.mtu,
+            # Which groups its guest is in, only the guest's hypervisor knows.
+            all_multicast=bool(port.trust_guest_rx_filters),
         ),
+        *_limits(port, device),
         # The host would answer the guest's neighbours with the guest's own address.
         Setting(name=f"net/ipv6/conf/{device.name}/disable_ipv6", value="1", link=device.name),
         LinkUp(link=device.name),
@@ -72,3 +85,20 @@ def plan_direct(port: Port, plug: DirectPlug, device: PortDevice) -> HostState:
     if device.node is not None:
         resources.append(TapNode(link=device.name, path=device.node, owner=device.owner))
     return HostState(resources)
+
+
+def _limits(port: Port, device: PortDevice) -> list[Resource]:
+    """Return what limits a macvtap, whose host's end faces the wire.
+
+    What the guest sends leaves by the device as if the host had sent it, and what it gets comes
+    in by it: the reverse of a device on a bridge.
+    """
+    if port.bandwidth is None:
+        return []
+    inbound, outbound = port.bandwidth.inbound, port.bandwidth.outbound
+    found: list[Resource] = []
+    if outbound is not None:
+        found.append(Shaping(link=device.name, rate=outbound))
+    if inbound is not None and inbound.average is not None:
+        found.append(Policing(link=device.name, rate=dataclasses.replace(inbound, floor=None)))
+    return found

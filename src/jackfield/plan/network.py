@@ -22,7 +22,7 @@ from jackfield.errors import (
 )
 from jackfield.model.address import IpInterface, IpNetwork
 from jackfield.model.mode import Mode
-from jackfield.model.network import Network
+from jackfield.model.network import MacTableManager, Network
 from jackfield.model.uplink import DeviceUplink
 from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq import dnsmasq_service
@@ -91,6 +91,7 @@ def plan_network(
             mtu=network.mtu,
             stp=network.bridge.stp,
             forward_delay=network.bridge.delay,
+            vlan_filtering=_filters_vlans(network),
         ),
         *_bridge_settings(bridge, network, interfaces),
         *_forwarding_settings(network, interfaces),
@@ -114,7 +115,11 @@ def plan_network(
     service = dnsmasq_service(network, bridge, user=dnsmasq_user)
     serves_dhcp = service is not None and service.serves_dhcp4
     if inbound is not None or serves_dhcp:
-        resources.append(Shaping(link=bridge, rate=inbound, checksum_dhcp=serves_dhcp))
+        resources.append(
+            Shaping(
+                link=bridge, rate=inbound, divided=inbound is not None, checksum_dhcp=serves_dhcp
+            )
+        )
     if service is not None:
         resources.append(service)
     return HostState(resources)
@@ -214,6 +219,19 @@ def _knows_virtualports(network: Network) -> bool:
     """Whether every virtualport of a bridge is for a switch that we can speak to."""
     own = (network.virtualport, *(group.virtualport for group in network.portgroups))
     return all(one is None or one.type is None or is_openvswitch(one) for one in own)
+
+
+def _filters_vlans(network: Network) -> bool:
+    """Whether some ports are to be in VLANs of their own.
+
+    So it is with ``macTableManager='libvirt'``, because only a bridge that filters VLANs lets its
+    ports out of promiscuous mode (``br_manage_promisc`` in the kernel).
+    """
+    assert network.bridge is not None
+    if network.bridge.mac_table_manager is MacTableManager.LIBVIRT:
+        return True
+    tagged = network.vlan is not None
+    return tagged or any(group.vlan is not None for group in network.portgroups)
 
 
 def _interfaces(network: Network) -> list[IpInterface]:

@@ -5,18 +5,29 @@ from __future__ import annotations
 import dataclasses
 from uuid import UUID
 
-from jackfield.errors import InternalError
-from jackfield.model.network import Network
+from jackfield.errors import InternalError, UnsupportedConfiguration
+from jackfield.model.network import MacTableManager, Network
 from jackfield.model.port import BridgePlug, DirectPlug, NetworkPlug, Port
 from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.model.vlan import Vlan
 from jackfield.plan.macvtap import plan_direct
 from jackfield.plan.network import bridge_of
 from jackfield.plan.openvswitch import is_openvswitch, plan_ovs_port
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import OwnerKind, TapLink, VethLink, alias_of
-from jackfield.state.resources import BridgePort, Resource, Setting
+from jackfield.state.resources import (
+    BridgePort,
+    Guarantee,
+    Policing,
+    Resource,
+    Setting,
+    Shaping,
+)
 
-__all__ = ["PortDevice", "device_name", "host_mac", "plan_port"]
+__all__ = ["PortDevice", "device_name", "host_mac", "plan_guarantee", "plan_port"]
+
+_VLAN_IDS = range(1, 4095)
+"""What a Linux bridge takes: 0 and 4095 are reserved (IEEE 802.1Q, table 9-2)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +74,89 @@ def _plan_bridged(
     network: Network, port: Port, plug: NetworkPlug | BridgePlug, device: PortDevice
 ) -> HostState:
     bridge = plug.bridge if plug.bridge in network.managed_bridges else bridge_of(network)
+    entered = plug.mac_table_manager is MacTableManager.LIBVIRT
+    place: list[Resource] = (
+        [plan_ovs_port(port, bridge, device)]
+        if is_openvswitch(port.virtualport)
+        else _plan_place(network, port, bridge, device, entered=entered)
+    )
     resources: list[Resource] = [
         _pair_or_tap(port, device),
         # The host must not speak on the guest's wire: its neighbour discovery would move
         # the guest's address in the tables of switches.
         Setting(name=f"net/ipv6/conf/{device.name}/disable_ipv6", value="1", link=device.name),
-        plan_ovs_port(port, bridge, device)
-        if is_openvswitch(port.virtualport)
-        else BridgePort(link=device.name, bridge=bridge, isolated=bool(port.isolated)),
+        *place,
     ]
     return HostState(resources)
+
+
+def _plan_place(
+    network: Network, port: Port, bridge: InterfaceName, device: PortDevice, *, entered: bool
+) -> list[Resource]:
+    """Return a port's place on a Linux bridge, where addresses are ``entered`` or learned."""
+    assert port.mac is not None
+    isolated = bool(port.isolated)
+    _check_vlan(network, port.vlan)
+    return [
+        BridgePort(
+            link=device.name,
+            bridge=bridge,
+            isolated=isolated,
+            learning=not entered,
+            # What nobody is known to want is none of theirs.
+            unicast_flood=not (entered or isolated),
+            # Without flooding, a guest that has not spoken yet must be known all the same.
+            addresses=(port.mac,) if entered or isolated else (),
+            vlan=port.vlan,
+        ),
+        *_limits(port, device),
+        *plan_guarantee(network, port).values(),
+    ]
+
+
+def _limits(port: Port, device: PortDevice) -> list[Resource]:
+    """Return what limits a device whose host's end is a port: the guest gets what leaves by it."""
+    if port.bandwidth is None:
+        return []
+    inbound, outbound = port.bandwidth.inbound, port.bandwidth.outbound
+    found: list[Resource] = []
+    if inbound is not None and inbound.average is not None:
+        found.append(Shaping(link=device.name, rate=dataclasses.replace(inbound, floor=None)))
+    if outbound is not None:
+        found.append(Policing(link=device.name, rate=outbound))
+    return found
+
+
+def plan_guarantee(network: Network, port: Port) -> HostState:
+    """Return what a port wants of its network's bridge, whoever makes its device.
+
+    Nothing where the network has no rate, or not any more, of which it could have a part.
+    """
+    bandwidth, whole = port.bandwidth, network.bandwidth
+    if bandwidth is None or bandwidth.inbound is None or whole is None or whole.inbound is None:
+        return HostState()
+    floor, average = bandwidth.inbound.floor, whole.inbound.average
+    if not floor or not average or bandwidth.class_id is None or port.mac is None:
+        return HostState()
+    guarantee = Guarantee(
+        link=bridge_of(network),
+        number=bandwidth.class_id,
+        mac=port.mac,
+        floor=floor,
+        ceiling=max(whole.inbound.peak or 0, average),
+    )
+    return HostState([guarantee])
+
+
+def _check_vlan(network: Network, vlan: Vlan | None) -> None:
+    if vlan is None:
+        return
+    for tag in vlan.tags:
+        if tag.id not in _VLAN_IDS:
+            raise UnsupportedConfiguration(
+                f"network {network.name!r}: a port of a Linux bridge cannot be in VLAN {tag.id}",
+                hint=f"it has VLANs {_VLAN_IDS.start} to {_VLAN_IDS.stop - 1}",
+            )
 
 
 def _pair_or_tap(port: Port, device: PortDevice) -> VethLink | TapLink:

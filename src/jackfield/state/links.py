@@ -60,7 +60,8 @@ class OnLink:
 class BridgeLink(Standing):
     """A bridge of ours, made down and without addresses.
 
-    ``forward_delay`` is in seconds; ``mtu`` ``None`` is the kernel's choice.
+    ``forward_delay`` is in seconds; ``mtu`` ``None`` is the kernel's choice.  ``vlan_filtering``
+    keeps its ports' VLANs apart, where the kernel can.
     """
 
     kind: ClassVar[str] = "bridge"
@@ -70,6 +71,7 @@ class BridgeLink(Standing):
     mtu: int | None = None
     stp: bool = False
     forward_delay: int = 0
+    vlan_filtering: bool = False
 
     @property
     def key(self) -> str:
@@ -121,7 +123,9 @@ class VethLink(Standing):
 class MacvtapLink(Standing):
     """A macvtap of ours over ``lower``, made down; whoever runs the guest opens its device node.
 
-    ``mode`` is bridge, vepa, private or passthrough (``IFLA_MACVLAN_MODE``).
+    ``mode`` is bridge, vepa, private or passthrough (``IFLA_MACVLAN_MODE``).  It gets the
+    multicast that the host asks for through it, which is next to none, or with ``all_multicast``
+    whatever there is.
     """
 
     kind: ClassVar[str] = "macvtap"
@@ -131,6 +135,7 @@ class MacvtapLink(Standing):
     lower: InterfaceName
     mode: str
     mtu: int | None = None
+    all_multicast: bool = False
 
     @property
     def key(self) -> str:

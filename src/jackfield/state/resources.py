@@ -16,8 +16,8 @@ from typing import ClassVar, TypeAlias
 from uuid import UUID
 
 from jackfield.model.address import Address, IpInterface, IpNetwork
-from jackfield.model.bandwidth import Rate
 from jackfield.model.values import InterfaceName, MacAddress, Text
+from jackfield.model.vlan import Vlan
 from jackfield.state.links import (
     AnyLink,
     BridgeLink,
@@ -30,16 +30,19 @@ from jackfield.state.links import (
 )
 from jackfield.state.openvswitch import AnyRow, OvsBridge, OvsPort
 from jackfield.state.rules import Chain, Element
+from jackfield.state.traffic import Guarantee, Policing, Shaping
 
 __all__ = [
     "KINDS",
     "BridgePort",
     "Dnsmasq",
+    "Guarantee",
     "InterfaceAddress",
     "LinkAttribute",
     "LinkSetting",
     "LinkUp",
     "NetworkRules",
+    "Policing",
     "PortGuard",
     "Resource",
     "Route",
@@ -149,7 +152,9 @@ class TapNode(Standing):
 class BridgePort(OnLink):
     """``link`` is a port of ``bridge``, with the port's flags (``IFLA_BRPORT_*``) and is up.
 
-    ``up`` is false only on what was observed.
+    ``addresses`` are those that the bridge's forwarding table leads here whether they are heard
+    or not.  ``vlan`` ``None`` leaves the port in whatever VLANs the bridge gave it.  ``up`` is
+    false only on what was observed.
     """
 
     kind: ClassVar[str] = "bridge-port"
@@ -157,6 +162,8 @@ class BridgePort(OnLink):
     isolated: bool = False
     learning: bool = True
     unicast_flood: bool = True
+    addresses: tuple[MacAddress, ...] = ()
+    vlan: Vlan | None = None
     up: bool = True
 
     @property
@@ -249,24 +256,6 @@ class PortGuard(Standing):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shaping(OnLink):
-    """Traffic that leaves ``link`` is shaped to ``rate`` (htb); rates in KiB as in ``Rate``.
-
-    ``checksum_dhcp`` asks for filled UDP checksums of DHCP replies where the kernel can
-    (``act_csum``), for guests that drop packets with partial ones.
-    """
-
-    kind: ClassVar[str] = "shaping"
-    rate: Rate | None = None
-    checksum_dhcp: bool = False
-
-    @property
-    def key(self) -> str:
-        """The thing this is about."""
-        return f"shaping:{self.link}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Dnsmasq(Standing):
     """A dnsmasq process of ours and the files it reads.
 
@@ -342,6 +331,8 @@ Resource = (
     | NetworkRules
     | PortGuard
     | Shaping
+    | Guarantee
+    | Policing
     | Dnsmasq
     | VdeSwitch
 )
@@ -362,6 +353,8 @@ KINDS: dict[str, type[Resource]] = {
         # Before anybody is on the network, or served by it.
         NetworkRules,
         PortGuard,
+        # Before a guest can send anything.
+        Policing,
         LinkUp,
         Dnsmasq,
         VdeSwitch,
@@ -369,6 +362,7 @@ KINDS: dict[str, type[Resource]] = {
         OvsPort,
         Route,
         Shaping,
+        Guarantee,
     )
 }
 """Every kind of resource, in the order in which they are made."""

@@ -54,6 +54,7 @@ RTM_GETLINK = 18
 RTM_SETLINK = 19
 
 IFF_UP = 1
+_IFF_ALLMULTI = 0x200
 AF_UNSPEC_LINK = 0
 
 _IFLA_ADDRESS = 1
@@ -76,6 +77,8 @@ _IFLA_INFO_SLAVE_DATA = 5
 
 _IFLA_BR_FORWARD_DELAY = 1
 _IFLA_BR_STP_STATE = 5
+_IFLA_BR_VLAN_FILTERING = 7
+_IFLA_BR_VLAN_PROTOCOL = 8
 _IFLA_BRPORT_LEARNING = 8
 _IFLA_BRPORT_UNICAST_FLOOD = 9
 _IFLA_BRPORT_ISOLATED = 33
@@ -140,6 +143,11 @@ class Link:
     def up(self) -> bool:
         """Whether the link is administratively up."""
         return bool(self.flags & IFF_UP)
+
+    @property
+    def all_multicast(self) -> bool:
+        """Whether the link takes every multicast frame."""
+        return bool(self.flags & _IFF_ALLMULTI)
 
     @property
     def mac_text(self) -> str:
@@ -261,7 +269,12 @@ def _stp(stp: bool) -> bytes:
 
 
 def change_bridge(
-    index: int, name: str, *, stp: bool | None = None, forward_delay: int | None = None
+    index: int,
+    name: str,
+    *,
+    stp: bool | None = None,
+    forward_delay: int | None = None,
+    vlan_filtering: bool | None = None,
 ) -> Message:
     """Return the request that changes a bridge's options; ``None`` leaves one as it is."""
     options = []
@@ -269,6 +282,8 @@ def change_bridge(
         options.append(_stp(stp))
     if forward_delay is not None:
         options.append(_forward_delay(forward_delay))
+    if vlan_filtering is not None:
+        options.append(attribute_u8(_IFLA_BR_VLAN_FILTERING, vlan_filtering))
     body = _HEADER.pack(0, 0, index, 0, 0) + nested(
         _IFLA_LINKINFO,
         attribute_text(_IFLA_INFO_KIND, "bridge"),
@@ -278,10 +293,14 @@ def change_bridge(
 
 
 class BridgeOptions(NamedTuple):
-    """What we know of a bridge's own options; ``forward_delay`` in seconds, rounded down."""
+    """What we know of a bridge's own options; ``forward_delay`` in seconds, rounded down.
+
+    ``vlan_filtering`` is ``None`` where the kernel cannot filter VLANs on bridges.
+    """
 
     stp: bool
     forward_delay: int
+    vlan_filtering: bool | None
 
 
 def bridge_options(data: bytes) -> BridgeOptions:
@@ -289,7 +308,11 @@ def bridge_options(data: bytes) -> BridgeOptions:
     options = attributes(data)
     delay = _U32.unpack(options.get(_IFLA_BR_FORWARD_DELAY, bytes(4)))[0]
     stp = options.get(_IFLA_BR_STP_STATE, bytes(4)) != bytes(4)
-    return BridgeOptions(stp, delay // _CENTISECONDS)
+    filtering = None
+    # A kernel that cannot says 0 all the same, but no protocol.
+    if _IFLA_BR_VLAN_PROTOCOL in options:
+        filtering = options.get(_IFLA_BR_VLAN_FILTERING, b"\0") != b"\0"
+    return BridgeOptions(stp, delay // _CENTISECONDS, filtering)
 
 
 def create_veth(
@@ -360,6 +383,7 @@ def set_link(
     alias: str | None = None,
     master: int | None = None,
     group: int | None = None,
+    all_multicast: bool | None = None,
 ) -> Message:
     """Return the request that changes a link (index or name); ``None`` leaves a thing as it is.
 
@@ -376,8 +400,9 @@ def set_link(
         body += attribute_u32(_IFLA_MASTER, master)
     if group is not None:
         body += attribute_u32(_IFLA_GROUP, group)
-    change = 0 if up is None else IFF_UP
-    header = _HEADER.pack(0, 0, index, IFF_UP if up else 0, change)
+    change = (0 if up is None else IFF_UP) | (0 if all_multicast is None else _IFF_ALLMULTI)
+    flags = (IFF_UP if up else 0) | (_IFF_ALLMULTI if all_multicast else 0)
+    header = _HEADER.pack(0, 0, index, flags, change)
     return Message(RTM_SETLINK, 0, header + body, what)
 
 

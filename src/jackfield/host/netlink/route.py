@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from jackfield.errors import JackfieldError, NotFound
 from jackfield.host.netlink.address import AddressEntry, decode_address, dump_addresses
+from jackfield.host.netlink.bridgeport import Entry, decode_entry, dump_entries
 from jackfield.host.netlink.link import (
     Link,
     decode_link,
@@ -31,7 +32,7 @@ from jackfield.host.netlink.message import (
 )
 from jackfield.host.netlink.routing import RouteEntry, decode_route, dump_routes
 from jackfield.host.netlink.socket import NETLINK_ROUTE, NetlinkSocket, Refusal
-from jackfield.model.values import InterfaceName
+from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.resources import BridgePort
 
 __all__ = ["ONE_BY_ONE_LIMIT", "RouteSocket"]
@@ -153,14 +154,26 @@ class RouteSocket(NetlinkSocket):
         if master is None:
             return []
         found = []
-        for link in self.ports(master):
+        links = self.ports(master)
+        entries: list[Entry] = []
+        # What was heard is heard again; what was entered because nobody listens is not.
+        if not all(port_flags(link.port_data)[1:] == (True, True) for link in links):
+            replies = self.dump(dump_entries(master))
+            entries = [item for reply in replies if (item := decode_entry(reply.body)) is not None]
+        for link in links:
             isolated, learning, unicast_flood = port_flags(link.port_data)
+            entered = {
+                MacAddress(entry.mac.hex(":"))
+                for entry in entries
+                if entry.index == link.index and (entry.static or not learning) and not entry.own
+            }
             port = BridgePort(
                 link=InterfaceName(link.name),
                 bridge=bridge,
                 isolated=isolated,
                 learning=learning,
                 unicast_flood=unicast_flood,
+                addresses=tuple(sorted(entered)),
                 up=link.up,
             )
             found.append((link.index, port))

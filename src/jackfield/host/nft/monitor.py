@@ -10,16 +10,19 @@ from jackfield.host.netlink.message import Reply, attributes, text
 from jackfield.host.netlink.socket import NETLINK_NETFILTER, MessagesLost, NetlinkSocket
 from jackfield.host.nft.guardtable import GUARD_TABLE
 from jackfield.host.nft.message import TABLE, TABLE_NAME
+from jackfield.host.nft.policing import POLICE_TABLE
 
 __all__ = ["NftMonitor"]
 
 _NFNLGRP_NFTABLES = 7
 _SUBSYSTEM = 10
 _NFPROTO_INET, _NFPROTO_NETDEV, _NFPROTO_BRIDGE = 1, 5, 7
+# Our tables by family and name, and what they are called in words.
 _TABLES = {
-    _NFPROTO_INET: TABLE,
-    _NFPROTO_NETDEV: f"table netdev {TABLE_NAME}",
-    _NFPROTO_BRIDGE: GUARD_TABLE,
+    (_NFPROTO_INET, TABLE_NAME): TABLE,
+    (_NFPROTO_NETDEV, TABLE_NAME): f"table netdev {TABLE_NAME}",
+    (_NFPROTO_NETDEV, POLICE_TABLE): f"table netdev {POLICE_TABLE}",
+    (_NFPROTO_BRIDGE, TABLE_NAME): GUARD_TABLE,
 }
 _GENERIC_HEADER = 4
 _OBJECT_TABLE = 1
@@ -71,9 +74,9 @@ class NftMonitor(NetlinkSocket):
     """A listener on the rules of the calling thread's network namespace.
 
     Give ``fileno()`` and ``read`` to the loop's ``add_reader``.  ``changed`` is called once for
-    each foreign change of a table ``jackfield`` (inet, bridge, netdev), with a clause that says
-    what was done and by whom (``table inet jackfield: the table was deleted by nft (pid 4711)``);
-    lost notifications count as a change.
+    each foreign change of a table of ours, with a clause that says what was done and by whom
+    (``table inet jackfield: the table was deleted by nft (pid 4711)``); lost notifications count
+    as a change.
     """
 
     def __init__(self, changed: Callable[[str], None], *, own_portids: Iterable[int]) -> None:
@@ -108,11 +111,11 @@ class NftMonitor(NetlinkSocket):
         event = reply.type & 0xFF
         if event == _NEWGEN:
             self._tell(attributes(reply.body, _GENERIC_HEADER))
-        elif event in _EVENTS and reply.body[0] in _TABLES:
+        elif event in _EVENTS:
             found = attributes(reply.body, _GENERIC_HEADER)
-            if text(found.get(_OBJECT_TABLE, b"")) != TABLE_NAME:
+            table = _TABLES.get((reply.body[0], text(found.get(_OBJECT_TABLE, b""))))
+            if table is None:
                 return
-            table = _TABLES[reply.body[0]]
             words, name = _EVENTS[event]
             told = words if name is None else words.format(text(found.get(name, b"")))
             touched = f"{table}: {told}"
