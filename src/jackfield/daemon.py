@@ -75,6 +75,7 @@ async def run(settings: Config) -> None:
         autostart=settings.autostart,
         hooks_dir=settings.hooks_dir,
         hook_timeout=settings.hook_timeout,
+        virtual_functions=settings.virtual_functions,
     )
     await engine.open()
     try:

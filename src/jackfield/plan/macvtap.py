@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jackfield.model.port import DirectPlug, Port
+from jackfield.model.port import PASSTHROUGH, DirectPlug, Port
+from jackfield.plan.virtualfunction import plan_function
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import MacvlanLink, MacvtapLink, OwnerKind, alias_of
 from jackfield.state.resources import (
@@ -23,10 +24,7 @@ from jackfield.state.resources import (
 if TYPE_CHECKING:
     from jackfield.plan.port import PortDevice
 
-__all__ = ["PASSTHROUGH", "plan_direct"]
-
-PASSTHROUGH = "passthrough"
-"""The mode of ``DirectPlug`` in which one guest has the whole uplink."""
+__all__ = ["plan_direct"]
 
 
 def plan_direct(port: Port, plug: DirectPlug, device: PortDevice) -> HostState:
@@ -37,7 +35,9 @@ def plan_direct(port: Port, plug: DirectPlug, device: PortDevice) -> HostState:
     resources: list[Resource] = [
         LinkSetting(link=plug.dev, attribute=LinkAttribute.STATE, value="up")
     ]
-    if plug.mode == PASSTHROUGH:
+    if device.function is not None:
+        resources += plan_function(port, device.function)
+    elif plug.mode == PASSTHROUGH:
         # The macvtap of this mode takes the uplink's address when it is made.
         resources.append(
             LinkSetting(link=plug.dev, attribute=LinkAttribute.ADDRESS, value=str(port.mac))

@@ -17,7 +17,9 @@ from uuid import UUID
 
 from jackfield.model.address import Address, IpInterface, IpNetwork
 from jackfield.model.bandwidth import Rate
+from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName, MacAddress, Text
+from jackfield.state.functions import FunctionAspect, FunctionCount, FunctionSetting
 from jackfield.state.links import (
     AnyLink,
     BridgeLink,
@@ -109,17 +111,21 @@ class LinkSetting(Standing):
         return f"link-setting:{self.name}"
 
 
-SharedSetting = Setting | LinkSetting
+SharedSetting = Setting | LinkSetting | FunctionSetting | FunctionCount
 """What has users besides us, and a value that it had before us."""
 
 
 def shared_setting(name: str, value: str) -> SharedSetting:
     """Return the shared setting of that ``name`` with this ``value``."""
-    link, space, attribute = name.partition(" ")
+    owner, space, what = name.partition(" ")
+    if ":" in owner:
+        # No link has a colon in its name.
+        address = PciAddress.parse(owner)
+        return FunctionSetting(address=address, aspect=FunctionAspect(what), value=value)
+    if what == "functions":
+        return FunctionCount(link=InterfaceName(owner), value=value)
     if space:
-        return LinkSetting(
-            link=InterfaceName(link), attribute=LinkAttribute(attribute), value=value
-        )
+        return LinkSetting(link=InterfaceName(owner), attribute=LinkAttribute(what), value=value)
     return Setting(name=name, value=value, shared=True)
 
 
@@ -329,6 +335,8 @@ Resource = (
     AnyLink
     | Setting
     | LinkSetting
+    | FunctionCount
+    | FunctionSetting
     | TapNode
     | InterfaceAddress
     | LinkUp
@@ -345,6 +353,8 @@ KINDS: dict[str, type[Resource]] = {
     resource.kind: resource
     for resource in (
         LinkSetting,
+        FunctionCount,
+        FunctionSetting,
         BridgeLink,
         TapLink,
         VethLink,
