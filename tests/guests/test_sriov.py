@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.guests import qemu
+from tests.guests import qemu, tiny
 from tests.guests.machine import FUNCTIONS, SriovMachine
 from tests.lab.host import Host
 from tests.lab.wait import wait_for
@@ -47,6 +47,8 @@ PASS = """
 ADDRESSES = ("0000:01:10.0", "0000:01:10.2", "0000:01:10.4")
 MAC = "52:54:00:00:00:42"
 DAEMON = "tests.guests.inside_daemon"
+GUEST = "tests.guests.inside_guest"
+GUEST_FOLDER = "/run/guest"
 ROOM = "tests.guests.inside_functions"
 
 
@@ -340,6 +342,38 @@ def test_the_monitor_is_told_the_address(site: Site) -> None:
     )
     assert f"{ADDRESSES[0]} {MAC}\n/sys/bus/pci/drivers/vfio-pci" == said
     wait_for(lambda: before == site.all(), 20, "the function to be as it was")
+
+
+def test_a_guest_with_a_function_reaches_the_lan(site: Site) -> None:
+    """QEMU, started by `jackfield run`, passes it on to a guest, whose driver finds the address."""
+    before = site.all()
+    site.run(f"mkdir -p {GUEST_FOLDER}")
+    command = [
+        *(f"{site.machine.checkout}/.venv/bin/python", "-m", "jackfield.cli.main", "run"),
+        *("--nic", f"network=vfs,mac={MAC}", "--"),
+        *tiny.command(f"{GUEST_FOLDER}/shell", f"{GUEST_FOLDER}/console"),
+    ]
+    # One machine translates the code of the other that translates.
+    site.machine.call(
+        f"{GUEST}:start",
+        patience=250,
+        command=command,
+        environment=dict(qemu.environment()),
+        timeout=240,
+    )
+    try:
+        assert ("vfio-pci", "vfio-pci") == site.drivers()[0]
+        line = (
+            "echo 1 > /sys/bus/pci/rescan; ip link set eth0 up; ip addr add 192.0.2.30/24 dev eth0;"
+            " ping -c 1 -W 60 192.0.2.1 >/dev/null && cat /sys/class/net/eth0/address"
+        )
+        said = site.machine.call(f"{GUEST}:run", patience=250, command=line, timeout=240)
+        assert MAC == said
+        (neighbour,) = site.host.ip("neigh", "show", "192.0.2.30")
+        assert MAC == neighbour["lladdr"]
+    finally:
+        site.machine.call(f"{GUEST}:end")
+    wait_for(lambda: before == site.all(), 30, "the function to be as it was")
 
 
 def test_the_room_names_what_cannot_be_done(site: Site) -> None:
