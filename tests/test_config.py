@@ -47,6 +47,8 @@ def test_the_file_and_what_wins_over_it(tmp_path: Path) -> None:
         autostart = false
         dnsmasq_user = "{user}"
         vde_user = "{user}"
+        [virtual_functions]
+        ens1f0 = 8
         """,
     )
     loaded = config.load(path, {"run_dir": "/run/b", "state_dir": None})
@@ -58,6 +60,7 @@ def test_the_file_and_what_wins_over_it(tmp_path: Path) -> None:
         autostart=False,
         dnsmasq_user=user,
         vde_user=os.getuid(),
+        virtual_functions={"ens1f0": 8},
     )
     assert expected == loaded
 
@@ -79,6 +82,8 @@ def test_a_relative_directory_is_made_absolute(tmp_path: Path) -> None:
         ("group = 'no-such-group-here'", "group 'no-such-group-here' does not exist"),
         ("dnsmasq_user = 'no-such-user'", "user 'no-such-user' for dnsmasq does not exist"),
         ("vde_user = 'no-such-user'", "user 'no-such-user' for vde does not exist"),
+        ("[virtual_functions]\neth0 = 0", r"Expected `int` >= 1 - at `\$.virtual_functions"),
+        ("virtual_functions = 3", r"Expected `object`, got `int` - at `\$.virtual_functions`"),
         ("group = ", "jackfieldd.toml: Invalid value"),
     ],
 )

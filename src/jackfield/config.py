@@ -52,6 +52,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     tls_cert_file: str = "/etc/pki/libvirt/servercert.pem"
     tls_key_file: str = "/etc/pki/libvirt/private/serverkey.pem"
     tls_allowed_dn_list: tuple[str, ...] | None = None
+    virtual_functions: dict[str, Annotated[int, msgspec.Meta(gt=0)]] = {}
 
 
 KEYS = _File.__struct_fields__
@@ -87,7 +88,8 @@ class Config:
     ``run_dir``.  ``openvswitch_socket`` is where Open vSwitch's database listens, ``None`` for the
     usual place.  ``hooks_dir`` is where the administrator's scripts are, each of which may take
     ``hook_timeout`` seconds.
-    Without ``tls`` nobody can connect from elsewhere.
+    Without ``tls`` nobody can connect from elsewhere.  ``virtual_functions`` says how many of them
+    are made of a card, by the name of its link, when a network wants some; of others none are.
     """
 
     run_dir: Path = Path("/run/jackfield")
@@ -103,6 +105,7 @@ class Config:
     hooks_dir: Path = Path("/etc/libvirt/hooks")
     hook_timeout: float = 30
     tls: TlsConfig | None = None
+    virtual_functions: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def libvirt_path(self) -> Path:
@@ -151,6 +154,7 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         hooks_dir=_absolute("hooks_dir", file.hooks_dir),
         hook_timeout=file.hook_timeout,
         tls=None if file.libvirt_tls is None else _tls(file.libvirt_tls, file),
+        virtual_functions=file.virtual_functions,
     )
 
 

@@ -75,6 +75,7 @@ async def run(settings: Config) -> None:
         hooks_dir=settings.hooks_dir,
         hook_timeout=settings.hook_timeout,
         openvswitch_socket=settings.openvswitch_socket,
+        virtual_functions=settings.virtual_functions,
     )
     await engine.open()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import uuid
 
 import pytest
@@ -309,6 +310,43 @@ def test_physical_function_expands_to_virtual_ones() -> None:
         allocate(whole, host, usage, wish(), key="n")
     with pytest.raises(CapacityExhausted, match="eth2 has no virtual functions"):
         allocate(whole, Facts(), Usage(), wish())
+
+
+def test_functions_that_the_host_uses_are_passed_over() -> None:
+    """Those whose interface has an address or a master; a carrier may come later."""
+    whole = read_network("""
+        <network><name>n</name><forward mode='hostdev' managed='yes'><pf dev='eth2'/></forward>
+        </network>""")
+    used = {
+        "eth2v0": LinkFact(
+            index=1,
+            name="eth2v0",
+            addresses=(
+                ipaddress.ip_interface("fe80::1/64"),
+                ipaddress.ip_interface("192.0.2.1/24"),
+            ),
+        ),
+        "eth2v1": LinkFact(index=2, name="eth2v1", master=9),
+        "eth2v2": LinkFact(
+            index=3, name="eth2v2", up=True, addresses=(ipaddress.ip_interface("fe80::1/64"),)
+        ),
+    }
+    host = Facts(links=used, virtual_functions={"eth2": FUNCTIONS})
+    allocation = allocate(whole, host, Usage(), wish(), key="n")
+    assert isinstance(allocation.port.plug, HostdevPlug)
+    assert FUNCTIONS[2].address == allocation.port.plug.address
+    full = Usage().with_port("n", allocation.port)
+    with pytest.raises(CapacityExhausted) as caught:
+        allocate(whole, host, full, wish(), key="n")
+    for words in (
+        "0000:03:10.0 is in use here: eth2v0 has the address 192.0.2.1/24",
+        "0000:03:10.1 is in use here: eth2v1 is a port of a bridge",
+        "0000:03:10.2 1/1",
+    ):
+        assert words in caught.value.message
+    just_up = LinkFact(index=4, name="eth2", up=True, carrier=False)
+    host = Facts(links={"eth2": just_up}, virtual_functions={"eth2": FUNCTIONS})
+    assert allocate(whole, host, Usage(), wish(), key="n").port.plug is not None
 
 
 def test_managed_bridges_share_the_load() -> None:

@@ -11,9 +11,12 @@ import pytest
 
 from jackfield.engine import ledger
 from jackfield.engine.store import Store
+from jackfield.errors import KernelError
 from jackfield.host.applier import Applier
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
+from jackfield.model.uplink import PciAddress
+from jackfield.state.functions import FunctionAspect, FunctionSetting
 from jackfield.state.resources import Setting
 
 RED, BLUE = UUID(int=1), UUID(int=2)
@@ -148,3 +151,105 @@ def test_a_link_s_own_setting_is_not_in_the_ledger(
     """Settings of our own links go with the links."""
     acquire(store, applier, host, RED)
     assert [NAME] == store.settings_of(RED)
+
+
+class FakeFunctions:
+    """A driver of virtual functions that are not the kernel's; ``broken`` cannot be set."""
+
+    def __init__(self, values: dict[FunctionAspect, str]) -> None:
+        self.values = values
+        self.written: list[FunctionAspect] = []
+        self.broken: FunctionAspect | None = None
+
+    def observe(
+        self, _: Kernel, resources: Sequence[FunctionSetting], claimed: Collection[str] = ()
+    ) -> dict[str, Observed]:
+        assert not claimed
+        return {
+            item.key: Observed(presence=Presence.OURS, resource=aspect(item.aspect, self.values))
+            for item in resources
+        }
+
+    def ensure(
+        self,
+        _: Kernel,
+        resources: Sequence[FunctionSetting],
+        replaced: Mapping[str, FunctionSetting],
+    ) -> None:
+        assert not replaced
+        for item in resources:
+            if item.aspect is self.broken:
+                raise KernelError("cannot", errno=5)
+            self.values[item.aspect] = item.value
+            self.written.append(item.aspect)
+
+    def remove(self, _: Kernel, resources: Sequence[FunctionSetting]) -> None:
+        raise AssertionError(f"nobody removes {resources}")
+
+
+def aspect(which: FunctionAspect, values: Mapping[FunctionAspect, str]) -> FunctionSetting:
+    """Return one aspect with its value among ``values``."""
+    return FunctionSetting(address=PciAddress(bus=1, slot=16), aspect=which, value=values[which])
+
+
+BEFORE = {
+    FunctionAspect.DRIVER: "igbvf",
+    FunctionAspect.OVERRIDE: "",
+    FunctionAspect.MAC: "00:00:00:00:00:00",
+}
+OURS = {
+    FunctionAspect.DRIVER: "vfio-pci",
+    FunctionAspect.OVERRIDE: "vfio-pci",
+    FunctionAspect.MAC: "52:54:00:00:00:01",
+}
+
+
+@pytest.fixture
+def functions(store: Store) -> tuple[FakeFunctions, Applier]:
+    """Give a function whose aspects are recorded and set."""
+    fake = FakeFunctions(dict(BEFORE))
+    applier = Applier(cast("Kernel", None), {"function-setting": fake})
+    with store.transaction():
+        ledger.acquire(store, applier, RED, [aspect(one, OURS) for one in OURS])
+    fake.values.update(OURS)
+    return fake, applier
+
+
+def test_a_function_is_put_back_in_order(
+    store: Store, functions: tuple[FakeFunctions, Applier]
+) -> None:
+    """It must be free to take its driver before it is given back to it, which reads the rest."""
+    fake, applier = functions
+    ledger.release(store, applier, RED)
+    assert BEFORE == fake.values
+    assert [
+        FunctionAspect.OVERRIDE,
+        FunctionAspect.MAC,
+        FunctionAspect.DRIVER,
+    ] == fake.written
+
+
+def test_a_function_between_two_drivers_is_ours(
+    store: Store, functions: tuple[FakeFunctions, Applier]
+) -> None:
+    """A crash may come between taking it from one and giving it to the other."""
+    fake, applier = functions
+    fake.values[FunctionAspect.DRIVER] = ""
+    # This one is somebody else's by now.
+    fake.values[FunctionAspect.MAC] = "02:00:00:00:00:01"
+    ledger.release(store, applier, RED)
+    assert BEFORE | {FunctionAspect.MAC: "02:00:00:00:00:01"} == fake.values
+
+
+def test_one_failure_does_not_stop_the_others(
+    store: Store, functions: tuple[FakeFunctions, Applier]
+) -> None:
+    """All else is put back, the failure is told, and what is left is put back later."""
+    fake, applier = functions
+    fake.broken = FunctionAspect.OVERRIDE
+    with pytest.raises(KernelError):
+        ledger.release(store, applier, RED)
+    assert BEFORE | {FunctionAspect.OVERRIDE: "vfio-pci"} == fake.values
+    fake.broken = None
+    ledger.release(store, applier, RED)
+    assert BEFORE == fake.values

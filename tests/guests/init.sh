@@ -1,10 +1,10 @@
-#!/bin/busybox sh
+#!/busybox/busybox sh
 # Process 1 of a guest: loads the modules, then does what the second serial line says.
 #
 # A line in is a number and a command.  What comes out is all that the command says, and then the
 # octet 1, the number and the command's exit status.
-/bin/busybox --install -s /bin
-export PATH=/sbin:/usr/sbin:/bin:/usr/bin HOME=/root
+/busybox/busybox --install -s /busybox
+export PATH=/busybox HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
@@ -13,6 +13,7 @@ for module in /modules/*.ko; do
     insmod "$module" || echo "init: cannot load $module"
 done
 ip link set lo up
+. /prepare
 # The answers to the host are all that may be sent here.
 stty -F /dev/ttyS1 raw -echo 115200
 exec 3</dev/ttyS1 4>/dev/ttyS1

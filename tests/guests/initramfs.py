@@ -14,7 +14,7 @@ from pathlib import Path
 __all__ = ["Initramfs"]
 
 #: Folders that every init wants.
-FOLDERS = ("bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp")
+FOLDERS = ("dev", "etc", "modules", "proc", "root", "run", "sys", "tmp")
 
 
 class Initramfs:
@@ -25,8 +25,7 @@ class Initramfs:
         self._files: dict[str, tuple[int, bytes]] = {}
         for name in FOLDERS:
             self._add_folder(name)
-        self.add_program("/bin/busybox", shutil.which("busybox") or "/usr/bin/busybox")
-        self._files["bin/sh"] = (stat.S_IFLNK | 0o777, b"busybox")
+        self.add_program("/busybox/busybox", shutil.which("busybox") or "/usr/bin/busybox")
 
     def add(self, path: str, content: bytes, *, mode: int = 0o755) -> None:
         """Add a file at an absolute ``path``."""

@@ -1,4 +1,4 @@
-#!/bin/busybox sh
+#!/busybox/busybox sh
 # What udhcpc calls in a tiny guest: uses the lease, and says it.
 case $1 in
 bound | renew)

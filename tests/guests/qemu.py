@@ -48,9 +48,10 @@ def kernel() -> Kernel:
     return Kernel(image, root / "usr/lib/modules" / version, version)
 
 
-def command(*arguments: str) -> list[str]:
+def command(*arguments: str, cache: int = 32) -> list[str]:
     """Return the command line of QEMU with ``arguments``, without devices of its own choice.
 
+    ``cache`` is for translated code, in MiB: what does not fit is translated again and again.
     Translation is faster and surer than nested virtualisation, of which some kinds cannot boot a
     stock kernel.
     """
@@ -59,7 +60,7 @@ def command(*arguments: str) -> list[str]:
         str(libvirtd.qemu_root() / "usr/bin/qemu-system-x86_64"),
         *("-L", str(share / "qemu"), "-L", str(share / "seabios")),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
-        *("-accel", "tcg,tb-size=32", "-cpu", "qemu64", "-smp", "1"),
+        *("-accel", f"tcg,tb-size={cache}", "-cpu", "qemu64", "-smp", "1"),
         *arguments,
     ]
 

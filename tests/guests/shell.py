@@ -15,7 +15,7 @@ from tests.lab.wait import wait_for
 __all__ = ["GuestCommandFailed", "Shell"]
 
 #: A serial line has no more room for a command that nobody reads yet.
-LONGEST = 2000
+LONGEST = 3900
 READY = b"\x01ready\n"
 _MARK = re.compile(rb"\x01(\d+) (\d+)\n")
 
@@ -66,12 +66,15 @@ class Shell:
     def wait_restored(self, timeout: float) -> None:
         """Wait until a guest that was restored answers; what is sent before that may be lost."""
         end = time.monotonic() + timeout
+        patience = 0.05
         while True:
             try:
-                self.run("", timeout=min(0.05, timeout))
+                self.run("", timeout=patience)
             except TimeoutError:
                 if time.monotonic() > end:
                     raise
+                # A slow guest answers all that it was sent, one after the other.
+                patience *= 1.5
             else:
                 return
 

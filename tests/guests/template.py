@@ -26,7 +26,7 @@ from tests.lab.wait import wait_for
 __all__ = ["machine", "warm_state"]
 
 HERE = Path(__file__).parent
-MODULES = ("virtio_net",)
+MODULES = ("virtio_net", "igbvf")
 MEMORY = "96"
 #: A folder that nobody has used for so long is removed.
 KEPT_SECONDS = 30 * 86400
@@ -67,6 +67,7 @@ def warm_state() -> Path:
 def _initramfs() -> bytes:
     built = Initramfs()
     built.add("/init", (HERE / "init.sh").read_bytes())
+    built.add("/prepare", b"ln -s busybox /bin\n")
     built.add("/lease", (HERE / "lease.sh").read_bytes())
     built.add_modules(qemu.kernel().modules, MODULES)
     return built.pack()

@@ -39,7 +39,7 @@ _FILE_ACTS = frozenset(
         "os.truncate",
     }
 )
-_NOT_COUNTED = ("/proc/", "/dev/null")
+_NOT_COUNTED = ("/proc/", "/sys/", "/dev/null")
 
 # linux/if_tun.h: every request that makes or changes a tap is of type 'T'.
 _TUN_REQUESTS = ord("T")
@@ -56,6 +56,8 @@ class Acts:
         self._arm = directory / "arm"
         self._done = directory / "acts"
         self._crashed = directory / "crashed"
+        # The watch's report is no act of the daemon.
+        self._not_counted = (*_NOT_COUNTED, str(directory / "blocked"))
         self._limit: int | None = None
         self._count = 0
         self._busy = threading.local()
@@ -97,7 +99,7 @@ class Acts:
                 # A named pipe, tried until somebody reads it: that leaves no trace.
                 return
             name = os.fsdecode(path)
-            if not name.startswith(_NOT_COUNTED):
+            if not name.startswith(self._not_counted):
                 self.act(f"open {name}")
         elif event == "fcntl.ioctl":
             request = arguments[1] & 0xFFFFFFFF
@@ -134,7 +136,8 @@ def install(acts: Acts) -> None:
         path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
         if path.endswith("/ports.journal"):
             return "write to the journal of ports"
-        return f"write {data!r} to {path}" if path.startswith("/proc/sys/") else None
+        leaves_trace = path.startswith(("/proc/sys/", "/sys/"))
+        return f"write {data!r} to {path}" if leaves_trace else None
 
     def describe_transaction(_: Connection, message: dict[str, Any]) -> str | None:
         if message.get("method") != "transact":

@@ -138,12 +138,30 @@ def link_problem(key: str, mode: Mode, facts: Facts) -> str | None:
     A link that is down has no carrier to speak of and counts as good: it is brought up.
     """
     if mode is Mode.HOSTDEV:
-        return None
+        return _function_problem(key, facts)
     link = facts.links.get(key)
     if link is None:
         return f"{key} is absent"
     if link.up and link.carrier is False:
         return f"{key} has no carrier"
+    return None
+
+
+def _function_problem(address: str, facts: Facts) -> str | None:
+    """Return what the host itself does with a virtual function, which it would lose.
+
+    Whether its card has a carrier is not asked: it has none yet when its network has just started.
+    """
+    for functions in facts.virtual_functions.values():
+        for one in functions:
+            link = None if one.dev is None else facts.links.get(one.dev)
+            if str(one.address) != address or link is None:
+                continue
+            used = [item for item in link.addresses if not item.ip.is_link_local]
+            if used:
+                return f"{address} is in use here: {link.name} has the address {used[0]}"
+            if link.master is not None:
+                return f"{address} is in use here: {link.name} is a port of a bridge"
     return None
 
 

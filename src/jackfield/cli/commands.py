@@ -119,7 +119,7 @@ COMMANDS = (
             "command",
             "COMMAND",
             "QEMU is told of its NICs; for others {nic0.fd}, {nic0.fds}, {nic0.mac},"
-            " {nic0.device} and {nic0.socket} stand for them",
+            " {nic0.device}, {nic0.socket} and, of a PCI function, {nic0.address} stand for them",
             rest=True,
         ),
         Option(

@@ -42,6 +42,8 @@ class _Nic:
             self.values["device"] = str(port["device"])
         if port["plug"]["kind"] == "vde":
             self.values["socket"] = str(port["plug"]["path"])
+        if port["plug"]["kind"] == "hostdev-pci":
+            self.values["address"] = str(port["plug"]["address"])
 
     def open(self, context: Context, port: str) -> None:
         """Get the open device, which the monitor inherits."""
@@ -54,6 +56,8 @@ class _Nic:
 
     def for_qemu(self) -> list[str]:
         """Return the arguments that give QEMU this NIC."""
+        if "address" in self.values:
+            return ["-device", f"vfio-pci,host={self.values['address']}"]
         several = len(self.descriptors) > 1
         name = f"jackfield{self.number}"
         device = f"{self.model},netdev={name},mac={self.values['mac']}"
@@ -128,7 +132,8 @@ def _plug_in(context: Context, number: int, wish: dict[str, str], name: str) -> 
     path = f"/v1/networks/{quote(wish['network'])}/ports"
     port = context.client.request("POST", path, body)
     nic = _Nic(number, wish, port)
-    if not vde:
+    if not vde and "address" not in nic.values:
+        # A PCI function is no descriptor: the monitor opens it by its address.
         nic.open(context, port["uuid"])
     return nic
 
@@ -141,7 +146,7 @@ def _check_placeholders(command: Sequence[str], wishes: Sequence[dict[str, str]]
             if number >= len(wishes):
                 raise UsageError(f"run: {match[0]}: there is no --nic with number {number}")
             vde = wishes[number].get("type") == "vde"
-            known = ("socket", "mac") if vde else ("fd", "fds", "mac", "device")
+            known = ("socket", "mac") if vde else ("fd", "fds", "mac", "device", "address")
             if key not in known:
                 raise UsageError(
                     f"run: {match[0]}: there is no {key!r}", hint=f"use {', '.join(known)}"
@@ -149,7 +154,14 @@ def _check_placeholders(command: Sequence[str], wishes: Sequence[dict[str, str]]
 
 
 def _value(nics: Sequence[_Nic], match: re.Match[str]) -> str:
-    return nics[int(match[1])].values[match[2]]
+    values = nics[int(match[1])].values
+    if match[2] not in values:
+        raise UsageError(
+            f"run: {match[0]}: this NIC has no {match[2]}",
+            hint=f"it has {', '.join(values)}; a PCI function has an address instead of a "
+            "descriptor",
+        )
+    return values[match[2]]
 
 
 def _become(command: Sequence[str]) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -88,6 +88,7 @@ class Engine:
         hooks_dir: Path,
         hook_timeout: float,
         openvswitch_socket: Path | None = None,
+        virtual_functions: Mapping[str, int] | None = None,
     ) -> None:
         """Prepare; nothing is opened before ``open``."""
         self.events = EventLog()
@@ -100,7 +101,7 @@ class Engine:
         )
         self._host = HostWatch(self._thread)
         self._services = Services(self._service_died)
-        self._plans = plans = Plans(dnsmasq_user, vde_user)
+        self._plans = plans = Plans(dnsmasq_user, vde_user, virtual_functions or {})
         self._definitions = Definitions(
             self._registry, plans, self.events, self._thread, self._host
         )

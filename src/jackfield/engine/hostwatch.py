@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from jackfield.engine.workplace import Workplace
 from jackfield.host.ipv6 import with_ipv6
 from jackfield.host.mirror import LinkCallback, Mirror
+from jackfield.host.sriov.facts import with_functions
 from jackfield.host.thread import KernelThread
+from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.state.facts import Facts, LinkFact
 
@@ -57,11 +59,13 @@ class HostWatch:
     def all_facts(self) -> Facts:
         """Return the host as it is now, whatever the network."""
         self._mirror.catch_up()
-        return self._mirror.facts()
+        return with_functions(self._mirror.facts())
 
     def facts(self, network: Network) -> Facts:
         """Return the host as it is now, as far as ``network`` depends on it."""
         self._mirror.catch_up()
         facts = self._mirror.facts()
+        if network.mode.is_macvtap or network.mode is Mode.HOSTDEV:
+            return with_functions(facts)
         has_ipv6 = any(subnet.address and subnet.address.version == 6 for subnet in network.subnets)
         return with_ipv6(facts) if has_ipv6 else facts

@@ -11,18 +11,16 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from jackfield.engine.store import Store
+from jackfield.errors import JackfieldError, WrongState
 from jackfield.host.applier import Applier
 from jackfield.host.driver import Presence
+from jackfield.state.functions import FunctionAspect, FunctionCount, FunctionSetting
 from jackfield.state.hoststate import Change
-from jackfield.state.resources import (
-    LinkSetting,
-    Resource,
-    Setting,
-    SharedSetting,
-    shared_setting,
-)
+from jackfield.state.resources import Resource, SharedSetting, shared_setting
 
 __all__ = ["acquire", "release"]
+
+_ASPECTS = tuple(FunctionAspect)
 
 
 def acquire(store: Store, applier: Applier, user: UUID, wanted: Iterable[Resource]) -> None:
@@ -36,9 +34,7 @@ def acquire(store: Store, applier: Applier, user: UUID, wanted: Iterable[Resourc
             store.put_setting(setting.name, recorded[0], setting.value)
         if recorded is None:
             seen = applier.observe([setting])[setting.key]
-            if seen.presence is Presence.ABSENT or not isinstance(
-                seen.resource, Setting | LinkSetting
-            ):
+            if seen.presence is Presence.ABSENT or not isinstance(seen.resource, SharedSetting):
                 continue
             store.put_setting(setting.name, seen.resource.value, setting.value)
         store.add_setting_user(setting.name, user)
@@ -52,6 +48,8 @@ def release(store: Store, applier: Applier, user: UUID, wanted: Iterable[Resourc
     kept = {setting.name for setting in _shared(wanted)}
     released = [name for name in store.settings_of(user) if name not in kept]
     finished = []
+    # All are looked at first, because putting one back may change another.
+    put_back: list[SharedSetting] = []
     for name in released:
         recorded = store.setting(name)
         if recorded is None or store.setting_has_users(name, besides=user):
@@ -59,10 +57,10 @@ def release(store: Store, applier: Applier, user: UUID, wanted: Iterable[Resourc
         finished.append(name)
         previous, ours = recorded
         setting = shared_setting(name, previous)
-        seen = applier.observe([setting])[setting.key]
-        found = seen.resource
-        if isinstance(found, Setting | LinkSetting) and found.value == ours != previous:
-            applier.perform(Change(ensure=(setting,)))
+        found = applier.observe([setting])[setting.key].resource
+        if isinstance(found, SharedSetting) and _is_ours(found, ours) and found.value != previous:
+            put_back.append(setting)
+    _put_back(applier, put_back)
     if released:
         with store.transaction():
             for name in released:
@@ -72,4 +70,39 @@ def release(store: Store, applier: Applier, user: UUID, wanted: Iterable[Resourc
 
 
 def _shared(resources: Iterable[Resource]) -> list[SharedSetting]:
-    return [item for item in resources if isinstance(item, Setting | LinkSetting) and item.shared]
+    return [item for item in resources if isinstance(item, SharedSetting) and item.shared]
+
+
+def _is_ours(found: SharedSetting, ours: str) -> bool:
+    """Whether a value is still what we made it, or were making it when a crash came."""
+    if isinstance(found, FunctionSetting) and found.aspect is FunctionAspect.DRIVER:
+        # On the way from one driver to another it has none.
+        return found.value in (ours, "")
+    return found.value == ours
+
+
+def _put_back(applier: Applier, settings: list[SharedSetting]) -> None:
+    """Set what was before us: functions while their card is up, how many there are at the end.
+
+    Goes on after a failure, and raises the first one at the end; but a function that a guest still
+    has is left to it as it is.
+    """
+    failure: JackfieldError | None = None
+    in_use = set()
+    for setting in sorted(settings, key=_rank):
+        if isinstance(setting, FunctionSetting) and setting.address in in_use:
+            continue
+        try:
+            applier.perform(Change(ensure=(setting,)))
+        except JackfieldError as error:
+            failure = failure or error
+            if isinstance(setting, FunctionSetting) and isinstance(error, WrongState):
+                in_use.add(setting.address)
+    if failure is not None:
+        raise failure
+
+
+def _rank(setting: SharedSetting) -> int:
+    if isinstance(setting, FunctionSetting):
+        return _ASPECTS.index(setting.aspect)
+    return len(_ASPECTS) + isinstance(setting, FunctionCount)

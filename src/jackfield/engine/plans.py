@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from jackfield.model.network import Network
@@ -14,10 +15,19 @@ __all__ = ["Plans"]
 class Plans:
     """Plans networks, and remembers the last plan of each: defining one plans it to check it."""
 
-    def __init__(self, dnsmasq_user: str | None, vde_user: int | None) -> None:
-        """Plan for helper processes that run as these users, the second one a numeric id."""
+    def __init__(
+        self,
+        dnsmasq_user: str | None,
+        vde_user: int | None,
+        virtual_functions: Mapping[str, int],
+    ) -> None:
+        """Plan for helper processes that run as these users, the second one a numeric id.
+
+        ``virtual_functions`` says how many of them physical functions are to have.
+        """
         self._dnsmasq_user = dnsmasq_user
         self._vde_user = vde_user
+        self._virtual_functions = virtual_functions
         self._known: dict[UUID, tuple[Network, HostState]] = {}
 
     def plan(self, network: Network) -> HostState:
@@ -25,7 +35,12 @@ class Plans:
         known = None if network.uuid is None else self._known.get(network.uuid)
         if known is not None and (known[0] is network or known[0] == network):
             return known[1]
-        wanted = plan_network(network, dnsmasq_user=self._dnsmasq_user, vde_user=self._vde_user)
+        wanted = plan_network(
+            network,
+            dnsmasq_user=self._dnsmasq_user,
+            vde_user=self._vde_user,
+            virtual_functions=self._virtual_functions,
+        )
         if network.uuid is not None:
             self._known[network.uuid] = (network, wanted)
         return wanted

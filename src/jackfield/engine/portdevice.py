@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from jackfield.engine.views import AttachRequest
 from jackfield.errors import InvalidRequest
 from jackfield.host.macvtap import node_directory
-from jackfield.model.port import DirectPlug, Plug
+from jackfield.model.port import DirectPlug, HostdevPlug, Plug
+from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName
 from jackfield.plan.port import PortDevice, device_name
+from jackfield.state.functions import FunctionPlace
 
 __all__ = ["choose_device", "device_from_text", "device_to_text"]
 
@@ -23,17 +26,32 @@ _HANDED_OVER = 253  # SCM_MAX_FD in net/scm.h
 
 
 def choose_device(
-    request: AttachRequest, uuid: UUID, plug: Plug | None, *, mtu: int | None, run_dir: Path
+    request: AttachRequest,
+    uuid: UUID,
+    plug: Plug | None,
+    *,
+    mtu: int | None,
+    run_dir: Path,
+    function: FunctionPlace | None = None,
 ) -> PortDevice | None:
     """Return the device of the port ``uuid``, which was allocated ``plug``; a VDE port has none.
 
-    ``mtu`` is what its network has.  Raises ``InvalidRequest`` for what cannot be plugged in.
+    ``mtu`` is what its network has, ``function`` the virtual function that it is on.
+    Raises ``InvalidRequest`` for what cannot be plugged in.
     """
     wishes = (request.netns is not None, request.tap is not None, request.handover, request.vde)
     if sum(wishes) != 1:
         raise InvalidRequest(
             "name a namespace or a tap, or ask for a descriptor or for VDE: one of them"
         )
+    if isinstance(plug, HostdevPlug):
+        if not request.handover:
+            raise InvalidRequest(
+                f"the PCI function {plug.address} goes to a virtual machine, and cannot be a tap "
+                "or in a namespace",
+                hint="jackfield run --nic network=…, or libvirt, starts one with it",
+            )
+        return PortDevice(name=device_name(uuid), function=function, passed_on=True)
     if request.vde:
         return None
     if request.netns is not None:
@@ -42,6 +60,7 @@ def choose_device(
             netns=str(_netns_path(request.netns)),
             ifname=request.ifname or InterfaceName("eth0"),
             mtu=mtu,
+            function=function,
         )
     most = _HANDED_OVER if request.handover else _QUEUES
     if not 1 <= request.queues <= most:
@@ -55,6 +74,7 @@ def choose_device(
         owner=request.owner,
         queues=request.queues,
         mtu=mtu,
+        function=function,
     )
 
 
@@ -71,6 +91,8 @@ def device_to_text(device: PortDevice | None) -> str | None:
             "owner": device.owner,
             "queues": device.queues,
             "mtu": device.mtu,
+            "function": _place_to_json(device.function),
+            "passed_on": device.passed_on,
         }
     )
 
@@ -88,6 +110,30 @@ def device_from_text(text: str | None) -> PortDevice | None:
         owner=fields["owner"],
         queues=fields["queues"],
         mtu=fields["mtu"],
+        function=_place_from_json(fields.get("function")),
+        passed_on=fields.get("passed_on", False),
+    )
+
+
+def _place_to_json(place: FunctionPlace | None) -> dict[str, str | int | None] | None:
+    if place is None:
+        return None
+    return {
+        "address": str(place.address),
+        "physical": place.physical,
+        "driver": place.driver,
+        "count": place.count,
+    }
+
+
+def _place_from_json(fields: dict[str, Any] | None) -> FunctionPlace | None:
+    if fields is None:
+        return None
+    return FunctionPlace(
+        address=PciAddress.parse(fields["address"]),
+        physical=InterfaceName(fields["physical"]),
+        driver=fields["driver"],
+        count=fields["count"],
     )
 
 

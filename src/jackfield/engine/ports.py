@@ -43,6 +43,7 @@ from jackfield.model.port import Owner, Port, VdePlug
 from jackfield.model.values import MacAddress, Text
 from jackfield.plan.network import bridge_of, check_bridge
 from jackfield.plan.openvswitch import is_openvswitch, uses_openvswitch
+from jackfield.plan.virtualfunction import check_function, place_of
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import TapLink
 from jackfield.state.openvswitch import OvsPort
@@ -198,9 +199,10 @@ class Ports:
         if mac.is_multicast:
             raise InvalidRequest(f"{mac} is a multicast address: no interface can have it")
         self._refuse_same_mac(record, mac)
+        facts = self._host.facts(network)
         allocation = allocate(
             network,
-            self._host.facts(network),
+            facts,
             self._registry.usage,
             Request(
                 uuid=uuid,
@@ -214,14 +216,23 @@ class Ports:
         )
         for note in allocation.notes:
             log.info("port %s of network %s: %s", uuid, network.name, note)
-        _refuse_unrealised(network, allocation.port)
+        function = place_of(allocation.port.plug, facts)
+        if function is None:
+            _refuse_unrealised(network, allocation.port)
+        else:
+            check_function(allocation.port)
         return PortRecord(
             uuid=uuid,
             network=record.uuid,
             port=allocation.port,
             realiser="jackfield",
             device=choose_device(
-                request, uuid, allocation.port.plug, mtu=mtu, run_dir=self._run_dir
+                request,
+                uuid,
+                allocation.port.plug,
+                mtu=mtu,
+                run_dir=self._run_dir,
+                function=function,
             ),
             holder=None if request.holder is None else holder_of(request.holder),
         )
@@ -240,7 +251,7 @@ def _check_place(network: Network, links: Mapping[str, LinkFact]) -> int | None:
 
     Raises an error when the network cannot have devices of ours, or not now.
     """
-    if network.mode.is_macvtap:
+    if network.mode.is_macvtap or network.mode is Mode.HOSTDEV:
         return None
     if not network.mode.is_routed and network.mode is not Mode.BRIDGE:
         raise UnsupportedConfiguration(
@@ -337,8 +348,8 @@ def port_detail(port: PortRecord) -> Mapping[str, str]:
         detail["mac"] = port.port.mac
     if port.port.owner is not None:
         detail["owner"] = port.port.owner.name
-    if port.device is not None:
-        detail["device"] = port.device.name
+    if port.device is not None and port.device.link is not None:
+        detail["device"] = port.device.link
     if isinstance(port.port.plug, VdePlug):
         detail["vde"] = port.port.plug.path
     return detail

@@ -337,7 +337,7 @@ class Registry:
             network=self.networks[record.network].name,
             network_uuid=record.network,
             realiser=record.realiser,
-            device=None if device is None else device.name,
+            device=None if device is None else device.link,
             netns=None if device is None else device.netns,
             ifname=None if device is None else device.ifname,
             node=None if device is None else device.node,

@@ -142,7 +142,12 @@ def _recover_ports(tools: Workplace, planner: Planner, found: Recovered) -> None
         log.warning("port %s: unfinished step %s is being mended", row.uuid, row.step)
         if network is not None:
             _dismantle(tools, planner.plan_port(network, record), f"port {row.uuid}")
-            ledger.release(tools.store, tools.applier, row.uuid)
+            try:
+                ledger.release(tools.store, tools.applier, row.uuid)
+            except JackfieldError as error:
+                # The step stays open, so the next start of the daemon tries again.
+                log.error("port %s: %s", row.uuid, error)
+                continue
         with tools.store.transaction():
             tools.store.delete_port(row.uuid)
             if network is not None and row.step == Step.STOPPING:

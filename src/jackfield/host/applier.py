@@ -29,7 +29,11 @@ _NOT_VERIFIED = frozenset({"setting", "up", "rules", "port-guard", "dnsmasq", "v
 themselves by becoming ready: asking again would show nothing new."""
 
 
-_SHARED = frozenset({"setting", "link-setting"})
+_SET_ONCE = frozenset({"function-setting"})
+"""Kinds that are not mended: a function in use cannot be set again without stopping its guest's
+traffic, and what differs was changed by that guest, which may, or by an administrator."""
+
+_SHARED = frozenset({"setting", "link-setting", "function-setting", "function-count"})
 """Kinds that are taken back by the ledger of shared settings, or go with their link."""
 
 
@@ -118,6 +122,7 @@ class Applier:
 
         The second value names what could not be mended because something foreign is in the way.
         """
+        wanted = [item for item in wanted if item.kind not in _SET_ONCE]
         found = self.observe(wanted, claimed)
         ensure: list[Resource] = []
         replaced: dict[str, Resource] = {}

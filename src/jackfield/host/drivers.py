@@ -23,6 +23,8 @@ from jackfield.host.openvswitch.port import OvsPortDriver
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.settings import SettingDriver
 from jackfield.host.shaping import ShapingDriver
+from jackfield.host.sriov.count import FunctionCountDriver
+from jackfield.host.sriov.settings import FunctionSettingDriver
 from jackfield.host.tap import TapDriver
 from jackfield.host.vde.driver import VdeSwitchDriver
 from jackfield.host.veth import VethDriver
@@ -51,6 +53,8 @@ def make_drivers(
         "tap-node": TapNodeDriver(),
         "setting": SettingDriver(),
         "link-setting": LinkSettingDriver(),
+        "function-count": FunctionCountDriver(),
+        "function-setting": FunctionSettingDriver(),
         "address": AddressDriver(),
         "rules": RulesDriver(),
         "port-guard": PortGuardDriver(),

@@ -13,6 +13,7 @@ from jackfield.model.virtualport import VirtualPort
 from jackfield.model.vlan import Vlan
 
 __all__ = [
+    "PASSTHROUGH",
     "BridgePlug",
     "DirectPlug",
     "HostdevPlug",
@@ -72,6 +73,9 @@ class VdePlug:
 
     path: Text
 
+
+PASSTHROUGH = "passthrough"
+"""The mode of ``DirectPlug`` in which one guest has the whole uplink."""
 
 Plug = NetworkPlug | BridgePlug | DirectPlug | HostdevPlug | VdePlug
 

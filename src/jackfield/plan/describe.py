@@ -7,6 +7,7 @@ from typing import Any
 
 from jackfield.model.bandwidth import Rate
 from jackfield.model.vlan import Vlan
+from jackfield.state.functions import FunctionCount, FunctionSetting
 from jackfield.state.hoststate import Change
 from jackfield.state.links import BridgeLink, MacvlanLink, MacvtapLink, TapLink, VethLink
 from jackfield.state.openvswitch import OvsBridge, OvsPort
@@ -199,6 +200,11 @@ def _guarantee(item: Guarantee) -> str:
     return f"{item.floor} KiB/s of {item.link} for {item.mac}, up to {item.ceiling}"
 
 
+def _function_setting(setting: FunctionSetting) -> str:
+    value = setting.value or "none"
+    return f"{setting.aspect.value} of virtual function {setting.address} = {value}"
+
+
 def _dnsmasq(service: Dnsmasq) -> str:
     offers = ["DNS"] if "\nport=0\n" not in f"\n{service.config}\n" else []
     if service.serves_dhcp4:
@@ -230,6 +236,8 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     MacvtapLink: _macvtap,
     MacvlanLink: _macvlan,
     LinkSetting: lambda item: f"{item.attribute.value} of {item.link} = {item.value}",
+    FunctionCount: lambda item: f"{item.value} virtual functions of {item.link}",
+    FunctionSetting: _function_setting,
     TapNode: _node,
     InterfaceAddress: lambda item: f"address {item.interface} on {item.link}",
     LinkUp: lambda item: f"{item.link} up",

@@ -34,6 +34,7 @@ from jackfield.plan.openvswitch import (
 )
 from jackfield.plan.rules import network_rules
 from jackfield.plan.vde import check_switch, switch_resources
+from jackfield.plan.virtualfunction import plan_pools
 from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import BridgeLink, OwnerKind, alias_of
@@ -52,6 +53,7 @@ _PLANNED = frozenset(
         Mode.VEPA,
         Mode.PRIVATE,
         Mode.PASSTHROUGH,
+        Mode.HOSTDEV,
     }
 )
 _FORWARDING = frozenset({Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET})
@@ -65,13 +67,17 @@ def bridge_of(network: Network) -> InterfaceName:
 
 
 def plan_network(
-    network: Network, *, dnsmasq_user: str | None = None, vde_user: int | None = None
+    network: Network,
+    *,
+    dnsmasq_user: str | None = None,
+    vde_user: int | None = None,
+    virtual_functions: Mapping[str, int] | None = None,
 ) -> HostState:
     """Return the host state that a complete ``network`` wants.
 
     ``dnsmasq_user`` is the user that dnsmasq runs as, ``vde_user`` the numeric id of that of
-    vde_switch.  Raises ``UnsupportedConfiguration`` for a mode or an addition that this version
-    does not realise.
+    vde_switch; ``virtual_functions`` is how many of them physical functions are to have.  Raises
+    ``UnsupportedConfiguration`` for a mode or an addition that this version does not realise.
     """
     _check_realised(network)
     if network.mode is Mode.BRIDGE and network.uplinks:
@@ -79,7 +85,8 @@ def plan_network(
     if network.uuid is None:
         raise InternalError(f"network {network.name!r} has no uuid yet")
     if not network.mode.is_routed:
-        return HostState(switch_resources(network, network.uuid, user=vde_user))
+        pools = plan_pools(network, virtual_functions or {})
+        return HostState([*pools, *switch_resources(network, network.uuid, user=vde_user)])
     bridge = bridge_of(network)
     assert network.bridge is not None
     interfaces = _interfaces(network)

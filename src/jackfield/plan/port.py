@@ -7,12 +7,14 @@ from uuid import UUID
 
 from jackfield.errors import InternalError, UnsupportedConfiguration
 from jackfield.model.network import MacTableManager, Network
-from jackfield.model.port import BridgePlug, DirectPlug, NetworkPlug, Port
+from jackfield.model.port import BridgePlug, DirectPlug, HostdevPlug, NetworkPlug, Port
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.model.vlan import Vlan
 from jackfield.plan.macvtap import plan_direct
 from jackfield.plan.network import bridge_of
 from jackfield.plan.openvswitch import is_openvswitch, plan_ovs_port
+from jackfield.plan.virtualfunction import plan_function
+from jackfield.state.functions import FunctionPlace
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import OwnerKind, TapLink, VethLink, alias_of
 from jackfield.state.resources import (
@@ -36,7 +38,8 @@ class PortDevice:
 
     ``netns`` is the path of a namespace file and ``ifname`` the interface's name in there;
     ``node`` the path of a macvtap's device node; ``owner`` a numeric user id; ``mtu`` ``None``
-    is the kernel's choice.
+    is the kernel's choice.  ``function`` is the virtual function that the device is on or, where
+    it is ``passed_on`` to a guest and no link here, is.
     """
 
     name: InterfaceName
@@ -46,6 +49,13 @@ class PortDevice:
     owner: int | None = None
     queues: int = 1
     mtu: int | None = None
+    function: FunctionPlace | None = None
+    passed_on: bool = False
+
+    @property
+    def link(self) -> InterfaceName | None:
+        """The name of the link that this is, ``None`` for a function that is passed on."""
+        return None if self.passed_on else self.name
 
 
 def device_name(uuid: UUID) -> InterfaceName:
@@ -65,6 +75,8 @@ def plan_port(network: Network, port: Port, device: PortDevice) -> HostState:
     """Return the host state that a ``port`` of ``network`` with this ``device`` wants."""
     if isinstance(port.plug, DirectPlug):
         return plan_direct(port, port.plug, device)
+    if isinstance(port.plug, HostdevPlug) and device.function is not None:
+        return HostState(plan_function(port, device.function))
     if isinstance(port.plug, NetworkPlug | BridgePlug):
         return _plan_bridged(network, port, port.plug, device)
     raise InternalError(f"a port with the plug {port.plug} has no device of ours")

@@ -16,8 +16,10 @@ from typing import ClassVar, TypeAlias
 from uuid import UUID
 
 from jackfield.model.address import Address, IpInterface, IpNetwork
+from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.model.vlan import Vlan
+from jackfield.state.functions import FunctionAspect, FunctionCount, FunctionSetting
 from jackfield.state.links import (
     AnyLink,
     BridgeLink,
@@ -116,17 +118,21 @@ class LinkSetting(Standing):
         return f"link-setting:{self.name}"
 
 
-SharedSetting = Setting | LinkSetting
+SharedSetting = Setting | LinkSetting | FunctionSetting | FunctionCount
 """What has users besides us, and a value that it had before us."""
 
 
 def shared_setting(name: str, value: str) -> SharedSetting:
     """Return the shared setting of that ``name`` with this ``value``."""
-    link, space, attribute = name.partition(" ")
+    owner, space, what = name.partition(" ")
+    if ":" in owner:
+        # No link has a colon in its name.
+        address = PciAddress.parse(owner)
+        return FunctionSetting(address=address, aspect=FunctionAspect(what), value=value)
+    if what == "functions":
+        return FunctionCount(link=InterfaceName(owner), value=value)
     if space:
-        return LinkSetting(
-            link=InterfaceName(link), attribute=LinkAttribute(attribute), value=value
-        )
+        return LinkSetting(link=InterfaceName(owner), attribute=LinkAttribute(what), value=value)
     return Setting(name=name, value=value, shared=True)
 
 
@@ -323,6 +329,8 @@ Resource = (
     | AnyRow
     | Setting
     | LinkSetting
+    | FunctionCount
+    | FunctionSetting
     | TapNode
     | InterfaceAddress
     | LinkUp
@@ -341,6 +349,8 @@ KINDS: dict[str, type[Resource]] = {
     resource.kind: resource
     for resource in (
         LinkSetting,
+        FunctionCount,
+        FunctionSetting,
         BridgeLink,
         OvsBridge,
         TapLink,

@@ -384,12 +384,16 @@ def set_link(
     master: int | None = None,
     group: int | None = None,
     all_multicast: bool | None = None,
+    name: str | None = None,
 ) -> Message:
     """Return the request that changes a link (index or name); ``None`` leaves a thing as it is.
 
-    ``master`` 0 takes the link out of its bridge; an empty ``alias`` removes it.
+    A new ``name`` is for a link given by its index.  ``master`` 0 takes the link out of its bridge;
+    an empty ``alias`` removes it.
     """
     index, body = (link, b"") if isinstance(link, int) else (0, attribute_text(_IFLA_IFNAME, link))
+    if name is not None:
+        body += attribute_text(_IFLA_IFNAME, name)
     if mac is not None:
         body += attribute(_IFLA_ADDRESS, mac)
     if mtu is not None:

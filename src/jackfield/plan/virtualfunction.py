@@ -1,0 +1,140 @@
+"""A port on a virtual function of an SR-IOV card: what is set of the function while it has one.
+
+A function given to a guest (``HostdevPlug``) is bound to a driver that passes it on; under a
+macvtap in passthrough mode (``DirectPlug``) it keeps the driver it has.  Either way the card is
+told through the physical function what the guest may do.  For ports of libvirt's QEMU driver all
+of that is libvirt's work: they are allocated, and not planned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jackfield.errors import HostError, UnsupportedConfiguration
+from jackfield.model.network import Network
+from jackfield.model.port import PASSTHROUGH, DirectPlug, HostdevPlug, Plug, Port
+from jackfield.model.uplink import PhysicalFunction
+from jackfield.model.values import InterfaceName
+from jackfield.state.facts import Facts
+from jackfield.state.functions import FunctionAspect, FunctionCount, FunctionPlace, FunctionSetting
+from jackfield.state.resources import LinkAttribute, LinkSetting, Resource
+
+__all__ = ["check_function", "place_of", "plan_function", "plan_pools"]
+
+_VFIO = "vfio-pci"
+_MEGABIT = 1_000_000
+
+
+def plan_pools(network: Network, counts: Mapping[str, int]) -> list[Resource]:
+    """Return what the physical functions of ``network`` must be so that it has ports to give.
+
+    ``counts`` says of how many functions each one's pool is to be, where that is configured.
+    """
+    found: list[Resource] = []
+    for uplink in dict.fromkeys(network.uplinks):
+        if isinstance(uplink, PhysicalFunction) and counts.get(uplink.dev, 0):
+            found += [
+                _link_up(uplink.dev),
+                FunctionCount(link=uplink.dev, value=str(counts[uplink.dev])),
+            ]
+    return found
+
+
+def place_of(plug: Plug | None, facts: Facts) -> FunctionPlace | None:
+    """Return the virtual function that a port was allocated; ``None`` where it has none.
+
+    Raises ``HostError`` for a PCI function to be given to a guest that is no virtual one: there
+    is nothing through which its address could be set.
+    """
+    for physical, functions in facts.virtual_functions.items():
+        for one in functions:
+            if (isinstance(plug, HostdevPlug) and one.address == plug.address) or (
+                isinstance(plug, DirectPlug) and plug.mode == PASSTHROUGH and one.dev == plug.dev
+            ):
+                return FunctionPlace(
+                    address=one.address,
+                    physical=InterfaceName(physical),
+                    driver=one.driver,
+                    count=len(functions),
+                )
+    if isinstance(plug, HostdevPlug):
+        raise HostError(
+            f"{plug.address} is no virtual function of a card on this host",
+            hint="name virtual functions as uplinks, or their card with <pf dev='…'/>",
+        )
+    return None
+
+
+def check_function(port: Port) -> None:
+    """Raise ``UnsupportedConfiguration`` for what no virtual function can give a port."""
+    what = None
+    if port.vlan is not None and (
+        port.vlan.trunk or len(port.vlan.tags) != 1 or port.vlan.tags[0].native_mode is not None
+    ):
+        what = "a trunk: it can have one VLAN tag"
+    elif port.bandwidth is not None and port.bandwidth.inbound is not None:
+        what = "a limit of what the guest receives: only what it sends can be limited"
+    elif port.virtualport is not None:
+        what = "a virtualport"
+    if what is not None:
+        raise UnsupportedConfiguration(
+            f"the port {port.uuid} is on a virtual function, which cannot have {what}",
+            hint="change the network's document, or attach to another portgroup",
+        )
+
+
+def plan_function(port: Port, place: FunctionPlace) -> list[Resource]:
+    """Return what a ``port`` on the virtual function at ``place`` wants set of it."""
+    assert port.mac is not None
+    values: list[tuple[FunctionAspect, str]] = []
+    if isinstance(port.plug, HostdevPlug):
+        if port.plug.managed:
+            driver = _guest_driver(port.plug)
+            values += [(FunctionAspect.OVERRIDE, driver), (FunctionAspect.DRIVER, driver)]
+        values.append((FunctionAspect.MAC, str(port.mac)))
+    else:
+        if place.driver is not None:
+            values.append((FunctionAspect.DRIVER, place.driver))
+        values += [(FunctionAspect.MAC, str(port.mac)), (FunctionAspect.OWN_MAC, str(port.mac))]
+    if port.vlan is not None:
+        values.append((FunctionAspect.VLAN, f"{port.vlan.tags[0].id} 0"))
+    trusted = port.trust_guest_rx_filters
+    if trusted is not None:
+        values.append((FunctionAspect.TRUST, "on" if trusted else "off"))
+    # A guest that may take other addresses sends from them, too.
+    values.append((FunctionAspect.SPOOF_CHECK, "off" if trusted else "on"))
+    rate = _rate(port)
+    if rate is not None:
+        values.append((FunctionAspect.RATE, f"0 {rate}"))
+    return [
+        _link_up(place.physical),
+        # They stay as long as a port has one of them.
+        FunctionCount(link=place.physical, value=str(place.count)),
+        *(
+            FunctionSetting(address=place.address, aspect=aspect, value=value)
+            for aspect, value in values
+        ),
+    ]
+
+
+def _link_up(link: InterfaceName) -> LinkSetting:
+    """Return that a physical function is up: without it its virtual ones have no carrier."""
+    return LinkSetting(link=link, attribute=LinkAttribute.STATE, value="up")
+
+
+def _guest_driver(plug: HostdevPlug) -> str:
+    """Return the driver that passes a function on: ``<driver name='vfio' model='…'/>``."""
+    if plug.driver not in (None, "vfio"):
+        raise UnsupportedConfiguration(
+            f"<driver name='{plug.driver}'/> is not a driver that gives PCI functions to guests",
+            hint="leave it out, or say vfio",
+        )
+    return _VFIO if plug.model is None else str(plug.model)
+
+
+def _rate(port: Port) -> int | None:
+    """Return the limit of what a guest sends in Mbit/s, rounded up to what a card can be told."""
+    outbound = None if port.bandwidth is None else port.bandwidth.outbound
+    if outbound is None or outbound.average is None:
+        return None
+    return -(-outbound.average * 1024 * 8 // _MEGABIT)

@@ -1,0 +1,77 @@
+"""Virtual functions as a folder shows them that is made like sysfs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jackfield.host.sriov import pci
+from jackfield.model.uplink import PciAddress
+from jackfield.model.values import InterfaceName
+from jackfield.state.facts import VirtualFunctionFact
+
+CARD = PciAddress(bus=1)
+FUNCTIONS = [PciAddress(bus=1, slot=16, function=number) for number in (0, 2, 4)]
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Path:
+    """Give a card ``eth0`` with three functions: one here, one a guest's, one without driver."""
+    folder = tmp_path / "devices"
+    card = folder / str(CARD)
+    (card / "net/eth0").mkdir(parents=True)
+    (card / "sriov_totalvfs").write_text("7\n")
+    # Another card, without functions, and a device that is no NIC.
+    (folder / "0000:02:00.0/net/eth7").mkdir(parents=True)
+    (folder / "0000:02:00.0/sriov_totalvfs").write_text("4\n")
+    (folder / "0000:00:1f.0").mkdir()
+    # In the order of names the tenth comes before the second.
+    for number, address in zip((0, 2, 10), FUNCTIONS, strict=True):
+        function = folder / str(address)
+        function.mkdir()
+        (function / "physfn").symlink_to(f"../{CARD}")
+        (card / f"virtfn{number}").symlink_to(f"../{address}")
+        (function / "iommu_group").symlink_to(f"../../../kernel/iommu_groups/{number + 5}")
+    here, given, _ = (folder / str(address) for address in FUNCTIONS)
+    (here / "net/eth1").mkdir(parents=True)
+    (here / "driver").symlink_to("../../../bus/pci/drivers/igbvf")
+    (here / "driver_override").write_text("(null)\n")
+    (given / "driver").symlink_to("../../../bus/pci/drivers/vfio-pci")
+    (given / "driver_override").write_text("vfio-pci\n")
+    return folder
+
+
+def test_all_functions(devices: Path) -> None:
+    """They are told by their card's link, in the order of their numbers."""
+    here, given, free = FUNCTIONS
+    assert {
+        "eth0": (
+            VirtualFunctionFact(
+                address=here, dev=InterfaceName("eth1"), driver="igbvf", iommu_group=5
+            ),
+            VirtualFunctionFact(address=given, driver="vfio-pci", iommu_group=7),
+            VirtualFunctionFact(address=free, iommu_group=15),
+        ),
+        "eth7": (),
+    } == pci.read_functions(devices)
+    assert tuple(FUNCTIONS) == pci.virtual_functions(InterfaceName("eth0"), devices)
+
+
+def test_one_function(devices: Path) -> None:
+    """Its card, number, interface, driver, and the only one it may have."""
+    here, given, free = FUNCTIONS
+    assert pci.Physical(InterfaceName("eth0"), 10) == pci.physical_of(free, devices)
+    assert pci.physical_of(CARD, devices) is None
+    assert pci.physical_of(PciAddress(bus=9), devices) is None
+    assert ["eth1", None] == [pci.interface_of(one, devices) for one in (here, given)]
+    assert ["igbvf", "vfio-pci", ""] == [pci.driver_of(one, devices) for one in FUNCTIONS]
+    assert ["", "vfio-pci", ""] == [pci.override_of(one, devices) for one in FUNCTIONS]
+
+
+def test_a_link_that_is_no_card(devices: Path) -> None:
+    """It can have no functions; nor is there anything on a host without PCI."""
+    assert 7 == pci.read_total(InterfaceName("eth0"), devices)
+    assert pci.read_total(InterfaceName("eth1"), devices) is None
+    assert () == pci.virtual_functions(InterfaceName("lo"), devices)
+    assert {} == pci.read_functions(devices / "nowhere")
