@@ -16,7 +16,7 @@ from jackfield.state.resources import Resource
 if TYPE_CHECKING:
     from jackfield.host.kernel import Kernel
 
-__all__ = ["ABSENT", "Driver", "Observed", "Presence"]
+__all__ = ["ABSENT", "Driver", "Observed", "Presence", "Records"]
 
 R = TypeVar("R", bound=Resource, contravariant=True)
 
@@ -72,4 +72,23 @@ class Driver(Protocol[R]):
 
         Goes on after a failure and raises at the end: an ``ExceptionGroup`` of our errors.
         """
+        ...
+
+
+class Records(Protocol):
+    """Where a driver keeps what something that is not ours was before us, by a resource's key.
+
+    It outlives the daemon, and ends with the boot or the network namespace.
+    """
+
+    def record(self, key: str) -> str | None:
+        """Return what is recorded under ``key``."""
+        ...
+
+    def put_record(self, key: str, value: str) -> None:
+        """Record ``value``; it is kept when this returns."""
+        ...
+
+    def delete_record(self, key: str) -> None:
+        """Forget what is recorded under ``key``, if anything is."""
         ...
