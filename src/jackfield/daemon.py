@@ -76,6 +76,8 @@ async def run(settings: Config) -> None:
         hooks_dir=settings.hooks_dir,
         hook_timeout=settings.hook_timeout,
         openvswitch_socket=settings.openvswitch_socket,
+        take_managed_uplinks=settings.take_managed_uplinks,
+        gateway_timeout=settings.gateway_timeout,
     )
     await engine.open()
     try:

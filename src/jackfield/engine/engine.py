@@ -35,6 +35,8 @@ from jackfield.engine.services import Services
 from jackfield.engine.store import Store
 from jackfield.engine.takeover import Takeover
 from jackfield.engine.taps import recognised
+from jackfield.engine.uplinks import Uplinks
+from jackfield.engine.uplinkwatch import UplinkWatch
 from jackfield.engine.views import (
     AttachRequest,
     LeaseView,
@@ -87,6 +89,8 @@ class Engine:
         hooks_dir: Path,
         hook_timeout: float,
         openvswitch_socket: Path | None = None,
+        take_managed_uplinks: bool = False,
+        gateway_timeout: float = 10,
     ) -> None:
         """Prepare; nothing is opened before ``open``."""
         self.events = EventLog()
@@ -110,6 +114,12 @@ class Engine:
             self._registry, self.events, self._thread, self._services, self._guards
         )
         hooks = Hooks(hooks_dir, hook_timeout, self._registry)
+        uplinks = Uplinks(
+            self._thread,
+            self._host,
+            take_managed=take_managed_uplinks,
+            gateway_timeout=gateway_timeout,
+        )
         self._networks = Networks(
             self._registry,
             self._definitions,
@@ -120,8 +130,10 @@ class Engine:
             self._mending,
             plans,
             hooks,
+            uplinks,
         )
         self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
+        self._uplink_watch = UplinkWatch(self._registry, self._host, self._mending, self._later)
         self._database = state_dir / _DATABASE
         self._book = PortBook(self._thread)
         self._holders = Holders(lambda port: self._later(self._ports.release(port)))
@@ -172,11 +184,13 @@ class Engine:
         loop.add_reader(self._monitor.fileno(), self._monitor.read)
         self._host.on_link(self._bridges.link_changed)
         self._host.on_link(self._guards.link_changed)
+        self._host.on_link(self._uplink_watch.link_changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         await self._leases.open(self._inotify)
         self._resolver = ResolverWatch(self._inotify, self._resolver_changed)
         running = [record for record in self._registry.networks.values() if record.active]
+        self._uplink_watch.expect(running)
         await self._mending.watch_services(running)
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
@@ -478,5 +492,5 @@ def _open_workplace(run_dir: Path, state_dir: Path, openvswitch_socket: Path | N
     dnsmasq = DnsmasqDriver()
     services = make_service_drivers(dnsmasq)
     openvswitch = Database(openvswitch_socket, state=store.identity())
-    applier = Applier(kernel, make_drivers(services, openvswitch))
+    applier = Applier(kernel, make_drivers(services, openvswitch, store))
     return Workplace(kernel, applier, store, dnsmasq, services, openvswitch)

@@ -25,6 +25,8 @@ __all__ = ["Mending"]
 
 log = logging.getLogger(__name__)
 
+_RULES = frozenset({"rules", "bpdu-guard"})
+
 
 class Mending:
     """Makes running networks what they should be."""
@@ -74,7 +76,7 @@ class Mending:
 
     async def _mend_rules(self, records: Sequence[NetworkRecord], reason: str) -> None:
         wanted = [
-            item for record in records for item in record.present.values() if item.kind == "rules"
+            item for record in records for item in record.present.values() if item.kind in _RULES
         ]
         guards = await self._guards.wanted()
         change, _, _ = await self._thread.run(workplace.mend, [*wanted, *guards])
@@ -89,7 +91,7 @@ class Mending:
 
     def _rules_of(self, record: NetworkRecord) -> Iterator[str]:
         """Yield the keys of what a network and its ports have of rules."""
-        yield from (item.key for item in record.present.values() if item.kind == "rules")
+        yield from (item.key for item in record.present.values() if item.kind in _RULES)
         for port in self._registry.ports_of(record.uuid):
             guard = self._guards.of(port)
             if guard is not None:

@@ -40,8 +40,9 @@ from jackfield.host.thread import KernelThread
 from jackfield.host.vde.files import socket_directory
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
-from jackfield.model.port import Owner, Port, VdePlug
+from jackfield.model.port import BridgePlug, Owner, Port, VdePlug
 from jackfield.model.values import MacAddress, Text
+from jackfield.plan.managedbridge import is_managed
 from jackfield.plan.network import bridge_of, check_bridge
 from jackfield.plan.openvswitch import is_openvswitch, uses_openvswitch
 from jackfield.state.facts import LinkFact
@@ -210,7 +211,8 @@ class Ports:
                 f"network {network.name!r} has no VDE switch",
                 hint="add <vde group='GROUP'/> to its document, and apply it",
             )
-        mtu = _check_place(network, self._host.links())
+        links = self._host.links()
+        mtu = _check_place(network, links)
         uuid = uuids.uuid4()
         mac = request.mac or _random_mac()
         if mac.is_multicast:
@@ -233,6 +235,10 @@ class Ports:
         for note in allocation.notes:
             log.info("port %s of network %s: %s", uuid, network.name, note)
         _refuse_unrealised(network, allocation.port)
+        plug = allocation.port.plug
+        if is_managed(network) and isinstance(plug, BridgePlug) and plug.bridge in links:
+            # Of several bridges each has the MTU of its uplink.
+            mtu = links[plug.bridge].mtu
         return PortRecord(
             uuid=uuid,
             network=record.uuid,

@@ -180,9 +180,12 @@ class Registry:
     def connections(self, network: Network) -> dict[Uplink, int]:
         """Return how many ports use each uplink of ``network``, those of other networks as well."""
         found = {}
+        bridges = dict(zip(network.uplinks, network.managed_bridges, strict=False))
         for uplink in network.uplinks:
             key = ""
-            if isinstance(uplink, DeviceUplink):
+            if uplink in bridges:
+                key = str(bridges[uplink])
+            elif isinstance(uplink, DeviceUplink):
                 key = str(uplink.dev)
             elif isinstance(uplink, PciUplink):
                 key = str(uplink.address)
@@ -292,7 +295,7 @@ def _devices(network: Network) -> set[str]:
     """Return the names of the devices that a network makes."""
     found: set[str] = set()
     if network.bridge is not None and network.bridge.name is not None and makes_bridge(network):
-        found.add(network.bridge.name)
+        found.update((network.bridge.name, *network.managed_bridges))
     if network.vpn is not None and network.vpn.dev is not None:
         found.add(network.vpn.dev)
     return found

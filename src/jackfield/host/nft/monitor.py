@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from jackfield.host.netlink.message import Reply, attributes, text
 from jackfield.host.netlink.socket import NETLINK_NETFILTER, MessagesLost, NetlinkSocket
+from jackfield.host.nft.bpdu import TABLE_NAME as UPLINKS
 from jackfield.host.nft.guardtable import GUARD_TABLE
 from jackfield.host.nft.message import TABLE, TABLE_NAME
 
@@ -17,9 +18,10 @@ _NFNLGRP_NFTABLES = 7
 _SUBSYSTEM = 10
 _NFPROTO_INET, _NFPROTO_NETDEV, _NFPROTO_BRIDGE = 1, 5, 7
 _TABLES = {
-    _NFPROTO_INET: TABLE,
-    _NFPROTO_NETDEV: f"table netdev {TABLE_NAME}",
-    _NFPROTO_BRIDGE: GUARD_TABLE,
+    (_NFPROTO_INET, TABLE_NAME): TABLE,
+    (_NFPROTO_NETDEV, TABLE_NAME): f"table netdev {TABLE_NAME}",
+    (_NFPROTO_BRIDGE, TABLE_NAME): GUARD_TABLE,
+    (_NFPROTO_BRIDGE, UPLINKS): f"table bridge {UPLINKS}",
 }
 _GENERIC_HEADER = 4
 _OBJECT_TABLE = 1
@@ -108,17 +110,17 @@ class NftMonitor(NetlinkSocket):
         event = reply.type & 0xFF
         if event == _NEWGEN:
             self._tell(attributes(reply.body, _GENERIC_HEADER))
-        elif event in _EVENTS and reply.body[0] in _TABLES:
+        elif event in _EVENTS:
             found = attributes(reply.body, _GENERIC_HEADER)
-            if text(found.get(_OBJECT_TABLE, b"")) != TABLE_NAME:
+            table = _TABLES.get((reply.body[0], text(found.get(_OBJECT_TABLE, b""))))
+            if table is None:
                 return
-            table = _TABLES[reply.body[0]]
             words, name = _EVENTS[event]
             told = words if name is None else words.format(text(found.get(name, b"")))
             touched = f"{table}: {told}"
             # A deleted table goes with all it held, which is told before it.
             if event == _DELTABLE:
-                self._touched = [one for one in self._touched if not one.startswith(table)]
+                self._touched = [one for one in self._touched if not one.startswith(f"{table}:")]
                 self._touched.append(touched)
             elif touched not in self._touched:
                 self._touched.append(touched)
