@@ -46,6 +46,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     openvswitch_socket: str | None = None
     hooks_dir: str = "/etc/libvirt/hooks"
     hook_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30
+    take_managed_uplinks: bool = False
+    gateway_timeout: Annotated[float, msgspec.Meta(ge=0)] = 10
     libvirt_tls: str | None = None
     tls_ca_file: str = "/etc/pki/CA/cacert.pem"
     tls_crl_file: str = "/etc/pki/CA/cacrl.pem"
@@ -88,6 +90,9 @@ class Config:
     ``run_dir``.  ``openvswitch_socket`` is where Open vSwitch's database listens, ``None`` for the
     usual place.  ``hooks_dir`` is where the administrator's scripts are, each of which may take
     ``hook_timeout`` seconds.
+    With ``take_managed_uplinks`` bridges are made over uplinks that another program configures;
+    a gateway that answered before must do so again within ``gateway_timeout`` seconds, unless
+    that is 0.
     Without ``tls`` nobody can connect from elsewhere.  ``virtual_functions`` says how many of them
     are made of a card, by the name of its link, when a network wants some; of others none are.
     """
@@ -104,6 +109,8 @@ class Config:
     openvswitch_socket: Path | None = None
     hooks_dir: Path = Path("/etc/libvirt/hooks")
     hook_timeout: float = 30
+    take_managed_uplinks: bool = False
+    gateway_timeout: float = 10
     tls: TlsConfig | None = None
     virtual_functions: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
@@ -153,6 +160,8 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         openvswitch_socket=_optional("openvswitch_socket", file.openvswitch_socket),
         hooks_dir=_absolute("hooks_dir", file.hooks_dir),
         hook_timeout=file.hook_timeout,
+        take_managed_uplinks=file.take_managed_uplinks,
+        gateway_timeout=file.gateway_timeout,
         tls=None if file.libvirt_tls is None else _tls(file.libvirt_tls, file),
         virtual_functions=file.virtual_functions,
     )

@@ -76,6 +76,8 @@ async def run(settings: Config) -> None:
         hook_timeout=settings.hook_timeout,
         openvswitch_socket=settings.openvswitch_socket,
         virtual_functions=settings.virtual_functions,
+        take_managed_uplinks=settings.take_managed_uplinks,
+        gateway_timeout=settings.gateway_timeout,
     )
     await engine.open()
     try:

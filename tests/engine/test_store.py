@@ -43,10 +43,11 @@ def fill(store: Store) -> None:
         store.put_network(NetworkRow(RED, "red", True, b"{}"))
         store.put_live(LiveRow(RED, Step.SETTLED, b"{}"))
         store.put_port(PortRow(BLUE, RED, Step.SETTLED, "jackfield", b"{}", None))
-        store.put_members([MemberRow(RED, "vnet0", 7, {"isolated": True})])
+        store.put_members([MemberRow(RED, "vnet0", 7, {"isolated": True}, "br0")])
         store.put_setting("net/ipv4/ip_forward", "0", "1")
         store.add_setting_user("net/ipv4/ip_forward", RED)
         store.set_autostarted()
+    store.put_record("uplink:eth0", "what it was")
 
 
 def test_a_durable_transaction_waits_for_the_disk(store: Store) -> None:
@@ -71,7 +72,8 @@ def test_everything_is_there_again(store: Store, path: Path) -> None:
     assert [NetworkRow(RED, "red", True, b"{}")] == second.networks()
     assert [LiveRow(RED, Step.SETTLED, b"{}")] == second.live()
     assert [BLUE] == [row.uuid for row in second.ports()]
-    assert [MemberRow(RED, "vnet0", 7, {"isolated": True})] == second.members(RED)
+    assert [MemberRow(RED, "vnet0", 7, {"isolated": True}, "br0")] == second.members(RED)
+    assert "what it was" == second.record("uplink:eth0")
     assert ("0", "1") == second.setting("net/ipv4/ip_forward")
     assert ["net/ipv4/ip_forward"] == second.settings_of(RED)
     assert not second.setting_has_users("net/ipv4/ip_forward", besides=RED)
@@ -91,6 +93,7 @@ def test_another_host_keeps_definitions_only(
     assert [] == second.live()
     assert [] == second.ports()
     assert [] == second.members(RED)
+    assert second.record("uplink:eth0") is None
     assert second.setting("net/ipv4/ip_forward") is None
     assert not second.setting_has_users("net/ipv4/ip_forward")
     assert not second.autostarted()
@@ -111,6 +114,18 @@ def test_a_failed_transaction_leaves_nothing(store: Store) -> None:
     with store.transaction():
         store.put_live(LiveRow(RED, Step.STARTING, b"{}"))
     assert [LiveRow(RED, Step.STARTING, b"{}")] == store.live()
+
+
+def test_records_are_kept_until_they_are_deleted(store: Store) -> None:
+    """One for a key; to delete what is not there is no error."""
+    assert store.record("a") is None
+    for value in ("1", "2"):
+        store.put_record("a", value)
+    store.put_record("b", "3")
+    assert ("2", "3") == (store.record("a"), store.record("b"))
+    for _ in range(2):
+        store.delete_record("a")
+    assert (None, "3") == (store.record("a"), store.record("b"))
 
 
 def test_settling_forgets_what_was_before(store: Store) -> None:

@@ -40,6 +40,7 @@ from jackfield.model.values import InterfaceName, NetworkName, Text
 from jackfield.plan.network import plan_network
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.resources import VdeSwitch
+from tests.host.records import MemoryRecords
 from tests.host.services import until_ready
 from tests.lab.host import Host
 from tests.lab.packets import ping
@@ -80,7 +81,7 @@ class Site:
         self.files = SwitchFiles.of(folder, RED)
         self.kernel = self.run(lambda: Kernel.open(folder))
         services: dict[str, ServiceDriver[Any, Any]] = {"vde-switch": self.driver}
-        self.applier = Applier(self.kernel, make_drivers(services, Database()))
+        self.applier = Applier(self.kernel, make_drivers(services, Database(), MemoryRecords()))
 
     def _enter(self) -> None:
         """Take the thread to the host's network, and to a /dev/net/tun that is open to all."""

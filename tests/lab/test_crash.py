@@ -1,8 +1,8 @@
 """Kill -9 at every boundary: afterwards the host is as before the operation, or as after it.
 
 guest in a namespace ─┐
-                      ├─ virbr0 (NAT, IPv4 and IPv6, DHCP) ─ host
-tap ──────────────────┤
+                      ├─ virbr0 (NAT, IPv4 and IPv6, DHCP) ─ host ── eth0 ── LAN ── outside
+tap ──────────────────┤                                      (or br0 over it)
 VDE switch ───────────┘
 eth1 ─ nowhere (the uplink of a macvtap network, down)
 foreign: bridge br-other with an address, table inet other, net.ipv4.conf.lo.rp_filter
@@ -31,6 +31,8 @@ from tests.lab.crash import (
 from tests.lab.daemon import RUN_DIR
 from tests.lab.dns import resolve
 from tests.lab.host import Host
+from tests.lab.packets import ping
+from tests.lab.switch import Lan
 from tests.lab.wait import wait_for
 from tests.rpc.client import RawClient
 
@@ -372,3 +374,60 @@ def test_ports_of_a_libvirt_client(daemon: CrashingDaemon) -> None:
     # Of an event that was told each number is given once, whoever died in between.
     numbers = [item["number"] for item in daemon.client.lines("/v1/events")]
     assert sorted(set(numbers)) == numbers
+
+
+MANAGED = f"""
+<network>
+  <name>red</name><uuid>{UUID}</uuid>
+  <forward mode='bridge'/>
+  <bridge name='br0'><uplinks mtu='1400'><interface dev='eth0'/></uplinks></bridge>
+</network>
+"""
+
+CONFIGURATION = (
+    "ip addr add 192.0.2.11/24 dev eth0 label eth0:more",
+    "ip addr add 198.51.100.7/24 dev eth0 valid_lft 40000 preferred_lft 30000",
+    "ip addr add 2001:db8:1::10/64 dev eth0 nodad",
+    "ip route add default via 192.0.2.1 src 192.0.2.11",
+    "ip -6 route add default via 2001:db8:1::1",
+    "ip route add 10.2.0.0/16 via 192.0.2.1 dev eth0 table 100",
+    "ip neigh add 192.0.2.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent",
+)
+
+
+@pytest.fixture
+def connected(daemon: CrashingDaemon, lan: Lan, outside: Host) -> CrashingDaemon:
+    """Give the daemon's host an uplink, with a machine outside that has to stay reachable."""
+    host = daemon.host
+    lan.plug(host, "eth0", "192.0.2.10/24")
+    for line in CONFIGURATION:
+        host.run(line.split())
+    assert outside.name == "outside"
+
+    def reachable() -> list[str]:
+        return [
+            f"{target} answers: {ping(host, target, tries=5) is not None}"
+            for target in ("192.0.2.1", "203.0.113.1", "2001:db8:1::1")
+        ]
+
+    assert all(line.endswith("True") for line in reachable())
+    daemon.probe = reachable
+    return daemon
+
+
+@pytest.mark.timeout(600)
+def test_managed_bridge_starts(connected: CrashingDaemon) -> None:
+    """A bridge has taken over from its uplink whole, or not at all; the host stays connected."""
+    define(connected.client, MANAGED)
+    acts = crash_everywhere(connected, Operation(do=start, undo=stop))
+    crash_twice(connected, Operation(do=start, undo=stop), at=len(acts) - 1)
+
+
+@pytest.mark.timeout(600)
+def test_managed_bridge_stops(connected: CrashingDaemon) -> None:
+    """An uplink has everything back, or nothing; the guest finds its bridge again."""
+    define(connected.client, MANAGED)
+    start(connected.client)
+    attach_netns(connected.client)
+    acts = crash_everywhere(connected, Operation(do=stop, undo=start))
+    crash_twice(connected, Operation(do=stop, undo=start), at=len(acts) // 2)

@@ -36,6 +36,8 @@ from jackfield.engine.services import Services
 from jackfield.engine.store import Store
 from jackfield.engine.takeover import Takeover
 from jackfield.engine.taps import recognised
+from jackfield.engine.uplinks import Uplinks
+from jackfield.engine.uplinkwatch import UplinkWatch
 from jackfield.engine.views import (
     AttachRequest,
     LeaseView,
@@ -89,6 +91,8 @@ class Engine:
         hook_timeout: float,
         openvswitch_socket: Path | None = None,
         virtual_functions: Mapping[str, int] | None = None,
+        take_managed_uplinks: bool = False,
+        gateway_timeout: float = 10,
     ) -> None:
         """Prepare; nothing is opened before ``open``."""
         self.events = EventLog()
@@ -114,6 +118,12 @@ class Engine:
             self._registry, self.events, self._thread, self._services, self._guards
         )
         hooks = Hooks(hooks_dir, hook_timeout, self._registry)
+        uplinks = Uplinks(
+            self._thread,
+            self._host,
+            take_managed=take_managed_uplinks,
+            gateway_timeout=gateway_timeout,
+        )
         self._networks = Networks(
             self._registry,
             self._definitions,
@@ -124,8 +134,10 @@ class Engine:
             self._mending,
             plans,
             hooks,
+            uplinks,
         )
         self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
+        self._uplink_watch = UplinkWatch(self._registry, self._host, self._mending, self._later)
         self._book = PortBook(self._thread, journal)
         self._holders = Holders(lambda port: self._later(self._ports.release(port)))
         self._ports = Ports(
@@ -175,11 +187,13 @@ class Engine:
         loop.add_reader(self._monitor.fileno(), self._monitor.read)
         self._host.on_link(self._bridges.link_changed)
         self._host.on_link(self._guards.link_changed)
+        self._host.on_link(self._uplink_watch.link_changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         await self._leases.open(self._inotify)
         self._resolver = ResolverWatch(self._inotify, self._resolver_changed)
         running = [record for record in self._registry.networks.values() if record.active]
+        self._uplink_watch.expect(running)
         await self._mending.watch_services(running)
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
@@ -482,5 +496,5 @@ def _open_workplace(
     dnsmasq = DnsmasqDriver()
     services = make_service_drivers(dnsmasq)
     openvswitch = Database(openvswitch_socket, state=store.identity())
-    applier = Applier(kernel, make_drivers(services, openvswitch))
+    applier = Applier(kernel, make_drivers(services, openvswitch, store))
     return Workplace(kernel, applier, store, journal, dnsmasq, services, openvswitch)

@@ -56,6 +56,10 @@ class HostWatch:
         self._mirror.catch_up()
         return self._mirror.facts().links
 
+    def link(self, index: int) -> LinkFact | None:
+        """Return the link with an index, as far as its last change has been told."""
+        return self._mirror.link(index)
+
     def all_facts(self) -> Facts:
         """Return the host as it is now, whatever the network."""
         self._mirror.catch_up()

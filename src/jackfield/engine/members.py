@@ -19,7 +19,7 @@ def member_row(network: UUID, index: int, port: BridgePort) -> MemberRow:
         "unicast_flood": port.unicast_flood,
         "addresses": [str(mac) for mac in port.addresses],
     }
-    return MemberRow(network, port.link, index, flags)
+    return MemberRow(network, port.link, index, flags, port.bridge)
 
 
 def member_port(row: MemberRow, bridge: InterfaceName) -> BridgePort:

@@ -25,6 +25,8 @@ __all__ = ["Mending"]
 
 log = logging.getLogger(__name__)
 
+_RULES = frozenset({"rules", "bpdu-guard"})
+
 
 class Mending:
     """Makes running networks what they should be."""
@@ -88,7 +90,7 @@ class Mending:
     def _wanted(self, record: NetworkRecord) -> Iterator[Resource]:
         """Yield the rules of a network that runs, and the limits of its ports."""
         if record.active:
-            yield from (item for item in record.present.values() if item.kind == "rules")
+            yield from (item for item in record.present.values() if item.kind in _RULES)
         for port in self._registry.ports_of(record.uuid):
             if port.device is not None and port.port.bandwidth is not None:
                 upkeep = upkeep_of_port(record.current, port)

@@ -9,6 +9,7 @@ import functools
 import logging
 from collections.abc import Callable, Mapping
 
+from jackfield.allocation.change import check_change
 from jackfield.document.json import network_to_json
 from jackfield.engine import workplace
 from jackfield.engine.definitions import Definitions, network_row
@@ -21,6 +22,7 @@ from jackfield.engine.plans import Plans
 from jackfield.engine.records import NetworkRecord, Registry, upkeep_of_port
 from jackfield.engine.services import Services
 from jackfield.engine.store import NetworkRow
+from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
 from jackfield.errors import ForeignObject, JackfieldError, WrongState
@@ -28,6 +30,7 @@ from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.model.port import VdePlug
 from jackfield.plan.describe import describe
+from jackfield.plan.managedbridge import check_bridges_kept
 from jackfield.plan.network import check_host, overlap
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.plan import PlanStep
@@ -55,6 +58,7 @@ class Networks:
         mending: Mending,
         plans: Plans,
         hooks: Hooks,
+        uplinks: Uplinks,
     ) -> None:
         """Work on ``registry`` through ``thread``; ``host`` gives the facts."""
         self._registry = registry
@@ -66,6 +70,7 @@ class Networks:
         self._mending = mending
         self._plans = plans
         self._hooks = hooks
+        self._uplinks = uplinks
 
     async def start(self, ref: str) -> NetworkView:
         """Start a stored network."""
@@ -151,6 +156,7 @@ class Networks:
         wanted = self._plans.plan(network)
         await self._host.settle()
         self._check_host(record, network)
+        await self._uplinks.check(network)
         record.live, record.present = network, wanted
         record.settled, record.problem = False, None
         begin = functools.partial(
@@ -162,10 +168,16 @@ class Networks:
         settle = self._settling(record, "network-started", definition=definition)
         try:
             await self._hooks.run(Operation.START, network)
-            if self._hooks.present or any(isinstance(item, Service) for item in wanted.values()):
+            gateways = await self._uplinks.gateways(wanted.values())
+            if (
+                gateways
+                or self._hooks.present
+                or any(isinstance(item, Service) for item in wanted.values())
+            ):
                 processes = await self._thread.run(begin)
                 try:
                     await self._services.wait_ready(processes)
+                    await self._uplinks.expect(gateways)
                     await self._hooks.run(Operation.STARTED, network)
                 except BaseException:
                     await self._thread.run(workplace.undo_start, record.uuid, wanted)
@@ -195,7 +207,6 @@ class Networks:
             workplace.settle_network,
             uuid=record.uuid,
             name=network.name,
-            bridge=None if network.bridge is None else network.bridge.name,
             event_type=event_type,
             detail=detail,
             definition=definition,
@@ -224,12 +235,10 @@ class Networks:
             for port in self._registry.ports_of(record.uuid)
             if port.device is not None
         ]
-        bridge = None if network.bridge is None else network.bridge.name
         event = await self._thread.run(
             workplace.stop_network,
             record.uuid,
             network.name,
-            bridge,
             record.present,
             ours,
             transient=record.stored is None,
@@ -308,6 +317,10 @@ class Networks:
             return await self._mending.mend_now(record)
         await self._host.settle()
         self._check_host(record, network)
+        await self._uplinks.check(network, former)
+        gateways = await self._uplinks.gateways(
+            item for item in change.ensure if item.key not in change.replaced
+        )
         record.live, record.present = network, wanted
         if any(isinstance(item, Service) for item in (*change.remove, *change.ensure)):
             self._services.forget(record.uuid)
@@ -322,6 +335,7 @@ class Networks:
             )
             try:
                 await self._services.wait_ready(processes)
+                await self._uplinks.expect(gateways)
             except BaseException:
                 await self._thread.run(
                     workplace.undo_change, record.uuid, previous, change, present
@@ -362,6 +376,9 @@ class Networks:
                 f"to {after} while it runs",
                 hint="define it, then stop and start it",
             )
+        check_bridges_kept(former, network)
+        in_use = [port.port for port in self._registry.ports_of(record.uuid)]
+        check_change(former, network, in_use, self._host.facts(former))
 
         promised = self._registry.usage.floors.get(str(record.uuid), 0)
         inbound = None if network.bandwidth is None else network.bandwidth.inbound

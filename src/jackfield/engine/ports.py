@@ -39,8 +39,9 @@ from jackfield.host.thread import KernelThread
 from jackfield.host.vde.files import socket_directory
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
-from jackfield.model.port import Owner, Port, VdePlug
+from jackfield.model.port import BridgePlug, Owner, Port, VdePlug
 from jackfield.model.values import MacAddress, Text
+from jackfield.plan.managedbridge import is_managed
 from jackfield.plan.network import bridge_of, check_bridge
 from jackfield.plan.openvswitch import is_openvswitch, uses_openvswitch
 from jackfield.plan.virtualfunction import check_function, place_of
@@ -193,7 +194,8 @@ class Ports:
                 f"network {network.name!r} has no VDE switch",
                 hint="add <vde group='GROUP'/> to its document, and apply it",
             )
-        mtu = _check_place(network, self._host.links())
+        links = self._host.links()
+        mtu = _check_place(network, links)
         uuid = uuids.uuid4()
         mac = request.mac or _random_mac()
         if mac.is_multicast:
@@ -216,11 +218,15 @@ class Ports:
         )
         for note in allocation.notes:
             log.info("port %s of network %s: %s", uuid, network.name, note)
-        function = place_of(allocation.port.plug, facts)
+        plug = allocation.port.plug
+        function = place_of(plug, facts)
         if function is None:
             _refuse_unrealised(network, allocation.port)
         else:
             check_function(allocation.port)
+        if is_managed(network) and isinstance(plug, BridgePlug) and plug.bridge in links:
+            # Of several bridges each has the MTU of its uplink.
+            mtu = links[plug.bridge].mtu
         return PortRecord(
             uuid=uuid,
             network=record.uuid,

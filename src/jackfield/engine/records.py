@@ -239,9 +239,12 @@ class Registry:
     def connections(self, network: Network) -> dict[Uplink, int]:
         """Return how many ports use each uplink of ``network``, those of other networks as well."""
         found = {}
+        bridges = dict(zip(network.uplinks, network.managed_bridges, strict=False))
         for uplink in network.uplinks:
             key = ""
-            if isinstance(uplink, DeviceUplink):
+            if uplink in bridges:
+                key = str(bridges[uplink])
+            elif isinstance(uplink, DeviceUplink):
                 key = str(uplink.dev)
             elif isinstance(uplink, PciUplink):
                 key = str(uplink.address)
@@ -391,7 +394,7 @@ def _devices(record: NetworkRecord) -> set[str]:
             continue
         bridge = network.bridge
         if bridge is not None and bridge.name is not None and makes_bridge(network):
-            found.add(bridge.name)
+            found.update((bridge.name, *network.managed_bridges))
         if network.vpn is not None and network.vpn.dev is not None:
             found.add(network.vpn.dev)
     return found

@@ -8,6 +8,7 @@
     members      other people's links that were ports of a stopped network's bridge
     settings     shared sysctls and uplinks' attributes: the value before us and ours
     setting_users   which networks and ports need a shared setting
+    records      what drivers found before us of what is not ours, by the resource's key
     events       the last events, numbered
     meta         boot, network namespace, and what tells this daemon from others
 
@@ -15,7 +16,7 @@ Plans are pure functions of documents, so the journal of a change is the documen
 row says what is wanted, what was there before (``previous``) and whether the step is open.  After
 a crash the difference of their plans is what may be half done.
 
-Rows that describe the live host (``live``, ``ports``, ``members``, ``settings``) are valid for
+Rows that describe the live host (all but ``networks`` and ``events``) are valid for
 one boot and one network namespace; they are dropped when either is another.
 
 Definitions are on disk before anybody is told (``sync``, once for all transactions that ended
@@ -106,7 +107,13 @@ _MIGRATIONS = (
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
     "ALTER TABLE ports ADD COLUMN holder TEXT;",
+    """
+    CREATE TABLE records (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    ALTER TABLE members ADD COLUMN bridge TEXT;
+    """,
 )
+
+_OF_THIS_HOST = ("live", "ports", "members", "settings", "setting_users", "records")
 
 
 class Step:
@@ -153,12 +160,16 @@ class PortRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MemberRow:
-    """A link that was a port of a stopped network's bridge: name, index and what it was there."""
+    """A link that was a port of a stopped network's bridge: name, index and what it was there.
+
+    Rows of older daemons do not say which ``bridge``: there was only one.
+    """
 
     network: UUID
     name: str
     link: int
     flags: Mapping[str, Any]
+    bridge: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -272,7 +283,7 @@ class Store:
         if row is not None and row[0] == here:
             return False
         with self.transaction(durable=True):
-            for table in ("live", "ports", "members", "settings", "setting_users"):
+            for table in _OF_THIS_HOST:
                 self._db.execute(f"DELETE FROM {table}")
             self._set_meta("host", here)
             self._db.execute("DELETE FROM meta WHERE key='autostarted'")
@@ -399,17 +410,21 @@ class Store:
     def members(self, network: UUID) -> list[MemberRow]:
         """Return the links that were ports of the network's bridge when it was stopped."""
         return [
-            MemberRow(network, name, link, json.loads(flags))
-            for name, link, flags in self._db.execute(
-                "SELECT name, link, flags FROM members WHERE network=?", (str(network),)
+            MemberRow(network, name, link, json.loads(flags), bridge)
+            for name, link, flags, bridge in self._db.execute(
+                "SELECT name, link, flags, bridge FROM members WHERE network=?", (str(network),)
             )
         ]
 
     def put_members(self, rows: Iterable[MemberRow]) -> None:
         """Remember links that lose their bridge."""
         self._db.executemany(
-            "INSERT OR REPLACE INTO members (network, name, link, flags) VALUES (?, ?, ?, ?)",
-            [(str(row.network), row.name, row.link, json.dumps(dict(row.flags))) for row in rows],
+            "INSERT OR REPLACE INTO members (network, name, link, flags, bridge) "
+            "VALUES (?, ?, ?, ?, ?)",
+            [
+                (str(row.network), row.name, row.link, json.dumps(dict(row.flags)), row.bridge)
+                for row in rows
+            ],
         )
 
     def delete_members(self, network: UUID) -> None:
@@ -457,6 +472,25 @@ class Store:
                 "SELECT name FROM setting_users WHERE network=?", (str(network),)
             )
         ]
+
+    # What was before us of what is not ours
+
+    def record(self, key: str) -> str | None:
+        """Return what is recorded under ``key``."""
+        row = self._db.execute("SELECT value FROM records WHERE key=?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put_record(self, key: str, value: str) -> None:
+        """Record ``value``, in a transaction of its own."""
+        with self.transaction():
+            self._db.execute("INSERT OR REPLACE INTO records VALUES (?, ?)", (key, value))
+
+    def delete_record(self, key: str) -> None:
+        """Forget what is recorded under ``key``, in a transaction of its own."""
+        if self.record(key) is None:
+            return
+        with self.transaction():
+            self._db.execute("DELETE FROM records WHERE key=?", (key,))
 
     # Events
 

@@ -16,14 +16,13 @@ from jackfield.engine.mending import Mending
 from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.plan.drift import drift
 from jackfield.state.facts import LinkFact
-from jackfield.state.links import OwnerKind, alias_of
+from jackfield.state.links import network_of
 
 __all__ = ["BridgeWatch"]
 
 _SETTLE = 0.2
 """Seconds after a change before a bridge is judged: one change is several notices."""
 
-_ALIAS = alias_of(OwnerKind.NETWORK, UUID(int=0)).removesuffix(str(UUID(int=0)))
 _CHANGED = "was changed by somebody else: "
 
 
@@ -53,9 +52,10 @@ class BridgeWatch:
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that is another now, or gone (``new`` is ``None``)."""
         link = new or old
-        if link is None or not link.alias.startswith(_ALIAS):
+        uuid = None if link is None else network_of(link.alias)
+        if link is None or uuid is None:
             return
-        record = self._registry.networks.get(UUID(link.alias.removeprefix(_ALIAS)))
+        record = self._registry.networks.get(uuid)
         if record is None or record.live is None:
             return
         if new is None and record.active:

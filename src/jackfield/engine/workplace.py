@@ -28,9 +28,9 @@ from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.process import Process
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
-from jackfield.state.links import TapLink
+from jackfield.state.links import BridgeLink, TapLink
 from jackfield.state.openvswitch import OvsBridge
-from jackfield.state.resources import Resource, Service
+from jackfield.state.resources import ManagedUplink, Resource, Service
 
 __all__ = [
     "Leaving",
@@ -147,20 +147,19 @@ def settle_network(
     tools: Workplace,
     uuid: UUID,
     name: NetworkName,
-    bridge: InterfaceName | None,
     event_type: str,
     detail: Mapping[str, str] | None = None,
     definition: NetworkRow | None = None,
     *,
     wanted: HostState,
 ) -> Settled:
-    """Close a network's step: it runs, with the links that were on its bridge before.
+    """Close a network's step: it runs, with the links that were on its bridges before.
 
     ``definition`` is stored in the same transaction, so that both are so or neither.  Shared
     sysctls that are not ``wanted`` any more are put back.
     """
     ledger.release(tools.store, tools.applier, uuid, wanted.values())
-    lost = [] if bridge is None else _reattach(tools, bridge, tools.store.members(uuid))
+    lost = _reattach(tools, _bridges(wanted), tools.store.members(uuid))
     events = []
     with tools.store.transaction(durable=definition is not None):
         if definition is not None:
@@ -227,7 +226,6 @@ def stop_network(
     tools: Workplace,
     uuid: UUID,
     name: NetworkName,
-    bridge: InterfaceName | None,
     present: HostState,
     ours: Iterable[InterfaceName],
     *,
@@ -238,15 +236,17 @@ def stop_network(
     ``ours`` are the devices of our own ports, which find their bridge by themselves.  Of a
     ``transient`` network nothing is remembered: it does not come again.
     """
-    known = {*ours, *(item.name for item in present.values() if isinstance(item, TapLink))}
-    members = []
-    # A bridge of somebody else's stays, and so do its members.
-    if bridge is not None and f"link:{bridge}" in present and not transient:
-        members = [
-            member_row(uuid, index, member)
-            for index, member in tools.kernel.route.bridge_ports(bridge)
-            if member.link not in known
-        ]
+    known = {
+        *ours,
+        *(item.name for item in present.values() if isinstance(item, TapLink)),
+        *(item.link for item in present.values() if isinstance(item, ManagedUplink)),
+    }
+    members = [
+        member_row(uuid, index, member)
+        for bridge in ([] if transient else _bridges(present))
+        for index, member in tools.kernel.route.bridge_ports(bridge)
+        if member.link not in known
+    ]
     if not transient:
         members += [
             MemberRow(uuid, member, tools.kernel.route.index(member) or 0, row)
@@ -395,10 +395,18 @@ def _undo_quietly(tools: Workplace, uuid: UUID, wanted: HostState, error: Except
         error.add_note(f"undoing it failed as well: {second}")
 
 
-def _reattach(tools: Workplace, bridge: InterfaceName, rows: Iterable[MemberRow]) -> list[str]:
-    """Put links back on ``bridge``; return the names of those that are gone or taken.
+def _bridges(state: HostState) -> list[InterfaceName]:
+    """Return the bridges that a network makes, the first one first."""
+    return [item.name for item in state.values() if isinstance(item, BridgeLink)]
+
+
+def _reattach(
+    tools: Workplace, bridges: Sequence[InterfaceName], rows: Iterable[MemberRow]
+) -> list[str]:
+    """Put links back on their bridge; return the names of those that are gone or taken.
 
     A link is the one remembered only with its old name and index, and without another master.
+    What was on a bridge that the network does not make any more goes to its first one.
     """
     lost = []
     for row in rows:
@@ -408,9 +416,10 @@ def _reattach(tools: Workplace, bridge: InterfaceName, rows: Iterable[MemberRow]
                 lost.append(row.name)
             continue
         link = tools.kernel.route.link(row.name)
-        if link is None or link.index != row.link or link.master is not None:
+        if not bridges or link is None or link.index != row.link or link.master is not None:
             lost.append(row.name)
             continue
+        bridge = next((item for item in bridges if item == row.bridge), bridges[0])
         try:
             tools.applier.perform(Change(ensure=(member_port(row, bridge),)))
         except JackfieldError:

@@ -20,7 +20,7 @@ from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
 from jackfield.state.hoststate import Change, HostState, removal_order
 from jackfield.state.links import AnyLink
 from jackfield.state.openvswitch import AnyRow
-from jackfield.state.resources import Resource, Service
+from jackfield.state.resources import ManagedUplink, Resource, Service
 
 __all__ = ["Applier"]
 
@@ -99,19 +99,23 @@ class Applier:
     def dismantle(self, present: HostState) -> None:
         """Remove everything of ``present`` that exists and is ours; go on after failures.
 
-        Raises an ``ExceptionGroup`` of ``JackfieldError`` at the end.  Shared settings are the
-        ledger's business and left alone.
+        A link stays as long as something that it shelters could not be removed.  Raises an
+        ``ExceptionGroup`` of ``JackfieldError`` at the end.  Shared settings are the ledger's
+        business and left alone.
         """
         resources = removal_order(present.values())
         keys = set(present)
         failures: list[JackfieldError] = []
-        for kind, group in _runs(item for item in resources if item.carrier not in keys):
+        sheltering: set[str] = set()
+        for kind, every in _runs(item for item in resources if item.carrier not in keys):
+            group = [item for item in every if item.key not in sheltering]
             if kind in _SHARED:
                 continue
             try:
                 self._drivers[kind].remove(self._kernel, group)
             except* JackfieldError as raised:
                 failures.extend(_leaves(raised))
+                sheltering |= {item.shelter for item in group if isinstance(item, ManagedUplink)}
         if failures:
             raise ExceptionGroup("could not remove everything", failures)
 

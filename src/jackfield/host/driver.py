@@ -16,7 +16,7 @@ from jackfield.state.resources import Resource
 if TYPE_CHECKING:
     from jackfield.host.kernel import Kernel
 
-__all__ = ["ABSENT", "Driver", "Observed", "Particular", "Presence"]
+__all__ = ["ABSENT", "Driver", "Observed", "Particular", "Presence", "Records"]
 
 R = TypeVar("R", bound=Resource, contravariant=True)
 
@@ -81,4 +81,23 @@ class Particular(Protocol[R]):
 
     def refuse_impossible(self, kernel: Kernel, resources: Sequence[R]) -> None:
         """Raise ``MissingFeature`` if the kernel lacks what ``resources`` need; makes nothing."""
+        ...
+
+
+class Records(Protocol):
+    """Where a driver keeps what something that is not ours was before us, by a resource's key.
+
+    It outlives the daemon, and ends with the boot or the network namespace.
+    """
+
+    def record(self, key: str) -> str | None:
+        """Return what is recorded under ``key``."""
+        ...
+
+    def put_record(self, key: str, value: str) -> None:
+        """Record ``value``; it is kept when this returns."""
+        ...
+
+    def delete_record(self, key: str) -> None:
+        """Forget what is recorded under ``key``, if anything is."""
         ...

@@ -8,12 +8,13 @@ from typing import Any
 from jackfield.host.addresses import AddressDriver, RouteDriver
 from jackfield.host.bridge import BridgeDriver
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
-from jackfield.host.driver import Driver
+from jackfield.host.driver import Driver, Records
 from jackfield.host.guarantee import GuaranteeDriver
 from jackfield.host.linksettings import LinkSettingDriver
 from jackfield.host.macvlan import MacvlanDriver
 from jackfield.host.macvtap import MacvtapDriver, TapNodeDriver
 from jackfield.host.membership import BridgePortDriver, LinkUpDriver
+from jackfield.host.nft.bpdu import BpduGuardDriver
 from jackfield.host.nft.driver import RulesDriver
 from jackfield.host.nft.guarddriver import PortGuardDriver
 from jackfield.host.nft.policing import PolicingDriver
@@ -26,6 +27,7 @@ from jackfield.host.shaping import ShapingDriver
 from jackfield.host.sriov.count import FunctionCountDriver
 from jackfield.host.sriov.settings import FunctionSettingDriver
 from jackfield.host.tap import TapDriver
+from jackfield.host.uplink import UplinkDriver
 from jackfield.host.vde.driver import VdeSwitchDriver
 from jackfield.host.veth import VethDriver
 
@@ -41,9 +43,12 @@ def make_service_drivers(dnsmasq: DnsmasqDriver) -> dict[str, ServiceDriver[Any,
 
 
 def make_drivers(
-    services: Mapping[str, ServiceDriver[Any, Any]], openvswitch: Database
+    services: Mapping[str, ServiceDriver[Any, Any]], openvswitch: Database, records: Records
 ) -> dict[str, Driver[Any]]:
-    """Return drivers for one kernel, which remember what they have seen of it, and ``services``."""
+    """Return drivers for one kernel, which remember what they have seen of it, and ``services``.
+
+    In ``records`` they keep what outlives them.
+    """
     return {
         "bridge": BridgeDriver(),
         "tap": TapDriver(),
@@ -59,6 +64,8 @@ def make_drivers(
         "rules": RulesDriver(),
         "port-guard": PortGuardDriver(),
         "up": LinkUpDriver(),
+        "bpdu-guard": BpduGuardDriver(),
+        "uplink": UplinkDriver(records),
         "bridge-port": BridgePortDriver(),
         "ovs-bridge": OvsBridgeDriver(openvswitch),
         "ovs-port": OvsPortDriver(openvswitch),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from jackfield.errors import InternalError, KernelError, NotFound
 from jackfield.host.driver import ABSENT, Observed, Presence
@@ -13,11 +15,13 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.message import errno_text
 from jackfield.state.resources import Setting
 
-__all__ = ["SettingDriver", "read_setting"]
+__all__ = ["SettingDriver", "copy_settings", "read_setting", "write_setting"]
 
 _ROOT = "/proc/sys/"
 _LONGEST = 4096
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_OF_A_LINK = ("net/ipv4/conf", "net/ipv6/conf", "net/ipv4/neigh", "net/ipv6/neigh")
+_NOT_COPIED = frozenset({"disable_ipv6", "mtu", "stable_secret"})
 _NAME = re.compile(r"net(/[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*)+")
 
 
@@ -36,6 +40,45 @@ def read_setting(name: str) -> str | None:
         raise KernelError(
             f"cannot read the sysctl {name}: {errno_text(number)}", errno=number
         ) from error
+
+
+def write_setting(name: str, value: str) -> None:
+    """Write a sysctl; ``NotFound`` without it, ``KernelError`` where that fails."""
+    path = _path(name)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value.encode())
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError as error:
+        raise NotFound(f"cannot set {name} to {value}: this host has no such sysctl") from error
+    except OSError as error:
+        number = error.errno or 0
+        raise KernelError(
+            f"cannot set {name} to {value}: {errno_text(number)}",
+            errno=number,
+            hint=f"is {_ROOT} mounted read-only?" if number in _READ_ONLY else None,
+        ) from error
+
+
+def copy_settings(source: str, target: str) -> None:
+    """Give link ``target`` the sysctls of link ``source``, as far as they can be read and set.
+
+    But for its MTU, and whether it has IPv6 at all.
+    """
+    for folder in _OF_A_LINK:
+        try:
+            names = sorted(path.name for path in Path(_path(f"{folder}/{source}")).iterdir())
+        except FileNotFoundError:
+            continue
+        for name in names:
+            if name in _NOT_COPIED:
+                continue
+            with contextlib.suppress(KernelError, NotFound):
+                value = read_setting(f"{folder}/{source}/{name}")
+                if value is not None and value != read_setting(f"{folder}/{target}/{name}"):
+                    write_setting(f"{folder}/{target}/{name}", value)
 
 
 def _path(name: str) -> str:
@@ -71,24 +114,7 @@ class SettingDriver:
     ) -> None:
         """Write the values."""
         for item in resources:
-            path = _path(item.name)
-            try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-                try:
-                    os.write(descriptor, item.value.encode())
-                finally:
-                    os.close(descriptor)
-            except FileNotFoundError as error:
-                raise NotFound(
-                    f"cannot set {item.name} to {item.value}: this host has no such sysctl"
-                ) from error
-            except OSError as error:
-                number = error.errno or 0
-                raise KernelError(
-                    f"cannot set {item.name} to {item.value}: {errno_text(number)}",
-                    errno=number,
-                    hint=f"is {_ROOT} mounted read-only?" if number in _READ_ONLY else None,
-                ) from error
+            write_setting(item.name, item.value)
 
     def remove(self, kernel: Kernel, resources: Sequence[Setting]) -> None:
         """Do nothing: a setting goes with its link, or is put back by its previous value."""

@@ -13,12 +13,14 @@ from jackfield.state.links import BridgeLink, MacvlanLink, MacvtapLink, TapLink,
 from jackfield.state.openvswitch import OvsBridge, OvsPort
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import (
+    BpduGuard,
     BridgePort,
     Dnsmasq,
     Guarantee,
     InterfaceAddress,
     LinkSetting,
     LinkUp,
+    ManagedUplink,
     NetworkRules,
     Policing,
     PortGuard,
@@ -156,6 +158,14 @@ def _ovs_port(port: OvsPort) -> str:
     return ", ".join(parts)
 
 
+def _uplink(uplink: ManagedUplink) -> str:
+    mtu = "" if uplink.mtu is None else f", mtu {uplink.mtu}"
+    return (
+        f"uplink {uplink.link} on bridge {uplink.bridge}, which has its address{mtu}, and its IP "
+        "addresses, routes and neighbours while the network runs"
+    )
+
+
 def _route(route: Route) -> str:
     metric = "" if route.metric is None else f" metric {route.metric}"
     return f"route to {route.destination} via {route.gateway} dev {route.link}{metric}"
@@ -244,6 +254,8 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     BridgePort: _port,
     OvsBridge: lambda item: f"Open vSwitch bridge {item.name}",
     OvsPort: _ovs_port,
+    ManagedUplink: _uplink,
+    BpduGuard: lambda item: f"spanning tree frames of guests kept from {item.link}",
     Route: _route,
     NetworkRules: _rules,
     PortGuard: _guard,

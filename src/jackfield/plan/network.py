@@ -3,7 +3,7 @@
 The wanted state of a routed network: a bridge with its addresses, the sysctls that make it a
 router and nothing more, its rules, and a dnsmasq.  A network on an existing bridge or right
 on uplinks needs nothing: they are somebody else's.  On a bridge of either kind a VDE switch may
-hang.
+hang.  Bridges over uplinks: ``managedbridge``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from jackfield.model.network import MacTableManager, Network
 from jackfield.model.uplink import DeviceUplink
 from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq import dnsmasq_service
+from jackfield.plan.managedbridge import is_managed, plan_managed_bridges
 from jackfield.plan.openvswitch import (
     check_uplinks,
     is_openvswitch,
@@ -80,13 +81,16 @@ def plan_network(
     ``UnsupportedConfiguration`` for a mode or an addition that this version does not realise.
     """
     _check_realised(network)
-    if network.mode is Mode.BRIDGE and network.uplinks:
+    if network.mode is Mode.BRIDGE and network.uplinks and uses_openvswitch(network):
         return HostState(plan_ovs_bridges(network))
     if network.uuid is None:
         raise InternalError(f"network {network.name!r} has no uuid yet")
     if not network.mode.is_routed:
-        pools = plan_pools(network, virtual_functions or {})
-        return HostState([*pools, *switch_resources(network, network.uuid, user=vde_user)])
+        made: list[Resource] = [
+            *plan_pools(network, virtual_functions or {}),
+            *(plan_managed_bridges(network) if is_managed(network) else []),
+        ]
+        return HostState([*made, *switch_resources(network, network.uuid, user=vde_user)])
     bridge = bridge_of(network)
     assert network.bridge is not None
     interfaces = _interfaces(network)
@@ -178,7 +182,7 @@ def check_bridge(network: Network, links: Mapping[str, LinkFact]) -> LinkFact:
             f"network {network.name!r}: its bridge {bridge} does not exist on this host",
             hint=(
                 f"make {bridge} first: this network uses it but does not make it"
-                if network.mode is Mode.BRIDGE
+                if network.mode is Mode.BRIDGE and not network.uplinks
                 else f"jackfield stop and start {network.name} make it again"
             ),
         )
@@ -198,8 +202,6 @@ def _check_realised(network: Network) -> None:
         missing = "<vpn>"
     elif network.port_forwards:
         missing = "<portForward>"
-    elif network.mode is Mode.BRIDGE and network.uplinks and not uses_openvswitch(network):
-        missing = "a managed bridge (<bridge> with uplinks)"
     elif network.mode is Mode.BRIDGE and not _knows_virtualports(network):
         missing = "<virtualport>"
     elif network.vde is not None and uses_openvswitch(network):

@@ -30,9 +30,10 @@ def switch_resources(network: Network, uuid: UUID, *, user: int | None) -> list[
     """
     if network.vde is None or network.bridge is None or network.bridge.name is None:
         return []
-    if network.mtu is not None and network.mtu > _LARGEST_MTU:
+    mtu = network.mtu or network.bridge.uplinks_mtu
+    if mtu is not None and mtu > _LARGEST_MTU:
         raise UnsupportedConfiguration(
-            f"network {network.name!r} has an MTU of {network.mtu} and a <vde>, but a VDE switch "
+            f"network {network.name!r} has an MTU of {mtu} and a <vde>, but a VDE switch "
             f"carries {_LARGEST_MTU} bytes at most",
             hint=f"<mtu size='{_LARGEST_MTU}'/>, or leave <vde> out",
         )
@@ -42,7 +43,7 @@ def switch_resources(network: Network, uuid: UUID, *, user: int | None) -> list[
             name=tap,
             alias=alias_of(OwnerKind.NETWORK, uuid),
             mac=_tap_mac(uuid),
-            mtu=network.mtu,
+            mtu=mtu,
             owner=user,
         ),
         # The host speaks on the bridge, not on one of its ports.
@@ -55,10 +56,11 @@ def switch_resources(network: Network, uuid: UUID, *, user: int | None) -> list[
 def check_switch(network: Network, bridge: LinkFact | None) -> None:
     """Raise what forbids the switch of ``network`` on the ``bridge`` that there is.
 
-    ``WrongState`` without one where it is somebody else's, ``UnsupportedConfiguration`` when its
-    frames may be longer than a switch carries: the tap would make all of them shorter.
+    One over uplinks is ours.  ``WrongState`` without one where it is somebody else's,
+    ``UnsupportedConfiguration`` when its frames may be longer than a switch carries: the tap
+    would make all of them shorter.
     """
-    if network.vde is None or network.mode is not Mode.BRIDGE:
+    if network.vde is None or network.mode is not Mode.BRIDGE or network.uplinks:
         return
     if bridge is None or bridge.kind != "bridge":
         raise WrongState(

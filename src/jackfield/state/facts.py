@@ -11,7 +11,7 @@ from jackfield.model.address import IpInterface, IpNetwork
 from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName, MacAddress
 
-__all__ = ["Facts", "LinkFact", "RouteFact", "VirtualFunctionFact", "span_of"]
+__all__ = ["Facts", "LinkFact", "RouteFact", "UplinkFact", "VirtualFunctionFact", "span_of"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,17 @@ class RouteFact:
 
 
 _span = operator.attrgetter("span")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class UplinkFact:
+    """What has to be known of a link before a bridge may take over from it.
+
+    ``manager`` names the program that configures it, if one does.
+    """
+
+    manager: str | None = None
+    wireless: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ __all__ = [
     "TapLink",
     "VethLink",
     "alias_of",
+    "network_of",
 ]
 
 
@@ -33,6 +34,17 @@ class OwnerKind(enum.Enum):
 def alias_of(kind: OwnerKind, uuid: UUID) -> str:
     """Return the alias that marks a link as ours: ``jackfield:<network|port>:<uuid>``."""
     return f"jackfield:{kind.value}:{uuid}"
+
+
+def network_of(alias: str) -> UUID | None:
+    """Return the network that a link with this alias is of, if it is one of ours."""
+    mark = f"jackfield:{OwnerKind.NETWORK.value}:"
+    if not alias.startswith(mark):
+        return None
+    try:
+        return UUID(alias.removeprefix(mark))
+    except ValueError:
+        return None
 
 
 class Standing:

@@ -36,6 +36,7 @@ from jackfield.state.traffic import Guarantee, Policing, Shaping
 
 __all__ = [
     "KINDS",
+    "BpduGuard",
     "BridgePort",
     "Dnsmasq",
     "Guarantee",
@@ -43,6 +44,7 @@ __all__ = [
     "LinkAttribute",
     "LinkSetting",
     "LinkUp",
+    "ManagedUplink",
     "NetworkRules",
     "Policing",
     "PortGuard",
@@ -176,6 +178,47 @@ class BridgePort(OnLink):
     def key(self) -> str:
         """The thing this is about."""
         return f"bridge-port:{self.link}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ManagedUplink(Standing):
+    """``link``, which is not ours, is a port of our ``bridge``, which has all that it had.
+
+    Its MAC, MTU, addresses, routes, neighbours and sysctls; what it had before is recorded, and
+    all of it goes back when this is removed.  ``mtu`` ``None`` leaves the MTU as it was.
+    ``whole`` is false only on what was observed: something is still, or again, at the link.
+
+    On no link by ``carrier``: it has to be removed before its bridge, not to go away with it.
+    """
+
+    kind: ClassVar[str] = "uplink"
+    link: InterfaceName
+    bridge: InterfaceName
+    mtu: int | None = None
+    whole: bool = True
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"uplink:{self.link}"
+
+    @property
+    def shelter(self) -> str:
+        """The key of the link that must stay as long as this could not be removed."""
+        return f"link:{self.bridge}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BpduGuard(Standing):
+    """What guests say of spanning trees does not leave by the uplink ``link``."""
+
+    kind: ClassVar[str] = "bpdu-guard"
+    link: InterfaceName
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"bpdu-guard:{self.link}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -335,6 +378,8 @@ Resource = (
     | InterfaceAddress
     | LinkUp
     | BridgePort
+    | ManagedUplink
+    | BpduGuard
     | Route
     | NetworkRules
     | PortGuard
@@ -365,6 +410,9 @@ KINDS: dict[str, type[Resource]] = {
         PortGuard,
         # Before a guest can send anything.
         Policing,
+        BpduGuard,
+        # A bridge gets its uplink's address before it comes up and makes another of its own.
+        ManagedUplink,
         LinkUp,
         Dnsmasq,
         VdeSwitch,

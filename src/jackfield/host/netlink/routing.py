@@ -26,6 +26,7 @@ __all__ = [
     "add_route",
     "decode_route",
     "delete_route",
+    "dump_all_tables",
     "dump_routes",
 ]
 
@@ -120,6 +121,12 @@ def dump_routes(version: int = 0, index: int = 0) -> Message:
         if index:
             body += attribute_u32(_RTA_OIF, index)
     return Message(RTM_GETROUTE, 0, body, "list the routes")
+
+
+def dump_all_tables(family: int, index: int) -> Message:
+    """Return the dump request for a family's routes of every table through one link."""
+    body = _HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + attribute_u32(_RTA_OIF, index)
+    return Message(RTM_GETROUTE, 0, body, "list the routes of every table")
 
 
 def add_route(

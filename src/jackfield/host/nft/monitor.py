@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from jackfield.host.netlink.message import Reply, attributes, text
 from jackfield.host.netlink.socket import NETLINK_NETFILTER, MessagesLost, NetlinkSocket
+from jackfield.host.nft.bpdu import TABLE_NAME as UPLINKS
 from jackfield.host.nft.guardtable import GUARD_TABLE
 from jackfield.host.nft.message import TABLE, TABLE_NAME
 from jackfield.host.nft.policing import POLICE_TABLE
@@ -23,6 +24,7 @@ _TABLES = {
     (_NFPROTO_NETDEV, TABLE_NAME): f"table netdev {TABLE_NAME}",
     (_NFPROTO_NETDEV, POLICE_TABLE): f"table netdev {POLICE_TABLE}",
     (_NFPROTO_BRIDGE, TABLE_NAME): GUARD_TABLE,
+    (_NFPROTO_BRIDGE, UPLINKS): f"table bridge {UPLINKS}",
 }
 _GENERIC_HEADER = 4
 _OBJECT_TABLE = 1
@@ -121,7 +123,7 @@ class NftMonitor(NetlinkSocket):
             touched = f"{table}: {told}"
             # A deleted table goes with all it held, which is told before it.
             if event == _DELTABLE:
-                self._touched = [one for one in self._touched if not one.startswith(table)]
+                self._touched = [one for one in self._touched if not one.startswith(f"{table}:")]
                 self._touched.append(touched)
             elif touched not in self._touched:
                 self._touched.append(touched)

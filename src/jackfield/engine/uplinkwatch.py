@@ -1,0 +1,87 @@
+"""Uplinks of managed bridges that go away and come back: they are taken over again.
+
+A link that vanishes, with a driver that is loaded anew or an adapter that is unplugged, leaves
+its bridge.  When one of its name appears, the bridge gets it back.  One that somebody took off
+the bridge is left alone: the network says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from uuid import UUID
+
+from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.mending import Mending
+from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.state.facts import LinkFact
+from jackfield.state.links import network_of
+from jackfield.state.resources import ManagedUplink
+
+__all__ = ["UplinkWatch"]
+
+
+class UplinkWatch:
+    """Knows the uplinks that are not on their bridges, and what happens to them."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        host: HostWatch,
+        mending: Mending,
+        later: Callable[[Coroutine[None, None, None]], None],
+    ) -> None:
+        """Watch the networks of ``registry``; ``later`` runs a coroutine as a task."""
+        self._registry = registry
+        self._host = host
+        self._mending = mending
+        self._later = later
+        # Uplinks that are not on their bridge, by name: whose they are.
+        self._away: dict[str, UUID] = {}
+
+    def expect(self, records: Iterable[NetworkRecord]) -> None:
+        """Have uplinks taken over when they appear that running networks lack from the start."""
+        links = self._host.links()
+        for record in records:
+            for item in record.present.values():
+                if isinstance(item, ManagedUplink) and item.link not in links:
+                    self._away[item.link] = record.uuid
+
+    def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
+        """Take note of a link that left a bridge of ours, came to one, came back, or is gone."""
+        if old is not None and old.master is not None and (new is None or new.master is None):
+            self._left(old)
+        elif new is not None and new.name in self._away:
+            if new.master is not None:
+                self._returned(new)
+            elif old is None:
+                self._appeared(new)
+
+    def _left(self, link: LinkFact) -> None:
+        assert link.master is not None
+        bridge = self._host.link(link.master)
+        uuid = None if bridge is None else network_of(bridge.alias)
+        record = None if uuid is None else self._registry.networks.get(uuid)
+        if record is None or not self._is_missed(record, link.name):
+            return
+        self._away[link.name] = record.uuid
+        assert bridge is not None
+        self._later(
+            self._mending.tell_problem(
+                record, f"uplink {link.name} is not on {bridge.name} any more"
+            )
+        )
+
+    def _returned(self, link: LinkFact) -> None:
+        """Forget the problem: somebody put the link where it belongs, maybe us."""
+        record = self._registry.networks.get(self._away.pop(link.name))
+        if record is not None and (record.problem or "").startswith(f"uplink {link.name} is not"):
+            record.problem = None
+
+    def _appeared(self, link: LinkFact) -> None:
+        record = self._registry.networks.get(self._away.pop(link.name))
+        if record is not None and self._is_missed(record, link.name):
+            self._later(self._mending.mend(record.uuid, f"uplink {link.name} is back"))
+
+    def _is_missed(self, record: NetworkRecord, link: str) -> bool:
+        """Whether a network that nobody is changing just now wants the link."""
+        return record.active and not record.lock.locked() and f"uplink:{link}" in record.present

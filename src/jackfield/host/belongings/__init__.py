@@ -1,0 +1,1 @@
+"""What hangs on a link, addresses, routes and neighbours, and how it is hung on another."""
