@@ -226,7 +226,8 @@ def test_events_so_far(cli: Cli) -> None:
 def test_events_are_followed(cli: Cli) -> None:
     """An event is printed when it happens, and an interrupt ends the command."""
     following = subprocess.Popen(
-        [*PROGRAM, "events", "--since", "0", "--run-dir", cli.run_dir],
+        # Who runs the tests in the background may have an interrupt ignored, and it is inherited.
+        ["env", "--default-signal=INT", *PROGRAM, "events", "--since=0", "--run-dir", cli.run_dir],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -251,7 +252,8 @@ def test_a_reader_that_goes_is_no_error(cli: Cli) -> None:
     for number in range(60):
         cli.served.client.request("POST", "/v1/networks", RED.replace(">red<", f">n{number}<"))
     command = subprocess.Popen(
-        [*PROGRAM, "events", "--since", "0", "--run-dir", cli.run_dir],
+        # Who runs the tests in the background may have an interrupt ignored, and it is inherited.
+        ["env", "--default-signal=INT", *PROGRAM, "events", "--since=0", "--run-dir", cli.run_dir],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.fspath(Path(jackfield.__file__).parents[1])},

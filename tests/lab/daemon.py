@@ -162,7 +162,11 @@ class Daemon:
     def cli_process(self, *arguments: str) -> HostProcess:
         """Start ``jackfield ARGUMENTS`` that goes on (``events``); its output is a pipe."""
         return self.host.start(
-            [sys.executable, "-m", "jackfield.cli.main", *arguments],
+            # Who runs the tests in the background may have an interrupt ignored: it is inherited.
+            [
+                *("env", "--default-signal=INT"),
+                *(sys.executable, "-m", "jackfield.cli.main", *arguments),
+            ],
             env={"JACKFIELD_RUN_DIR": RUN_DIR, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
