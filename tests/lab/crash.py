@@ -192,7 +192,7 @@ def _rows(path: Path) -> Iterator[str]:
             for row in database.execute(f"SELECT * FROM {table}"):
                 # The index of a remembered link is the one it has: nothing to compare.
                 values = [item for item in row if table != "members" or isinstance(item, str)]
-                if table == "ports" and "client" in values:
+                if table == "ports" and row[5] is None:
                     continue
                 if table == "records":
                     # What is recorded has lifetimes that count down.

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 _SLICE = 200
 """How many guards are planned in one go."""
 
+_NOBODY = InterfaceName("lo")
+"""A link that is never a port."""
+
 _TAP = "fe:"
 """How the MAC of a libvirt guest's tap begins; the rest is the guest's."""
 
@@ -385,6 +388,9 @@ def _tidy(tools: Workplace, guards: list[PortGuard], names: Collection[Interface
     stale = [link for link in guarded_links(tools.kernel.nft) if link not in names]
     for link in stale:
         log.warning("mended: %s is no port of ours any more", link)
+    if not stale and not names:
+        # A daemon that died may have left the table without the last guard.
+        stale = [_NOBODY]
     _remove(tools, [_probe(link) for link in stale])
 
 

@@ -85,10 +85,11 @@ class Ports:
         async with record.lock:
             await self._host.settle()
             port = self._new_port(record, request)
-            wanted = state_of_port(record.current, port)
             self._registry.add_port(port)
             created = False
             try:
+                # By now it knows the leases that its guest has from before.
+                wanted = state_of_port(record.current, port)
                 await self._hooks.run(Operation.PORT_CREATED, record.current, port.port)
                 created = True
                 event = await self._thread.run(
