@@ -57,6 +57,7 @@ _PLANNED = frozenset(
         Mode.HOSTDEV,
     }
 )
+_IPV6_MTU = 1280
 _FORWARDING = frozenset({Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET})
 
 
@@ -221,6 +222,16 @@ def _check_realised(network: Network) -> None:
     ):
         raise InvalidRequest(
             f"network {network.name!r}: an uplink of mode {network.mode.value} must be a device"
+        )
+    if (
+        network.mtu is not None
+        and network.mtu < _IPV6_MTU
+        and any(interface.version == 6 for interface in _interfaces(network))
+    ):
+        raise InvalidRequest(
+            f"network {network.name!r} has an IPv6 address, which needs an MTU of {_IPV6_MTU} "
+            f"bytes at least (RFC 8200), not {network.mtu}",
+            hint="raise the <mtu>, or take the IPv6 <ip> elements out",
         )
 
 

@@ -1,0 +1,116 @@
+"""Run test files by two workers: ``python -m tests.workers REPORT.xml PYTEST ARGUMENTS…``.
+
+Each file is a run of pytest of its own, so that nothing but the machine is shared; what a file
+prints is printed when it has ended, and the reports become one.  The longest files begin first, by
+what they took the last time they ran here or, without that, by their size.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.lab.packages import cache_folder
+
+__all__ = ["main"]
+
+WORKERS = 2
+_NOTHING_COLLECTED = 5
+_print_lock = threading.Lock()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what pytest finds with the arguments; return the worst exit status."""
+    report, *words = arguments
+    files = _collect(words)
+    times = _Times()
+    files.sort(key=times.expected, reverse=True)
+    with tempfile.TemporaryDirectory(prefix="jf-") as folder:
+
+        def run(number: int, file: str) -> int:
+            begin = time.monotonic()
+            part = Path(folder, f"{number}.xml")
+            result = subprocess.run(
+                [sys.executable, "-m", "pytest", "-q", "--junitxml", part, *words, file],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+            took = time.monotonic() - begin
+            times.note(file, took)
+            with _print_lock:
+                lines = result.stdout.strip().splitlines()
+                told = lines if result.returncode else lines[-1:]
+                print(f"{file}  ({took:.0f} s)", *(f"  {line}" for line in told), sep="\n")
+                sys.stdout.flush()
+            return result.returncode
+
+        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+            statuses = list(pool.map(run, range(len(files)), files))
+        _join(sorted(Path(folder).glob("*.xml")), Path(report))
+    times.save()
+    worst = max((status for status in statuses if status != _NOTHING_COLLECTED), default=0)
+    return worst if files else _NOTHING_COLLECTED
+
+
+def _collect(words: Sequence[str]) -> list[str]:
+    """Return the files that have tests to run, as pytest says."""
+    said = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if said.returncode not in (0, _NOTHING_COLLECTED):
+        print(said.stdout, said.stderr, file=sys.stderr)
+        raise SystemExit(said.returncode)
+    names = (line.partition("::")[0] for line in said.stdout.splitlines() if "::" in line)
+    return list(dict.fromkeys(names))
+
+
+class _Times:
+    """What each file took, kept in the cache folder."""
+
+    def __init__(self) -> None:
+        self._path = cache_folder() / "test-times.json"
+        try:
+            self._known: dict[str, float] = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            self._known = {}
+
+    def expected(self, file: str) -> float:
+        """Return the seconds that a file will take; a kilobyte counts as two."""
+        return self._known.get(file, Path(file).stat().st_size / 500)
+
+    def note(self, file: str, seconds: float) -> None:
+        """Remember what a file took."""
+        self._known[file] = round(seconds, 1)
+
+    def save(self) -> None:
+        """Keep it; without a folder to keep it in, nothing is lost but an order."""
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(json.dumps(self._known, indent=1))
+
+
+def _join(parts: Sequence[Path], report: Path) -> None:
+    """Write one report with the suites of all."""
+    root = ElementTree.Element("testsuites")
+    for part in parts:
+        root.extend(ElementTree.parse(part).getroot().iter("testsuite"))
+    ElementTree.ElementTree(root).write(report, encoding="utf-8", xml_declaration=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
