@@ -62,6 +62,11 @@ def run(host: Host, network: str, name: str, mac: str, more: str = "") -> TinyGu
     )
 
 
+def reaches(host: Host, address: str) -> bool:
+    """Tell whether the host's own pings are answered."""
+    return ping(host, address, tries=5) is not None
+
+
 def end(daemon: Daemon, *guests: TinyGuest) -> None:
     """End guests and see that their ports go with them."""
     for guest in guests:
@@ -196,6 +201,30 @@ def test_openvswitch(
         one.run("echo whole | nc -w 3 192.0.2.21 7000")
         wait_for(lambda: two.run("cat /said") == "whole", 10, "what was sent by TCP")
         end(daemon, one, two)
+
+
+@pytest.mark.shows("bridge over an uplink", REAL)
+def test_bridge_over_an_uplink(
+    host: Host, lan: Lan, outside: Host, daemon: Daemon, guests: contextlib.ExitStack
+) -> None:
+    """On a bridge that is made over the host's own NIC it is a machine of the LAN."""
+    lan.plug(host, "eth1", "192.0.2.10/24")
+    daemon.cli(
+        "apply",
+        daemon.document(
+            """
+            <network>
+              <name>out</name>
+              <forward mode='bridge'/>
+              <bridge name='br0'><uplinks><interface dev='eth1'/></uplinks></bridge>
+            </network>
+            """
+        ),
+    )
+    assert reaches(host, OUTSIDE)
+    check_lan(host, outside, daemon, guests, "out", guests_reach=True)
+    daemon.cli("stop", "out")
+    assert reaches(host, OUTSIDE)
 
 
 @pytest.mark.parametrize(
