@@ -225,6 +225,7 @@ def test_a_function_under_a_macvtap(site: Site) -> None:
     assert before == site.all()
 
 
+@pytest.mark.shows("passthrough over a function", "guests in namespaces, on a machine with SR-IOV")
 def test_frames_of_a_function_reach_the_lan(site: Site) -> None:
     """A namespace on a function reaches the LAN; with a tag, its frames leave with that."""
     site.run("mkdir -p /run/netns && /usr/sbin/ip netns add guest")
@@ -344,6 +345,7 @@ def test_the_monitor_is_told_the_address(site: Site) -> None:
     wait_for(lambda: before == site.all(), 20, "the function to be as it was")
 
 
+@pytest.mark.shows("hostdev", "a real guest, on a machine with SR-IOV")
 def test_a_guest_with_a_function_reaches_the_lan(site: Site) -> None:
     """QEMU, started by `jackfield run`, passes it on to a guest, whose driver finds the address."""
     before = site.all()

@@ -76,11 +76,14 @@ class Mending:
 
     async def _mend_rules(self, records: Sequence[NetworkRecord], reason: str) -> None:
         wanted = [item for record in records for item in self._wanted(record)]
+        # These first: until they are back nothing is translated, and an answer that comes from
+        # outside meanwhile is refused by the host itself, which ends a guest's connection.
+        change, _, _ = await self._thread.run(workplace.mend, wanted)
         guards = await self._guards.wanted()
-        change, _, _ = await self._thread.run(workplace.mend, [*wanted, *guards])
-        if not change:
+        guarded, _, _ = await self._thread.run(workplace.mend, guards)
+        if not change and not guarded:
             return
-        mended = {item.key for item in change.ensure}
+        mended = {item.key for item in (*change.ensure, *guarded.ensure)}
         log.warning("rules of %d networks and ports mended: %s", len(mended), reason)
         await self._guards.take_back(guards)
         for record in records:
