@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Collection, Sequence
 
 from jackfield.errors import JackfieldError, KernelError, NotFound
@@ -39,32 +40,11 @@ class MacvlanDriver(LinkDriver[MacvlanLink]):
         if not self._is_ours(wanted, inside):
             where = f"{inside.describe()} in {wanted.netns}"
             return Observed(presence=Presence.FOREIGN, description=where)
-        return Observed(
-            presence=Presence.OURS,
-            resource=MacvlanLink(
-                name=wanted.name,
-                alias=inside.alias,
-                mac=found_mac(wanted.mac, inside),
-                lower=wanted.lower,
-                mode=macvlan_mode(inside.data),
-                netns=wanted.netns,
-                ifname=InterfaceName(inside.name),
-                mtu=found_mtu(wanted.mtu, inside),
-            ),
-        )
+        return Observed(presence=Presence.OURS, resource=_found(wanted, inside, wanted.netns))
 
     def _as_found(self, kernel: Kernel, wanted: MacvlanLink, link: Link) -> MacvlanLink:
         """Return one that has not moved yet."""
-        return MacvlanLink(
-            name=wanted.name,
-            alias=link.alias,
-            mac=found_mac(wanted.mac, link),
-            lower=wanted.lower,
-            mode=macvlan_mode(link.data),
-            netns="",
-            ifname=InterfaceName(link.name),
-            mtu=found_mtu(wanted.mtu, link),
-        )
+        return _found(wanted, link, "")
 
     def _create(
         self, kernel: Kernel, resources: Sequence[MacvlanLink]
@@ -113,6 +93,19 @@ class MacvlanDriver(LinkDriver[MacvlanLink]):
 
         with contextlib.suppress(NotFound), _namespace(link) as descriptor:
             call_in_namespace(descriptor, remove)
+
+
+def _found(wanted: MacvlanLink, link: Link, netns: str) -> MacvlanLink:
+    """Return the resource as ``link``, which is in ``netns``, shows it."""
+    return dataclasses.replace(
+        wanted,
+        alias=link.alias,
+        mac=found_mac(wanted.mac, link),
+        mode=macvlan_mode(link.data),
+        netns=netns,
+        ifname=InterfaceName(link.name),
+        mtu=found_mtu(wanted.mtu, link),
+    )
 
 
 def _make(kernel: Kernel, link: MacvlanLink) -> None:

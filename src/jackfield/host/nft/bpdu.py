@@ -35,13 +35,13 @@ from jackfield.host.netlink.message import (
     text,
 )
 from jackfield.host.netlink.socket import Refusal
+from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.expression import attribute_be32
 from jackfield.host.nft.socket import NftSocket, object_attributes
 from jackfield.state.resources import BpduGuard
 
-__all__ = ["COMMENT", "TABLE_NAME", "BpduGuardDriver"]
+__all__ = ["TABLE_NAME", "BpduGuardDriver"]
 
-COMMENT = "made by jackfieldd; changes are undone"
 TABLE_NAME = "jackfield-uplinks"
 _TABLE = f"table bridge {TABLE_NAME}"
 _SET = "uplinks"
