@@ -17,7 +17,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.guests import qemu
 from tests.guests.tiny import TinyGuest
 from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host
@@ -31,14 +30,6 @@ BRIDGE = "<network><name>red</name><forward mode='bridge'/><bridge name='br0'/><
 MACVTAP = """
 <network><name>red</name><forward mode='{mode}'><interface dev='eth8'/></forward></network>
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _available() -> None:
-    """Skip where there can be no guests."""
-    reason = qemu.skip_reason()
-    if reason is not None:
-        pytest.skip(reason)
 
 
 @pytest.fixture

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Uplink
-from tests.guests import qemu
 from tests.guests.tiny import TinyGuest
 from tests.lab import openvswitch
 from tests.lab.daemon import RUN_DIR, Daemon
@@ -33,21 +31,17 @@ pytestmark = pytest.mark.lab
 
 OUTSIDE = "192.0.2.1"
 REAL = "a real guest"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _available() -> None:
-    """Skip where there can be no guests."""
-    reason = qemu.skip_reason()
-    if reason is not None:
-        pytest.skip(reason)
-
-
-@pytest.fixture
-def guests() -> Iterator[contextlib.ExitStack]:
-    """Give what ends guests at the end of the test."""
-    with contextlib.ExitStack() as stack:
-        yield stack
+RED = """
+<network>
+  <name>red</name>
+  <forward mode='nat'/>
+  <bridge name='red0' stp='off'/>
+  {more}
+  <ip address='192.168.150.1' netmask='255.255.255.0'>
+    <dhcp><range start='192.168.150.10' end='192.168.150.99'/></dhcp>
+  </ip>
+</network>
+"""
 
 
 def run(host: Host, network: str, name: str, mac: str, more: str = "") -> TinyGuest:
@@ -77,21 +71,7 @@ def end(daemon: Daemon, *guests: TinyGuest) -> None:
 @pytest.mark.shows("nat", REAL)
 def test_nat(host: Host, uplink: Uplink, daemon: Daemon, guests: contextlib.ExitStack) -> None:
     """Leases, reaches the other guest, and the outside by the host's address."""
-    daemon.cli(
-        "apply",
-        daemon.document(
-            """
-            <network>
-              <name>red</name>
-              <forward mode='nat'/>
-              <bridge name='red0' stp='off'/>
-              <ip address='192.168.150.1' netmask='255.255.255.0'>
-                <dhcp><range start='192.168.150.10' end='192.168.150.99'/></dhcp>
-              </ip>
-            </network>
-            """
-        ),
-    )
+    daemon.cli("apply", daemon.document(RED.format(more="")))
     one = guests.enter_context(run(host, "red", "one", "52:54:00:00:00:01"))
     two = guests.enter_context(run(host, "red", "two", "52:54:00:00:00:02"))
     leased = two.lease()
@@ -106,22 +86,7 @@ def test_nat(host: Host, uplink: Uplink, daemon: Daemon, guests: contextlib.Exit
 def test_vde(host: Host, uplink: Uplink, daemon: Daemon, guests: contextlib.ExitStack) -> None:
     """A guest at the network's switch leases, and reaches one with a tap and the outside."""
     host.open_tun()
-    daemon.cli(
-        "apply",
-        daemon.document(
-            """
-            <network>
-              <name>red</name>
-              <forward mode='nat'/>
-              <bridge name='red0' stp='off'/>
-              <vde group='root'/>
-              <ip address='192.168.150.1' netmask='255.255.255.0'>
-                <dhcp><range start='192.168.150.10' end='192.168.150.99'/></dhcp>
-              </ip>
-            </network>
-            """
-        ),
-    )
+    daemon.cli("apply", daemon.document(RED.format(more="<vde group='root'/>")))
     one = guests.enter_context(run(host, "red", "one", "52:54:00:00:00:01", ",type=vde"))
     two = guests.enter_context(run(host, "red", "two", "52:54:00:00:00:02"))
     leased = two.lease()

@@ -14,7 +14,6 @@ import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -42,21 +41,6 @@ RED = """
 """
 OUT = "<network><name>out</name><forward mode='bridge'/><bridge name='br0'/></network>"
 FIRST, SECOND = "52:54:00:00:00:01", "52:54:00:00:00:02"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _available() -> None:
-    """Skip where there can be no guests."""
-    reason = qemu.skip_reason()
-    if reason is not None:
-        pytest.skip(reason)
-
-
-@pytest.fixture
-def guests() -> Iterator[contextlib.ExitStack]:
-    """Give what ends guests, and closes descriptors, at the end of the test."""
-    with contextlib.ExitStack() as stack:
-        yield stack
 
 
 def test_guests_on_a_nat_network(

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from tests.guests import qemu
 from tests.guests.machine import SriovMachine
 from tests.lab.host import Host
 
@@ -80,9 +79,6 @@ class Site:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """Give the machine with the network running."""
-    reason = qemu.skip_reason()
-    if reason is not None:
-        pytest.skip(reason)
     with Host() as host, SriovMachine(host) as machine:
         machine.call(f"{DAEMON}:start")
         found = Site(machine)
