@@ -28,14 +28,16 @@ class Operations:
     def __init__(self) -> None:
         """Begin with none."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unsaid: list[tuple[float, Caller, str, str, dict[str, object]]] = []
+        self._unsaid: list[tuple[float, Caller, str, object, dict[str, object]]] = []
         self._closed = False
 
-    async def run(self, caller: Caller, name: str, target: str, work: Coroutine[Any, Any, T]) -> T:
+    async def run(
+        self, caller: Caller, name: str, target: object, work: Coroutine[Any, Any, T]
+    ) -> T:
         """Do ``work`` for ``caller`` and return what it returns.
 
-        ``name`` and ``target`` say for the log what is done to what.  When the waiting client
-        is cancelled the work goes on.  ``WrongState`` once the daemon is stopping.
+        ``name`` and the text of ``target`` say for the log what is done to what.  When the
+        waiting client is cancelled the work goes on.  ``WrongState`` once the daemon is stopping.
         """
         if self._closed:
             work.close()
@@ -47,7 +49,7 @@ class Operations:
         return await result
 
     async def run_at_once(
-        self, caller: Caller, name: str, target: str, work: Coroutine[Any, Any, T]
+        self, caller: Caller, name: str, target: object, work: Coroutine[Any, Any, T]
     ) -> T:
         """Do as ``run`` does, without a task if ``work`` never waits (``jackfield.eager``)."""
         if self._closed:
@@ -97,7 +99,7 @@ class Operations:
         self,
         caller: Caller,
         name: str,
-        target: str,
+        target: object,
         work: Coroutine[Any, Any, T],
         result: asyncio.Future[T],
     ) -> None:
@@ -122,13 +124,13 @@ class Operations:
         self._unsaid.append((time.time(), caller, name, target, {"seconds": seconds}))
 
 
-def _fields(caller: Caller, name: str, target: str) -> dict[str, object]:
+def _fields(caller: Caller, name: str, target: object) -> dict[str, object]:
     """Return what a line of the log says besides its text."""
-    return {"operation": name, "target": target, "uid": caller.uid, "pid": caller.pid}
+    return {"operation": name, "target": str(target), "uid": caller.uid, "pid": caller.pid}
 
 
 def _log_failure(
-    caller: Caller, name: str, target: str, error: Exception, fields: dict[str, object]
+    caller: Caller, name: str, target: object, error: Exception, fields: dict[str, object]
 ) -> None:
     reason = error.message if isinstance(error, JackfieldError) else repr(error)
     logger.warning("%s %s: asked by %s, failed: %s", name, target, caller, reason, extra=fields)

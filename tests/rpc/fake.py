@@ -23,6 +23,7 @@ from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.model.uplink import Uplink
+from jackfield.model.values import NetworkName
 from jackfield.rpc.server import RpcServer
 from tests.rpc.client import RawClient
 from tests.web.fake import FakeEngine
@@ -37,6 +38,9 @@ class RpcEngine(FakeEngine):
         super().__init__()
         self.made: dict[UUID, PortView] = {}
         self.order: list[str] = []
+
+    def network_name(self, ref: str | UUID) -> NetworkName:
+        return self.network(str(ref)).name
 
     async def start(self, ref: str) -> NetworkView:
         self.order.append("start")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from jackfield.model.port import BridgePlug, DirectPlug, HostdevPlug, Port
 from jackfield.model.virtualport import VirtualPortType
 
-__all__ = ["Hint", "Usage", "is_exclusive", "uplink_key"]
+__all__ = ["Hint", "Usage", "is_counted", "is_exclusive", "uplink_key"]
 
 
 def uplink_key(port: Port) -> str | None:
@@ -27,6 +27,11 @@ def uplink_key(port: Port) -> str | None:
     if isinstance(plug, HostdevPlug):
         return str(plug.address)
     return str(plug.bridge) if isinstance(plug, BridgePlug) else None
+
+
+def is_counted(port: Port) -> bool:
+    """Whether the port uses anything of which there is a limit."""
+    return port.group is not None or port.bandwidth is not None or uplink_key(port) is not None
 
 
 def is_exclusive(port: Port) -> bool:

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import itertools
 import types
 import typing
 from collections.abc import Callable
 from enum import Enum
+from operator import attrgetter, is_not
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -299,20 +301,30 @@ def _encoder(hint: Any) -> Convert | None:
     return str if issubclass(hint, str) else None
 
 
+def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return the function that gives all these attributes of a value."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple(getattr(value, name) for name in names)
+
+
 def _class_encoder(cls: type[Any]) -> Convert:
     found = _class_encoders.get(cls)
     if found is not None:
         return found
     hints = typing.get_type_hints(cls)
     fields = [(one.name, one.default, _encoder(hints[one.name])) for one in dataclasses.fields(cls)]
+    defaults = [default for _, default, _ in fields]
+    values_of = _getter([name for name, _, _ in fields])
 
     def encode(value: Any) -> Any:
         made: dict[str, Any] = {}
-        for name, default, convert in fields:
-            one = getattr(value, name)
-            if one is default or one == default:
-                continue
-            made[name] = one if convert is None else convert(one)
+        values = values_of(value)
+        # Most fields are at their default: the loop is for the few that are not.
+        others = itertools.compress(zip(values, fields, strict=True), map(is_not, values, defaults))
+        for one, (name, default, convert) in others:
+            if default is None or one != default:
+                made[name] = one if convert is None else convert(one)
         return made
 
     _class_encoders[cls] = encode

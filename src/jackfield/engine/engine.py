@@ -62,6 +62,7 @@ from jackfield.model.guest import Guest
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.model.uplink import Uplink
+from jackfield.model.values import NetworkName
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import Dnsmasq
 
@@ -231,6 +232,10 @@ class Engine:
     def network(self, ref: str | UUID) -> NetworkView:
         """Return one network, or raise ``NetworkNotFound``."""
         return self._registry.network_view(self._registry.network(ref))
+
+    def network_name(self, ref: str | UUID) -> NetworkName:
+        """Return the name of one network, or raise ``NetworkNotFound``."""
+        return self._registry.network(ref).name
 
     async def define(self, network: Network) -> NetworkView:
         """Store a definition; a running network goes on as it is."""

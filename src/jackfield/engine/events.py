@@ -21,7 +21,7 @@ class EventLog:
         self._events: collections.deque[Event] = collections.deque(maxlen=EVENTS_KEPT)
         self._listeners: list[Callable[[Event], None]] = []
         self._added = 0
-        self._arrived = asyncio.Event()
+        self._arrived: asyncio.Event | None = None
 
     @property
     def last(self) -> int:
@@ -48,8 +48,9 @@ class EventLog:
         self._added += 1
         for listener in tuple(self._listeners):
             listener(event)
-        self._arrived.set()
-        self._arrived = asyncio.Event()
+        if self._arrived is not None:
+            self._arrived.set()
+            self._arrived = None
 
     def since(self, number: int) -> list[Event]:
         """Return the events after ``number``.
@@ -85,6 +86,8 @@ class EventLog:
             if seen < self._added - len(self._events):
                 raise self._not_kept(last)
             if seen == self._added:
+                if self._arrived is None:
+                    self._arrived = asyncio.Event()
                 await self._arrived.wait()
             event = self._events[seen - self._added]
             seen, last = seen + 1, event.number

@@ -239,7 +239,7 @@ class Guards:
         """Guard a client's port if its device is there."""
         port = self._registry.ports.get(uuid)
         record = None if port is None else self._registry.networks.get(port.network)
-        if port is None or record is None:
+        if port is None or record is None or not self._awaits_device(port):
             return
         async with record.lock:
             if uuid in self._registry.ports and self._awaits_device(port):
@@ -324,9 +324,11 @@ class Guards:
         guard = self._joined.get(port.uuid)
         if guard is not None:
             self._soon(self._leave(port.uuid, guard.link))
+        if port.device is None:
+            return
         record = self._registry.networks.get(port.network)
         present = self.of(port)
-        if port.device is None or present is None or record is None:
+        if present is None or record is None:
             return
         if self._made_by.get(port.network) != record.current:
             # It was detached by a definition that says otherwise.

@@ -109,7 +109,11 @@ class Hooks:
 
     def _scripts(self) -> list[Path]:
         """Return the scripts that are executable now; the directory is listed when it changed."""
-        candidates = (self._script, *self._in_directory())
+        candidates = self._in_directory()
+        if os.access(self._script, os.X_OK):
+            candidates = (self._script, *candidates)
+        elif not candidates:
+            return []
         return [path for path in candidates if os.access(path, os.X_OK) and path.is_file()]
 
     def _in_directory(self) -> tuple[Path, ...]:

@@ -170,8 +170,8 @@ class Ports:
         ]
         if not any(port.present for port in leaving):
             events = [
-                self._book.strike("port-detached", port, record.name, port_detail(port))
-                for port in ports
+                self._book.strike("port-detached", port, record.name, gone.detail)
+                for port, gone in zip(ports, leaving, strict=True)
             ]
         else:
             events = await self._thread.run(

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable, Container, Iterable, Mapping
 from uuid import UUID
 
-from jackfield.allocation.usage import Usage
+from jackfield.allocation.usage import Usage, is_counted
 from jackfield.document.rules import makes_bridge
 from jackfield.engine.holders import Holder
 from jackfield.engine.views import NetworkView, PortView
@@ -196,12 +196,13 @@ class Registry:
         self._ports_of.setdefault(record.network, set()).add(record.uuid)
         if record.device is None and record.port.mac is not None:
             self._clients.setdefault(record.port.mac[3:], set()).add(record.uuid)
-        self.usage = self.usage.with_port(str(record.network), record.port)
+        if is_counted(record.port):
+            self.usage = self.usage.with_port(str(record.network), record.port)
         self._ports_changed(record.network)
 
     def discard_port(self, record: PortRecord) -> None:
         """Forget a port."""
-        if self.ports.pop(record.uuid, None) is not None:
+        if self.ports.pop(record.uuid, None) is not None and is_counted(record.port):
             self.usage = self.usage.without_port(str(record.network), record.port)
         self._ports_of.get(record.network, set()).discard(record.uuid)
         if record.port.mac is not None:

@@ -16,6 +16,7 @@ from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.model.uplink import Uplink
+from jackfield.model.values import NetworkName
 
 __all__ = ["Engine", "EventLog"]
 
@@ -46,6 +47,10 @@ class Engine(Protocol):
 
     def network(self, ref: str | UUID) -> NetworkView:
         """Return one network, or raise ``NetworkNotFound``."""
+        ...
+
+    def network_name(self, ref: str | UUID) -> NetworkName:
+        """Return the name of one network, or raise ``NetworkNotFound``."""
         ...
 
     async def define(self, network: Network) -> NetworkView:

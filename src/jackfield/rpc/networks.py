@@ -11,7 +11,7 @@ from jackfield.document.libvirt import write_network
 from jackfield.document.update import Command, Section
 from jackfield.engine.metadata import MetadataType, read_metadata
 from jackfield.engine.views import LeaseView, NetworkView
-from jackfield.errors import InternalError, InvalidRequest, NetworkNotFound
+from jackfield.errors import InternalError, InvalidRequest, JackfieldError, NetworkNotFound
 from jackfield.model.network import Network
 from jackfield.rpc.documents import is_long, read_network_text
 from jackfield.rpc.errors import Code, RpcError
@@ -46,6 +46,7 @@ __all__ = [
     "list_defined_names",
     "lookup_by_name",
     "lookup_by_uuid",
+    "name_of",
     "set_autostart",
     "set_metadata",
     "undefine",
@@ -69,7 +70,19 @@ def view_of(session: Session, net: NetworkRef) -> NetworkView:
     try:
         return session.engine.network(net.uuid)
     except NetworkNotFound as error:
-        raise error.in_libvirt(f"no network with matching uuid '{net.uuid}' ({net.name})") from None
+        raise _unknown(net, error) from None
+
+
+def name_of(session: Session, net: NetworkRef) -> str:
+    """Return the name of the network that a client means, as ``view_of`` finds it."""
+    try:
+        return session.engine.network_name(net.uuid)
+    except NetworkNotFound as error:
+        raise _unknown(net, error) from None
+
+
+def _unknown(net: NetworkRef, error: NetworkNotFound) -> JackfieldError:
+    return error.in_libvirt(f"no network with matching uuid '{net.uuid}' ({net.name})")
 
 
 # Finding networks

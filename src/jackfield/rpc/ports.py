@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 from uuid import UUID
 
 from jackfield.document.port import write_port
@@ -12,7 +13,7 @@ from jackfield.model.bandwidth import Bandwidth, Rate
 from jackfield.model.port import BridgePlug, VdePlug
 from jackfield.rpc.documents import read_port_text
 from jackfield.rpc.flags import RECLAIM, VALIDATE_PORT, check_flags
-from jackfield.rpc.networks import view_of
+from jackfield.rpc.networks import name_of, view_of
 from jackfield.rpc.procedures import NetworkRef, PortRef
 from jackfield.rpc.session import Session
 from jackfield.rpc.xdr import Parameter, ParameterType
@@ -31,6 +32,16 @@ _INBOUND = ("average", "peak", "floor", "burst")
 _OUTBOUND = ("average", "peak", "burst")
 
 
+class _Target(NamedTuple):
+    """What a change is about; the text is for the log, and made when a line is written."""
+
+    port: UUID | None
+    network: str
+
+    def __str__(self) -> str:
+        return f"{self.port} of network {self.network}"
+
+
 def _require_active(view: NetworkView) -> None:
     if not view.active:
         raise WrongState(f"network '{view.name}' is not active")
@@ -38,11 +49,15 @@ def _require_active(view: NetworkView) -> None:
 
 def _port(session: Session, net: NetworkRef, uuid: UUID) -> PortView:
     """Return the port that a client means; one of another network is none."""
-    view = view_of(session, net)
-    port = session.engine.port(uuid)
-    if port.network_uuid != view.uuid:
-        raise PortNotFound(f"Network port with UUID {uuid} does not exist")
-    return port
+    try:
+        port = session.engine.port(uuid)
+        if port.network_uuid == net.uuid:
+            return port
+    except PortNotFound:
+        pass
+    # That the network does not exist is said first.
+    name_of(session, net)
+    raise PortNotFound(f"Network port with UUID {uuid} does not exist")
 
 
 def _reference(port: PortView) -> PortRef:
@@ -68,14 +83,14 @@ def lookup(session: Session, net: NetworkRef, uuid: UUID) -> tuple[object, ...]:
 
 async def create(session: Session, net: NetworkRef, text: str, flags: int) -> tuple[object, ...]:
     """Allocate a port for a client that makes its device."""
-    view = view_of(session, net)
+    name = name_of(session, net)
     check_flags(flags, RECLAIM | VALIDATE_PORT, "networkPortCreateXML")
     wish = await read_port_text(text)
     reclaim = bool(flags & RECLAIM)
     port = await session.change_at_once(
         "create port",
-        f"{wish.uuid} of network {view.name}",
-        lambda: session.engine.create_port(view.uuid, wish, reclaim=reclaim),
+        _Target(wish.uuid, name),
+        lambda: session.engine.create_port(net.uuid, wish, reclaim=reclaim),
     )
     return (_reference(port),)
 
@@ -86,7 +101,7 @@ async def delete(session: Session, port: PortRef, flags: int) -> tuple[object, .
     check_flags(flags, 0, "networkPortDelete")
     await session.change_at_once(
         "delete port",
-        f"{port.uuid} of network {found.network}",
+        _Target(port.uuid, found.network),
         lambda: session.engine.detach(port.uuid),
     )
     return ()
@@ -137,7 +152,7 @@ async def set_parameters(
     uuid = port.uuid
     await session.change(
         "limit port",
-        f"{uuid} of network {found.network}",
+        _Target(uuid, found.network),
         lambda: session.engine.limit_port(
             uuid, bandwidth if bandwidth.inbound or bandwidth.outbound else None
         ),

@@ -63,14 +63,16 @@ class Session:
             raise RpcError(Code.OPERATION_DENIED, f"read only access prevents {api}")
         require_write(self.caller, self.door.config)
 
-    async def change(self, name: str, target: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def change(
+        self, name: str, target: object, work: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
         """Do ``work``, which finishes whatever becomes of the client, and log who asked."""
         if self.behind is not None:
             target = f"{target} for {self.behind}"
         return await self.door.operations.run(self.caller, name, target, work())
 
     async def change_at_once(
-        self, name: str, target: str, work: Callable[[], Coroutine[Any, Any, T]]
+        self, name: str, target: object, work: Callable[[], Coroutine[Any, Any, T]]
     ) -> T:
         """Do ``work`` as ``change`` does, without a task if it never waits."""
         if self.behind is not None:

@@ -8,6 +8,7 @@ refused with ``XdrError`` before memory is taken for it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import struct
 from collections.abc import Sequence
 from typing import Any, Generic, Protocol, TypeVar
@@ -134,6 +135,12 @@ class _String:
 STRING = _String()
 
 
+@functools.lru_cache(4096)
+def _uuid(data: bytes) -> UUID:
+    """Return the uuid of these bytes; clients name the same networks and ports again and again."""
+    return UUID(bytes=data)
+
+
 class _Uuid:
     """Sixteen bytes without a length."""
 
@@ -143,7 +150,7 @@ class _Uuid:
     def unpack(self, data: bytes | memoryview, at: int) -> tuple[UUID, int]:
         if at + 16 > len(data):
             raise XdrError("the message ends in a uuid")
-        return UUID(bytes=bytes(data[at : at + 16])), at + 16
+        return _uuid(bytes(data[at : at + 16])), at + 16
 
 
 UUID_BYTES = _Uuid()
