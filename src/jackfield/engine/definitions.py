@@ -53,32 +53,41 @@ class Definitions:
 
     async def define(self, network: Network) -> NetworkView:
         """Store a definition; a running network is not touched."""
-        async with self.completed(network) as (record, complete_network), record.lock:
-            row = network_row(record, complete_network, autostart=record.autostart)
-
-            def put(tools: Workplace) -> Event:
-                with tools.store.transaction(durable=True):
-                    tools.store.put_network(row)
-                    return workplace.record_event(
-                        tools, "network-defined", record.name, record.uuid
-                    )
-
-            self._events.add(await self._thread.write(put))
-            record.stored = complete_network
-            self._registry.add(record)
+        async with contextlib.AsyncExitStack() as stack:
+            async with self.completed(network) as (record, complete_network):
+                await stack.enter_async_context(record.lock)
+                is_new = record.uuid not in self._registry.networks
+                if is_new:
+                    # Its names are taken from here on, so that others are defined meanwhile:
+                    # what waits for the disk together waits once.
+                    record.stored = complete_network
+                    self._registry.add(record)
+                else:
+                    await self._put(record, complete_network, "network-defined")
+            if is_new:
+                try:
+                    await self._put(record, complete_network, "network-defined")
+                except BaseException:
+                    self._registry.discard(record)
+                    self._plans.forget(record.uuid)
+                    raise
         return self._registry.network_view(record)
 
-    async def replace(self, record: NetworkRecord, network: Network) -> None:
-        """Store ``network`` for a record whose lock is held: the same network, changed in part."""
+    async def _put(self, record: NetworkRecord, network: Network, event_type: str) -> None:
+        """Store ``network`` for a record whose lock is held."""
         row = network_row(record, network, autostart=record.autostart)
 
         def put(tools: Workplace) -> Event:
             with tools.store.transaction(durable=True):
                 tools.store.put_network(row)
-                return workplace.record_event(tools, "network-updated", record.name, record.uuid)
+                return workplace.record_event(tools, event_type, record.name, record.uuid)
 
         self._events.add(await self._thread.write(put))
         record.stored = network
+
+    async def replace(self, record: NetworkRecord, network: Network) -> None:
+        """Store ``network`` for a record whose lock is held: the same network, changed in part."""
+        await self._put(record, network, "network-updated")
 
     async def undefine(self, ref: str, *, with_ports: bool = False) -> None:
         """Forget a stored definition; a running network becomes transient.

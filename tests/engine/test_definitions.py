@@ -1,0 +1,95 @@
+"""Definitions: what waits for the disk holds up nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from jackfield.document.reader import read_network
+from jackfield.engine.definitions import Definitions
+from jackfield.engine.events import EventLog
+from jackfield.engine.plans import Plans
+from jackfield.engine.records import Registry
+from jackfield.errors import HostError
+
+NAT = """
+<network>
+  <name>{}</name>
+  <forward mode='nat'/>
+  <ip address='10.9.{}.1' prefix='24'/>
+</network>
+"""
+
+
+class SlowDisk:
+    """Stands for the kernel thread: every job waits until it is told how it ended."""
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Future[object]] = []
+
+    async def write(self, _job: object) -> object:
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        return await self.waiting[-1]
+
+
+def definitions(disk: SlowDisk) -> tuple[Registry, Definitions]:
+    """Return definitions that are written to ``disk``, on a host without links."""
+    registry = Registry()
+    host = SimpleNamespace(links=dict)
+    made = Definitions(
+        registry,
+        Plans(None, None, {}),
+        EventLog(),
+        cast("Any", disk),
+        cast("Any", host),
+    )
+    return registry, made
+
+
+async def begin(made: Definitions, *numbers: int) -> list[asyncio.Task[Any]]:
+    """Begin to define networks, and let each come as far as it gets."""
+    tasks = [
+        asyncio.create_task(made.define(read_network(NAT.format(f"net-{number}", number))))
+        for number in numbers
+    ]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return tasks
+
+
+def test_several_wait_for_the_disk_together() -> None:
+    """A second definition is handed over while the first is being written, with its own bridge."""
+
+    async def run() -> None:
+        disk = SlowDisk()
+        registry, made = definitions(disk)
+        tasks = await begin(made, 1, 2, 3)
+        assert 3 == len(disk.waiting)
+        for future in disk.waiting:
+            future.set_result(SimpleNamespace(number=1))
+        views = await asyncio.gather(*tasks)
+        assert {"virbr0", "virbr1", "virbr2"} == {view.current.bridge.name for view in views}
+        assert 3 == len(registry.networks)
+
+    asyncio.run(run())
+
+
+def test_what_could_not_be_written_is_not_there() -> None:
+    """A definition that the disk did not take leaves its name to the next one."""
+
+    async def run() -> None:
+        disk = SlowDisk()
+        registry, made = definitions(disk)
+        (task,) = await begin(made, 1)
+        disk.waiting[0].set_exception(HostError("no space left"))
+        with pytest.raises(HostError, match="no space left"):
+            await task
+        assert {} == registry.networks
+        (task,) = await begin(made, 1)
+        disk.waiting[1].set_result(SimpleNamespace(number=1))
+        assert "virbr0" == (await task).current.bridge.name
+
+    asyncio.run(run())
