@@ -88,10 +88,11 @@ def _complete_bridge(network: Network, taken: Taken, previous: Network | None) -
     if name is None and previous is not None and makes_bridge(previous):
         name = None if previous.bridge is None else previous.bridge.name
     name = name or taken.lowest_free("virbr")
-    named = dataclasses.replace(bridge, name=name)
-    bridges = dataclasses.replace(network, bridge=named).managed_bridges
-    for one in (name, *bridges[1:]):
-        _refuse_claimed(network, "bridge", one, taken)
+    _refuse_claimed(network, "bridge", name, taken)
+    named = bridge if name == bridge.name else dataclasses.replace(bridge, name=name)
+    if len(network.uplinks) > 1:
+        for one in dataclasses.replace(network, bridge=named).managed_bridges[1:]:
+            _refuse_claimed(network, "bridge", one, taken)
     return named
 
 
