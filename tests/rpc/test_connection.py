@@ -227,14 +227,17 @@ def test_silent_clients_are_pinged_and_dropped(
     """Who knows keepalive and answers nothing is gone; who does not know it is left alone."""
     monkeypatch.setattr(servers, "_KEEPALIVE_INTERVAL", 0.05)
     with serve() as door, door.client() as knowing, door.client() as other:
-        assert [1] == knowing.call("connect_supports_feature", 10)
         knowing.open()
         other.open()
+        assert [1] == knowing.call("connect_supports_feature", 10)
+        # Where the machine is busy some may have come before the answer to that.
+        early = knowing.pings
         frames = []
         with contextlib.suppress(ConnectionResetError):
             while (frame := knowing.receive()) is not None:
                 frames.append(frame)
-        assert [Frame(KEEPALIVE, 1, 1, 2, 0, 0)] * connections._SILENT_TICKS == frames
+        pings = connections._SILENT_TICKS - early
+        assert [Frame(KEEPALIVE, 1, 1, 2, 0, 0)] * pings == frames
         assert ["network"] == other.call("connect_get_type")
 
 
