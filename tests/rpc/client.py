@@ -78,7 +78,7 @@ class RawClient:
         return serial
 
     def reply(self) -> Frame:
-        """Return the next reply; events and pings before it are collected and answered."""
+        """Return the next reply; events and pings before it are collected."""
         while True:
             frame = self.receive()
             if frame is None:
