@@ -81,8 +81,11 @@ class Applier:
 
     def refuse_impossible(self, wanted: Sequence[Resource]) -> None:
         """Raise ``MissingFeature`` if the kernel lacks what is wanted, before anything is made."""
+        kinds = {item.kind for item in wanted}
         for kind, driver in self._particular.items():
-            driver.refuse_impossible(self._kernel, [item for item in wanted if item.kind == kind])
+            if kind in kinds:
+                here = [item for item in wanted if item.kind == kind]
+                driver.refuse_impossible(self._kernel, here)
 
     def perform(self, change: Change) -> None:
         """Make ``change`` so; the first failure is raised and nothing undone.

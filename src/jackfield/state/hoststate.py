@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, ValuesView
 
 from jackfield.state.resources import KINDS, NetworkRules, PortGuard, Resource
 
@@ -36,6 +36,10 @@ class HostState(Mapping[str, Resource]):
     def __len__(self) -> int:
         """Return how many resources there are."""
         return len(self._by_key)
+
+    def values(self) -> ValuesView[Resource]:
+        """Return the resources in making order; a dictionary's view is several times faster."""
+        return self._by_key.values()
 
     def __repr__(self) -> str:
         """Return the resources, readable."""
