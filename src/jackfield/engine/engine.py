@@ -212,9 +212,11 @@ class Engine:
                 pass
         self._bridges.close()
         self._holders.close()
-        if self._monitor is not None:
-            asyncio.get_running_loop().remove_reader(self._monitor.fileno())
-            self._monitor.close()
+        monitor = self._monitor
+        if monitor is not None:
+            asyncio.get_running_loop().remove_reader(monitor.fileno())
+            # To close it the kernel waits for a change of rules that is under way, anybody's.
+            await self._thread.run(lambda _: monitor.close())
         self._resolver.close()
         self._leases.close()
         self._services.close()
