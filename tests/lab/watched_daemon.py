@@ -86,7 +86,8 @@ class Watch:
                 break
             before = delays
         now = self._delays()
-        return max((now[thread] - before.get(thread, now[thread]) for thread in now), default=0)
+        # One that was not there before has been begun since: the loop may wait for its first turn.
+        return max((now[thread] - before.get(thread, 0) for thread in now), default=0)
 
     def _sample(self) -> None:
         """Note the delays, and where the loop is when a callback takes long, again and again."""
