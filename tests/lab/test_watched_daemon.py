@@ -46,7 +46,8 @@ asyncio.run(main())
         tmp_path,
     )
     assert "the-patient" in sleeping["callback"]
-    assert 200 <= sleeping["milliseconds"]
+    # On a busy machine some of it counts as waiting for a CPU.
+    assert 200 <= sleeping["milliseconds"] + sleeping["waited_for_cpu"]
     assert "the-busy" in spinning["callback"]
     assert "in spin" in "".join(spinning["stack"])
 
