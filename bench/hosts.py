@@ -138,7 +138,7 @@ class KeptConnection:
 
 
 class Jackfield(_BenchHost):
-    """jackfieldd on a host, asked over HTTP by this process.
+    """jackfieldd on a host, asked over HTTP by this process, or by libvirt's client.
 
     ``module`` runs instead of the daemon and gets the file ``output`` as its first argument: a
     module that observes it (``bench.profiled_daemon``, ``bench.staged_daemon``).
@@ -150,6 +150,7 @@ class Jackfield(_BenchHost):
         self.client = Client(self.host.file(RUN_DIR))
         self._kept: KeptConnection | None = None
         self._has_clients = False
+        self._libvirt: Worker | None = None
         self._module = [module] if output is None else [module, str(output)]
         self.process: HostProcess
         try:
@@ -190,13 +191,22 @@ class Jackfield(_BenchHost):
         """Define a network."""
         self.client.request("POST", "/v1/networks", document)
 
+    def ask_as_libvirt(self) -> None:
+        """Have networks be started and stopped by the peer's own client from here on."""
+        self._libvirt = self.libvirt_client()
+
     def start(self, name: str) -> float:
         """Start a network; return the seconds it took."""
-        return self.timed("POST", f"/v1/networks/{name}/start")
+        return self._change("start", name)
 
     def stop(self, name: str) -> float:
         """Stop a network; return the seconds it took."""
-        return self.timed("POST", f"/v1/networks/{name}/stop")
+        return self._change("stop", name)
+
+    def _change(self, verb: str, name: str) -> float:
+        if self._libvirt is not None:
+            return float(self._libvirt.call(verb, name=name))
+        return self.timed("POST", f"/v1/networks/{name}/{verb}")
 
     def attach_tap(self, network: str, tap: str) -> float:
         """Make a persistent tap that is a port of a network; return the seconds it took."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.counts import Counts
 from bench.hosts import Jackfield
 from bench.networks import nat_network
+from bench.rest import rest
 
 __all__ = ["stages"]
 
@@ -35,7 +36,9 @@ def stages(counts: Counts) -> str:
                     ours.start(f"bench-{number}")
                 ours.define(nat_network(0, services=services))
                 for _ in range(counts.rounds):
+                    rest()
                     client.append(ours.start("bench-0"))
+                    rest()
                     ours.stop("bench-0")
             parts.append(_table(title, output, ("start", "stop"), counts.rounds))
             middle = statistics.median(client) * 1000
@@ -44,7 +47,9 @@ def stages(counts: Counts) -> str:
             ours.define(nat_network(1, services=False))
             ours.start("bench-1")
             for _ in range(counts.rounds):
+                rest()
                 ours.attach_tap("bench-1", "bench-tap")
+                rest()
                 ours.detach("bench-tap")
         parts.append(_table("attach, detach: a tap", output, ("attach", "detach"), counts.rounds))
     return "\n".join(parts)

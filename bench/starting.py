@@ -10,6 +10,7 @@ from bench.counts import Counts
 from bench.hosts import Jackfield, Libvirt, RawHost
 from bench.networks import nat_network
 from bench.peer import peer, why_no_peer
+from bench.rest import rest
 from bench.results import Budget, Result, milliseconds, ratio
 
 __all__ = ["crowded", "starting"]
@@ -23,7 +24,9 @@ FIRST_OTHER = 2
 def starting(counts: Counts) -> Iterator[Result]:
     """Start and stop one network where no other is: ours, libvirt's, and the bare work.
 
-    The three take turns, so that what else the machine does meets all of them alike.
+    Both daemons are asked by libvirt's own client where it is installed, ours over HTTP otherwise.
+    The three take turns, so that what else the machine does meets all of them alike, and rest
+    in between.
     """
     took: defaultdict[tuple[str, str, bool], list[float]] = defaultdict(list)
     with contextlib.ExitStack() as stack:
@@ -34,14 +37,22 @@ def starting(counts: Counts) -> Iterator[Result]:
             ours.define(nat_network(NUMBERS[services], services=services))
             if libvirt is not None:
                 libvirt.define(nat_network(NUMBERS[services], services=services))
+        if libvirt is not None:
+            ours.ask_as_libvirt()
         for turn in range(counts.rounds):
             for services, name in NAMES.items():
+                rest()
                 took["raw", "start", services].append(raw.start(services=services))
+                rest()
                 took["raw", "stop", services].append(raw.stop())
+                rest()
                 took["ours", "start", services].append(ours.start(name))
+                rest()
                 took["ours", "stop", services].append(ours.stop(name))
                 if libvirt is not None and turn < counts.peer_rounds:
+                    rest()
                     took["libvirt", "start", services].append(libvirt.start(name))
+                    rest()
                     took["libvirt", "stop", services].append(libvirt.stop(name))
     for services, kind in KINDS.items():
         for verb in ("start", "stop"):
@@ -84,10 +95,14 @@ def crowded(counts: Counts) -> Iterator[Result]:
         for turn in range(counts.rounds):
             for services, name in NAMES.items():
                 for who, ours in (("alone", alone), ("crowd", crowd)):
+                    rest()
                     took[who, "start", services].append(ours.start(name))
+                    rest()
                     took[who, "stop", services].append(ours.stop(name))
                 if libvirt is not None and turn < counts.peer_rounds:
+                    rest()
                     took["libvirt", "start", services].append(libvirt.start(name))
+                    rest()
                     took["libvirt", "stop", services].append(libvirt.stop(name))
     for services, kind in KINDS.items():
         for verb in ("start", "stop"):
