@@ -11,7 +11,8 @@ from jackfield.document.layered import write_layered
 from jackfield.document.libvirt import write_network
 from jackfield.document.reader import read_network
 from jackfield.document.rules import check_definition
-from jackfield.document.update import Command, Section, update_network
+from jackfield.document.update.network import update_network
+from jackfield.document.update.request import Command, Section
 from jackfield.errors import DocumentError, UnsupportedConfiguration
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network

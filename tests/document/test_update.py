@@ -10,7 +10,8 @@ import pytest
 
 from jackfield.document.libvirt import write_network
 from jackfield.document.reader import read_network
-from jackfield.document.update import Command, Section, update_network
+from jackfield.document.update.network import update_network
+from jackfield.document.update.request import Command, Section
 from jackfield.errors import Conflict, DocumentError, JackfieldError, UnsupportedOperation
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network

@@ -17,7 +17,8 @@ from jackfield.document.libvirt import write_network
 from jackfield.document.port import read_port
 from jackfield.document.reader import read_network
 from jackfield.document.schema import validate
-from jackfield.document.update import Command, Section, update_network
+from jackfield.document.update.network import update_network
+from jackfield.document.update.request import Command, Section
 from jackfield.document.xml import MAX_BYTES, parse
 from jackfield.errors import JackfieldError, SchemaDocumentError, SyntaxDocumentError
 from jackfield.model.network import Network

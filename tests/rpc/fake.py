@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from jackfield.config import Config
-from jackfield.document.update import Command, Section
+from jackfield.document.update.request import Command, Section
 from jackfield.engine.metadata import MetadataType
 from jackfield.engine.views import NetworkView, PortView
 from jackfield.errors import PortNotFound

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from jackfield.allocation.check import Verdict, check_guest
 from jackfield.document.json import network_from_json
-from jackfield.document.update import Command, Section, update_network
+from jackfield.document.update.network import update_network
+from jackfield.document.update.request import Command, Section
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 from uuid import UUID
 
-from jackfield.document.update import Command, Section
+from jackfield.document.update.request import Command, Section
 from jackfield.engine.metadata import MetadataType
 from jackfield.engine.views import Event, LeaseView, NetworkView, PortView
 from jackfield.model.bandwidth import Bandwidth

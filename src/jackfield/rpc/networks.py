@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from jackfield.access import require_definition
 from jackfield.document.libvirt import write_network
-from jackfield.document.update import Command, Section
+from jackfield.document.update.request import Command, Section
 from jackfield.engine.metadata import MetadataType, read_metadata
 from jackfield.engine.views import LeaseView, NetworkView
 from jackfield.errors import InternalError, InvalidRequest, JackfieldError, NetworkNotFound
