@@ -15,7 +15,8 @@ from jackfield.config import Config
 from jackfield.errors import InvalidRequest
 from jackfield.operations import Operations
 from jackfield.web import views
-from jackfield.web.api import Door, build
+from jackfield.web.api import build
+from jackfield.web.door import Door
 from jackfield.web.engine import Engine
 
 __all__ = ["WebServer"]
