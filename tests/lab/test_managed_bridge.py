@@ -653,6 +653,30 @@ def test_after_a_reboot(lan: Lan, outside: Host) -> None:
                     assert ping(machine, "203.0.113.1", tries=5) is not None
 
 
+def test_vlans_need_a_kernel_that_filters_them(host: Host, network: Uplink, daemon: Daemon) -> None:
+    """Where the kernel cannot, that is said before the uplink is touched."""
+    assert network.ifname == "eth0"
+    before = network_of(host)
+    group = "<portgroup name='tagged'><vlan><tag id='42'/></vlan></portgroup>"
+    path = daemon.document(RED.replace("</network>", f"{group}</network>"))
+    host.run(["ip", "link", "add", "br9", "type", "bridge"])
+    (bridge,) = host.ip("-d", "link", "show", "dev", "br9")
+    host.run(["ip", "link", "del", "br9"])
+    if "vlan_protocol" in bridge["linkinfo"]["info_data"]:
+        daemon.cli("apply", path)
+        (made,) = host.ip("-d", "link", "show", "dev", "br0")
+        assert 1 == made["linkinfo"]["info_data"]["vlan_filtering"]
+        daemon.cli("stop", "red")
+    else:
+        refused = daemon.cli("apply", path, check=False)
+        assert 0 != refused.returncode
+        assert "br0: the kernel cannot filter VLANs on bridges" in refused.stderr
+        assert "CONFIG_BRIDGE_VLAN_FILTERING" in refused.stderr
+    settle(host)
+    assert before == network_of(host)
+    assert HOST_ADDRESSES == addresses(host, "eth0")
+
+
 def test_clients_of_libvirt_see_a_bridge_network(
     host: Host, network: Uplink, daemon: Daemon
 ) -> None:

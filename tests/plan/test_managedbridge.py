@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from collections.abc import Iterable
 from uuid import UUID
 
 import pytest
@@ -17,16 +18,26 @@ from jackfield.errors import (
     WrongState,
 )
 from jackfield.model.mode import Mode
-from jackfield.model.network import Bridge, Network
+from jackfield.model.network import Bridge, Network, Portgroup
+from jackfield.model.port import BridgePlug, Port
 from jackfield.model.uplink import DeviceUplink, PciAddress, PciUplink
-from jackfield.model.values import InterfaceName, MacAddress, NetworkName
-from jackfield.plan.describe import describe
-from jackfield.plan.managedbridge import check_bridges_kept, check_uplinks
+from jackfield.model.values import InterfaceName, MacAddress, NetworkName, Text
+from jackfield.model.virtualport import VirtualPort, VirtualPortType
+from jackfield.model.vlan import Vlan, VlanTag
+from jackfield.plan.describe import describe, describe_resource
+from jackfield.plan.managedbridge import check_bridges_kept, check_uplinks, plan_port_vlans
 from jackfield.plan.network import plan_network
 from jackfield.state.facts import Facts, LinkFact, RouteFact, UplinkFact
 from jackfield.state.hoststate import HostState, difference, removal_order
 from jackfield.state.links import BridgeLink, OwnerKind, alias_of
-from jackfield.state.resources import BpduGuard, LinkUp, ManagedUplink
+from jackfield.state.resources import (
+    BpduGuard,
+    LinkUp,
+    ManagedUplink,
+    Resource,
+    UplinkVlan,
+    VlanFiltering,
+)
 
 UUID_OF_RED = UUID(int=7)
 ALIAS = alias_of(OwnerKind.NETWORK, UUID_OF_RED)
@@ -63,8 +74,8 @@ def refusal(host: Facts, *, more: UplinkFact | None = None) -> JackfieldError:
 def test_one_bridge_for_each_uplink() -> None:
     """Without spanning tree and without an address of their own; the uplink last."""
     assert [
-        BridgeLink(name=BR0, alias=ALIAS, mac=None, mtu=9000),
-        BridgeLink(name=BR1, alias=ALIAS, mac=None, mtu=9000),
+        BridgeLink(name=BR0, alias=ALIAS, mac=None, mtu=9000, vlan_filtering=None),
+        BridgeLink(name=BR1, alias=ALIAS, mac=None, mtu=9000, vlan_filtering=None),
         BpduGuard(link=ETH0),
         BpduGuard(link=ETH1),
         ManagedUplink(link=ETH0, bridge=BR0, mtu=9000),
@@ -173,6 +184,52 @@ def test_vlans_on_an_uplink_stay() -> None:
     """Their frames are taken out before the bridge sees them."""
     vlan = LinkFact(index=5, name="eth0.5", kind="vlan", lower=2, mac=NIC.mac)
     check_uplinks(network("eth0"), facts(NIC, vlan), {}, take_managed=False)
+
+
+def tagged(*ids: int) -> Vlan:
+    """Return one tag, or a trunk of several."""
+    return Vlan(tags=tuple(VlanTag(id=number) for number in ids), trunk=len(ids) > 1)
+
+
+def vlans(state: Iterable[Resource]) -> list[str]:
+    """Return what is wanted of VLANs, in words."""
+    found = (item for item in state if isinstance(item, VlanFiltering | UplinkVlan))
+    return [describe_resource(item) for item in found]
+
+
+def test_uplinks_carry_what_the_document_names() -> None:
+    """Each those of portgroups that use it; untagged frames stay where they are."""
+    plain = network("eth0", "eth1")
+    assert [] == vlans(plan_network(plain).values())
+    both = Portgroup(name=Text("both"), vlan=tagged(42, 43, 1))
+    second = Portgroup(name=Text("second"), vlan=tagged(7), uplinks=plain.uplinks[1:])
+    grouped = dataclasses.replace(plain, portgroups=(both, second))
+    assert [
+        "VLANs on bridge br0 kept apart: on",
+        "VLANs on bridge br0-1 kept apart: on",
+        "VLAN 42 on uplink eth0: tagged",
+        "VLAN 43 on uplink eth0: tagged",
+        "VLAN 7 on uplink eth1: tagged",
+        "VLAN 42 on uplink eth1: tagged",
+        "VLAN 43 on uplink eth1: tagged",
+    ] == vlans(plan_network(grouped).values())
+    with pytest.raises(UnsupportedConfiguration, match="cannot be in VLAN 4095"):
+        plan_network(dataclasses.replace(plain, vlan=tagged(4095)))
+
+
+def test_what_the_vlans_of_a_port_want() -> None:
+    """Its bridge and that one's uplink, whether the document says anything of VLANs or not."""
+    port = Port(vlan=tagged(9), plug=BridgePlug(bridge=BR1))
+    plain = network("eth0", "eth1")
+    wanted = ["VLANs on bridge br0-1 kept apart: on", "VLAN 9 on uplink eth1: tagged"]
+    assert wanted == vlans(plan_port_vlans(plain, port))
+    assert [] == plan_port_vlans(plain, dataclasses.replace(port, vlan=None))
+    # A bridge of somebody else's is not changed, and one of Open vSwitch has VLANs of its own.
+    assert [] == plan_port_vlans(dataclasses.replace(plain, uplinks=()), port)
+    switched = VirtualPort(type=VirtualPortType.OPENVSWITCH)
+    assert [] == plan_port_vlans(dataclasses.replace(plain, virtualport=switched), port)
+    with pytest.raises(UnsupportedConfiguration, match="cannot be in VLAN 0"):
+        plan_port_vlans(plain, dataclasses.replace(port, vlan=tagged(0)))
 
 
 def test_uplinks_keep_their_bridges() -> None:

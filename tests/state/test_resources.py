@@ -12,8 +12,11 @@ from jackfield.state.resources import (
     LinkSetting,
     Setting,
     SharedSetting,
+    UplinkVlan,
+    VlanFiltering,
     shared_setting,
 )
+from jackfield.state.vlans import Membership
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,8 @@ from jackfield.state.resources import (
             for attribute in LinkAttribute
         ),
         FunctionCount(link=InterfaceName("eth0"), value="4"),
+        VlanFiltering(link=InterfaceName("br0")),
+        UplinkVlan(link=InterfaceName("eth0.7"), vlan=42, value=Membership.NATIVE.value),
         *(
             FunctionSetting(address=PciAddress(bus=1, slot=16), aspect=aspect, value="")
             for aspect in FunctionAspect

@@ -171,13 +171,14 @@ class Mending:
         except (JackfieldError, ExceptionGroup) as error:
             await self.tell_problem(record, f"what its ports may send is as before: {error}")
         network = record.current
-        wanted = [
-            item
+        # What ports share with each other is looked at once.
+        wanted = {
+            item.key: item
             for port in self._registry.ports_of(record.uuid)
             for item in upkeep_of_port(network, port)
-        ]
+        }
         if wanted:
-            await self._thread.run(_mend_each, wanted)
+            await self._thread.run(_mend_each, list(wanted.values()))
 
     async def _tell(
         self,

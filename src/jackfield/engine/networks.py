@@ -409,7 +409,9 @@ class Networks:
             plugged = [item for item in upkeep if tools.kernel.route.index(item.link) is not None]
             found = tools.applier.observe([*present.values(), *plugged])
             actual = [seen.resource for seen in found.values() if seen.resource is not None]
-            return HostState([*wanted.values(), *plugged]), HostState(actual)
+            # Ports share some of it with each other, and with their network.
+            whole = {item.key: item for item in (*wanted.values(), *plugged)}
+            return HostState(whole.values()), HostState(actual)
 
         async with record.lock:
             return describe(difference(*await self._thread.run(look)))

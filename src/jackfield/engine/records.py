@@ -19,10 +19,18 @@ from jackfield.model.port import Port
 from jackfield.model.uplink import DeviceUplink, PciUplink, Uplink
 from jackfield.model.values import MacAddress, NetworkName
 from jackfield.plan.guard import plan_guard
+from jackfield.plan.managedbridge import plan_port_vlans
 from jackfield.plan.port import PortDevice, plan_guarantee, plan_port
 from jackfield.state.hoststate import HostState
 from jackfield.state.openvswitch import OvsPort
-from jackfield.state.resources import BridgePort, Guarantee, Policing, Shaping
+from jackfield.state.resources import (
+    BridgePort,
+    Guarantee,
+    Policing,
+    Shaping,
+    UplinkVlan,
+    VlanFiltering,
+)
 
 __all__ = [
     "Leases",
@@ -34,7 +42,7 @@ __all__ = [
     "upkeep_of_port",
 ]
 
-Upkeep = BridgePort | OvsPort | Guarantee | Policing | Shaping
+Upkeep = BridgePort | OvsPort | Guarantee | Policing | Shaping | VlanFiltering | UplinkVlan
 """What of a port is mended with its network: its place there and its limits."""
 
 _DEFINITIONS = frozenset({"live", "stored"})
@@ -99,11 +107,13 @@ class PortRecord:
 
 
 def state_of_port(network: Network, port: PortRecord) -> HostState:
-    """Return the host state of a port; of one whose device a client makes, what it is promised."""
+    """Return the host state of a port; of one whose device a client makes, what its bridge does."""
     if port.port.mac is None:
         return HostState()
     if port.device is None:
-        return plan_guarantee(network, port.port)
+        promised = plan_guarantee(network, port.port)
+        vlans = plan_port_vlans(network, port.port)
+        return HostState([*promised.values(), *vlans]) if vlans else promised
     planned = plan_port(network, port.port, port.device)
     guard = plan_guard(network, port.port, port.device.name, port.leases)
     return planned if guard is None else HostState([guard, *planned.values()])

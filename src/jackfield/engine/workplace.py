@@ -30,7 +30,7 @@ from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import BridgeLink, TapLink
 from jackfield.state.openvswitch import OvsBridge
-from jackfield.state.resources import ManagedUplink, Resource, Service
+from jackfield.state.resources import ManagedUplink, Resource, Service, VlanFiltering
 
 __all__ = [
     "Leaving",
@@ -328,6 +328,8 @@ def forget_network(
     """Forget the ports and former members of a network that is gone; they have no devices."""
     # What is left in the journal of ports would bring them back.
     tools.journal.fold(tools.store)
+    for port in ports:
+        ledger.release(tools.store, tools.applier, port)
     with tools.store.transaction():
         tools.store.delete_members(uuid)
         for port in ports:
@@ -420,8 +422,11 @@ def _reattach(
             lost.append(row.name)
             continue
         bridge = next((item for item in bridges if item == row.bridge), bridges[0])
+        member = member_port(row, bridge)
+        # One that was in VLANs must not be among the others, now that it comes back first.
+        filtering = () if member.vlan is None else (VlanFiltering(link=bridge),)
         try:
-            tools.applier.perform(Change(ensure=(member_port(row, bridge),)))
+            tools.applier.perform(Change(ensure=(*filtering, member)))
         except JackfieldError:
             lost.append(row.name)
     return lost

@@ -20,7 +20,13 @@ from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
 from jackfield.state.hoststate import Change, HostState, removal_order
 from jackfield.state.links import AnyLink
 from jackfield.state.openvswitch import AnyRow
-from jackfield.state.resources import ManagedUplink, Resource, Service
+from jackfield.state.resources import (
+    BridgePort,
+    ManagedUplink,
+    Resource,
+    Service,
+    VlanFiltering,
+)
 
 __all__ = ["Applier"]
 
@@ -33,7 +39,12 @@ _SET_ONCE = frozenset({"function-setting"})
 """Kinds that are not mended: a function in use cannot be set again without stopping its guest's
 traffic, and what differs was changed by that guest, which may, or by an administrator."""
 
-_SHARED = frozenset({"setting", "link-setting", "function-setting", "function-count"})
+_SHARED = frozenset(
+    {
+        *("setting", "link-setting", "function-setting", "function-count"),
+        *("vlan-filtering", "uplink-vlan"),
+    }
+)
 """Kinds that are taken back by the ledger of shared settings, or go with their link."""
 
 
@@ -85,6 +96,8 @@ class Applier:
         for kind, driver in self._particular.items():
             if kind in kinds:
                 here = [item for item in wanted if item.kind == kind]
+                if VlanFiltering.kind in kinds:
+                    here = _without_promised(here, wanted)
                 driver.refuse_impossible(self._kernel, here)
 
     def perform(self, change: Change) -> None:
@@ -194,6 +207,14 @@ class Applier:
                     f"found {seen.resource or seen.presence.value} {seen.description}".rstrip(),
                     hint="another program may be changing the same device",
                 )
+
+
+def _without_promised(group: list[Resource], wanted: Sequence[Resource]) -> list[Resource]:
+    """Return ``group`` without ports of bridges that the same plan has keep VLANs apart."""
+    filtering = {item.link for item in wanted if isinstance(item, VlanFiltering)}
+    return [
+        item for item in group if not (isinstance(item, BridgePort) and item.bridge in filtering)
+    ]
 
 
 def _runs(resources: Iterable[Resource]) -> Iterator[tuple[str, list[Resource]]]:

@@ -45,7 +45,8 @@ class BridgeDriver(LinkDriver[BridgeLink]):
         delay = options.forward_delay
         if options.stp == wanted.stp and delay == _possible_delay(wanted):
             delay = wanted.forward_delay
-        filtering = options.vlan_filtering
+        # Where it is left open, or cannot be, nothing is found to differ.
+        filtering = None if wanted.vlan_filtering is None else options.vlan_filtering
         return BridgeLink(
             name=InterfaceName(link.name),
             alias=link.alias,
@@ -99,7 +100,7 @@ class BridgeDriver(LinkDriver[BridgeLink]):
                 change_bridge(index, wanted.name, forward_delay=_possible_delay(wanted))
             )
         kernel.route.send(messages)
-        if present.vlan_filtering != wanted.vlan_filtering:
+        if wanted.vlan_filtering not in (None, present.vlan_filtering):
             _filter_vlans(kernel, wanted)
 
 

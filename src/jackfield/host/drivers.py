@@ -30,6 +30,7 @@ from jackfield.host.tap import TapDriver
 from jackfield.host.uplink import UplinkDriver
 from jackfield.host.vde.driver import VdeSwitchDriver
 from jackfield.host.veth import VethDriver
+from jackfield.host.vlans import UplinkVlanDriver, VlanFilteringDriver
 
 __all__ = ["make_drivers", "make_service_drivers"]
 
@@ -66,6 +67,8 @@ def make_drivers(
         "up": LinkUpDriver(),
         "bpdu-guard": BpduGuardDriver(),
         "uplink": UplinkDriver(records),
+        "vlan-filtering": VlanFilteringDriver(),
+        "uplink-vlan": UplinkVlanDriver(),
         "bridge-port": BridgePortDriver(),
         "ovs-bridge": OvsBridgeDriver(openvswitch),
         "ovs-port": OvsPortDriver(openvswitch),

@@ -13,10 +13,8 @@ from jackfield.host.netlink.bridgeport import (
     add_entry,
     add_vlans,
     decode_entry,
-    decode_vlans,
     delete_entry,
     delete_vlans,
-    dump_vlans,
     get_entry,
     vlans_of,
     vlans_to_model,
@@ -44,7 +42,7 @@ class BridgePortDriver:
         links = kernel.route.links([port.link for port in resources])
         bridges = {port.bridge for port in resources}
         indexes = {bridge: kernel.route.index(bridge) for bridge in bridges}
-        vlans = _all_vlans(kernel) if any(port.vlan is not None for port in resources) else {}
+        vlans = kernel.route.vlans() if any(port.vlan is not None for port in resources) else {}
         found: dict[str, Observed] = {}
         for port in resources:
             link = links.get(port.link)
@@ -175,13 +173,9 @@ def _entry_messages(kernel: Kernel, port: BridgePort, former: BridgePort | None)
     ]
 
 
-def _all_vlans(kernel: Kernel) -> dict[int, frozenset[PortVlan]]:
-    return dict(decode_vlans(reply.body) for reply in kernel.route.dump(dump_vlans()))
-
-
 def _vlan_messages(kernel: Kernel, resources: Sequence[BridgePort]) -> list[Message]:
     """Return what puts ports that are on their bridges into their VLANs, and out of all others."""
-    found = _all_vlans(kernel)
+    found = kernel.route.vlans()
     messages: list[Message] = []
     for port in resources:
         if port.vlan is None:

@@ -29,7 +29,9 @@ from jackfield.state.resources import (
     Setting,
     Shaping,
     TapNode,
+    UplinkVlan,
     VdeSwitch,
+    VlanFiltering,
 )
 
 __all__ = ["describe", "describe_resource"]
@@ -255,6 +257,8 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     OvsBridge: lambda item: f"Open vSwitch bridge {item.name}",
     OvsPort: _ovs_port,
     ManagedUplink: _uplink,
+    VlanFiltering: lambda item: f"VLANs on bridge {item.link} kept apart: {item.value}",
+    UplinkVlan: lambda item: f"VLAN {item.vlan} on uplink {item.link}: {item.value}",
     BpduGuard: lambda item: f"spanning tree frames of guests kept from {item.link}",
     Route: _route,
     NetworkRules: _rules,

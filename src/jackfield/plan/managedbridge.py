@@ -6,7 +6,7 @@ part of a plan.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from jackfield.errors import (
     Conflict,
@@ -18,20 +18,37 @@ from jackfield.errors import (
 )
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
+from jackfield.model.port import BridgePlug, Port
 from jackfield.model.uplink import DeviceUplink, describe
 from jackfield.model.values import InterfaceName
+from jackfield.model.vlan import Vlan
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.facts import Facts, LinkFact, UplinkFact
 from jackfield.state.links import BridgeLink, OwnerKind, alias_of
-from jackfield.state.resources import BpduGuard, LinkUp, ManagedUplink, Resource
+from jackfield.state.resources import (
+    BpduGuard,
+    LinkUp,
+    ManagedUplink,
+    Resource,
+    UplinkVlan,
+    VlanFiltering,
+)
 
 __all__ = [
     "check_bridges_kept",
     "check_uplinks",
+    "check_vlan",
     "is_managed",
     "managed_uplinks",
     "plan_managed_bridges",
+    "plan_port_vlans",
 ]
+
+_VLAN_IDS = range(1, 4095)
+"""What a Linux bridge takes: 0 and 4095 are reserved (IEEE 802.1Q, table 9-2)."""
+
+_DEFAULT_VLAN = 1
+"""Where untagged frames are, those of the host among them (``IFLA_BR_VLAN_DEFAULT_PVID``)."""
 
 _RIDERS = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
 _RTPROT_DHCP = 16  # linux/rtnetlink.h
@@ -79,13 +96,70 @@ def plan_managed_bridges(network: Network) -> list[Resource]:
         resources += (
             # Its address is its uplink's, so that leases, port security and SLAAC stay.
             BridgeLink(
-                name=bridge, alias=alias_of(OwnerKind.NETWORK, network.uuid), mac=None, mtu=mtu
+                name=bridge,
+                alias=alias_of(OwnerKind.NETWORK, network.uuid),
+                mac=None,
+                mtu=mtu,
+                # A port may need it that no document knows of: ``VlanFiltering``.
+                vlan_filtering=None,
             ),
             LinkUp(link=bridge),
             BpduGuard(link=uplink),
             ManagedUplink(link=uplink, bridge=bridge, mtu=mtu),
         )
+        if _documented(network):
+            resources += _vlans(bridge, uplink, _documented(network, uplink))
     return resources
+
+
+def plan_port_vlans(network: Network, port: Port) -> list[Resource]:
+    """Return what a port in VLANs needs besides its own place: a bridge and an uplink in them.
+
+    Nothing where the bridge is somebody else's, or has no uplink.  Raises what
+    ``check_vlan`` does.
+    """
+    if port.vlan is None:
+        return []
+    uplinks = {bridge: uplink for uplink, bridge in managed_uplinks(network).items()}
+    if not uplinks or not isinstance(port.plug, BridgePlug):
+        return []
+    check_vlan(network, port.vlan)
+    bridge = port.plug.bridge if port.plug.bridge in uplinks else next(iter(uplinks))
+    return _vlans(bridge, uplinks[bridge], [port.vlan])
+
+
+def _documented(network: Network, uplink: InterfaceName | None = None) -> list[Vlan]:
+    """Return what the document says of VLANs, all of it or what ports over ``uplink`` may have."""
+    found = [] if network.vlan is None else [network.vlan]
+    for group in network.portgroups:
+        devices = {item.dev for item in group.uplinks if isinstance(item, DeviceUplink)}
+        if group.vlan is not None and (uplink is None or not devices or uplink in devices):
+            found.append(group.vlan)
+    for vlan in found:
+        check_vlan(network, vlan)
+    return found
+
+
+def _vlans(bridge: InterfaceName, uplink: InterfaceName, vlans: Iterable[Vlan]) -> list[Resource]:
+    """Return a bridge that filters, and an uplink that carries ``vlans``, tagged.
+
+    Exactly these: a card that filters VLANs itself may have room for few.
+    """
+    ids = {tag.id for vlan in vlans for tag in vlan.tags} - {_DEFAULT_VLAN}
+    return [
+        VlanFiltering(link=bridge),
+        *(UplinkVlan(link=uplink, vlan=number) for number in sorted(ids)),
+    ]
+
+
+def check_vlan(network: Network, vlan: Vlan) -> None:
+    """Raise ``UnsupportedConfiguration`` for VLANs that a Linux bridge does not have."""
+    for tag in vlan.tags:
+        if tag.id not in _VLAN_IDS:
+            raise UnsupportedConfiguration(
+                f"network {network.name!r}: a port of a Linux bridge cannot be in VLAN {tag.id}",
+                hint=f"it has VLANs {_VLAN_IDS.start} to {_VLAN_IDS.stop - 1}",
+            )
 
 
 def check_uplinks(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from uuid import UUID
 
-from jackfield.errors import InternalError, UnsupportedConfiguration
+from jackfield.errors import InternalError
 from jackfield.model.network import MacTableManager, Network
 from jackfield.model.port import BridgePlug, DirectPlug, HostdevPlug, NetworkPlug, Port
 from jackfield.model.values import InterfaceName, MacAddress
-from jackfield.model.vlan import Vlan
 from jackfield.plan.macvtap import plan_direct
+from jackfield.plan.managedbridge import check_vlan, plan_port_vlans
 from jackfield.plan.network import bridge_of
 from jackfield.plan.openvswitch import is_openvswitch, plan_ovs_port
 from jackfield.plan.virtualfunction import plan_function
@@ -27,9 +27,6 @@ from jackfield.state.resources import (
 )
 
 __all__ = ["PortDevice", "device_name", "host_mac", "plan_guarantee", "plan_port"]
-
-_VLAN_IDS = range(1, 4095)
-"""What a Linux bridge takes: 0 and 4095 are reserved (IEEE 802.1Q, table 9-2)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +105,10 @@ def _plan_place(
     """Return a port's place on a Linux bridge, where addresses are ``entered`` or learned."""
     assert port.mac is not None
     isolated = bool(port.isolated)
-    _check_vlan(network, port.vlan)
+    if port.vlan is not None:
+        check_vlan(network, port.vlan)
     return [
+        *plan_port_vlans(network, port),
         BridgePort(
             link=device.name,
             bridge=bridge,
@@ -158,17 +157,6 @@ def plan_guarantee(network: Network, port: Port) -> HostState:
         ceiling=max(whole.inbound.peak or 0, average),
     )
     return HostState([guarantee])
-
-
-def _check_vlan(network: Network, vlan: Vlan | None) -> None:
-    if vlan is None:
-        return
-    for tag in vlan.tags:
-        if tag.id not in _VLAN_IDS:
-            raise UnsupportedConfiguration(
-                f"network {network.name!r}: a port of a Linux bridge cannot be in VLAN {tag.id}",
-                hint=f"it has VLANs {_VLAN_IDS.start} to {_VLAN_IDS.stop - 1}",
-            )
 
 
 def _pair_or_tap(port: Port, device: PortDevice) -> VethLink | TapLink:

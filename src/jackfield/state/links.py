@@ -73,7 +73,7 @@ class BridgeLink(Standing):
     """A bridge of ours, made down and without addresses.
 
     ``forward_delay`` is in seconds; ``mtu`` ``None`` is the kernel's choice.  ``vlan_filtering``
-    keeps its ports' VLANs apart, where the kernel can.
+    keeps its ports' VLANs apart, where the kernel can; ``None`` leaves that as it is.
     """
 
     kind: ClassVar[str] = "bridge"
@@ -83,7 +83,7 @@ class BridgeLink(Standing):
     mtu: int | None = None
     stp: bool = False
     forward_delay: int = 0
-    vlan_filtering: bool = False
+    vlan_filtering: bool | None = False
 
     @property
     def key(self) -> str:

@@ -33,6 +33,7 @@ from jackfield.state.links import (
 from jackfield.state.openvswitch import AnyRow, OvsBridge, OvsPort
 from jackfield.state.rules import Chain, Element
 from jackfield.state.traffic import Guarantee, Policing, Shaping
+from jackfield.state.vlans import UplinkVlan, VlanFiltering, vlan_setting
 
 __all__ = [
     "KINDS",
@@ -55,7 +56,9 @@ __all__ = [
     "Shaping",
     "SharedSetting",
     "TapNode",
+    "UplinkVlan",
     "VdeSwitch",
+    "VlanFiltering",
     "shared_setting",
 ]
 
@@ -120,7 +123,7 @@ class LinkSetting(Standing):
         return f"link-setting:{self.name}"
 
 
-SharedSetting = Setting | LinkSetting | FunctionSetting | FunctionCount
+SharedSetting = Setting | LinkSetting | FunctionSetting | FunctionCount | VlanFiltering | UplinkVlan
 """What has users besides us, and a value that it had before us."""
 
 
@@ -133,6 +136,9 @@ def shared_setting(name: str, value: str) -> SharedSetting:
         return FunctionSetting(address=address, aspect=FunctionAspect(what), value=value)
     if what == "functions":
         return FunctionCount(link=InterfaceName(owner), value=value)
+    vlans = vlan_setting(owner, what, value)
+    if vlans is not None:
+        return vlans
     if space:
         return LinkSetting(link=InterfaceName(owner), attribute=LinkAttribute(what), value=value)
     return Setting(name=name, value=value, shared=True)
@@ -379,6 +385,8 @@ Resource = (
     | LinkUp
     | BridgePort
     | ManagedUplink
+    | VlanFiltering
+    | UplinkVlan
     | BpduGuard
     | Route
     | NetworkRules
@@ -413,6 +421,9 @@ KINDS: dict[str, type[Resource]] = {
         BpduGuard,
         # A bridge gets its uplink's address before it comes up and makes another of its own.
         ManagedUplink,
+        # Before a port is on the bridge, which would be with all others until then.
+        VlanFiltering,
+        UplinkVlan,
         LinkUp,
         Dnsmasq,
         VdeSwitch,

@@ -23,6 +23,7 @@ from jackfield.host.netlink.message import (
 from jackfield.model.vlan import NativeMode, Vlan, VlanTag
 
 __all__ = [
+    "DEFAULT_VLANS",
     "Entry",
     "PortVlan",
     "add_entry",
@@ -82,6 +83,10 @@ class PortVlan(NamedTuple):
     id: int
     native: bool = False
     untagged: bool = False
+
+
+DEFAULT_VLANS = frozenset({PortVlan(1, native=True, untagged=True)})
+"""Where a port is that nobody has said anything about: in the bridge's default VLAN."""
 
 
 def add_entry(index: int, mac: bytes, what: str) -> Message:

@@ -41,6 +41,7 @@ __all__ = [
     "delete_link",
     "dump_links",
     "get_link",
+    "get_link_at",
     "mark_group",
     "port_flags",
     "random_group",
@@ -232,11 +233,19 @@ def get_link(name: str) -> Message:
     return Message(RTM_GETLINK, 0, body, f"look at link {name}")
 
 
-def dump_links(*, master: int | None = None) -> Message:
-    """Return the dump request for all links, or for the ports of ``master`` (an index)."""
+def get_link_at(index: int) -> Message:
+    """Return the request for one link by index."""
+    body = _HEADER.pack(0, 0, index, 0, 0) + _SKIP_STATS
+    return Message(RTM_GETLINK, 0, body, f"look at the link with index {index}")
+
+
+def dump_links(*, master: int | None = None, kind: str | None = None) -> Message:
+    """Return the dump request for all links, the ports of ``master`` (an index), or a kind's."""
     body = _HEADER.pack(0, 0, 0, 0, 0) + _SKIP_STATS
     if master is not None:
         body += attribute_u32(_IFLA_MASTER, master)
+    if kind is not None:
+        body += nested(_IFLA_LINKINFO, attribute_text(_IFLA_INFO_KIND, kind))
     return Message(RTM_GETLINK, 0, body, "list the links")
 
 

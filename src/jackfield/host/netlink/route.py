@@ -11,14 +11,25 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from jackfield.errors import JackfieldError, NotFound
 from jackfield.host.netlink.address import AddressEntry, decode_address, dump_addresses
-from jackfield.host.netlink.bridgeport import Entry, decode_entry, dump_entries
+from jackfield.host.netlink.bridgeport import (
+    DEFAULT_VLANS,
+    Entry,
+    PortVlan,
+    decode_entry,
+    decode_vlans,
+    dump_entries,
+    dump_vlans,
+    vlans_to_model,
+)
 from jackfield.host.netlink.link import (
     Link,
+    bridge_options,
     decode_link,
     delete_group,
     delete_link,
     dump_links,
     get_link,
+    get_link_at,
     port_flags,
     random_group,
     set_link,
@@ -32,6 +43,7 @@ from jackfield.host.netlink.message import (
 )
 from jackfield.host.netlink.routing import RouteEntry, decode_route, dump_routes
 from jackfield.host.netlink.socket import NETLINK_ROUTE, NetlinkSocket, Refusal
+from jackfield.host.netlink.vlan import ask_vlan_filtering
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.resources import BridgePort
 
@@ -115,6 +127,16 @@ class RouteSocket(NetlinkSocket):
             raise
         return decode_link(replies[0].body)
 
+    def link_at(self, index: int) -> Link | None:
+        """Return the link with that index, or ``None``."""
+        try:
+            replies = self.request(get_link_at(index))
+        except Refusal as refusal:
+            if refusal.errno == errno.ENODEV:
+                return None
+            raise
+        return decode_link(replies[0].body)
+
     def links(self, names: Collection[str] | None = None) -> dict[str, Link]:
         """Return links by name: those of ``names`` that exist, or all."""
         if names is not None and len(names) <= ONE_BY_ONE_LIMIT:
@@ -155,6 +177,9 @@ class RouteSocket(NetlinkSocket):
             return []
         found = []
         links = self.ports(master)
+        options = self.link(bridge)
+        filters = options is not None and bridge_options(options.data).vlan_filtering
+        vlans = self.vlans() if filters else {}
         entries: list[Entry] = []
         # What was heard is heard again; what was entered because nobody listens is not.
         if not all(port_flags(link.port_data)[1:] == (True, True) for link in links):
@@ -167,6 +192,7 @@ class RouteSocket(NetlinkSocket):
                 for entry in entries
                 if entry.index == link.index and (entry.static or not learning) and not entry.own
             }
+            own = vlans.get(link.index)
             port = BridgePort(
                 link=InterfaceName(link.name),
                 bridge=bridge,
@@ -174,10 +200,38 @@ class RouteSocket(NetlinkSocket):
                 learning=learning,
                 unicast_flood=unicast_flood,
                 addresses=tuple(sorted(entered)),
+                vlan=None if own in (None, DEFAULT_VLANS) else vlans_to_model(own),
                 up=link.up,
             )
             found.append((link.index, port))
         return found
+
+    def filters_vlans(self) -> bool | None:
+        """Return whether this kernel's bridges can filter VLANs; makes nothing.
+
+        ``None`` where it has not loaded what bridges need yet.
+        """
+        known, protocol = ask_vlan_filtering()
+        if self._refused(known) == errno.EEXIST:
+            return None
+        return self._refused(protocol) == errno.EPROTONOSUPPORT
+
+    def _refused(self, message: Message) -> int:
+        """Return the number of the error that a request is refused with."""
+        try:
+            self.request(message)
+        except Refusal as refusal:
+            return refusal.errno
+        return 0
+
+    def vlan_devices(self) -> list[Link]:
+        """Return the VLAN devices whose lower link is here as well."""
+        links = self._decode_links(dump_links(kind="vlan"))
+        return [link for link in links if link.kind == "vlan" and link.lower_netns is None]
+
+    def vlans(self) -> dict[int, frozenset[PortVlan]]:
+        """Return the VLANs of all bridges' ports by the index of the link."""
+        return dict(decode_vlans(reply.body) for reply in self.dump(dump_vlans()))
 
     def addresses(self, index: int = 0) -> list[AddressEntry]:
         """Return the addresses of one link, or of all (0)."""
