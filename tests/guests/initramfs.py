@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["Initramfs"]
+__all__ = ["Initramfs", "module_files"]
 
 #: Folders that every init wants.
 FOLDERS = ("dev", "etc", "modules", "proc", "root", "run", "sys", "tmp")
@@ -57,6 +57,12 @@ class Initramfs:
 
     def _add_folder(self, name: str) -> None:
         self._files.setdefault(name, (stat.S_IFDIR | 0o755, b""))
+
+
+def module_files(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Return the files of kernel modules of ``folder`` and those they need, as they are loaded."""
+    found = {module_name(path): path for path in folder.rglob("*.ko*")}
+    return [found[name] for name in _load_order(found, names)]
 
 
 def module_name(path: Path) -> str:
