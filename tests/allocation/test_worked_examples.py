@@ -235,6 +235,12 @@ def test_links_down_absent_and_without_carrier() -> None:
     assert "uplink eth0 is absent; uplink eth1 has no carrier; uplink eth2 is absent" in str(
         caught.value
     )
+    port = LinkFact(index=8, name="eth1", up=True, carrier=True, master=9)
+    bridge = LinkFact(index=9, name="br0", kind="bridge")
+    with pytest.raises(CapacityExhausted, match="eth1 is a port of bridge br0"):
+        allocate(network, facts(eth1=port, br0=bridge), Usage(), wish())
+    domain = LinkFact(index=9, name="vrf0", kind="vrf")
+    assert allocate(network, facts(eth1=port, vrf0=domain), Usage(), wish()).bring_up is None
 
 
 PASSTHROUGH = read_network("""

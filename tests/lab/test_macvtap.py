@@ -274,7 +274,7 @@ def test_uplink_that_is_a_bridges_is_named(
     begin(daemon, document("vepa", "eth1"))
     refused = daemon.cli("attach", "red", "--tap", "t0", check=False)
     assert refused.returncode != 0
-    assert "eth1 may be a port of a bridge" in refused.stderr
+    assert "eth1 is a port of bridge br0" in refused.stderr
     assert [] == daemon.cli("ports", json=True)
     assert "t0" not in host.links()
 

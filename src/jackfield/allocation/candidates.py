@@ -144,6 +144,11 @@ def link_problem(key: str, mode: Mode, facts: Facts) -> str | None:
         return f"{key} is absent"
     if link.up and link.carrier is False:
         return f"{key} has no carrier"
+    if mode.is_macvtap and link.master is not None:
+        # The kernel has a link carry either a bridge's frames or macvtaps.
+        for master in facts.links.values():
+            if master.index == link.master and master.kind == "bridge":
+                return f"{key} is a port of bridge {master.name}"
     return None
 
 
