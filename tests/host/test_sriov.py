@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jackfield.host.sriov import pci
+from jackfield.host.sriov import facts, pci
 from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName
-from jackfield.state.facts import VirtualFunctionFact
+from jackfield.state.facts import Facts, LinkFact, VirtualFunctionFact
 
 CARD = PciAddress(bus=1)
 FUNCTIONS = [PciAddress(bus=1, slot=16, function=number) for number in (0, 2, 4)]
@@ -75,3 +75,19 @@ def test_a_link_that_is_no_card(devices: Path) -> None:
     assert pci.read_total(InterfaceName("eth1"), devices) is None
     assert () == pci.virtual_functions(InterfaceName("lo"), devices)
     assert {} == pci.read_functions(devices / "nowhere")
+
+
+def test_what_is_below_a_bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All devices are gone through only where a function may be found."""
+    (tmp_path / "eth1/device/physfn").mkdir(parents=True)
+    (tmp_path / "eth7/device").mkdir(parents=True)
+    assert [True, False] == [pci.is_function(name, tmp_path) for name in ("eth1", "eth7")]
+    looked = Facts(ipv6=False)
+    monkeypatch.setattr(facts, "is_function", lambda name: pci.is_function(name, tmp_path))
+    monkeypatch.setattr(facts, "with_functions", lambda _: looked)
+    members = {"eth1": "", "eth7": "", "tap0": "tun", "eth7.5": "vlan"}
+    for name, kind in members.items():
+        member = LinkFact(name=name, index=3, kind=kind, master=2)
+        found = Facts(links={"br0": LinkFact(name="br0", index=2), name: member})
+        expected = looked if name in ("eth1", "eth7.5") else found
+        assert expected is facts.with_functions_below(found, ["br0", "br1"])

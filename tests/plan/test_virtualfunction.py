@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from uuid import UUID
 
 import pytest
@@ -9,16 +10,22 @@ import pytest
 from jackfield.document.reader import read_network
 from jackfield.errors import HostError, UnsupportedConfiguration
 from jackfield.model.bandwidth import Bandwidth, Rate
-from jackfield.model.port import DirectPlug, HostdevPlug, Plug, Port
+from jackfield.model.port import BridgePlug, DirectPlug, HostdevPlug, Plug, Port
 from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.model.vlan import NativeMode, Vlan, VlanTag
 from jackfield.plan.describe import describe_resource
 from jackfield.plan.network import plan_network
 from jackfield.plan.port import PortDevice, plan_port
-from jackfield.plan.virtualfunction import check_function, place_of, plan_function
-from jackfield.state.facts import Facts, VirtualFunctionFact
-from jackfield.state.functions import FunctionPlace
+from jackfield.plan.virtualfunction import (
+    carrier_of,
+    check_function,
+    place_of,
+    plan_carrier,
+    plan_function,
+)
+from jackfield.state.facts import Facts, LinkFact, VirtualFunctionFact
+from jackfield.state.functions import FunctionPlace, FunctionSetting
 
 ADDRESS = PciAddress(bus=1, slot=16)
 MAC = MacAddress("52:54:00:00:00:42")
@@ -88,6 +95,67 @@ def test_a_function_under_a_macvtap() -> None:
     # The interface's own address is not set as that of any NIC.
     assert "address of eth1 = 52:54:00:00:00:42" not in planned
     assert "state of eth1 = up" in planned
+
+
+def link(name: str, index: int, **more: object) -> LinkFact:
+    """Return a link of the host."""
+    return LinkFact(name=name, index=index, **more)  # type: ignore[arg-type]
+
+
+def test_what_carries_a_ports_frames() -> None:
+    """A function under macvtaps or a bridge, or under the VLAN device that is."""
+    links = (
+        link("br0", 5, kind="bridge"),
+        link("tap0", 2, kind="tun", master=5),
+        link("eth1", 3, master=5),
+        link("eth1.7", 6, kind="vlan", lower=3, master=7),
+        link("br7", 7, kind="bridge"),
+    )
+    facts = dataclasses.replace(FACTS, links={one.name: one for one in links})
+    shared = DirectPlug(dev=InterfaceName("eth1"), mode="vepa")
+    assert PLACE == carrier_of(shared, facts)
+    assert PLACE == carrier_of(dataclasses.replace(shared, dev=InterfaceName("eth1.7")), facts)
+    for bridge, way in (("br0", "eth1"), ("br7", "eth1.7")):
+        place = dataclasses.replace(PLACE, way=InterfaceName(way))
+        assert place == carrier_of(BridgePlug(bridge=InterfaceName(bridge)), facts)
+    for plug in (UNDER, PASSED_ON, BridgePlug(bridge=InterfaceName("br9")), None):
+        assert carrier_of(plug, facts) is None
+    no_cards = dataclasses.replace(facts, virtual_functions={})
+    assert carrier_of(BridgePlug(bridge=InterfaceName("br0")), no_cards) is None
+
+
+@pytest.mark.parametrize("by_bridge", [False, True])
+def test_a_function_that_carries(by_bridge: bool) -> None:
+    """It is trusted and not checked; under a bridge it has the guest's address as its own."""
+    place = dataclasses.replace(PLACE, way=InterfaceName("eth1") if by_bridge else None)
+    planned = plan_carrier(port(), place)
+    words = [describe_resource(item) for item in planned]
+    assert [
+        *OF_ALL,
+        "trust of virtual function 0000:01:10.0 = on",
+        "spoof-check of virtual function 0000:01:10.0 = off",
+    ] == words[:4]
+    assert (
+        [
+            "frames to 52:54:00:00:00:42 received by eth1 = on",
+            "frames from 52:54:00:00:00:42 that come back by eth1 dropped",
+        ]
+        if by_bridge
+        else []
+    ) == words[4:]
+    # A card that has no such thing does as is wanted anyhow.
+    assert all(item.optional for item in planned if isinstance(item, FunctionSetting))
+
+
+def test_limits_of_a_macvtap_that_is_not_alone() -> None:
+    """The card would limit all that share the function."""
+    network = read_network(
+        "<network><name>n</name><forward mode='bridge'><pf dev='eth0'/></forward></network>"
+    )
+    plug = DirectPlug(dev=InterfaceName("eth1"), mode="bridge")
+    limited = port(plug, bandwidth=Bandwidth(outbound=Rate(average=100)))
+    device = PortDevice(name=InterfaceName("jf1"), function=PLACE)
+    assert "shaping" in [item.kind for item in plan_port(network, limited, device).values()]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from jackfield.host.thread import KernelThread
 from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.network import Network
 from jackfield.model.port import Port
+from jackfield.plan.virtualfunction import carrier_of
 from jackfield.state.facts import Facts
 from jackfield.state.hoststate import Change, difference
 from jackfield.state.resources import Guarantee
@@ -84,7 +85,13 @@ class ClientPorts:
                 )
             _check_floor(network, wish)
             port = self._reclaim(network, wish) if reclaim else self._allocate(network, wish)
-            made = PortRecord(uuid=wish.uuid, network=record.uuid, port=port, realiser=CLIENT)
+            made = PortRecord(
+                uuid=wish.uuid,
+                network=record.uuid,
+                port=port,
+                realiser=CLIENT,
+                carrier=carrier_of(port.plug, self._facts(network)),
+            )
             self._registry.add_port(made)
             created = False
             try:
@@ -153,17 +160,19 @@ class ClientPorts:
         return dataclasses.replace(wish, bandwidth=allocated)
 
     def _allocate(self, network: Network, wish: Port) -> Port:
-        # A routed network is its own bridge: nothing of the host decides about its ports.
-        facts = _NO_FACTS if network.mode.is_routed else self._host.all_facts()
         allocation = allocate(
             network,
-            facts,
+            self._facts(network),
             self._registry.usage,
             Request.from_port(wish),
         )
         for note in allocation.notes:
             log.info("port %s of network %s: %s", wish.uuid, network.name, note)
         return allocation.port
+
+    def _facts(self, network: Network) -> Facts:
+        """Return the host; for a routed network nothing of it decides about its ports."""
+        return _NO_FACTS if network.mode.is_routed else self._host.all_facts()
 
 
 def _running(record: NetworkRecord) -> Network:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from jackfield.engine.workplace import Workplace
 from jackfield.host.ipv6 import with_ipv6
 from jackfield.host.mirror import LinkCallback, Mirror
-from jackfield.host.sriov.facts import with_functions
+from jackfield.host.sriov.facts import with_functions, with_functions_below
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
@@ -71,5 +71,9 @@ class HostWatch:
         facts = self._mirror.facts()
         if network.mode.is_macvtap or network.mode is Mode.HOSTDEV:
             return with_functions(facts)
+        if network.mode is Mode.BRIDGE and network.bridge is not None:
+            name = network.bridge.name
+            bridges = {*network.managed_bridges, *(() if name is None else (name,))}
+            return with_functions_below(facts, bridges)
         has_ipv6 = any(subnet.address and subnet.address.version == 6 for subnet in network.subnets)
         return with_ipv6(facts) if has_ipv6 else facts

@@ -14,7 +14,12 @@ from jackfield.engine.store import Store
 from jackfield.errors import JackfieldError, WrongState
 from jackfield.host.applier import Applier
 from jackfield.host.driver import Presence
-from jackfield.state.functions import FunctionAspect, FunctionCount, FunctionSetting
+from jackfield.state.functions import (
+    FunctionAspect,
+    FunctionCount,
+    FunctionSetting,
+    OwnAddress,
+)
 from jackfield.state.hoststate import Change
 from jackfield.state.resources import Resource, SharedSetting, shared_setting
 
@@ -103,6 +108,9 @@ def _put_back(applier: Applier, settings: list[SharedSetting]) -> None:
 
 
 def _rank(setting: SharedSetting) -> int:
+    if isinstance(setting, OwnAddress):
+        # A card listens to what a function wants as long as it is trusted.
+        return -1
     if isinstance(setting, FunctionSetting):
         return _ASPECTS.index(setting.aspect)
     return len(_ASPECTS) + isinstance(setting, FunctionCount)

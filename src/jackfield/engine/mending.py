@@ -10,13 +10,20 @@ from uuid import UUID
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
 from jackfield.engine.guards import Guards
-from jackfield.engine.records import NetworkRecord, Registry, Upkeep, upkeep_of_port
+from jackfield.engine.records import (
+    NetworkRecord,
+    PortRecord,
+    Registry,
+    Upkeep,
+    upkeep_of_port,
+)
 from jackfield.engine.services import Services
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import ForeignObject, JackfieldError
 from jackfield.host.thread import KernelThread
 from jackfield.plan.describe import describe, describe_resource
 from jackfield.plan.openvswitch import uses_openvswitch
+from jackfield.state.functions import EchoGuard, FunctionPlace
 from jackfield.state.hoststate import Change
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.resources import Policing, Resource
@@ -95,9 +102,10 @@ class Mending:
         if record.active:
             yield from (item for item in record.present.values() if item.kind in _RULES)
         for port in self._registry.ports_of(record.uuid):
-            if port.device is not None and port.port.bandwidth is not None:
+            limited = port.device is not None and port.port.bandwidth is not None
+            if limited or _carrier(port) is not None:
                 upkeep = upkeep_of_port(record.current, port)
-                yield from (item for item in upkeep if isinstance(item, Policing))
+                yield from (item for item in upkeep if isinstance(item, Policing | EchoGuard))
 
     def _rules_of(self, record: NetworkRecord) -> Iterator[str]:
         """Yield the keys of what a network and its ports have of rules."""
@@ -191,6 +199,11 @@ class Mending:
                 workplace.record_event, event_type, record.name, record.uuid, detail
             )
         )
+
+
+def _carrier(port: PortRecord) -> FunctionPlace | None:
+    """Return the virtual function that a port is on, alone or with others."""
+    return port.carrier if port.device is None else port.device.function
 
 
 def _mend_each(tools: Workplace, wanted: Sequence[Upkeep]) -> None:

@@ -17,7 +17,7 @@ from jackfield.model.values import InterfaceName
 from jackfield.plan.port import PortDevice, device_name
 from jackfield.state.functions import FunctionPlace
 
-__all__ = ["choose_device", "device_from_text", "device_to_text"]
+__all__ = ["carrier_from_text", "choose_device", "device_from_text", "device_to_text"]
 
 _NETNS_DIR = Path("/run/netns")
 _NETNS_NAME = re.compile(r"[^/\x00-\x1f]+")
@@ -78,10 +78,13 @@ def choose_device(
     )
 
 
-def device_to_text(device: PortDevice | None) -> str | None:
-    """Return a port's device as the store keeps it (JSON)."""
+def device_to_text(device: PortDevice | None, carrier: FunctionPlace | None = None) -> str | None:
+    """Return a port's device as the store keeps it (JSON).
+
+    Of a client's, which nobody here knows, the virtual function that is its ``carrier``.
+    """
     if device is None:
-        return None
+        return None if carrier is None else json.dumps({"carrier": _place_to_json(carrier)})
     return json.dumps(
         {
             "name": device.name,
@@ -102,6 +105,8 @@ def device_from_text(text: str | None) -> PortDevice | None:
     if text is None:
         return None
     fields = json.loads(text)
+    if "name" not in fields:
+        return None
     return PortDevice(
         name=InterfaceName(fields["name"]),
         netns=fields["netns"],
@@ -115,6 +120,11 @@ def device_from_text(text: str | None) -> PortDevice | None:
     )
 
 
+def carrier_from_text(text: str | None) -> FunctionPlace | None:
+    """Return the virtual function of a client's port from what the store kept."""
+    return None if text is None else _place_from_json(json.loads(text).get("carrier"))
+
+
 def _place_to_json(place: FunctionPlace | None) -> dict[str, str | int | None] | None:
     if place is None:
         return None
@@ -123,6 +133,7 @@ def _place_to_json(place: FunctionPlace | None) -> dict[str, str | int | None] |
         "physical": place.physical,
         "driver": place.driver,
         "count": place.count,
+        "way": place.way,
     }
 
 
@@ -134,6 +145,7 @@ def _place_from_json(fields: dict[str, Any] | None) -> FunctionPlace | None:
         physical=InterfaceName(fields["physical"]),
         driver=fields["driver"],
         count=fields["count"],
+        way=None if fields.get("way") is None else InterfaceName(fields["way"]),
     )
 
 

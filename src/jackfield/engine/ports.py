@@ -20,7 +20,12 @@ from jackfield.engine.holders import Holder, Holders, holder_of
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.portbook import PortBook
-from jackfield.engine.portdevice import choose_device, device_from_text, device_to_text
+from jackfield.engine.portdevice import (
+    carrier_from_text,
+    choose_device,
+    device_from_text,
+    device_to_text,
+)
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
 from jackfield.engine.store import PortRow, Step
 from jackfield.engine.views import AttachRequest, PortView
@@ -44,7 +49,7 @@ from jackfield.model.values import MacAddress, Text
 from jackfield.plan.managedbridge import is_managed
 from jackfield.plan.network import bridge_of, check_bridge
 from jackfield.plan.openvswitch import is_openvswitch, uses_openvswitch
-from jackfield.plan.virtualfunction import check_function, place_of
+from jackfield.plan.virtualfunction import carrier_of, check_function, place_of
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import TapLink
 from jackfield.state.openvswitch import OvsPort
@@ -223,6 +228,7 @@ class Ports:
         function = place_of(plug, facts)
         if function is None:
             _refuse_unrealised(network, allocation.port)
+            function = carrier_of(plug, facts)
         else:
             check_function(allocation.port)
         if is_managed(network) and isinstance(plug, BridgePlug) and plug.bridge in links:
@@ -319,7 +325,7 @@ def port_row(port: PortRecord) -> PortRow:
         Step.SETTLED,
         port.realiser,
         port_to_json(port.port),
-        device_to_text(port.device),
+        device_to_text(port.device, port.carrier),
         _holder_to_text(port.holder),
     )
 
@@ -332,6 +338,7 @@ def load_port(row: PortRow) -> PortRecord:
         port=port_from_json(row.document),
         realiser=row.realiser,
         device=device_from_text(row.device),
+        carrier=carrier_from_text(row.device),
         holder=_holder_from_text(row.holder),
     )
 

@@ -21,6 +21,8 @@ from jackfield.model.values import MacAddress, NetworkName
 from jackfield.plan.guard import plan_guard
 from jackfield.plan.managedbridge import plan_port_vlans
 from jackfield.plan.port import PortDevice, plan_guarantee, plan_port
+from jackfield.plan.virtualfunction import plan_carrier
+from jackfield.state.functions import EchoGuard, FunctionPlace, OwnAddress
 from jackfield.state.hoststate import HostState
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.resources import (
@@ -42,8 +44,18 @@ __all__ = [
     "upkeep_of_port",
 ]
 
-Upkeep = BridgePort | OvsPort | Guarantee | Policing | Shaping | VlanFiltering | UplinkVlan
-"""What of a port is mended with its network: its place there and its limits."""
+Upkeep = (
+    BridgePort
+    | OvsPort
+    | Guarantee
+    | Policing
+    | Shaping
+    | VlanFiltering
+    | UplinkVlan
+    | OwnAddress
+    | EchoGuard
+)
+"""What of a port is mended with its network: its place there, its way out and its limits."""
 
 _DEFINITIONS = frozenset({"live", "stored"})
 
@@ -94,7 +106,8 @@ class NetworkRecord:
 class PortRecord:
     """One port; ``device`` is ``None`` when a client makes it, ``holder`` when nobody keeps it.
 
-    ``leases`` are what DHCP has given its MAC, as far as its guard knows.
+    ``carrier`` is the virtual function that carries the frames of a client's; ``leases`` are what
+    DHCP has given its MAC, as far as its guard knows.
     """
 
     uuid: UUID
@@ -103,6 +116,7 @@ class PortRecord:
     realiser: str
     device: PortDevice | None = None
     holder: Holder | None = None
+    carrier: FunctionPlace | None = None
     leases: tuple[Address, ...] = ()
 
 
@@ -113,7 +127,8 @@ def state_of_port(network: Network, port: PortRecord) -> HostState:
     if port.device is None:
         promised = plan_guarantee(network, port.port)
         vlans = plan_port_vlans(network, port.port)
-        return HostState([*promised.values(), *vlans]) if vlans else promised
+        way = [] if port.carrier is None else plan_carrier(port.port, port.carrier)
+        return HostState([*promised.values(), *vlans, *way]) if vlans or way else promised
     planned = plan_port(network, port.port, port.device)
     guard = plan_guard(network, port.port, port.device.name, port.leases)
     return planned if guard is None else HostState([guard, *planned.values()])

@@ -41,7 +41,7 @@ traffic, and what differs was changed by that guest, which may, or by an adminis
 
 _SHARED = frozenset(
     {
-        *("setting", "link-setting", "function-setting", "function-count"),
+        *("setting", "link-setting", "function-setting", "function-count", "own-address"),
         *("vlan-filtering", "uplink-vlan"),
     }
 )

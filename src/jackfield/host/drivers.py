@@ -16,6 +16,7 @@ from jackfield.host.macvtap import MacvtapDriver, TapNodeDriver
 from jackfield.host.membership import BridgePortDriver, LinkUpDriver
 from jackfield.host.nft.bpdu import BpduGuardDriver
 from jackfield.host.nft.driver import RulesDriver
+from jackfield.host.nft.echo import EchoGuardDriver
 from jackfield.host.nft.guarddriver import PortGuardDriver
 from jackfield.host.nft.policing import PolicingDriver
 from jackfield.host.openvswitch.bridge import OvsBridgeDriver
@@ -24,6 +25,7 @@ from jackfield.host.openvswitch.port import OvsPortDriver
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.settings import SettingDriver
 from jackfield.host.shaping import ShapingDriver
+from jackfield.host.sriov.addresses import OwnAddressDriver
 from jackfield.host.sriov.count import FunctionCountDriver
 from jackfield.host.sriov.settings import FunctionSettingDriver
 from jackfield.host.tap import TapDriver
@@ -61,11 +63,13 @@ def make_drivers(
         "link-setting": LinkSettingDriver(),
         "function-count": FunctionCountDriver(),
         "function-setting": FunctionSettingDriver(),
+        "own-address": OwnAddressDriver(),
         "address": AddressDriver(),
         "rules": RulesDriver(),
         "port-guard": PortGuardDriver(),
         "up": LinkUpDriver(),
         "bpdu-guard": BpduGuardDriver(),
+        "echo-guard": EchoGuardDriver(),
         "uplink": UplinkDriver(records),
         "vlan-filtering": VlanFilteringDriver(),
         "uplink-vlan": UplinkVlanDriver(),

@@ -7,7 +7,7 @@ from typing import Any
 
 from jackfield.model.bandwidth import Rate
 from jackfield.model.vlan import Vlan
-from jackfield.state.functions import FunctionCount, FunctionSetting
+from jackfield.state.functions import EchoGuard, FunctionCount, FunctionSetting, OwnAddress
 from jackfield.state.hoststate import Change
 from jackfield.state.links import BridgeLink, MacvlanLink, MacvtapLink, TapLink, VethLink
 from jackfield.state.openvswitch import OvsBridge, OvsPort
@@ -250,6 +250,7 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     LinkSetting: lambda item: f"{item.attribute.value} of {item.link} = {item.value}",
     FunctionCount: lambda item: f"{item.value} virtual functions of {item.link}",
     FunctionSetting: _function_setting,
+    OwnAddress: lambda item: f"frames to {item.mac} received by {item.link} = {item.value}",
     TapNode: _node,
     InterfaceAddress: lambda item: f"address {item.interface} on {item.link}",
     LinkUp: lambda item: f"{item.link} up",
@@ -260,6 +261,7 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     VlanFiltering: lambda item: f"VLANs on bridge {item.link} kept apart: {item.value}",
     UplinkVlan: lambda item: f"VLAN {item.vlan} on uplink {item.link}: {item.value}",
     BpduGuard: lambda item: f"spanning tree frames of guests kept from {item.link}",
+    EchoGuard: lambda item: f"frames from {item.mac} that come back by {item.link} dropped",
     Route: _route,
     NetworkRules: _rules,
     PortGuard: _guard,

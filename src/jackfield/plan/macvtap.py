@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jackfield.errors import MissingFeature
 from jackfield.model.port import PASSTHROUGH, DirectPlug, Port
-from jackfield.plan.virtualfunction import plan_function
+from jackfield.plan.virtualfunction import plan_carrier, plan_function
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import MacvlanLink, MacvtapLink, OwnerKind, alias_of
 from jackfield.state.resources import (
@@ -39,15 +39,18 @@ def plan_direct(port: Port, plug: DirectPlug, device: PortDevice) -> HostState:
     resources: list[Resource] = [
         LinkSetting(link=plug.dev, attribute=LinkAttribute.STATE, value="up")
     ]
+    # Whether a virtual function is this port's alone, and limited by its card.
+    alone = device.function is not None and plug.mode == PASSTHROUGH
     if device.function is not None:
-        resources += plan_function(port, device.function)
+        plan = plan_function if alone else plan_carrier
+        resources += plan(port, device.function)
     elif plug.mode == PASSTHROUGH:
         # The macvtap of this mode takes the uplink's address when it is made.
         resources.append(
             LinkSetting(link=plug.dev, attribute=LinkAttribute.ADDRESS, value=str(port.mac))
         )
     if device.netns is not None and device.ifname is not None:
-        if port.bandwidth is not None and device.function is None:
+        if port.bandwidth is not None and not alone:
             raise MissingFeature(
                 f"cannot limit {device.ifname} in {device.netns}: a macvlan inside a guest's "
                 "namespace is the guest's, and has no end here where its traffic could be limited",
@@ -77,8 +80,7 @@ def plan_direct(port: Port, plug: DirectPlug, device: PortDevice) -> HostState:
             # Which groups its guest is in, only the guest's hypervisor knows.
             all_multicast=bool(port.trust_guest_rx_filters),
         ),
-        # A virtual function is limited by its card.
-        *(_limits(port, device) if device.function is None else ()),
+        *(() if alone else _limits(port, device)),
         # The host would answer the guest's neighbours with the guest's own address.
         Setting(name=f"net/ipv6/conf/{device.name}/disable_ipv6", value="1", link=device.name),
         LinkUp(link=device.name),

@@ -13,7 +13,7 @@ from jackfield.plan.macvtap import plan_direct
 from jackfield.plan.managedbridge import check_vlan, plan_port_vlans
 from jackfield.plan.network import bridge_of
 from jackfield.plan.openvswitch import is_openvswitch, plan_ovs_port
-from jackfield.plan.virtualfunction import plan_function
+from jackfield.plan.virtualfunction import plan_carrier, plan_function
 from jackfield.state.functions import FunctionPlace
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import OwnerKind, TapLink, VethLink, alias_of
@@ -35,8 +35,9 @@ class PortDevice:
 
     ``netns`` is the path of a namespace file and ``ifname`` the interface's name in there;
     ``node`` the path of a macvtap's device node; ``owner`` a numeric user id; ``mtu`` ``None``
-    is the kernel's choice.  ``function`` is the virtual function that the device is on or, where
-    it is ``passed_on`` to a guest and no link here, is.
+    is the kernel's choice.  ``function`` is the virtual function that the device is on, alone or
+    with others, by a bridge or not, or that it is, where it is ``passed_on`` to a guest and no
+    link here.
     """
 
     name: InterfaceName
@@ -94,6 +95,7 @@ def _plan_bridged(
         # The host must not speak on the guest's wire: its neighbour discovery would move
         # the guest's address in the tables of switches.
         Setting(name=f"net/ipv6/conf/{device.name}/disable_ipv6", value="1", link=device.name),
+        *([] if device.function is None else plan_carrier(port, device.function)),
         *place,
     ]
     return HostState(resources)

@@ -4,24 +4,45 @@ A function given to a guest (``HostdevPlug``) is bound to a driver that passes i
 macvtap in passthrough mode (``DirectPlug``) it keeps the driver it has.  Either way the card is
 told through the physical function what the guest may do.  For ports of libvirt's QEMU driver all
 of that is libvirt's work: they are allocated, and not planned.
+
+A function under macvtaps of the other modes, or under a bridge, carries frames of several guests,
+whoever makes their devices.  A card lets a function have one address, so it is told to trust this
+one with more, and not to drop what has others; where a bridge is above it, each guest's address is
+entered as one of its own, because many cards cannot let a function hear everything.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from jackfield.errors import HostError, UnsupportedConfiguration
 from jackfield.model.network import Network
-from jackfield.model.port import PASSTHROUGH, DirectPlug, HostdevPlug, Plug, Port
+from jackfield.model.port import PASSTHROUGH, BridgePlug, DirectPlug, HostdevPlug, Plug, Port
 from jackfield.model.uplink import PhysicalFunction
 from jackfield.model.values import InterfaceName
-from jackfield.state.facts import Facts
-from jackfield.state.functions import FunctionAspect, FunctionCount, FunctionPlace, FunctionSetting
+from jackfield.state.facts import Facts, LinkFact
+from jackfield.state.functions import (
+    EchoGuard,
+    FunctionAspect,
+    FunctionCount,
+    FunctionPlace,
+    FunctionSetting,
+    OwnAddress,
+)
 from jackfield.state.resources import LinkAttribute, LinkSetting, Resource
 
-__all__ = ["check_function", "place_of", "plan_function", "plan_pools"]
+__all__ = [
+    "carrier_of",
+    "check_function",
+    "place_of",
+    "plan_carrier",
+    "plan_function",
+    "plan_pools",
+]
 
 _VFIO = "vfio-pci"
+_VLAN = "vlan"
 _MEGABIT = 1_000_000
 
 
@@ -41,7 +62,7 @@ def plan_pools(network: Network, counts: Mapping[str, int]) -> list[Resource]:
 
 
 def place_of(plug: Plug | None, facts: Facts) -> FunctionPlace | None:
-    """Return the virtual function that a port was allocated; ``None`` where it has none.
+    """Return the virtual function that a port has for itself; ``None`` where it has none.
 
     Raises ``HostError`` for a PCI function to be given to a guest that is no virtual one: there
     is nothing through which its address could be set.
@@ -62,6 +83,39 @@ def place_of(plug: Plug | None, facts: Facts) -> FunctionPlace | None:
             f"{plug.address} is no virtual function of a card on this host",
             hint="name virtual functions as uplinks, or their card with <pf dev='…'/>",
         )
+    return None
+
+
+def carrier_of(plug: Plug | None, facts: Facts) -> FunctionPlace | None:
+    """Return the virtual function that carries a port's frames, and others'; or ``None``.
+
+    Of several that are ports of one bridge, the first.
+    """
+    if isinstance(plug, DirectPlug) and plug.mode != PASSTHROUGH:
+        return _place_below(facts.links.get(plug.dev), facts)
+    if isinstance(plug, BridgePlug):
+        for member in facts.members(plug.bridge) if facts.virtual_functions else ():
+            place = _place_below(member, facts)
+            if place is not None:
+                return dataclasses.replace(place, way=InterfaceName(member.name))
+    return None
+
+
+def _place_below(link: LinkFact | None, facts: Facts) -> FunctionPlace | None:
+    """Return the virtual function that a link is, or that is under a VLAN device."""
+    if link is not None and link.kind == _VLAN:
+        link = next((one for one in facts.links.values() if one.index == link.lower), None)
+    if link is None:
+        return None
+    for physical, functions in facts.virtual_functions.items():
+        for one in functions:
+            if one.dev == link.name:
+                return FunctionPlace(
+                    address=one.address,
+                    physical=InterfaceName(physical),
+                    driver=one.driver,
+                    count=len(functions),
+                )
     return None
 
 
@@ -107,13 +161,45 @@ def plan_function(port: Port, place: FunctionPlace) -> list[Resource]:
     if rate is not None:
         values.append((FunctionAspect.RATE, f"0 {rate}"))
     return [
+        *_of_the_card(place),
+        *(
+            FunctionSetting(
+                address=place.address,
+                aspect=aspect,
+                value=value,
+                # Nobody asked for it: it is what a card that has it should do.
+                optional=aspect is FunctionAspect.SPOOF_CHECK,
+            )
+            for aspect, value in values
+        ),
+    ]
+
+
+def plan_carrier(port: Port, place: FunctionPlace) -> list[Resource]:
+    """Return what a ``port`` wants of the virtual function at ``place``, which carries its frames.
+
+    A macvtap enters its address by itself.
+    """
+    assert port.mac is not None
+    resources: list[Resource] = _of_the_card(place)
+    resources += (
+        # A card without these lets its functions do as they like.
+        FunctionSetting(address=place.address, aspect=aspect, value=value, optional=True)
+        for aspect, value in ((FunctionAspect.TRUST, "on"), (FunctionAspect.SPOOF_CHECK, "off"))
+    )
+    if place.way is not None:
+        resources += (
+            OwnAddress(link=place.way, mac=port.mac),
+            EchoGuard(link=place.way, mac=port.mac),
+        )
+    return resources
+
+
+def _of_the_card(place: FunctionPlace) -> list[Resource]:
+    return [
         _link_up(place.physical),
         # They stay as long as a port has one of them.
         FunctionCount(link=place.physical, value=str(place.count)),
-        *(
-            FunctionSetting(address=place.address, aspect=aspect, value=value)
-            for aspect, value in values
-        ),
     ]
 
 

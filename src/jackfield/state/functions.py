@@ -7,10 +7,17 @@ import enum
 from typing import ClassVar
 
 from jackfield.model.uplink import PciAddress
-from jackfield.model.values import InterfaceName
+from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.links import Standing
 
-__all__ = ["FunctionAspect", "FunctionCount", "FunctionPlace", "FunctionSetting"]
+__all__ = [
+    "EchoGuard",
+    "FunctionAspect",
+    "FunctionCount",
+    "FunctionPlace",
+    "FunctionSetting",
+    "OwnAddress",
+]
 
 
 class FunctionAspect(enum.Enum):
@@ -37,20 +44,24 @@ class FunctionAspect(enum.Enum):
 class FunctionPlace:
     """A virtual function where a port found it: its physical function, and its ``driver`` then.
 
-    ``count`` is how many functions the physical one had.
+    ``count`` is how many functions the physical one had.  ``way`` is the port of the bridge by
+    which frames of a port there leave: the function's interface, or a VLAN device over it;
+    ``None`` for a port right on the function.
     """
 
     address: PciAddress
     physical: InterfaceName
     driver: str | None = None
     count: int = 1
+    way: InterfaceName | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FunctionSetting(Standing):
     """An aspect of the virtual function at ``address``, which is not ours.
 
-    Always shared, as a ``LinkSetting`` is: recorded before it is set, and put back.
+    Always shared, as a ``LinkSetting`` is: recorded before it is set, and put back.  What is
+    ``optional`` is passed over where the card's driver has no such thing.
     """
 
     kind: ClassVar[str] = "function-setting"
@@ -58,6 +69,7 @@ class FunctionSetting(Standing):
     address: PciAddress
     aspect: FunctionAspect
     value: str
+    optional: bool = dataclasses.field(default=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -91,3 +103,47 @@ class FunctionCount(Standing):
     def key(self) -> str:
         """The thing this is about."""
         return f"function-count:{self.link}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnAddress(Standing):
+    """Whether ``link``, which is not ours, receives what is sent to ``mac``: ``on`` or ``off``.
+
+    One of its unicast addresses beside its own (``dev_uc_add``, shown by ``bridge fdb show`` as
+    ``self permanent``): a card sorts frames to its functions by address, and not every card lets
+    one of them hear everything.  Always shared, as a ``LinkSetting`` is.
+    """
+
+    kind: ClassVar[str] = "own-address"
+    shared: ClassVar[bool] = True
+    link: InterfaceName
+    mac: MacAddress
+    value: str = "on"
+
+    @property
+    def name(self) -> str:
+        """What it is called in the record of shared settings."""
+        return f"{self.link} own {self.mac}"
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"own-address:{self.link}:{self.mac}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EchoGuard(Standing):
+    """What the guest with the address ``mac`` sends does not come in again by ``link``.
+
+    A card's own switch, or one that reflects, may send a broadcast back to the function that it
+    came from; the bridge would take the guest to be there from then on.
+    """
+
+    kind: ClassVar[str] = "echo-guard"
+    link: InterfaceName
+    mac: MacAddress
+
+    @property
+    def key(self) -> str:
+        """The thing this is about."""
+        return f"echo-guard:{self.link}:{self.mac}"

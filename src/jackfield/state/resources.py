@@ -19,7 +19,13 @@ from jackfield.model.address import Address, IpInterface, IpNetwork
 from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.model.vlan import Vlan
-from jackfield.state.functions import FunctionAspect, FunctionCount, FunctionSetting
+from jackfield.state.functions import (
+    EchoGuard,
+    FunctionAspect,
+    FunctionCount,
+    FunctionSetting,
+    OwnAddress,
+)
 from jackfield.state.links import (
     AnyLink,
     BridgeLink,
@@ -123,7 +129,15 @@ class LinkSetting(Standing):
         return f"link-setting:{self.name}"
 
 
-SharedSetting = Setting | LinkSetting | FunctionSetting | FunctionCount | VlanFiltering | UplinkVlan
+SharedSetting = (
+    Setting
+    | LinkSetting
+    | FunctionSetting
+    | FunctionCount
+    | OwnAddress
+    | VlanFiltering
+    | UplinkVlan
+)
 """What has users besides us, and a value that it had before us."""
 
 
@@ -139,6 +153,9 @@ def shared_setting(name: str, value: str) -> SharedSetting:
     vlans = vlan_setting(owner, what, value)
     if vlans is not None:
         return vlans
+    if what.startswith("own "):
+        mac = MacAddress(what.removeprefix("own "))
+        return OwnAddress(link=InterfaceName(owner), mac=mac, value=value)
     if space:
         return LinkSetting(link=InterfaceName(owner), attribute=LinkAttribute(what), value=value)
     return Setting(name=name, value=value, shared=True)
@@ -380,6 +397,7 @@ Resource = (
     | LinkSetting
     | FunctionCount
     | FunctionSetting
+    | OwnAddress
     | TapNode
     | InterfaceAddress
     | LinkUp
@@ -388,6 +406,7 @@ Resource = (
     | VlanFiltering
     | UplinkVlan
     | BpduGuard
+    | EchoGuard
     | Route
     | NetworkRules
     | PortGuard
@@ -419,6 +438,7 @@ KINDS: dict[str, type[Resource]] = {
         # Before a guest can send anything.
         Policing,
         BpduGuard,
+        EchoGuard,
         # A bridge gets its uplink's address before it comes up and makes another of its own.
         ManagedUplink,
         # Before a port is on the bridge, which would be with all others until then.
@@ -427,6 +447,8 @@ KINDS: dict[str, type[Resource]] = {
         LinkUp,
         Dnsmasq,
         VdeSwitch,
+        # Once the function is trusted with it.
+        OwnAddress,
         BridgePort,
         OvsPort,
         Route,

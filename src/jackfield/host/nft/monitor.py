@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from jackfield.host.netlink.message import Reply, attributes, text
 from jackfield.host.netlink.socket import NETLINK_NETFILTER, MessagesLost, NetlinkSocket
 from jackfield.host.nft.bpdu import TABLE_NAME as UPLINKS
+from jackfield.host.nft.echo import TABLE_NAME as ECHOES
 from jackfield.host.nft.guardtable import GUARD_TABLE
 from jackfield.host.nft.message import TABLE, TABLE_NAME
 from jackfield.host.nft.policing import POLICE_TABLE
@@ -25,6 +26,7 @@ _TABLES = {
     (_NFPROTO_NETDEV, POLICE_TABLE): f"table netdev {POLICE_TABLE}",
     (_NFPROTO_BRIDGE, TABLE_NAME): GUARD_TABLE,
     (_NFPROTO_BRIDGE, UPLINKS): f"table bridge {UPLINKS}",
+    (_NFPROTO_BRIDGE, ECHOES): f"table bridge {ECHOES}",
 }
 _GENERIC_HEADER = 4
 _OBJECT_TABLE = 1

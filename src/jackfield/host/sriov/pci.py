@@ -28,6 +28,7 @@ __all__ = [
     "driver_of",
     "interface_of",
     "iommu_group",
+    "is_function",
     "override_of",
     "physical_of",
     "read_functions",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 DEVICES = Path("/sys/bus/pci/devices")
+_LINKS = Path("/sys/class/net")
 _DRIVERS = Path("/sys/bus/pci/drivers")
 _PROBE = Path("/sys/bus/pci/drivers_probe")
 _NO_OVERRIDE = "(null)"
@@ -94,6 +96,11 @@ def physical_of(address: PciAddress, devices: Path = DEVICES) -> Physical | None
         if other == address and names:
             return Physical(names[0], number)
     return None
+
+
+def is_function(link: str, links: Path = _LINKS) -> bool:
+    """Return whether the interface ``link`` is a virtual function's."""
+    return (links / link / "device/physfn").exists()
 
 
 def interface_of(address: PciAddress, devices: Path = DEVICES) -> InterfaceName | None:

@@ -151,8 +151,7 @@ def _administer(kernel: Kernel, setting: FunctionSetting) -> None:
                 # Whoever uses the function next sets its own.
                 return
         elif error.errno in _UNKNOWN_TO_DRIVER:
-            if aspect is FunctionAspect.SPOOF_CHECK:
-                # Nobody asked for it: it is what a card that has it should do.
+            if setting.optional:
                 return
             raise MissingFeature(
                 f"cannot {what}: its driver has no such thing",
