@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from jackfield.client import Client
 from jackfield.errors import DaemonUnreachable
 from tests.lab.wait import wait_for
+from tests.rpc.client import RawClient
 
-__all__ = ["ask", "ask_killed", "kill", "log", "start"]
+__all__ = ["ask", "ask_killed", "attach_held", "create_client_port", "kill", "log", "start"]
 
 RUN_DIR = Path("/run/jackfield")
 FOLDER = Path("/run/daemon")
@@ -93,6 +95,37 @@ def ask_killed(act: int, method: str, path: str, body: object = None) -> str | N
         kill()
     start()
     return crashed
+
+
+def attach_held(network: str, mac: str) -> int:
+    """Make a port that is kept by a process of its own; return that process's number."""
+    told, tell = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            body = {"handover": True, "mac": mac, "hold": True}
+            Client(RUN_DIR).request("POST", f"/v1/networks/{network}/ports", body)
+            os.write(tell, b"done")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(tell)
+    try:
+        assert os.read(told, 4), "the process could not attach"
+    finally:
+        os.close(told)
+    return process
+
+
+def create_client_port(network: str, mac: str) -> None:
+    """Create a port as libvirt's QEMU driver does, which makes the device by itself."""
+    with RawClient(RUN_DIR / "libvirt-sock", timeout=60) as client:
+        client.open()
+        text = (
+            f"<networkport><uuid>{uuid4()}</uuid><owner><name>guest</name><uuid>{uuid4()}</uuid>"
+            f"</owner><mac address='{mac}'/></networkport>"
+        )
+        client.call("port_create", client.lookup(network), text, 0)
 
 
 def log() -> str:

@@ -6,8 +6,12 @@ import contextlib
 import ctypes
 import dataclasses
 import fcntl
+import mmap
 import os
+import select
+import socket
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,15 @@ from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName
 from jackfield.state.functions import FunctionAspect, FunctionCount, FunctionSetting
 
-__all__ = ["facts", "look", "make", "open_function", "set_aspect"]
+__all__ = ["ask_by_tap", "facts", "look", "make", "open_function", "set_aspect", "set_switch"]
+
+# linux/if_tun.h
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
+# E1000_DTXSWC and E1000_DTXSWC_VMDQ_LOOPBACK_EN of drivers/net/ethernet/intel/igb.
+DTXSWC = 0x3500
+LOOPBACK = 1 << 31
+REGISTERS = 0x20000
 
 # linux/vfio.h
 VFIO_SET_IOMMU = 0x3B66
@@ -106,3 +118,48 @@ def _setting(address: str, aspect: str, value: str) -> FunctionSetting:
     return FunctionSetting(
         address=PciAddress.parse(address), aspect=FunctionAspect(aspect), value=value
     )
+
+
+def set_switch(address: str, on: bool) -> None:
+    """Have a card's own switch forward among its functions, or send all that they send outside.
+
+    With other cards `bridge link set … hwmode vepa` does the latter; the driver of this one leaves
+    the switch on, and turns it on again when it makes functions.
+    """
+    path = Path("/sys/bus/pci/devices", address, "resource0")
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), REGISTERS) as registers:
+        (value,) = struct.unpack_from("=I", registers, DTXSWC)
+        value = value | LOOPBACK if on else value & ~LOOPBACK
+        struct.pack_into("=I", registers, DTXSWC, value)
+
+
+def ask_by_tap(tap: str, mac: str, source: str, target: str, seconds: float = 20) -> str | None:
+    """Ask, as the guest on ``tap``, who has ``target``; return the address that answers it.
+
+    Asks again every half a second, for ``seconds`` at most.
+    """
+    sender, asked = bytes.fromhex(mac.replace(":", "")), socket.inet_aton(target)
+    question = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + sender + socket.inet_aton(source)
+    frame = b"\xff" * 6 + sender + b"\x08\x06" + question + bytes(6) + asked
+    device = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", tap.encode(), IFF_TAP | IFF_NO_PI))
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            os.write(device, frame)
+            answer = _answer(device, sender, asked)
+            if answer is not None:
+                return answer.hex(":")
+    finally:
+        os.close(device)
+    return None
+
+
+def _answer(device: int, sender: bytes, asked: bytes) -> bytes | None:
+    """Return who said within half a second that it has the address ``asked``."""
+    end = time.monotonic() + 0.5
+    while select.select([device], [], [], max(0, end - time.monotonic()))[0]:
+        frame = os.read(device, 2048)
+        if frame[:6] == sender and frame[12:14] == b"\x08\x06" and frame[28:32] == asked:
+            return frame[22:28]
+    return None

@@ -1,11 +1,11 @@
-"""Virtual functions of a card, on a machine that has one.
+"""Virtual functions of a card, each for one guest, on a machine that has one.
 
 ::
 
     machine (QEMU)                                                   host
     networks vfs (hostdev), pass (passthrough)
         │
-    virtual functions 0 to 2 ── eth0 (igb, physical function) ── card (tap, 192.0.2.1)
+    virtual functions 0 to 2 ── eth0 (igb, physical function) ── card (tap) ── lan, 192.0.2.1
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.guests import qemu, tiny
-from tests.guests.machine import FUNCTIONS, SriovMachine
-from tests.lab.host import Host
+from tests.guests.machine import FUNCTIONS
+from tests.guests.site import ADDRESSES, CARD_ADDRESS, DAEMON, MAC, ROOM, Site
 from tests.lab.wait import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
-CONFIGURATION = "[virtual_functions]\neth0 = 3\n"
 VFS = """
 <network>
   <name>vfs</name>
@@ -44,100 +42,16 @@ PASS = """
   <portgroup name='tagged'><vlan><tag id='42'/></vlan></portgroup>
 </network>
 """
-ADDRESSES = ("0000:01:10.0", "0000:01:10.2", "0000:01:10.4")
-MAC = "52:54:00:00:00:42"
-DAEMON = "tests.guests.inside_daemon"
 GUEST = "tests.guests.inside_guest"
 GUEST_FOLDER = "/run/guest"
-ROOM = "tests.guests.inside_functions"
-
-
-class Site:
-    """The machine with its daemon, seen from outside."""
-
-    def __init__(self, host: Host, machine: SriovMachine) -> None:
-        """Look at ``machine``, whose card is the tap of ``host``."""
-        self.host = host
-        self.machine = machine
-        self.run = machine.run
-
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Ask the daemon."""
-        return self.machine.call(f"{DAEMON}:ask", method=method, path=path, body=body)
-
-    def attach(self, network: str, **wish: object) -> dict[str, Any]:
-        """Make a port that would be handed over to who asks."""
-        body = {"handover": True, "mac": MAC} | wish
-        port: dict[str, Any] = self.ask("POST", f"/v1/networks/{network}/ports", body)
-        return port
-
-    def detach(self, port: dict[str, Any]) -> None:
-        """Take a port away."""
-        self.ask("DELETE", f"/v1/ports/{port['uuid']}")
-
-    def functions(self) -> list[dict[str, Any]]:
-        """Return what ip(8) says of each virtual function."""
-        (card,) = self.machine.ip("link", "show", "eth0")
-        kept = ("address", "vlan_list", "rate", "spoofchk", "trust")
-        return [{key: one[key] for key in kept} for one in card["vfinfo_list"]]
-
-    def function(self, number: int) -> dict[str, Any]:
-        """Return what ip(8) says of one virtual function."""
-        return self.functions()[number]
-
-    def drivers(self) -> list[tuple[str, str]]:
-        """Return each function's driver, and the one it may have alone."""
-        script = (
-            f"cd /sys/bus/pci/devices; for one in {' '.join(ADDRESSES)}; do"
-            " echo $(basename $(readlink -f $one/driver)) $(cat $one/driver_override); done"
-        )
-        lines = [line.split() for line in self.run(script).splitlines()]
-        return [(bound, override) for bound, override in lines]
-
-    def interfaces(self) -> dict[str, tuple[str, str, bool]]:
-        """Return name, address, and whether it is up, of each function's interface."""
-        script = (
-            "for function in /sys/class/net/eth0/device/virtfn*; do for link in $function/net/*;"
-            " do [ -e $link ] && echo $(basename $(readlink -f $function)) $(basename $link);"
-            " done; done; true"
-        )
-        links = {link["ifname"]: link for link in self.machine.ip("link", "show")}
-        found = {}
-        for line in self.run(script).splitlines():
-            address, name = line.split()
-            if name in links:
-                found[address] = (name, links[name]["address"], "UP" in links[name]["flags"])
-        return found
-
-    def all(self) -> list[object]:
-        """Return everything that a port on a function changes."""
-        ports = [port["uuid"] for port in self.ask("GET", "/v1/ports")]
-        return [self.functions(), self.drivers(), self.interfaces(), ports]
-
-    def ask_killed(self, act: int, method: str, path: str, body: object = None) -> str | None:
-        """Ask a daemon that is killed before an act; return that, ``None`` if it has fewer."""
-        told: str | None = self.machine.call(
-            f"{DAEMON}:ask_killed", act=act, method=method, path=path, body=body
-        )
-        return None if told is None else told.splitlines()[0]
-
-
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Site]:
-    """Give the machine, with a daemon that is to make three virtual functions."""
-    with Host() as host, SriovMachine(host) as booted:
-        host.run(["ip", "addr", "add", "192.0.2.1/24", "dev", "card"])
-        host.run(["ip", "link", "set", "card", "up"])
-        booted.call(f"{DAEMON}:start", configuration=CONFIGURATION)
-        site = Site(host, booted)
-        for document in (VFS, PASS):
-            site.ask("POST", "/v1/networks", document)
-        yield site
 
 
 @pytest.fixture
 def site(machine: Site) -> Iterator[Site]:
     """Give the machine with both networks running, and no port before and after the test."""
+    if not machine.ask("GET", "/v1/networks"):
+        for document in (VFS, PASS):
+            machine.ask("POST", "/v1/networks", document)
     for network in machine.ask("GET", "/v1/networks"):
         if not network["active"]:
             machine.ask("POST", f"/v1/networks/{network['name']}/start")
@@ -398,7 +312,7 @@ def test_the_room_names_what_cannot_be_done(site: Site) -> None:
     assert "EPROTONOSUPPORT" in refusal(ADDRESSES[0], "vlan", "42 0 802.1ad")
     assert {None} == set(site.machine.call(f"{ROOM}:look", address="0000:01:1f.7").values())
     # Nor does the card's own function have a physical one.
-    assert {None} == set(site.machine.call(f"{ROOM}:look", address="0000:01:00.0").values())
+    assert {None} == set(site.machine.call(f"{ROOM}:look", address=CARD_ADDRESS).values())
 
 
 def test_a_killed_daemon_leaves_nothing_set(site: Site) -> None:
