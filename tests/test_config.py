@@ -83,6 +83,7 @@ def test_a_relative_directory_is_made_absolute(tmp_path: Path) -> None:
         ("dnsmasq_user = 'no-such-user'", "user 'no-such-user' for dnsmasq does not exist"),
         ("vde_user = 'no-such-user'", "user 'no-such-user' for vde does not exist"),
         ("[virtual_functions]\neth0 = 0", r"Expected `int` >= 1 - at `\$.virtual_functions"),
+        ("switch_timeout = 0", r"Expected `float` > 0.0 - at `\$.switch_timeout`"),
         ("virtual_functions = 3", r"Expected `object`, got `int` - at `\$.virtual_functions`"),
         ("group = ", "jackfieldd.toml: Invalid value"),
     ],

@@ -48,6 +48,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     hook_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30
     take_managed_uplinks: bool = False
     gateway_timeout: Annotated[float, msgspec.Meta(ge=0)] = 10
+    switch_timeout: Annotated[float, msgspec.Meta(gt=0)] = 10
     libvirt_tls: str | None = None
     tls_ca_file: str = "/etc/pki/CA/cacert.pem"
     tls_crl_file: str = "/etc/pki/CA/cacrl.pem"
@@ -92,7 +93,8 @@ class Config:
     ``hook_timeout`` seconds.
     With ``take_managed_uplinks`` bridges are made over uplinks that another program configures;
     a gateway that answered before must do so again within ``gateway_timeout`` seconds, unless
-    that is 0.
+    that is 0.  A switch that ports are to be associated with (802.1Qbg) must have taken one in
+    within ``switch_timeout`` seconds.
     Without ``tls`` nobody can connect from elsewhere.  ``virtual_functions`` says how many of them
     are made of a card, by the name of its link, when a network wants some; of others none are.
     """
@@ -111,6 +113,7 @@ class Config:
     hook_timeout: float = 30
     take_managed_uplinks: bool = False
     gateway_timeout: float = 10
+    switch_timeout: float = 10
     tls: TlsConfig | None = None
     virtual_functions: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
@@ -162,6 +165,7 @@ def load(path: Path | None = None, overrides: Mapping[str, object] | None = None
         hook_timeout=file.hook_timeout,
         take_managed_uplinks=file.take_managed_uplinks,
         gateway_timeout=file.gateway_timeout,
+        switch_timeout=file.switch_timeout,
         tls=None if file.libvirt_tls is None else _tls(file.libvirt_tls, file),
         virtual_functions=file.virtual_functions,
     )

@@ -78,6 +78,7 @@ async def run(settings: Config) -> None:
         virtual_functions=settings.virtual_functions,
         take_managed_uplinks=settings.take_managed_uplinks,
         gateway_timeout=settings.gateway_timeout,
+        switch_timeout=settings.switch_timeout,
     )
     await engine.open()
     try:

@@ -1,7 +1,8 @@
 """jackfieldd that kills itself: ``crashing_daemon.py DIRECTORY ARGUMENTS…``.
 
 Every act that leaves a trace outside the process is numbered: netlink requests, batches of rules,
-sysctls, ioctls, processes, signals, files, commits of the database, changes of Open vSwitch's.
+sysctls, ioctls, processes, signals, files, commits of the database, changes of Open vSwitch's,
+what lldpad is told.
 When the file ``arm`` in DIRECTORY holds a number, that act and the ones before it are counted from
 the next one on, and immediately before the act of that number the daemon sends itself SIGKILL.
 What it was about to do is in ``crashed`` then; ``acts`` lists what was done since the arming.
@@ -113,6 +114,7 @@ def install(acts: Acts) -> None:
     from jackfield.host.netlink.message import Message
     from jackfield.host.netlink.socket import NetlinkSocket
     from jackfield.host.openvswitch.jsonrpc import Connection
+    from jackfield.host.vdp.lldpad import Lldpad
 
     def before(owner: Any, name: str, describe: Callable[..., str | None]) -> None:
         original = getattr(owner, name)
@@ -149,7 +151,11 @@ def install(acts: Acts) -> None:
         ]
         return f"change Open vSwitch: {', '.join(words)}" if words else None
 
+    def describe_telling(_: Lldpad, __: object, ___: int, message: Message) -> str | None:
+        return None if message.type & 3 == _GET else f"tell lldpad: {message.what}"
+
     before(NetlinkSocket, "_send", describe_send)
+    before(Lldpad, "_send", describe_telling)
     before(Connection, "_send", describe_transaction)
     before(Store, "commit", lambda _: "commit")
     before(Store, "set_autostarted", lambda _: "commit that autostart has run")

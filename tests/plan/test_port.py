@@ -13,10 +13,13 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Bridge, MacTableManager, Network
 from jackfield.model.port import DirectPlug, NetworkPlug, Port
 from jackfield.model.values import InterfaceName, MacAddress, NetworkName
+from jackfield.model.virtualport import VirtualPort, VirtualPortType
 from jackfield.model.vlan import Vlan, VlanTag
 from jackfield.plan.describe import describe_resource
+from jackfield.plan.macvtap import plan_association
 from jackfield.plan.port import PortDevice, plan_guarantee, plan_port
-from jackfield.state.hoststate import HostState
+from jackfield.state.association import SwitchAssociation
+from jackfield.state.hoststate import HostState, removal_order
 from jackfield.state.links import MacvtapLink
 from jackfield.state.resources import BridgePort, Guarantee, Policing, Shaping
 
@@ -140,3 +143,33 @@ def test_limits_in_words() -> None:
         for item in plan_port(NETWORK, port, TAP).values()
         if isinstance(item, Shaping | Policing | Guarantee)
     ]
+
+
+def test_switch_is_told_last_and_first() -> None:
+    """A port's VSI instance is associated when its device is up, and before that goes."""
+    virtualport = VirtualPort(
+        type=VirtualPortType.VEPA,
+        manager_id=11,
+        type_id=1193046,
+        type_id_version=1,
+        instance_id=UUID(int=7),
+    )
+    port = dataclasses.replace(DIRECT, virtualport=virtualport)
+    wanted = SwitchAssociation(
+        link=InterfaceName("eth1"),
+        mac=MAC,
+        instance=UUID(int=7),
+        manager=11,
+        type_id=1193046,
+        type_version=1,
+    )
+    for device in (TAP, INSIDE):
+        state = plan_port(NETWORK, port, device)
+        assert wanted == list(state.values())[-1]
+        assert wanted == removal_order(state.values())[0]
+    assert (
+        "VSI instance 00000000-0000-0000-0000-000000000007 (52:54:00:00:00:01) of type 1193046, "
+        "version 1, manager 11, associated with the switch at eth1"
+    ) == describe_resource(wanted)
+    other = dataclasses.replace(virtualport, type=VirtualPortType.VN_LINK)
+    assert [] == plan_association(dataclasses.replace(port, virtualport=other))

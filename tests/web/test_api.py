@@ -158,8 +158,11 @@ def test_ports(served: Served) -> None:
     port = client.request("POST", "/v1/networks/red/ports", asked)
     assert ("g1", "eth0", "52:54:00:aa:bb:cc") == (port["netns"], port["ifname"], port["mac"])
     assert "guest" == port["owner"]["name"]
-    client.request("POST", "/v1/networks/red/ports", {"tap": "t0", "owner": 7, "queues": 2})
+    guest = "5f0c2c0e-7d3c-4a53-9d1c-1d1d0f3c9a10"
+    more = {"tap": "t0", "owner": 7, "queues": 2, "guest": guest}
+    client.request("POST", "/v1/networks/red/ports", more)
     assert (7, 2) == (served.engine.asked[1].owner, served.engine.asked[1].queues)
+    assert guest == str(served.engine.asked[1].guest)
     assert 2 == len(client.request("GET", "/v1/ports"))
     assert 2 == len(client.request("GET", "/v1/networks/red/ports"))
     assert client.request("DELETE", "/v1/ports/t0") is None
@@ -178,6 +181,7 @@ def test_ports(served: Served) -> None:
         {"vde": True, "ifname": "eth0"},
         {"vde": True, "owner": 7},
         {"tap": "t0", "queues": 0},
+        {"tap": "t0", "guest": "nobody"},
         {"tap": "t0", "owner": -1},
         {"tap": "../../etc"},
         {"tap": "t0", "mac": "what"},

@@ -99,6 +99,7 @@ COMMANDS = (
         Option("--queues", "N", "with --tap: number of queues", number=True),
         Option("--mac", "MAC", "the guest's address; default: made up"),
         Option("--name", "NAME", "name that the port is listed under"),
+        Option("--guest", "UUID", "the guest's uuid, the same on every host; default: made up"),
         Option("--portgroup", "GROUP", "class of connection"),
         exclusive=(
             Option(
@@ -129,6 +130,7 @@ COMMANDS = (
             many=True,
         ),
         Option("--name", "NAME", "name that the ports are listed under"),
+        Option("--guest", "UUID", "the guest's uuid, the same on every host; default: made up"),
     ),
     Command(
         "detach",

@@ -78,6 +78,7 @@ def attach(context: Context, arguments: Arguments) -> None:
         "queues": arguments.queues,
         "mac": arguments.mac,
         "name": arguments.name,
+        "guest": arguments.guest,
         "portgroup": arguments.portgroup,
     }
     body = {key: value for key, value in asked.items() if value is not None}

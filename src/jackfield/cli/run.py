@@ -81,7 +81,8 @@ def run(context: Context, arguments: Arguments) -> None:
     command: list[str] = arguments.command
     _check_placeholders(command, wishes)
     name = arguments.name or os.path.basename(command[0])  # noqa: PTH119
-    nics = [_plug_in(context, number, wish, name) for number, wish in enumerate(wishes)]
+    whose = {"name": name, "guest": arguments.guest}
+    nics = [_plug_in(context, number, wish, whose) for number, wish in enumerate(wishes)]
     if any(_PLACEHOLDER.search(word) for word in command):
         command = [_PLACEHOLDER.sub(lambda match: _value(nics, match), word) for word in command]
     elif _QEMU.fullmatch(os.path.basename(command[0])):  # noqa: PTH119
@@ -118,12 +119,14 @@ def _read(text: str) -> dict[str, str]:
     return wish
 
 
-def _plug_in(context: Context, number: int, wish: dict[str, str], name: str) -> _Nic:
+def _plug_in(
+    context: Context, number: int, wish: dict[str, str], whose: dict[str, str | None]
+) -> _Nic:
     vde = wish.get("type") == "vde"
     asked: dict[str, object] = {
         "vde" if vde else "handover": True,
         "hold": True,
-        "name": name,
+        **whose,
         "queues": int(wish["queues"]) if "queues" in wish else None,
         "mac": wish.get("mac"),
         "portgroup": wish.get("portgroup"),

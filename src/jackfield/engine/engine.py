@@ -13,6 +13,7 @@ from jackfield.allocation.check import Verdict, check_guest
 from jackfield.document.json import network_from_json
 from jackfield.document.update.network import update_network
 from jackfield.document.update.request import Command, Section
+from jackfield.engine.associations import Associations
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
@@ -64,6 +65,7 @@ from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.model.uplink import Uplink
 from jackfield.model.values import NetworkName
+from jackfield.plan.macvtap import plan_association
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import Dnsmasq
 
@@ -95,6 +97,7 @@ class Engine:
         virtual_functions: Mapping[str, int] | None = None,
         take_managed_uplinks: bool = False,
         gateway_timeout: float = 10,
+        switch_timeout: float = 10,
     ) -> None:
         """Prepare; nothing is opened before ``open``."""
         self.events = EventLog()
@@ -141,7 +144,10 @@ class Engine:
         self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
         self._uplink_watch = UplinkWatch(self._registry, self._host, self._mending, self._later)
         self._book = PortBook(self._thread, journal)
-        self._holders = Holders(lambda port: self._later(self._ports.release(port)))
+        self._holders = Holders(self._holder_ended)
+        self._associations = Associations(
+            self._registry, self._mending, self._later, switch_timeout
+        )
         self._ports = Ports(
             self._registry,
             self.events,
@@ -150,6 +156,7 @@ class Engine:
             self._book,
             hooks,
             self._holders,
+            self._associations,
             run_dir,
         )
         self._client_ports = ClientPorts(
@@ -223,6 +230,7 @@ class Engine:
         self._services.close()
         self._inotify.stop()
         self._host.close()
+        self._associations.close()
         await self._book.close()
         await self._thread.close(self._close_workplace)
 
@@ -434,6 +442,8 @@ class Engine:
             self._registry.add_port(port)
             if port.holder is not None:
                 self._holders.watch(port.uuid, port.holder)
+            if port.device is not None:
+                self._associations.watch(port, plan_association(port.port))
 
     async def _start_marked(self) -> None:
         """Start the networks marked for it, several at once; one that fails stops no other."""
@@ -458,6 +468,9 @@ class Engine:
     def _service_died(self, network: UUID, reason: str) -> None:
         self._later(self._mending.mend(network, reason))
 
+    def _holder_ended(self, port: UUID) -> None:
+        self._later(self._ports.release(port))
+
     def _resolver_changed(self) -> None:
         self._later(self._refresh_servers())
 
@@ -481,10 +494,11 @@ class Engine:
     def _rules_changed(self, reason: str) -> None:
         self._later(self._mending.mend_rules(reason))
 
-    def _later(self, coroutine: Coroutine[None, None, None]) -> None:
+    def _later(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

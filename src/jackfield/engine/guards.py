@@ -62,7 +62,7 @@ class Guards:
         thread: KernelThread[Workplace],
         host: HostWatch,
         read_leases: Callable[[UUID, Network], Iterable[LeaseView]],
-        later: Callable[[Coroutine[None, None, None]], None],
+        later: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         """Guard the ports of ``registry``; ``later`` runs a coroutine as a task.
 

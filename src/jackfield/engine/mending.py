@@ -147,6 +147,11 @@ class Mending:
         log.error("network %s: %s", record.name, problem)
         await self._tell(record, "network-problem", {"problem": problem})
 
+    async def tell_repaired(self, record: NetworkRecord, reason: str) -> None:
+        """Say that something of a running network is right again: in the log, and an event."""
+        log.warning("network %s: %s", record.name, reason)
+        await self._tell(record, "network-repaired", {"reason": reason})
+
     async def mend_now(self, record: NetworkRecord) -> Change:
         """Mend a running network because somebody asks for it; its lock is held."""
         self._services.forget(record.uuid)

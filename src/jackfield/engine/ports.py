@@ -15,6 +15,7 @@ from jackfield.allocation.allocate import allocate
 from jackfield.allocation.request import Request
 from jackfield.document.json import port_from_json, port_to_json
 from jackfield.engine import workplace
+from jackfield.engine.associations import Associations
 from jackfield.engine.events import EventLog
 from jackfield.engine.holders import Holder, Holders, holder_of
 from jackfield.engine.hooks import Hooks, Operation
@@ -28,7 +29,7 @@ from jackfield.engine.portdevice import (
 )
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
 from jackfield.engine.store import PortRow, Step
-from jackfield.engine.views import AttachRequest, PortView
+from jackfield.engine.views import AttachRequest, Event, PortView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import (
     AlreadyExists,
@@ -46,11 +47,14 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, Owner, Port, VdePlug
 from jackfield.model.values import MacAddress, Text
+from jackfield.plan.macvtap import plan_association
 from jackfield.plan.managedbridge import is_managed
 from jackfield.plan.network import bridge_of, check_bridge
 from jackfield.plan.openvswitch import is_openvswitch, uses_openvswitch
 from jackfield.plan.virtualfunction import carrier_of, check_function, place_of
+from jackfield.state.association import SwitchAssociation
 from jackfield.state.facts import LinkFact
+from jackfield.state.hoststate import HostState
 from jackfield.state.links import TapLink
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.resources import TapNode
@@ -72,6 +76,7 @@ class Ports:
         book: PortBook,
         hooks: Hooks,
         holders: Holders,
+        associations: Associations,
         run_dir: Path,
     ) -> None:
         """Work on ``registry`` through ``thread`` and ``book``; ``run_dir`` holds device nodes."""
@@ -82,6 +87,7 @@ class Ports:
         self._book = book
         self._hooks = hooks
         self._holders = holders
+        self._associations = associations
         self._run_dir = run_dir
 
     async def attach(self, ref: str, request: AttachRequest) -> PortView:
@@ -97,9 +103,7 @@ class Ports:
                 wanted = state_of_port(record.current, port)
                 await self._hooks.run(Operation.PORT_CREATED, record.current, port.port)
                 created = True
-                event = await self._thread.run(
-                    workplace.create_port, port_row(port), record.name, wanted, port_detail(port)
-                )
+                event = await self._create(record, port, wanted)
             except BaseException as error:
                 self._registry.discard_port(port)
                 if created:
@@ -111,6 +115,28 @@ class Ports:
             if port.holder is not None:
                 self._holders.watch(port.uuid, port.holder)
             return self._registry.port_view(port)
+
+    async def _create(self, record: NetworkRecord, port: PortRecord, wanted: HostState) -> Event:
+        """Make a port's device, have the switch let it in, and record the port."""
+        made, associations = _split(wanted)
+        row, detail = port_row(port), port_detail(port)
+        if not associations:
+            return await self._thread.run(workplace.create_port, row, record.name, made, detail)
+        await self._associations.check()
+        await self._thread.run(workplace.begin_port, row, made)
+        try:
+            for item in associations:
+                await self._associations.associate(item)
+            event = await self._thread.run(workplace.settle_port, row, record.name, detail)
+        except BaseException as error:
+            try:
+                await self._associations.dissociate(associations)
+                await self._thread.run(workplace.undo_port, row.uuid, made)
+            except (JackfieldError, ExceptionGroup) as second:
+                error.add_note(f"undoing it failed as well: {second}")
+            raise
+        self._associations.watch(port, associations)
+        return event
 
     async def open(self, ref: str) -> list[int]:
         """Open the device of a port, for who runs the guest to be given.
@@ -165,14 +191,17 @@ class Ports:
 
     async def _detach(self, record: NetworkRecord, ports: Sequence[PortRecord]) -> None:
         """Remove ports of one network, whose lock is held."""
-        leaving = [
-            workplace.Leaving(
-                uuid=port.uuid,
-                present=state_of_port(record.current, port),
-                detail=port_detail(port),
+        leaving, associations = [], []
+        for port in ports:
+            present, items = _split(state_of_port(record.current, port))
+            associations += items
+            leaving.append(
+                workplace.Leaving(uuid=port.uuid, present=present, detail=port_detail(port))
             )
-            for port in ports
-        ]
+        if associations:
+            # The switch is told while the uplink is up, which the last port may take down.
+            await self._thread.run(workplace.begin_leaving, [port.uuid for port in leaving])
+            await self._associations.dissociate(associations)
         if not any(port.present for port in leaving):
             events = [
                 self._book.strike("port-detached", port, record.name, gone.detail)
@@ -214,7 +243,7 @@ class Ports:
             self._registry.usage,
             Request(
                 uuid=uuid,
-                owner=Owner(name=_owner_name(request, uuid), uuid=uuids.uuid4()),
+                owner=Owner(name=_owner_name(request, uuid), uuid=request.guest or uuids.uuid4()),
                 mac=mac,
                 portgroup=request.portgroup,
                 vde=Text(str(socket_directory(self._run_dir, record.uuid)))
@@ -224,6 +253,7 @@ class Ports:
         )
         for note in allocation.notes:
             log.info("port %s of network %s: %s", uuid, network.name, note)
+        self._refuse_same_instance(allocation.port)
         plug = allocation.port.plug
         function = place_of(plug, facts)
         if function is None:
@@ -257,6 +287,26 @@ class Ports:
                     f"port {other.uuid} of network {record.name!r} has the address {mac} already",
                     hint="leave --mac out to get a free one",
                 )
+
+    def _refuse_same_instance(self, port: Port) -> None:
+        """Refuse what a switch would take for another guest's interface."""
+        instance = None if port.virtualport is None else port.virtualport.instance_id
+        if instance is None:
+            return
+        for other in self._registry.ports.values():
+            theirs = other.port.virtualport
+            if theirs is not None and theirs.instance_id == instance:
+                raise AlreadyExists(
+                    f"port {other.uuid} is VSI instance {instance} already, and no two can be one",
+                    hint="leave instanceid out of the virtualport: then each port has its own",
+                )
+
+
+def _split(state: HostState) -> tuple[HostState, list[SwitchAssociation]]:
+    """Return what we make of a port ourselves, and what a switch has to do for it."""
+    associations = [item for item in state.values() if isinstance(item, SwitchAssociation)]
+    made = HostState(item for item in state.values() if not isinstance(item, SwitchAssociation))
+    return made, associations
 
 
 def _check_place(network: Network, links: Mapping[str, LinkFact]) -> int | None:
@@ -300,12 +350,18 @@ def _refuse_unrealised(network: Network, port: Port) -> None:
     if is_openvswitch(port.virtualport):
         return
     on_switch = isinstance(port.plug, VdePlug)
+    given = port.virtualport
+    switch = (
+        "virtualport"
+        if given is None or given.type is None
+        else (f"virtualport of type {given.type.value!r}")
+    )
     what = {
         # A switch of VDE's forwards among all of its guests, as fast as it can.
         "port isolation": bool(port.isolated) and on_switch,
         "bandwidth": port.bandwidth is not None and on_switch,
         "vlan": port.vlan is not None and on_switch,
-        "virtualport": port.virtualport is not None,
+        switch: given is not None and not plan_association(port),
     }
     missing = [name for name, wanted in what.items() if wanted]
     if missing:

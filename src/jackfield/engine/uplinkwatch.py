@@ -28,7 +28,7 @@ class UplinkWatch:
         registry: Registry,
         host: HostWatch,
         mending: Mending,
-        later: Callable[[Coroutine[None, None, None]], None],
+        later: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         """Watch the networks of ``registry``; ``later`` runs a coroutine as a task."""
         self._registry = registry

@@ -82,7 +82,8 @@ class AttachRequest:
     a tap; ``name`` the owner's name that ports are listed under.  With ``handover`` the device
     has a name of our choice, and its descriptors are fetched afterwards.  The port goes when the
     process ``holder`` ends.  ``tap`` is a macvtap
-    where the network's ports are right on an uplink.
+    where the network's ports are right on an uplink.  ``guest`` is the guest's uuid, the same on
+    every host; without one it is made up.
     """
 
     netns: str | None = None
@@ -95,6 +96,7 @@ class AttachRequest:
     queues: int = 1
     mac: MacAddress | None = None
     name: Text | None = None
+    guest: UUID | None = None
     portgroup: Text | None = None
 
 

@@ -37,6 +37,8 @@ __all__ = [
     "Settled",
     "Workplace",
     "begin_change",
+    "begin_leaving",
+    "begin_port",
     "begin_start",
     "change_port",
     "create_port",
@@ -46,8 +48,10 @@ __all__ = [
     "mend",
     "record_event",
     "settle_network",
+    "settle_port",
     "stop_network",
     "undo_change",
+    "undo_port",
     "undo_start",
 ]
 
@@ -271,6 +275,12 @@ def create_port(
     tools: Workplace, row: PortRow, name: NetworkName, wanted: HostState, detail: Mapping[str, str]
 ) -> Event:
     """Make a port's device and record the port; a failure is undone before it is raised."""
+    begin_port(tools, row, wanted)
+    return settle_port(tools, row, name, detail)
+
+
+def begin_port(tools: Workplace, row: PortRow, wanted: HostState) -> None:
+    """Open a port's attachment and make its device; a failure is undone before it is raised."""
     store = tools.store
     _fold_journal(tools)
     tools.applier.refuse_impossible(list(wanted.values()))
@@ -290,9 +300,31 @@ def create_port(
             with store.transaction():
                 store.delete_port(row.uuid)
             raise
-    with store.transaction():
-        store.put_port(row)
+
+
+def settle_port(
+    tools: Workplace, row: PortRow, name: NetworkName, detail: Mapping[str, str]
+) -> Event:
+    """Close a port's attachment: it is recorded."""
+    with tools.store.transaction():
+        tools.store.put_port(row)
         return record_event(tools, "port-attached", name, row.network, detail)
+
+
+def undo_port(tools: Workplace, uuid: UUID, wanted: HostState) -> None:
+    """Take back an attachment whose second half failed."""
+    tools.applier.dismantle(wanted)
+    ledger.release(tools.store, tools.applier, uuid)
+    with tools.store.transaction():
+        tools.store.delete_port(uuid)
+
+
+def begin_leaving(tools: Workplace, ports: Sequence[UUID]) -> None:
+    """Open the detachment of ports that somebody else is told of before their devices go."""
+    _fold_journal(tools)
+    with tools.store.transaction():
+        for uuid in ports:
+            tools.store.set_port_step(uuid, Step.STOPPING)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,9 +35,10 @@ _NOT_VERIFIED = frozenset({"setting", "up", "rules", "port-guard", "dnsmasq", "v
 themselves by becoming ready: asking again would show nothing new."""
 
 
-_SET_ONCE = frozenset({"function-setting"})
-"""Kinds that are not mended: a function in use cannot be set again without stopping its guest's
-traffic, and what differs was changed by that guest, which may, or by an administrator."""
+_NOT_MENDED = frozenset({"function-setting", "switch-association"})
+"""Kinds that are not mended here: a function in use cannot be set again without stopping its
+guest's traffic, and what differs was changed by that guest, which may, or by an administrator; and
+for a switch's answer others would have to wait (``engine/associations.py``)."""
 
 _SHARED = frozenset(
     {
@@ -142,7 +143,7 @@ class Applier:
 
         The second value names what could not be mended because something foreign is in the way.
         """
-        wanted = [item for item in wanted if item.kind not in _SET_ONCE]
+        wanted = [item for item in wanted if item.kind not in _NOT_MENDED]
         found = self.observe(wanted, claimed)
         ensure: list[Resource] = []
         replaced: dict[str, Resource] = {}

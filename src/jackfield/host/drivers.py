@@ -31,6 +31,8 @@ from jackfield.host.sriov.settings import FunctionSettingDriver
 from jackfield.host.tap import TapDriver
 from jackfield.host.uplink import UplinkDriver
 from jackfield.host.vde.driver import VdeSwitchDriver
+from jackfield.host.vdp.driver import SwitchAssociationDriver
+from jackfield.host.vdp.lldpad import Lldpad
 from jackfield.host.veth import VethDriver
 from jackfield.host.vlans import UplinkVlanDriver, VlanFilteringDriver
 
@@ -80,5 +82,6 @@ def make_drivers(
         "shaping": ShapingDriver(),
         "guarantee": GuaranteeDriver(),
         "policing": PolicingDriver(),
+        "switch-association": SwitchAssociationDriver(Lldpad()),
         **services,
     }

@@ -28,6 +28,7 @@ from jackfield.state.resources import (
     Route,
     Setting,
     Shaping,
+    SwitchAssociation,
     TapNode,
     UplinkVlan,
     VdeSwitch,
@@ -217,6 +218,13 @@ def _function_setting(setting: FunctionSetting) -> str:
     return f"{setting.aspect.value} of virtual function {setting.address} = {value}"
 
 
+def _association(item: SwitchAssociation) -> str:
+    return (
+        f"VSI instance {item.instance} ({item.mac}) of type {item.type_id}, version "
+        f"{item.type_version}, manager {item.manager}, associated with the switch at {item.link}"
+    )
+
+
 def _dnsmasq(service: Dnsmasq) -> str:
     offers = ["DNS"] if "\nport=0\n" not in f"\n{service.config}\n" else []
     if service.serves_dhcp4:
@@ -270,4 +278,5 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     Policing: lambda item: f"at most {_rate(item.rate)} in by {item.link}",
     Dnsmasq: _dnsmasq,
     VdeSwitch: _switch,
+    SwitchAssociation: _association,
 }

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from jackfield.errors import MissingFeature
 from jackfield.model.port import PASSTHROUGH, DirectPlug, Port
+from jackfield.model.virtualport import VirtualPortType
 from jackfield.plan.virtualfunction import plan_carrier, plan_function
+from jackfield.state.association import SwitchAssociation
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import MacvlanLink, MacvtapLink, OwnerKind, alias_of
 from jackfield.state.resources import (
@@ -28,7 +30,7 @@ from jackfield.state.resources import (
 if TYPE_CHECKING:
     from jackfield.plan.port import PortDevice
 
-__all__ = ["plan_direct"]
+__all__ = ["plan_association", "plan_direct"]
 
 
 def plan_direct(port: Port, plug: DirectPlug, device: PortDevice) -> HostState:
@@ -68,7 +70,7 @@ def plan_direct(port: Port, plug: DirectPlug, device: PortDevice) -> HostState:
                 mtu=device.mtu,
             )
         )
-        return HostState(resources)
+        return HostState([*resources, *plan_association(port)])
     resources += [
         MacvtapLink(
             name=device.name,
@@ -87,7 +89,32 @@ def plan_direct(port: Port, plug: DirectPlug, device: PortDevice) -> HostState:
     ]
     if device.node is not None:
         resources.append(TapNode(link=device.name, path=device.node, owner=device.owner))
-    return HostState(resources)
+    return HostState([*resources, *plan_association(port)])
+
+
+def plan_association(port: Port) -> list[SwitchAssociation]:
+    """Return what the switch at the uplink is told of a port whose virtualport is one of VEPA's.
+
+    Allocation has made sure that all of its parameters are there.
+    """
+    given, plug = port.virtualport, port.plug
+    if given is None or given.type is not VirtualPortType.VEPA or not isinstance(plug, DirectPlug):
+        return []
+    assert port.mac is not None
+    assert given.instance_id is not None
+    assert given.manager_id is not None
+    assert given.type_id is not None
+    assert given.type_id_version is not None
+    return [
+        SwitchAssociation(
+            link=plug.dev,
+            mac=port.mac,
+            instance=given.instance_id,
+            manager=given.manager_id,
+            type_id=given.type_id,
+            type_version=given.type_id_version,
+        )
+    ]
 
 
 def _limits(port: Port, device: PortDevice) -> list[Resource]:

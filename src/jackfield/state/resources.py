@@ -19,6 +19,7 @@ from jackfield.model.address import Address, IpInterface, IpNetwork
 from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.model.vlan import Vlan
+from jackfield.state.association import SwitchAssociation
 from jackfield.state.functions import (
     EchoGuard,
     FunctionAspect,
@@ -61,6 +62,7 @@ __all__ = [
     "Setting",
     "Shaping",
     "SharedSetting",
+    "SwitchAssociation",
     "TapNode",
     "UplinkVlan",
     "VdeSwitch",
@@ -415,6 +417,7 @@ Resource = (
     | Policing
     | Dnsmasq
     | VdeSwitch
+    | SwitchAssociation
 )
 
 KINDS: dict[str, type[Resource]] = {
@@ -454,6 +457,8 @@ KINDS: dict[str, type[Resource]] = {
         Route,
         Shaping,
         Guarantee,
+        # The switch lets the guest in when all else of it is there.
+        SwitchAssociation,
     )
 }
 """Every kind of resource, in the order in which they are made."""

@@ -202,7 +202,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         True,
         "plug in a namespace (`netns`, `ifname`), a tap (`tap`, `owner`, `queues`), who asks "
         "(`handover`, `queues`; see Descriptors), or a program at the VDE switch (`vde`: true); "
-        "`mac`, `name`, `portgroup`; with `hold` the port goes when the process that asks ends",
+        "`mac`, `name`, `guest` (its uuid), `portgroup`; with `hold` the port goes when the "
+        "process that asks ends",
     ),
     Endpoint(
         "DELETE",

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Callable
 from typing import TypeVar
+from uuid import UUID
 
 import msgspec
 from starlette.requests import Request
@@ -54,6 +55,7 @@ class _Attach(msgspec.Struct, forbid_unknown_fields=True):
     queues: int = 1
     mac: str | None = None
     name: str | None = None
+    guest: str | None = None
     portgroup: str | None = None
 
 
@@ -139,6 +141,7 @@ async def read_attach(request: Request, pid: int) -> AttachRequest:
         queues=asked.queues,
         mac=_value("mac", MacAddress, asked.mac),
         name=_value("name", Text, asked.name),
+        guest=_value("guest", UUID, asked.guest),
         portgroup=_value("portgroup", Text, asked.portgroup),
     )
 
