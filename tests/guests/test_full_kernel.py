@@ -23,7 +23,7 @@ import pytest
 
 from tests.guests.fullkernel import DAEMON, UNTAGGED, Site
 from tests.guests.machine import SriovMachine
-from tests.lab import openvswitch
+from tests.lab import lldpad, openvswitch
 from tests.lab.frames import arp
 from tests.lab.host import Host
 from tests.lab.wait import wait_for
@@ -438,3 +438,44 @@ def test_the_kernel_datapath_of_openvswitch(lan: Site) -> None:
     lan.ask("DELETE", "/v1/ports/tap1")
     lan.ask("POST", "/v1/networks/switched/stop")
     assert "" == lan.openvswitch("ovs-vsctl list-br")
+
+
+TOLD = """
+<network>
+  <name>told</name><forward mode='vepa'><interface dev='vdp0.42'/></forward>
+  <virtualport type='802.1Qbg'>
+    <parameters managerid='11' typeid='1193046' typeidversion='1'/>
+  </virtualport>
+</network>
+"""
+
+
+@pytest.mark.shows("802.1Qbg", "an uplink that is a VLAN device, on a full kernel")
+def test_switch_is_told_the_vlan_of_an_uplink(site: Site) -> None:
+    """Over a VLAN device it is the NIC below at which the switch is told, and the VLAN of it."""
+    reason = lldpad.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    site.load("macvlan", "8021q")
+    site.ip(
+        "netns add edge",
+        "link add vdp0 type veth peer name port netns edge",
+        "link set vdp0 up",
+        "link add link vdp0 name vdp0.42 type vlan id 42",
+        "-n edge link set port up",
+    )
+    site.machine.call("tests.guests.inside_vdp:start", namespace="edge", port="port")
+    root = lldpad.root()
+    libraries = ":".join(map(str, sorted(root.glob("usr/lib/*-linux-gnu"))))
+    site.run("mkdir -p /dev/shm /var; mount -t tmpfs tmpfs /dev/shm; ln -sfn /run /var/run")
+    configuration = " ".join(lldpad.configuration("vdp0").split())
+    site.run(f"echo '{configuration}' >/run/lldpad.conf")
+    site.run(f"LD_LIBRARY_PATH={libraries} {root / lldpad.PROGRAM} -d -f /run/lldpad.conf")
+    site.apply(TOLD)
+    site.run("ip netns add gert")
+    mac = "52:54:00:00:0a:01"
+    asked = {"netns": "gert", "ifname": "eth0", "name": "gert", "mac": mac}
+    site.ask("POST", "/v1/networks/told/ports", asked)
+    assert [[[mac, 42]]] == site.machine.call("tests.guests.inside_vdp:known")
+    site.unplug("gert")
+    assert [] == site.machine.call("tests.guests.inside_vdp:known")

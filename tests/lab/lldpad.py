@@ -15,9 +15,9 @@ from tests.lab.host import Host, HostProcess
 from tests.lab.packages import Unavailable, unpacked
 from tests.lab.wait import wait_for
 
-__all__ = ["Lldpad", "skip_reason"]
+__all__ = ["PROGRAM", "Lldpad", "configuration", "root", "skip_reason"]
 
-_PROGRAM = "usr/sbin/lldpad"
+PROGRAM = "usr/sbin/lldpad"
 _CONFIGURATION = "/run/lab/lldpad.conf"
 
 #: What docs/ports.md tells an administrator to write for an uplink.
@@ -41,19 +41,25 @@ _UPLINK = """
 
 
 @functools.cache
-def _root() -> Path:
+def root() -> Path:
     """Return the folder below which the program is; fetches it if need be."""
-    return Path("/") if Path("/", _PROGRAM).exists() else unpacked("lldpad", ("lldpad",))
+    return Path("/") if Path("/", PROGRAM).exists() else unpacked("lldpad", ("lldpad",))
 
 
 @functools.cache
 def skip_reason() -> str | None:
     """Return why there can be no lldpad here, or ``None``; the first call may fetch it."""
     try:
-        _root()
+        root()
     except Unavailable as error:
         return f"no lldpad: {error}"
     return None
+
+
+def configuration(*uplinks: str) -> str:
+    """Return an lldpad.conf that enables VDP at these NICs."""
+    blocks = "".join(_UPLINK.format(name=name) for name in uplinks)
+    return f"nearest_customer_bridge :\n{{{blocks}}};\n"
 
 
 class Lldpad:
@@ -64,8 +70,7 @@ class Lldpad:
         self._host = host
         # It takes another's shared memory for a sign that it runs already.
         host.run(["mount", "-t", "tmpfs", "tmpfs", "/dev/shm"])
-        blocks = "".join(_UPLINK.format(name=name) for name in uplinks)
-        host.file(_CONFIGURATION).write_text(f"nearest_customer_bridge :\n{{{blocks}}};\n")
+        host.file(_CONFIGURATION).write_text(configuration(*uplinks))
         self.start()
 
     @property
@@ -75,11 +80,11 @@ class Lldpad:
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        libraries = sorted((_root() / "usr/lib").glob("*-linux-gnu"))
-        variables = {} if _root() == Path("/") else {"LD_LIBRARY_PATH": str(libraries[0])}
+        libraries = sorted((root() / "usr/lib").glob("*-linux-gnu"))
+        variables = {} if root() == Path("/") else {"LD_LIBRARY_PATH": str(libraries[0])}
         self.pid_file.unlink(missing_ok=True)
         self.process: HostProcess = self._host.start(
-            [str(_root() / _PROGRAM), "-f", _CONFIGURATION], env=variables
+            [str(root() / PROGRAM), "-f", _CONFIGURATION], env=variables
         )
         wait_for(self._listens, 10, "lldpad to listen")
 
