@@ -8,6 +8,7 @@ and takes the first of elements that may stand only once.
 from __future__ import annotations
 
 import re
+from uuid import UUID
 
 from jackfield.document.address import read_route, read_subnet
 from jackfield.document.bandwidth import read_bandwidth
@@ -57,10 +58,11 @@ _TEMPLATE = re.compile(r"[A-Za-z0-9_.+]*%d[A-Za-z0-9_.+-]*")
 _SWITCHED = frozenset({VirtualPortType.OPENVSWITCH, VirtualPortType.MIDONET})
 
 
-def read_network(text: str | bytes) -> Network:
+def read_network(text: str | bytes, *, uuid: UUID | None = None) -> Network:
     """Read the ``<network>`` in ``text``; raises :class:`DocumentError` naming line and element.
 
-    The result is canonical: whatever the spelling, equal meaning gives equal values.
+    The result is canonical: whatever the spelling, equal meaning gives equal values.  ``uuid`` is
+    for a document that has none.
     """
     root = parse(text)
     if root.tag != "network":
@@ -73,11 +75,11 @@ def read_network(text: str | bytes) -> Network:
             f"has type='{root.get('type')}', an older form",
             hint="jackfield convert turns it into the present one",
         )
-    return read_network_element(root, text)
+    return read_network_element(root, text, uuid)
 
 
-def read_network_element(root: Element, text: str | bytes) -> Network:
-    """Read the element ``root`` of the document ``text``."""
+def read_network_element(root: Element, text: str | bytes, uuid: UUID | None = None) -> Network:
+    """Read the element ``root`` of the document ``text``; ``uuid`` is for one without."""
     parts: dict[str, Element] = {}
     subnets: list[Element] = []
     routes: list[Element] = []
@@ -104,6 +106,7 @@ def read_network_element(root: Element, text: str | bytes) -> Network:
         "subnets": tuple(map(read_subnet, subnets)),
         "routes": tuple(map(read_route, routes)),
         "ipv6": bool(yes_no(root, "ipv6")),
+        "uuid": uuid,
     }
     if virtualport is not None:
         fields["virtualport"] = read_virtualport(virtualport, need_type=True)

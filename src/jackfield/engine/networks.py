@@ -165,7 +165,7 @@ class Networks:
             document=network_to_json(network),
             wanted=wanted,
         )
-        settle = self._settling(record, "network-started", definition=definition)
+        settle = self._settling(record, "network-started", definition=definition, ran=False)
         try:
             await self._hooks.run(Operation.START, network)
             gateways = await self._uplinks.gateways(wanted.values())
@@ -200,8 +200,10 @@ class Networks:
         event_type: str,
         detail: Mapping[str, str] | None = None,
         definition: NetworkRow | None = None,
+        *,
+        ran: bool,
     ) -> Settling:
-        """Return the job that closes a step which makes a network run."""
+        """Return the job that closes a step which makes a network run, or run otherwise."""
         network = record.current
         return functools.partial(
             workplace.settle_network,
@@ -211,6 +213,7 @@ class Networks:
             detail=detail,
             definition=definition,
             wanted=record.present,
+            ran=ran,
         )
 
     async def _note_settled(self, record: NetworkRecord, settled: Settled) -> None:
@@ -348,7 +351,7 @@ class Networks:
                 raise error.with_context(f"cannot change network {network.name!r}") from error
             raise
         detail = {"steps": str(len(describe(change)))}
-        settle = self._settling(record, "network-changed", detail, definition)
+        settle = self._settling(record, "network-changed", detail, definition, ran=True)
         await self._note_settled(record, await self._thread.run(settle))
         self._services.watch(processes)
         return change

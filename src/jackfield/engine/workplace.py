@@ -156,13 +156,15 @@ def settle_network(
     definition: NetworkRow | None = None,
     *,
     wanted: HostState,
+    ran: bool,
 ) -> Settled:
     """Close a network's step: it runs, with the links that were on its bridges before.
 
     ``definition`` is stored in the same transaction, so that both are so or neither.  Shared
-    sysctls that are not ``wanted`` any more are put back.
+    settings that are not ``wanted`` any more are put back, of a network that ``ran`` before.
     """
-    ledger.release(tools.store, tools.applier, uuid, wanted.values())
+    if ran:
+        ledger.release(tools.store, tools.applier, uuid, wanted.values())
     lost = _reattach(tools, _bridges(wanted), tools.store.members(uuid))
     events = []
     with tools.store.transaction(durable=definition is not None):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import TypeVar
+from uuid import uuid4
 
 from jackfield.document.port import read_port
 from jackfield.document.reader import read_network
@@ -24,12 +25,16 @@ _MANY = 200
 
 
 async def read_network_text(text: str, *, check_schema: bool) -> Network:
-    """Return the network of a document, checked against the schema first if that is wanted."""
+    """Return the network of a document, checked against the schema first if that is wanted.
+
+    For libvirt a document without uuid is a new network, even if its name is known, so it gets one
+    here.
+    """
 
     def read() -> Network:
         if check_schema:
             validate(text)
-        return read_network(text)
+        return read_network(text, uuid=uuid4())
 
     return await _read(read, text, slow=check_schema)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from jackfield.access import require_definition
 from jackfield.document.libvirt import write_network
@@ -265,9 +265,6 @@ async def create_xml_flags(session: Session, text: str, flags: int) -> tuple[obj
 async def _read(session: Session, text: str, flags: int, function: str) -> Network:
     check_flags(flags, VALIDATE, function)
     network = await read_network_text(text, check_schema=bool(flags & VALIDATE))
-    if network.uuid is None:
-        # For libvirt a document without uuid is a new network, even if its name is known.
-        network = dataclasses.replace(network, uuid=uuid4())
     require_definition(session.caller, session.door.config, network)
     return network
 

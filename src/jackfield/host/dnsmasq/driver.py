@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from jackfield.errors import HostError
-from jackfield.host.dnsmasq.files import RELOADED, DnsmasqFiles, state_directory
+from jackfield.host.dnsmasq.files import RELOADED, DnsmasqFiles, lease_file, state_directory
 from jackfield.host.dnsmasq.process import reload
 from jackfield.host.resolver import RESOLV_CONF, read_resolvers
 from jackfield.host.service.driver import ServiceDriver
@@ -121,7 +121,7 @@ class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
 
     def forget_leases(self, kernel: Kernel, network: UUID) -> None:
         """Remove the lease file of a network that is no more."""
-        self.files(kernel, network).leases.unlink(missing_ok=True)
+        lease_file(kernel.state_dir, network).unlink(missing_ok=True)
 
     def forget_other_leases(self, kernel: Kernel, known: Collection[UUID]) -> None:
         """Remove the lease files of all networks but the ``known`` ones."""

@@ -34,7 +34,7 @@ from jackfield.host.dnsmasq.process import DnsmasqProcess
 from jackfield.host.service.files import ServiceFiles
 from jackfield.state.resources import Dnsmasq
 
-__all__ = ["RELOADED", "DnsmasqFiles", "state_directory"]
+__all__ = ["RELOADED", "DnsmasqFiles", "lease_file", "state_directory"]
 
 RELOADED = ("hosts", "names", "options", "servers")
 """The files that dnsmasq reads again on SIGHUP."""
@@ -54,6 +54,11 @@ def state_directory(state_dir: Path) -> Path:
     return state_dir / "dnsmasq"
 
 
+def lease_file(state_dir: Path, network: UUID) -> Path:
+    """Return where the leases of ``network`` are kept."""
+    return Path(f"{state_directory(state_dir)}/{network}.leases")
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DnsmasqFiles(ServiceFiles):
     """The files of one network's dnsmasq; ``leases`` is its lease file, which ``remove`` leaves."""
@@ -66,7 +71,7 @@ class DnsmasqFiles(ServiceFiles):
         return cls(
             network=network,
             directory=run_dir / "dnsmasq" / str(network),
-            leases=state_directory(state_dir) / f"{network}.leases",
+            leases=lease_file(state_dir, network),
         )
 
     @property
