@@ -7,15 +7,18 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from jackfield.host.nft.guarddriver import PortGuardDriver
 from jackfield.host.nft.monitor import NftMonitor
 from jackfield.host.nft.policing import PolicingDriver
+from jackfield.host.nft.private import PrivateGuardDriver
 from jackfield.model.bandwidth import Rate
 from jackfield.model.mode import Mode
 from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.state.private import PrivateGuard
 from jackfield.state.resources import Policing, PortGuard
 from tests.host.nftlab import Firewall, network, rules_of
 from tests.lab.namespace import NetworkNamespace
@@ -139,3 +142,18 @@ def test_the_limits_of_ports_are_watched(heard: Heard) -> None:
     (said,) = heard.after("flush ruleset")
     assert "the table was deleted and 1 more changes by nft" in said
     assert [] == heard.after("add table netdev other")
+
+
+def test_the_guards_of_private_guests_are_watched(heard: Heard) -> None:
+    """Their table is ours as well."""
+    guard = PrivateGuard(
+        network=UUID(int=1), link=InterfaceName("lo"), mac=MacAddress("52:54:00:00:00:01")
+    )
+    with heard.firewall.namespace.entered():
+        PrivateGuardDriver().ensure(heard.firewall.kernel, [guard], {})
+    heard.monitor.read()
+    assert [] == heard.said
+    (said,) = heard.after("flush chain netdev jackfield-private lo")
+    assert said.startswith(
+        "table netdev jackfield-private: a rule was deleted from chain lo by nft"
+    )

@@ -21,11 +21,13 @@ from jackfield.engine.services import Services
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import ForeignObject, JackfieldError
 from jackfield.host.thread import KernelThread
+from jackfield.model.mode import Mode
 from jackfield.plan.describe import describe, describe_resource
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.functions import EchoGuard, FunctionPlace
 from jackfield.state.hoststate import Change
 from jackfield.state.openvswitch import OvsPort
+from jackfield.state.private import PrivateGuard
 from jackfield.state.resources import Policing, Resource
 
 __all__ = ["Mending"]
@@ -33,6 +35,7 @@ __all__ = ["Mending"]
 log = logging.getLogger(__name__)
 
 _RULES = frozenset({"rules", "bpdu-guard"})
+_PortRules = Policing | EchoGuard | PrivateGuard
 
 
 class Mending:
@@ -98,14 +101,15 @@ class Mending:
                 await self._tell(record, "network-repaired", {"reason": reason})
 
     def _wanted(self, record: NetworkRecord) -> Iterator[Resource]:
-        """Yield the rules of a network that runs, and the limits of its ports."""
+        """Yield the rules of a network that runs, and the limits and guards of its ports."""
         if record.active:
             yield from (item for item in record.present.values() if item.kind in _RULES)
         for port in self._registry.ports_of(record.uuid):
             limited = port.device is not None and port.port.bandwidth is not None
-            if limited or _carrier(port) is not None:
+            private = record.current.mode is Mode.PRIVATE
+            if limited or private or _carrier(port) is not None:
                 upkeep = upkeep_of_port(record.current, port)
-                yield from (item for item in upkeep if isinstance(item, Policing | EchoGuard))
+                yield from (item for item in upkeep if isinstance(item, _PortRules))
 
     def _rules_of(self, record: NetworkRecord) -> Iterator[str]:
         """Yield the keys of what a network and its ports have of rules."""

@@ -19,7 +19,7 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.impact import Impact
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
-from jackfield.engine.records import NetworkRecord, Registry, upkeep_of_port
+from jackfield.engine.records import NetworkRecord, Registry, state_of_port, upkeep_of_port
 from jackfield.engine.services import Services
 from jackfield.engine.store import NetworkRow
 from jackfield.engine.uplinks import Uplinks
@@ -113,11 +113,27 @@ class Networks:
                     record, "stopped, which would end it", realiser="jackfield"
                 )
             view = dataclasses.replace(self._registry.network_view(record), active=False)
+            if record.stored is None:
+                await self._free_clients(record)
             await self._stop(record)
             if record.stored is None:
                 await self._end_transient(record)
                 return view
         return self._registry.network_view(record)
+
+    async def _free_clients(self, record: NetworkRecord) -> None:
+        """Remove what there is around clients' ports, before they are forgotten with their network.
+
+        A daemon that dies meanwhile finds both on record, and puts it back.
+        """
+        present = {
+            key: item
+            for port in self._registry.ports_of(record.uuid)
+            for key, item in state_of_port(record.current, port).items()
+        }
+        if present:
+            state = HostState(present.values())
+            await self._thread.run(lambda tools: tools.applier.dismantle(state))
 
     async def _end_transient(self, record: NetworkRecord) -> None:
         """Forget a network that has stopped and has no definition, and its ports."""

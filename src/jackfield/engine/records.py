@@ -21,10 +21,12 @@ from jackfield.model.values import MacAddress, NetworkName
 from jackfield.plan.guard import plan_guard
 from jackfield.plan.managedbridge import plan_port_vlans
 from jackfield.plan.port import PortDevice, plan_guarantee, plan_port
+from jackfield.plan.private import plan_privacy
 from jackfield.plan.virtualfunction import plan_carrier
 from jackfield.state.functions import EchoGuard, FunctionPlace, OwnAddress
 from jackfield.state.hoststate import HostState
 from jackfield.state.openvswitch import OvsPort
+from jackfield.state.private import PrivateGuard
 from jackfield.state.resources import (
     BridgePort,
     Guarantee,
@@ -54,6 +56,7 @@ Upkeep = (
     | UplinkVlan
     | OwnAddress
     | EchoGuard
+    | PrivateGuard
 )
 """What of a port is mended with its network: its place there, its way out and its limits."""
 
@@ -121,14 +124,15 @@ class PortRecord:
 
 
 def state_of_port(network: Network, port: PortRecord) -> HostState:
-    """Return the host state of a port; of one whose device a client makes, what its bridge does."""
+    """Return the host state of a port; of one whose device a client makes, what is around it."""
     if port.port.mac is None:
         return HostState()
     if port.device is None:
         promised = plan_guarantee(network, port.port)
         vlans = plan_port_vlans(network, port.port)
         way = [] if port.carrier is None else plan_carrier(port.port, port.carrier)
-        return HostState([*promised.values(), *vlans, *way]) if vlans or way else promised
+        more = [*vlans, *way, *plan_privacy(network, port.port)]
+        return HostState([*promised.values(), *more]) if more else promised
     planned = plan_port(network, port.port, port.device)
     guard = plan_guard(network, port.port, port.device.name, port.leases)
     return planned if guard is None else HostState([guard, *planned.values()])

@@ -19,6 +19,7 @@ from jackfield.host.nft.driver import RulesDriver
 from jackfield.host.nft.echo import EchoGuardDriver
 from jackfield.host.nft.guarddriver import PortGuardDriver
 from jackfield.host.nft.policing import PolicingDriver
+from jackfield.host.nft.private import PrivateGuardDriver
 from jackfield.host.openvswitch.bridge import OvsBridgeDriver
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.openvswitch.port import OvsPortDriver
@@ -72,6 +73,7 @@ def make_drivers(
         "up": LinkUpDriver(),
         "bpdu-guard": BpduGuardDriver(),
         "echo-guard": EchoGuardDriver(),
+        "private-guard": PrivateGuardDriver(),
         "uplink": UplinkDriver(records),
         "vlan-filtering": VlanFilteringDriver(),
         "uplink-vlan": UplinkVlanDriver(),

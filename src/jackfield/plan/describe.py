@@ -12,6 +12,7 @@ from jackfield.state.hoststate import Change
 from jackfield.state.links import BridgeLink, MacvlanLink, MacvtapLink, TapLink, VethLink
 from jackfield.state.openvswitch import OvsBridge, OvsPort
 from jackfield.state.plan import PlanStep
+from jackfield.state.private import PrivateGuard
 from jackfield.state.resources import (
     BpduGuard,
     BridgePort,
@@ -270,6 +271,7 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     UplinkVlan: lambda item: f"VLAN {item.vlan} on uplink {item.link}: {item.value}",
     BpduGuard: lambda item: f"spanning tree frames of guests kept from {item.link}",
     EchoGuard: lambda item: f"frames from {item.mac} that come back by {item.link} dropped",
+    PrivateGuard: lambda item: f"{item.mac} over {item.link} kept from its network's guests",
     Route: _route,
     NetworkRules: _rules,
     PortGuard: _guard,

@@ -13,6 +13,7 @@ from jackfield.plan.macvtap import plan_direct
 from jackfield.plan.managedbridge import check_vlan, plan_port_vlans
 from jackfield.plan.network import bridge_of
 from jackfield.plan.openvswitch import is_openvswitch, plan_ovs_port
+from jackfield.plan.private import plan_privacy
 from jackfield.plan.virtualfunction import plan_carrier, plan_function
 from jackfield.state.functions import FunctionPlace
 from jackfield.state.hoststate import HostState
@@ -72,7 +73,8 @@ def host_mac(mac: MacAddress) -> MacAddress:
 def plan_port(network: Network, port: Port, device: PortDevice) -> HostState:
     """Return the host state that a ``port`` of ``network`` with this ``device`` wants."""
     if isinstance(port.plug, DirectPlug):
-        return plan_direct(port, port.plug, device)
+        direct = plan_direct(port, port.plug, device)
+        return HostState([*plan_privacy(network, port), *direct.values()])
     if isinstance(port.plug, HostdevPlug) and device.function is not None:
         return HostState(plan_function(port, device.function))
     if isinstance(port.plug, NetworkPlug | BridgePlug):

@@ -38,6 +38,7 @@ from jackfield.state.links import (
     VethLink,
 )
 from jackfield.state.openvswitch import AnyRow, OvsBridge, OvsPort
+from jackfield.state.private import PrivateGuard
 from jackfield.state.rules import Chain, Element
 from jackfield.state.traffic import Guarantee, Policing, Shaping
 from jackfield.state.vlans import UplinkVlan, VlanFiltering, vlan_setting
@@ -409,6 +410,7 @@ Resource = (
     | UplinkVlan
     | BpduGuard
     | EchoGuard
+    | PrivateGuard
     | Route
     | NetworkRules
     | PortGuard
@@ -426,6 +428,8 @@ KINDS: dict[str, type[Resource]] = {
         LinkSetting,
         FunctionCount,
         FunctionSetting,
+        # Before a guest's device, and until it is gone.
+        PrivateGuard,
         BridgeLink,
         OvsBridge,
         TapLink,

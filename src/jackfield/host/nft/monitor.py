@@ -13,6 +13,7 @@ from jackfield.host.nft.echo import TABLE_NAME as ECHOES
 from jackfield.host.nft.guardtable import GUARD_TABLE
 from jackfield.host.nft.message import TABLE, TABLE_NAME
 from jackfield.host.nft.policing import POLICE_TABLE
+from jackfield.host.nft.private import PRIVATE_TABLE
 
 __all__ = ["NftMonitor"]
 
@@ -24,6 +25,7 @@ _TABLES = {
     (_NFPROTO_INET, TABLE_NAME): TABLE,
     (_NFPROTO_NETDEV, TABLE_NAME): f"table netdev {TABLE_NAME}",
     (_NFPROTO_NETDEV, POLICE_TABLE): f"table netdev {POLICE_TABLE}",
+    (_NFPROTO_NETDEV, PRIVATE_TABLE): f"table netdev {PRIVATE_TABLE}",
     (_NFPROTO_BRIDGE, TABLE_NAME): GUARD_TABLE,
     (_NFPROTO_BRIDGE, UPLINKS): f"table bridge {UPLINKS}",
     (_NFPROTO_BRIDGE, ECHOES): f"table bridge {ECHOES}",

@@ -23,7 +23,7 @@ from jackfield.host.nft.expression import attribute_be32
 from jackfield.host.nft.message import message_type
 from jackfield.host.nft.socket import NftSocket
 
-__all__ = ["ACCEPT", "DROP", "NFPROTO_NETDEV", "NetdevTable"]
+__all__ = ["ACCEPT", "DROP", "NFPROTO_NETDEV", "NetdevTable", "has_family"]
 
 NFPROTO_NETDEV = 5
 """The family of chains at one device (``linux/netfilter.h``)."""
@@ -131,3 +131,22 @@ class NetdevTable:
         """Delete the chain of a device."""
         what = f"delete chain {device} of {self.words}"
         return self.message(_DELCHAIN, 0, what, attribute_text(3, device))
+
+
+def has_family(nft: NftSocket) -> bool:
+    """Return whether the kernel has this family.
+
+    Asks for a chain at the loopback, in a batch that is refused as a whole.
+    """
+    probe = NetdevTable("jackfield-probe", ACCEPT)
+    messages = [
+        probe.add(),
+        probe.add_chain("lo"),
+        # There is no such chain, so nothing of this is made.
+        probe.delete_chain("none"),
+    ]
+    try:
+        nft.commit(messages)
+    except Refusal as refusal:
+        return refusal.index == len(messages) - 1
+    return True

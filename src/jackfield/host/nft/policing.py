@@ -31,7 +31,7 @@ from jackfield.host.netlink.message import (
 )
 from jackfield.host.netlink.socket import Refusal
 from jackfield.host.nft.expression import encode_rule
-from jackfield.host.nft.netdevtable import ACCEPT, NetdevTable
+from jackfield.host.nft.netdevtable import ACCEPT, NetdevTable, has_family
 from jackfield.host.nft.socket import NftSocket, object_attributes
 from jackfield.model.bandwidth import Rate
 from jackfield.state.resources import Policing
@@ -45,7 +45,6 @@ POLICE_TABLE = "jackfield-police"
 _NEWRULE, _GETRULE = 6, 7
 _RULE_EXPRESSIONS = 4
 _TABLE = NetdevTable(POLICE_TABLE, ACCEPT)
-_PROBE = NetdevTable("jackfield-probe", ACCEPT)
 
 _KIB = 1024
 _BURST_LIMIT = 0xFFFFFFFF
@@ -63,7 +62,7 @@ class PolicingDriver:
         if not resources:
             return
         if self._can_police is None:
-            self._can_police = _has_family(kernel.nft)
+            self._can_police = has_family(kernel.nft)
         if not self._can_police:
             raise MissingFeature(
                 f"cannot limit what comes in by {resources[0].link}: the kernel has no nftables "
@@ -154,21 +153,6 @@ def _found_limit(expressions: bytes) -> RateOver | None:
         rate=int.from_bytes(limit.get(1, b""), "big"),
         burst=int.from_bytes(limit.get(3, b""), "big"),
     )
-
-
-def _has_family(nft: NftSocket) -> bool:
-    """Ask for a chain at the loopback, in a batch that is refused as a whole."""
-    messages = [
-        _PROBE.add(),
-        _PROBE.add_chain("lo"),
-        # There is no such chain, so nothing of this is made.
-        _PROBE.delete_chain("none"),
-    ]
-    try:
-        nft.commit(messages)
-    except Refusal as refusal:
-        return refusal.index == len(messages) - 1
-    return True
 
 
 def _add_rule(item: Policing) -> Message:
