@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
-from jackfield.allocation.change import check_change, uplinks_in_use
+from jackfield.allocation.change import check_change, check_kind, uplinks_in_use
 from jackfield.document.reader import read_network
 from jackfield.errors import Conflict
 from jackfield.model.network import Network
-from jackfield.model.port import BridgePlug, DirectPlug, HostdevPlug, Port
+from jackfield.model.port import (
+    BridgePlug,
+    DirectPlug,
+    HostdevPlug,
+    NetworkPlug,
+    Owner,
+    Plug,
+    Port,
+    VdePlug,
+)
 from jackfield.model.uplink import DeviceUplink, PciAddress, PhysicalFunction
-from jackfield.model.values import InterfaceName
+from jackfield.model.values import InterfaceName, Text
+from jackfield.model.virtualport import VirtualPort, VirtualPortType
 from jackfield.state.facts import Facts, VirtualFunctionFact
 
 
@@ -61,3 +73,43 @@ def test_bridges_and_functions_count_for_their_uplink() -> None:
     taken = Port(plug=HostdevPlug(address=address))
     physical = PhysicalFunction(dev=InterfaceName("eth2"))
     assert {physical: 1} == uplinks_in_use(pool, [taken, Port()], facts)
+
+
+OVS = VirtualPort(type=VirtualPortType.OPENVSWITCH)
+NAT = network("<forward mode='nat'/><bridge name='br0'/><ip address='10.0.0.1' prefix='24'/>")
+BRIDGE = network("<forward mode='bridge'/><bridge name='br0'/>")
+SWITCH = network(
+    "<forward mode='bridge'/><bridge name='br0'/><virtualport type='openvswitch'/><vde/>"
+)
+HOSTDEV = network("<forward mode='hostdev'><pf dev='eth0'/></forward>")
+PLUGS: dict[str, tuple[Plug, VirtualPort | None]] = {
+    "routed": (NetworkPlug(bridge=InterfaceName("br0")), None),
+    "bridged": (BridgePlug(bridge=InterfaceName("br0")), None),
+    "switched": (BridgePlug(bridge=InterfaceName("br0")), OVS),
+    "direct": (DirectPlug(dev=InterfaceName("eth0"), mode="vepa"), None),
+    "private": (DirectPlug(dev=InterfaceName("eth0"), mode="private"), None),
+    "function": (HostdevPlug(address=PciAddress(bus=3)), None),
+    "vde": (VdePlug(path=Text("/run/vde")), None),
+}
+
+
+@pytest.mark.parametrize(
+    ("defined", "fitting"),
+    [
+        (NAT, {"routed", "bridged"}),
+        (BRIDGE, {"routed", "bridged"}),
+        (SWITCH, {"switched", "vde"}),
+        (ONE, {"direct"}),
+        (HOSTDEV, {"function"}),
+    ],
+)
+def test_devices_fit_their_kind_of_network(defined: Network, fitting: set[str]) -> None:
+    """A device is a port of the kind of network that it was made for, and the others are named."""
+    for name, (plug, virtualport) in PLUGS.items():
+        owner = Owner(name=Text(name), uuid=UUID(int=1))
+        ports = [Port(owner=owner, plug=plug, virtualport=virtualport)]
+        if name in fitting:
+            check_kind(defined, ports)
+            continue
+        with pytest.raises(Conflict, match=rf"cannot have 1 of its ports \({name}\)"):
+            check_kind(defined, ports)

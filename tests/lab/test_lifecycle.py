@@ -32,6 +32,11 @@ def document(name: str = "red", subnet: int = 0, mode: str = "nat", **more: str)
     """
 
 
+PRIVATE = (
+    "<network><name>red</name><forward mode='private'><interface dev='eth1'/></forward></network>"
+)
+
+
 def listed(daemon: Daemon) -> dict[str, dict[str, Any]]:
     """Return the networks by name."""
     return {network["name"]: network for network in daemon.cli("list", json=True)}
@@ -210,6 +215,39 @@ def test_mode_changed_without_ports(daemon: Daemon) -> None:
     assert "1" == daemon.host.sysctl("net/ipv4/ip_forward")
     daemon.cli("stop", "red")
     assert "0" == daemon.host.sysctl("net/ipv4/ip_forward")
+
+
+def test_another_mode_with_ports(daemon: Daemon) -> None:
+    """Defined otherwise while it is stopped, a network does not start with what does not fit.
+
+    Nor does that keep the daemon from starting, or a port from being detached.
+    """
+    host = daemon.host
+    before = host.links()
+    guest = host.guest("anna")
+    daemon.cli("apply", daemon.document(document()))
+    daemon.cli("attach", "red", "--netns", "anna", "--ifname", "eth0")
+    daemon.cli("attach", "red", "--tap", "tap0")
+    said = refused(daemon, "apply", daemon.document(PRIVATE))
+    assert "cannot have 2 of its ports (anna, tap0)" in said
+    daemon.cli("stop", "red")
+    daemon.cli("define", daemon.document(PRIVATE))
+    said = refused(daemon, "start", "red")
+    assert "(mode private), cannot have 2 of its ports (anna, tap0)" in said
+    assert "hint: detach them first (jackfield detach PORT), or define it as it was" in said
+    assert not listed(daemon)["red"]["active"]
+    daemon.kill9()
+    daemon.start()
+    assert not listed(daemon)["red"]["active"]
+    daemon.cli("detach", "tap0")
+    assert "tap0" not in host.links()
+    # As it was, it has the other again.
+    daemon.cli("define", daemon.document(document()))
+    daemon.cli("start", "red")
+    assert guest.dhcp4() is not None
+    daemon.cli("detach", "anna")
+    daemon.cli("stop", "red")
+    assert before == host.links()
 
 
 def test_redefined(daemon: Daemon) -> None:

@@ -44,7 +44,7 @@ from jackfield.state.facts import Facts
 
 __all__ = ["allocate", "allocate_bandwidth", "usage_key"]
 
-_DIRECT_MODES: dict[Mode, str] = {
+DIRECT_MODES: dict[Mode, str] = {
     Mode.MACVTAP_BRIDGE: "bridge",
     Mode.VEPA: "vepa",
     Mode.PRIVATE: "private",
@@ -308,7 +308,7 @@ def _plug(network: Network, place: _Place, request: Request, facts: Facts) -> Pl
         )
     if mode.is_macvtap:
         assert place.key is not None
-        return DirectPlug(dev=InterfaceName(place.key), mode=_DIRECT_MODES[mode])
+        return DirectPlug(dev=InterfaceName(place.key), mode=DIRECT_MODES[mode])
     if request.vde is not None and network.vde is not None:
         return VdePlug(path=request.vde)
     name = place.key or (None if network.bridge is None else network.bridge.name)

@@ -9,7 +9,7 @@ import functools
 import logging
 from collections.abc import Callable, Mapping
 
-from jackfield.allocation.change import check_change
+from jackfield.allocation.change import check_change, check_kind
 from jackfield.document.json import network_to_json
 from jackfield.engine import workplace
 from jackfield.engine.definitions import Definitions, network_row
@@ -171,6 +171,7 @@ class Networks:
         """Make ``network`` run, and store ``definition`` with that; the record's lock is held."""
         wanted = self._plans.plan(network)
         await self._host.settle()
+        self._check_kind(record, network)
         self._check_host(record, network)
         await self._uplinks.check(network)
         record.live, record.present = network, wanted
@@ -374,12 +375,6 @@ class Networks:
 
     def _check_changeable(self, record: NetworkRecord, former: Network, network: Network) -> None:
         ports = self._registry.port_count(record.uuid)
-        if former.mode is not network.mode and ports:
-            raise WrongState(
-                f"network {network.name!r} has {ports} ports: its mode cannot change from "
-                f"{former.mode.value} to {network.mode.value}",
-                hint="detach the ports, or define it now and stop and start it later",
-            )
         if former.vde != network.vde and any(
             isinstance(port.port.plug, VdePlug) for port in self._registry.ports_of(record.uuid)
         ):
@@ -387,6 +382,13 @@ class Networks:
                 f"network {network.name!r} has ports at its VDE switch, which cannot change: "
                 "another one would not know them",
                 hint="detach them first: jackfield detach PORT",
+            )
+        self._check_kind(record, network)
+        if former.mode is not network.mode and ports:
+            raise WrongState(
+                f"network {network.name!r} has {ports} ports: its mode cannot change from "
+                f"{former.mode.value} to {network.mode.value}",
+                hint="detach the ports, or define it now and stop and start it later",
             )
         before, after = (item.bridge and item.bridge.name for item in (former, network))
         if before != after and ports:
@@ -408,6 +410,11 @@ class Networks:
                 f"the {limit} KiB/s that it would have",
                 hint="give it more inbound bandwidth, or take floors of its ports back first",
             )
+
+    def _check_kind(self, record: NetworkRecord, network: Network) -> None:
+        """Refuse a definition with which devices of ours would hang in the air."""
+        ports = self._registry.ports_of(record.uuid)
+        check_kind(network, [port.port for port in ports if port.realiser == "jackfield"])
 
     async def difference(self, ref: str, network: Network | None = None) -> list[PlanStep]:
         """Return what would be done to make the host be as the definition says.

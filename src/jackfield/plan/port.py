@@ -11,7 +11,6 @@ from jackfield.model.port import BridgePlug, DirectPlug, HostdevPlug, NetworkPlu
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.plan.macvtap import plan_direct
 from jackfield.plan.managedbridge import check_vlan, plan_port_vlans
-from jackfield.plan.network import bridge_of
 from jackfield.plan.openvswitch import is_openvswitch, plan_ovs_port
 from jackfield.plan.private import plan_privacy
 from jackfield.plan.virtualfunction import plan_carrier, plan_function
@@ -27,7 +26,14 @@ from jackfield.state.resources import (
     Shaping,
 )
 
-__all__ = ["PortDevice", "device_name", "host_mac", "plan_guarantee", "plan_port"]
+__all__ = [
+    "PortDevice",
+    "device_name",
+    "host_mac",
+    "plan_clients_place",
+    "plan_guarantee",
+    "plan_port",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +91,16 @@ def plan_port(network: Network, port: Port, device: PortDevice) -> HostState:
 def _plan_bridged(
     network: Network, port: Port, plug: NetworkPlug | BridgePlug, device: PortDevice
 ) -> HostState:
-    bridge = plug.bridge if plug.bridge in network.managed_bridges else bridge_of(network)
-    entered = plug.mac_table_manager is MacTableManager.LIBVIRT
+    bridge = _bridge(network, plug)
     place: list[Resource] = (
         [plan_ovs_port(port, bridge, device)]
         if is_openvswitch(port.virtualport)
-        else _plan_place(network, port, bridge, device, entered=entered)
+        else [
+            *plan_port_vlans(network, port),
+            _plan_place(network, port, bridge, device.name, plug),
+            *_limits(port, device),
+            *plan_guarantee(network, port).values(),
+        ]
     )
     resources: list[Resource] = [
         _pair_or_tap(port, device),
@@ -103,30 +113,51 @@ def _plan_bridged(
     return HostState(resources)
 
 
+def _bridge(network: Network, plug: NetworkPlug | BridgePlug) -> InterfaceName:
+    """Return the bridge that a port is on, or was on, if its network has none any more.
+
+    That is so of a port that outlived another definition of a stopped network.
+    """
+    if network.bridge is None or network.bridge.name is None:
+        return plug.bridge
+    return plug.bridge if plug.bridge in network.managed_bridges else network.bridge.name
+
+
+def plan_clients_place(network: Network, port: Port, link: InterfaceName) -> BridgePort | None:
+    """Return the place on its Linux bridge of the device ``link`` that a client made for ``port``.
+
+    ``None`` for one that has no such place.
+    """
+    plug = port.plug
+    if not isinstance(plug, NetworkPlug | BridgePlug) or is_openvswitch(port.virtualport):
+        return None
+    return _plan_place(network, port, _bridge(network, plug), link, plug)
+
+
 def _plan_place(
-    network: Network, port: Port, bridge: InterfaceName, device: PortDevice, *, entered: bool
-) -> list[Resource]:
-    """Return a port's place on a Linux bridge, where addresses are ``entered`` or learned."""
+    network: Network,
+    port: Port,
+    bridge: InterfaceName,
+    link: InterfaceName,
+    plug: NetworkPlug | BridgePlug,
+) -> BridgePort:
+    """Return a port's place on a Linux bridge, where addresses are entered or learned."""
     assert port.mac is not None
     isolated = bool(port.isolated)
+    entered = plug.mac_table_manager is MacTableManager.LIBVIRT
     if port.vlan is not None:
         check_vlan(network, port.vlan)
-    return [
-        *plan_port_vlans(network, port),
-        BridgePort(
-            link=device.name,
-            bridge=bridge,
-            isolated=isolated,
-            learning=not entered,
-            # What nobody is known to want is none of theirs.
-            unicast_flood=not (entered or isolated),
-            # Without flooding, a guest that has not spoken yet must be known all the same.
-            addresses=(port.mac,) if entered or isolated else (),
-            vlan=port.vlan,
-        ),
-        *_limits(port, device),
-        *plan_guarantee(network, port).values(),
-    ]
+    return BridgePort(
+        link=link,
+        bridge=bridge,
+        isolated=isolated,
+        learning=not entered,
+        # What nobody is known to want is none of theirs.
+        unicast_flood=not (entered or isolated),
+        # Without flooding, a guest that has not spoken yet must be known all the same.
+        addresses=(port.mac,) if entered or isolated else (),
+        vlan=port.vlan,
+    )
 
 
 def _limits(port: Port, device: PortDevice) -> list[Resource]:
@@ -153,8 +184,10 @@ def plan_guarantee(network: Network, port: Port) -> HostState:
     floor, average = bandwidth.inbound.floor, whole.inbound.average
     if not floor or not average or bandwidth.class_id is None or port.mac is None:
         return HostState()
+    if network.bridge is None or network.bridge.name is None:
+        return HostState()
     guarantee = Guarantee(
-        link=bridge_of(network),
+        link=network.bridge.name,
         number=bandwidth.class_id,
         mac=port.mac,
         floor=floor,
