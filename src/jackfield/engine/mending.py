@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from jackfield.engine import workplace
@@ -18,10 +18,12 @@ from jackfield.engine.records import (
     upkeep_of_port,
 )
 from jackfield.engine.services import Services
+from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import ForeignObject, JackfieldError
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
+from jackfield.model.values import InterfaceName
 from jackfield.plan.describe import describe, describe_resource
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.functions import EchoGuard, FunctionPlace
@@ -171,7 +173,10 @@ class Mending:
             raise ForeignObject(
                 f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
             )
-        await self.reconnect_ports(record)
+        if record.present:
+            # All that it is made of was looked at, and is as it should be.
+            record.problem = None
+        await self.reconnect_ports(record, bridges_made(change))
         return change
 
     async def watch_services(self, records: Iterable[NetworkRecord]) -> None:
@@ -181,8 +186,32 @@ class Mending:
             self._services.watch([process])
             await asyncio.sleep(0)
 
-    async def reconnect_ports(self, record: NetworkRecord) -> None:
-        """Give the ports their place on their network back, guarded and limited as it says."""
+    async def bridge_gone(self, uuid: UUID, bridge: str) -> None:
+        """Tell that the bridge of somebody else that a network uses has gone."""
+        record = self._registry.networks.get(uuid)
+        if record is not None and record.active:
+            await self.tell_problem(record, _gone(bridge))
+
+    async def bridge_back(self, uuid: UUID, bridge: InterfaceName) -> None:
+        """Put ports back on a bridge of somebody else, who has made it anew."""
+        record = self._registry.networks.get(uuid)
+        if record is None:
+            return
+        async with record.lock:
+            if not record.active:
+                return
+            await self.reconnect_ports(record, {bridge})
+            if record.problem == _gone(bridge):
+                record.problem = None
+            await self._tell(record, "network-repaired", {"reason": f"bridge {bridge} is back"})
+
+    async def reconnect_ports(
+        self, record: NetworkRecord, anew: Collection[InterfaceName] = ()
+    ) -> None:
+        """Give the ports their place on their network back, guarded and limited as it says.
+
+        Those that clients made are put on the bridges that are ``anew``.
+        """
         try:
             await self._guards.refresh(record)
         except (JackfieldError, ExceptionGroup) as error:
@@ -196,6 +225,9 @@ class Mending:
         }
         if wanted:
             await self._thread.run(_mend_each, list(wanted.values()))
+        if anew:
+            ports = self._registry.ports_of(record.uuid)
+            await self._thread.run(put_strays_back, network, ports, anew)
 
     async def _tell(
         self,
@@ -215,10 +247,14 @@ def _carrier(port: PortRecord) -> FunctionPlace | None:
     return port.carrier if port.device is None else port.device.function
 
 
+def _gone(bridge: str) -> str:
+    return f"bridge {bridge}, which is somebody else's, does not exist any more"
+
+
 def _mend_each(tools: Workplace, wanted: Sequence[Upkeep]) -> None:
     """Make these things so; those whose device vanished meanwhile are left to be seen."""
     for item in wanted:
         try:
             tools.applier.mend([item])
-        except JackfieldError as error:
+        except (JackfieldError, ExceptionGroup) as error:
             log.warning("cannot mend: %s: %s", describe_resource(item), error)

@@ -19,17 +19,19 @@ from jackfield.engine import ledger
 from jackfield.engine.ports import load_port
 from jackfield.engine.records import PortRecord
 from jackfield.engine.store import LiveRow, NetworkRow, Step
+from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace, record_event, undo_change
 from jackfield.errors import JackfieldError
+from jackfield.host.driver import Presence
 from jackfield.host.openvswitch.sweep import sweep
 from jackfield.host.service.process import stop
 from jackfield.model.network import Network
-from jackfield.model.values import NetworkName
+from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.plan.describe import describe
 from jackfield.state.hoststate import HostState, difference
-from jackfield.state.links import OwnerKind, alias_of
-from jackfield.state.resources import KINDS, Resource
+from jackfield.state.links import BridgeLink, OwnerKind, alias_of
+from jackfield.state.resources import KINDS, BridgePort, Resource
 
 __all__ = ["Planner", "Recovered", "recover"]
 
@@ -89,8 +91,14 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
         tools.kernel, {row.uuid for row, _ in found.definitions} | found.live.keys()
     )
     _recover_ports(tools, planner, found)
-    _mend_networks(tools, planner, found)
+    made = _mend_networks(tools, planner, found)
     _mend_ports(tools, planner, found)
+    if made:
+        ports: dict[UUID, list[PortRecord]] = {}
+        for port in found.ports:
+            ports.setdefault(port.network, []).append(port)
+        for uuid, network in found.live.items():
+            put_strays_back(tools, network, ports.get(uuid, ()), made)
     _sweep(tools, found)
     return found
 
@@ -167,19 +175,42 @@ def _dismantle(tools: Workplace, state: HostState, whose: str) -> None:
         log.error("%s: %s", whose, _flat(errors))
 
 
-def _mend_networks(tools: Workplace, planner: Planner, found: Recovered) -> None:
+def _mend_networks(tools: Workplace, planner: Planner, found: Recovered) -> set[InterfaceName]:
+    """Mend the networks that run; return the bridges that had to be made anew."""
     found.present = {uuid: planner.plan(network) for uuid, network in found.live.items()}
-    found.problems.update(_mend(tools, found.present))
+    made: set[InterfaceName] = set()
+    found.problems.update(_mend(tools, found.present, made))
+    return made
 
 
 def _mend_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:
+    taken = _taken_bridges(tools, found)
     wanted = {
-        port.uuid: planner.plan_port(found.live[port.network], port)
+        port.uuid: HostState(
+            item
+            for item in planner.plan_port(found.live[port.network], port).values()
+            if not (isinstance(item, BridgePort) and item.bridge in taken)
+        )
         for port in found.ports
         if port.network in found.live
     }
-    for uuid, problem in _mend(tools, wanted).items():
+    for uuid, problem in _mend(tools, wanted, set()).items():
         log.error("port %s: %s", uuid, problem)
+
+
+def _taken_bridges(tools: Workplace, found: Recovered) -> set[InterfaceName]:
+    """Return the names of bridges of ours that somebody else's bridges have now.
+
+    Guests are not plugged into those.
+    """
+    bridges = [
+        item
+        for uuid in found.problems
+        for item in found.present[uuid].values()
+        if isinstance(item, BridgeLink)
+    ]
+    seen = tools.applier.observe(bridges)
+    return {item.name for item in bridges if seen[item.key].presence is Presence.FOREIGN}
 
 
 def _sweep(tools: Workplace, found: Recovered) -> None:
@@ -193,11 +224,17 @@ def _sweep(tools: Workplace, found: Recovered) -> None:
         log.error("Open vSwitch's database could not be swept: %s", error)
 
 
-def _mend(tools: Workplace, states: dict[UUID, HostState]) -> dict[UUID, str]:
-    """Mend many host states at once; one by one when that fails, to say which is at fault."""
+def _mend(
+    tools: Workplace, states: dict[UUID, HostState], made: set[InterfaceName]
+) -> dict[UUID, str]:
+    """Mend many host states at once; one by one when that fails, to say which is at fault.
+
+    Bridges that this makes are added to ``made``.
+    """
     together = _together(states.values())
     try:
         change, foreign = tools.applier.mend(together)
+        made |= bridges_made(change)
         for step in describe(change):
             log.warning("mended: %s", step.text)
         if not foreign:
@@ -207,7 +244,8 @@ def _mend(tools: Workplace, states: dict[UUID, HostState]) -> dict[UUID, str]:
     problems = {}
     for uuid, state in states.items():
         try:
-            _, foreign = tools.applier.mend(list(state.values()))
+            change, foreign = tools.applier.mend(list(state.values()))
+            made |= bridges_made(change)
             if foreign:
                 problems[uuid] = f"in the way, and not ours: {', '.join(foreign)}"
         except (JackfieldError, ExceptionGroup) as error:

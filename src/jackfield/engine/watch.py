@@ -1,5 +1,6 @@
 """What others do to bridges of ours: a removed one is made again, a changed one is told of.
 
+A bridge of others that a network uses is theirs to make again; its ports are put back then.
 Rules that somebody flushes are put back, because a network without them is open.  A bridge whose
 address or MTU somebody changed is left so: it may be meant, and taking it back could be a fight.
 The network says what is different instead, and ``jackfield apply NAME`` puts it right.
@@ -11,9 +12,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from uuid import UUID
 
+from jackfield.document.rules import makes_bridge
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
 from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.model.values import InterfaceName
 from jackfield.plan.drift import drift
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import network_of
@@ -52,6 +55,8 @@ class BridgeWatch:
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that is another now, or gone (``new`` is ``None``)."""
         link = new or old
+        if link is not None and link.kind == "bridge" and (old is None or new is None):
+            self._bridge_changed(link.name, there=new is not None)
         uuid = None if link is None else network_of(link.alias)
         if link is None or uuid is None:
             return
@@ -64,6 +69,16 @@ class BridgeWatch:
         self._changed.add(record.uuid)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SETTLE, self._judge)
+
+    def _bridge_changed(self, name: str, *, there: bool) -> None:
+        """Take note of a bridge that came or went: it may be one of others that networks use."""
+        for record in self._registry.networks.values():
+            if not record.active or makes_bridge(record.current) or _bridge(record) != name:
+                continue
+            if there:
+                self._later(self._mending.bridge_back(record.uuid, InterfaceName(name)))
+            else:
+                self._later(self._mending.bridge_gone(record.uuid, name))
 
     def _judge(self) -> None:
         self._timer = None

@@ -141,10 +141,12 @@ class Applier:
     ) -> tuple[Change, list[str]]:
         """Make ``wanted`` so where it is not, and return what that took.
 
-        The second value names what could not be mended because something foreign is in the way.
+        The second value names what could not be mended because something foreign is in the way;
+        what belongs on a link is not put on a foreign one of that name.
         """
         wanted = [item for item in wanted if item.kind not in _NOT_MENDED]
         found = self.observe(wanted, claimed)
+        taken = {key for key, seen in found.items() if seen.presence is Presence.FOREIGN}
         ensure: list[Resource] = []
         replaced: dict[str, Resource] = {}
         foreign: list[str] = []
@@ -152,6 +154,8 @@ class Applier:
             seen = found[resource.key]
             if seen.presence is Presence.FOREIGN:
                 foreign.append(seen.description)
+            elif _place_of(resource) in taken:
+                continue
             elif seen.presence is Presence.ABSENT:
                 ensure.append(resource)
             elif seen.resource != resource:
@@ -216,6 +220,13 @@ def _without_promised(group: list[Resource], wanted: Sequence[Resource]) -> list
     return [
         item for item in group if not (isinstance(item, BridgePort) and item.bridge in filtering)
     ]
+
+
+def _place_of(resource: Resource) -> str | None:
+    """Return the key of the link that a resource is made on."""
+    if isinstance(resource, BridgePort | ManagedUplink):
+        return f"link:{resource.bridge}"
+    return resource.serves_on if isinstance(resource, Service) else resource.carrier
 
 
 def _runs(resources: Iterable[Resource]) -> Iterator[tuple[str, list[Resource]]]:

@@ -1,0 +1,67 @@
+"""Devices of clients' ports that lost their bridge, because somebody removed it.
+
+A client puts its device on the bridge once, when it makes it.  Where the bridge is made anew,
+whoever made it, nobody else would bring the device back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+
+from jackfield.engine.records import PortRecord
+from jackfield.engine.workplace import Workplace
+from jackfield.errors import JackfieldError
+from jackfield.model.network import Network
+from jackfield.model.port import BridgePlug, NetworkPlug
+from jackfield.model.values import InterfaceName
+from jackfield.plan.port import host_mac, plan_clients_place
+from jackfield.state.hoststate import Change
+from jackfield.state.links import BridgeLink
+
+__all__ = ["bridges_made", "put_strays_back"]
+
+log = logging.getLogger(__name__)
+
+_TAP = "tun"
+
+
+def bridges_made(change: Change) -> set[InterfaceName]:
+    """Return the bridges that a change made, and had not been there before."""
+    made = (item for item in change.ensure if item.key not in change.replaced)
+    return {item.name for item in made if isinstance(item, BridgeLink)}
+
+
+def put_strays_back(
+    tools: Workplace,
+    network: Network,
+    ports: Iterable[PortRecord],
+    bridges: Collection[InterfaceName],
+) -> None:
+    """Put the taps of those clients' ``ports`` whose plug is one of ``bridges`` back on it.
+
+    A client's tap has the address of its port, and one that is on no bridge has lost its own.
+    """
+    missed = {
+        host_mac(port.port.mac).packed: port.port
+        for port in ports
+        if port.device is None
+        and port.port.mac is not None
+        and isinstance(port.port.plug, NetworkPlug | BridgePlug)
+        and port.port.plug.bridge in bridges
+    }
+    if not missed:
+        return
+    for link in tools.kernel.route.links().values():
+        port = missed.get(link.mac)
+        if port is None or link.kind != _TAP or link.master is not None:
+            continue
+        place = plan_clients_place(network, port, InterfaceName(link.name))
+        if place is None:
+            continue
+        try:
+            tools.applier.mend([place])
+        except (JackfieldError, ExceptionGroup) as error:
+            log.warning("%s cannot be put back on %s: %s", link.name, place.bridge, error)
+        else:
+            log.warning("%s is back on %s, which is another one now", link.name, place.bridge)

@@ -1,0 +1,143 @@
+"""Links that others take away or give another name: what was plugged in finds its place again.
+
+::
+
+    guest a (namespace) ─┐
+    vnet0 (a client's) ──┴─ red0, of ours or of somebody else        host
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.lab.daemon import RUN_DIR, Daemon
+from tests.lab.host import Host
+from tests.lab.switch import add_address
+from tests.lab.wait import wait_for
+from tests.rpc.client import RawClient
+
+pytestmark = pytest.mark.lab
+
+MAC = "52:54:00:7b:35:93"
+NAT = """
+<network>
+  <name>red</name>
+  <forward mode='nat'/>
+  <bridge name='red0' stp='off'/>
+  <ip address='10.0.0.1' prefix='24'/>
+</network>
+"""
+OTHERS = "<network><name>red</name><forward mode='bridge'/><bridge name='red0'/></network>"
+PORT = f"""
+<networkport>
+  <uuid>00000000-0000-0000-0000-000000000001</uuid>
+  <owner><name>vm</name><uuid>00000000-0000-0000-0000-000000000002</uuid></owner>
+  <mac address='{MAC}'/>
+  <port isolated='yes'/>
+</networkport>
+"""
+
+
+def bridge_of(host: Host, link: str) -> str | None:
+    """Return the bridge that a link is on, or ``None``."""
+    found = host.link(link)
+    return None if found is None else found.get("master")
+
+
+def plug_both_in(daemon: Daemon, host: Host) -> str:
+    """Plug in guest a, and a tap as libvirt's QEMU driver does; return the device of the first."""
+    guest = host.guest("a")
+    port = daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0", json=True)
+    add_address(guest, "eth0", "10.0.0.2/24")
+    with RawClient(host.file(RUN_DIR) / "libvirt-sock") as client:
+        client.open()
+        client.call("port_create", client.lookup("red"), PORT, 0)
+    host.run(["ip", "tuntap", "add", "vnet0", "mode", "tap"])
+    host.run(["ip", "link", "set", "vnet0", "address", f"fe{MAC[2:]}", "master", "red0", "up"])
+    return str(port["device"])
+
+
+def wait_back(daemon: Daemon, host: Host, device: str) -> None:
+    """Wait until both are on the bridge, and listed with their devices."""
+    wait_for(
+        lambda: {"red0"} == {bridge_of(host, link) for link in (device, "vnet0")},
+        10,
+        "both to be back",
+    )
+    assert "isolated on" in host.run(["bridge", "-d", "link", "show", "dev", "vnet0"]).stdout
+    assert {device, "vnet0"} == {port["device"] for port in daemon.cli("ports", json=True)}
+
+
+def test_a_removed_bridge_has_all_its_guests_again(host: Host, daemon: Daemon) -> None:
+    """Taps that clients made, too, are on the bridge that is made in a removed one's place."""
+    daemon.cli("apply", daemon.document(NAT))
+    device = plug_both_in(daemon, host)
+    # On no bridge by intention, and nobody's: both stay so.
+    host.run(["ip", "tuntap", "add", "other", "mode", "tap"])
+    host.run(["ip", "link", "del", "red0"])
+    wait_back(daemon, host, device)
+    daemon.kill9()
+    host.run(["ip", "link", "del", "red0"])
+    daemon.start()
+    wait_back(daemon, host, device)
+    assert bridge_of(host, "other") is None
+    # One that somebody takes off a bridge that is there is left alone.
+    host.run(["ip", "link", "set", "vnet0", "nomaster"])
+    daemon.restart()
+    daemon.cli("apply", "red")
+    assert bridge_of(host, "vnet0") is None
+
+
+def test_a_bridge_of_others_that_comes_back(host: Host, daemon: Daemon) -> None:
+    """A network whose bridge somebody removes says so; made anew, it has its ports again."""
+    make = ("ip", "link", "add", "red0", "address", "02:00:00:00:00:01", "up", "type", "bridge")
+    host.run(make)
+    daemon.cli("apply", daemon.document(OTHERS))
+    device = plug_both_in(daemon, host)
+    host.run(["ip", "link", "del", "red0"])
+
+    def problem() -> str | None:
+        (network,) = daemon.cli("list", json=True)
+        text: str | None = network["problem"]
+        return text
+
+    wait_for(lambda: "red0" in (problem() or ""), 10, "the network to say so")
+    host.run(make)
+    wait_back(daemon, host, device)
+    wait_for(lambda: problem() is None, 10, "the network to be well again")
+    told = daemon.cli("events", "--no-follow", "--since", "0", "--json")
+    events = [json.loads(line) for line in told.splitlines()]
+    assert ["network-problem", "network-repaired"] == [event["type"] for event in events[-2:]]
+
+
+def has_address(host: Host, link: str, address: str) -> bool:
+    """Tell whether a link has an address."""
+    (found,) = host.ip("addr", "show", "dev", link)
+    return address in {item["local"] for item in found["addr_info"]}
+
+
+def test_a_bridge_of_somebody_else_in_its_place(host: Host, daemon: Daemon) -> None:
+    """Nothing of a network or its guests is put on a foreign bridge of its bridge's name."""
+    daemon.cli("apply", daemon.document(NAT))
+    device = plug_both_in(daemon, host)
+    daemon.kill9()
+    host.run(["ip", "link", "del", "red0"])
+    host.run(["ip", "link", "add", "red0", "type", "bridge"])
+    daemon.start()
+    (network,) = daemon.cli("list", json=True)
+    assert "in the way, and not ours: bridge red0" in network["problem"]
+    assert not has_address(host, "red0", "10.0.0.1")
+    (link,) = host.ip("link", "show", "dev", "red0")
+    assert "UP" not in link["flags"]
+    assert (None, None) == (bridge_of(host, device), bridge_of(host, "vnet0"))
+    refused = daemon.cli("apply", "red", check=False)
+    assert "in the way and not ours: bridge red0" in refused.stderr
+    assert not has_address(host, "red0", "10.0.0.1")
+    host.run(["ip", "link", "del", "red0"])
+    daemon.cli("apply", "red")
+    wait_back(daemon, host, device)
+    assert has_address(host, "red0", "10.0.0.1")
+    (network,) = daemon.cli("list", json=True)
+    assert network["problem"] is None
