@@ -4,6 +4,8 @@
 
     guest a (namespace) ─┐
     vnet0 (a client's) ──┴─ red0, of ours or of somebody else        host
+
+    LAN ── eth0 ── br0 (of ours, with the host's addresses)          host
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ import json
 
 import pytest
 
+from tests.conftest import Uplink
 from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host
+from tests.lab.packets import ping
 from tests.lab.switch import add_address
 from tests.lab.wait import wait_for
 from tests.rpc.client import RawClient
@@ -112,10 +116,60 @@ def test_a_bridge_of_others_that_comes_back(host: Host, daemon: Daemon) -> None:
     assert ["network-problem", "network-repaired"] == [event["type"] for event in events[-2:]]
 
 
+MANAGED = """
+<network>
+  <name>lan</name>
+  <forward mode='bridge'/>
+  <bridge name='br0'><uplinks><interface dev='{}'/></uplinks></bridge>
+</network>
+"""
+
+
+def rename(host: Host, old: str, new: str) -> None:
+    """Give a link another name, as udev does."""
+    host.run(["ip", "link", "set", old, "down"])
+    host.run(["ip", "link", "set", old, "name", new])
+    host.run(["ip", "link", "set", new, "up"])
+
+
 def has_address(host: Host, link: str, address: str) -> bool:
     """Tell whether a link has an address."""
     (found,) = host.ip("addr", "show", "dev", link)
     return address in {item["local"] for item in found["addr_info"]}
+
+
+def test_a_renamed_uplink_gets_everything_back(
+    host: Host, outside: Host, uplink: Uplink, daemon: Daemon
+) -> None:
+    """An uplink of another name stays on its bridge, and has the host's addresses in the end."""
+    daemon.cli("apply", daemon.document(MANAGED.format("eth0")))
+
+    def problem() -> str:
+        (network,) = daemon.cli("list", json=True)
+        return str(network["problem"] or "")
+
+    rename(host, "eth0", "nic0")
+    assert has_address(host, "br0", uplink.address4)
+    wait_for(lambda: "uplink eth0 is not" in problem() and "nic0" in problem(), 10, "the problem")
+    # The definition follows: the bridge has what it had.
+    daemon.cli("apply", daemon.document(MANAGED.format("nic0")))
+    assert "" == problem()
+    assert has_address(host, "br0", uplink.address4)
+    assert "br0" == bridge_of(host, "nic0")
+    # Off and on again is no problem either, however fast.
+    host.run(["ip", "-batch", "-"], input="link set nic0 nomaster\nlink set nic0 master br0\n")
+    # Named back it is known again; stopped under a name that nobody has told us, all goes back.
+    rename(host, "nic0", "eth0")
+    wait_for(problem, 10, "the problem")
+    rename(host, "eth0", "nic0")
+    wait_for(lambda: not problem(), 10, "the network to be well again")
+    rename(host, "nic0", "eth0")
+    daemon.cli("stop", "lan")
+    assert bridge_of(host, "eth0") is None
+    assert has_address(host, "eth0", uplink.address4)
+    routes = host.run(["ip", "route", "show", "default"]).stdout
+    assert "via 192.0.2.1 dev eth0" in routes
+    assert ping(outside, uplink.address4, tries=5) is not None
 
 
 def test_a_bridge_of_somebody_else_in_its_place(host: Host, daemon: Daemon) -> None:

@@ -55,6 +55,10 @@ class UplinkWatch:
                 self._returned(new)
             elif old is None:
                 self._appeared(new)
+        elif old is not None and new is not None and old.name != new.name:
+            self._renamed(old, new)
+        elif new is not None and new.master is not None and (old is None or old.master is None):
+            self._joined(new)
 
     def _left(self, link: LinkFact) -> None:
         assert link.master is not None
@@ -65,16 +69,50 @@ class UplinkWatch:
             return
         self._away[link.name] = record.uuid
         assert bridge is not None
-        self._later(
-            self._mending.tell_problem(
-                record, f"uplink {link.name} is not on {bridge.name} any more"
-            )
+        problem = f"uplink {link.name} is not on {bridge.name} any more"
+        self._later(self._tell(record, link.name, problem))
+
+    def _renamed(self, old: LinkFact, new: LinkFact) -> None:
+        """Tell of an uplink that is where it was, but not what the definition calls it."""
+        bridge = None if new.master is None else self._host.link(new.master)
+        uuid = None if bridge is None else network_of(bridge.alias)
+        record = None if uuid is None else self._registry.networks.get(uuid)
+        if bridge is None or record is None or not self._is_missed(record, old.name):
+            return
+        self._away[old.name] = record.uuid
+        problem = (
+            f"uplink {old.name} is not on {bridge.name} by this name any more: it is called "
+            f"{new.name} now"
         )
+        self._later(self._tell(record, old.name, problem))
+
+    async def _tell(self, record: NetworkRecord, link: str, problem: str) -> None:
+        """Tell of a problem with an uplink, if that has not come back in the meantime."""
+        if self._away.get(link) == record.uuid:
+            await self._mending.tell_problem(record, problem)
 
     def _returned(self, link: LinkFact) -> None:
         """Forget the problem: somebody put the link where it belongs, maybe us."""
         record = self._registry.networks.get(self._away.pop(link.name))
-        if record is not None and (record.problem or "").startswith(f"uplink {link.name} is not"):
+        if record is not None:
+            self._forget_problem(record, link.name)
+        self._joined(link)
+
+    def _joined(self, link: LinkFact) -> None:
+        """Forget the uplinks that a network missed, and does without now that it has this one."""
+        assert link.master is not None
+        bridge = self._host.link(link.master)
+        uuid = None if bridge is None else network_of(bridge.alias)
+        record = None if uuid is None else self._registry.networks.get(uuid)
+        if record is None:
+            return
+        for name in [name for name, whose in self._away.items() if whose == uuid]:
+            if f"uplink:{name}" not in record.present:
+                del self._away[name]
+                self._forget_problem(record, name)
+
+    def _forget_problem(self, record: NetworkRecord, link: str) -> None:
+        if (record.problem or "").startswith(f"uplink {link} is not"):
             record.problem = None
 
     def _appeared(self, link: LinkFact) -> None:

@@ -136,9 +136,10 @@ class UplinkDriver:
     def _give_back(self, kernel: Kernel, wanted: ManagedUplink) -> None:
         text = self._records.record(wanted.key)
         record = None if text is None else UplinkRecord.from_text(text)
-        uplink, bridge = kernel.route.link(wanted.link), kernel.route.link(wanted.bridge)
+        bridge = kernel.route.link(wanted.bridge)
         if bridge is not None and not is_marked(bridge.alias):
             bridge = None
+        uplink = _uplink_now(kernel, wanted, record, bridge)
         master = None if uplink is None else uplink.master
         free = uplink is not None and master in (None, None if bridge is None else bridge.index)
         if uplink is not None and free and (record is not None or master is not None):
@@ -214,6 +215,17 @@ def _move_out(
     _send(kernel, messages, take_off(there), place)
     if record is not None and not record.up:
         kernel.route.send([set_link(uplink.index, what, up=False)])
+
+
+def _uplink_now(
+    kernel: Kernel, wanted: ManagedUplink, record: UplinkRecord | None, bridge: Link | None
+) -> Link | None:
+    """Return the link that the bridge took over from, also where it has got another name."""
+    named = kernel.route.link(wanted.link)
+    if record is None or bridge is None or (named is not None and named.master == bridge.index):
+        return named
+    ports = kernel.route.ports(bridge.index)
+    return next((link for link in ports if link.index == record.place.index), named)
 
 
 def _both(kernel: Kernel, wanted: ManagedUplink) -> tuple[Link, Link]:
