@@ -278,6 +278,27 @@ def test_without_open_vswitch(host: Host, daemon: Daemon, switch: OpenVSwitch, r
     assert {port["device"]} == switch.ports("br0")
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_tap_of_the_same_name(
+    host: Host, daemon: Daemon, switch: OpenVSwitch, red: None, killed: bool
+) -> None:
+    """What was detached while Open vSwitch was away is not in the way, nor left for ever."""
+    for name in ("t1", "t2"):
+        daemon.cli("attach", "red", "--tap", name)
+    switch.stop("ovs-vswitchd")
+    switch.stop("ovsdb-server")
+    for name in ("t1", "t2"):
+        daemon.cli("detach", name)
+    if killed:
+        daemon.kill9()
+        daemon.start()
+    switch.start_database()
+    switch.start_switch()
+    assert {"t1", "t2"} == switch.ports("br0")
+    daemon.cli("attach", "red", "--tap", "t1")
+    assert {"t1"} == switch.ports("br0")
+
+
 def test_a_lost_database(host: Host, daemon: Daemon, switch: OpenVSwitch, red: None) -> None:
     """A restart of Open vSwitch loses nothing; after a reset our rows are put back.
 

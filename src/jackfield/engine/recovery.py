@@ -21,16 +21,15 @@ from jackfield.engine.records import PortRecord
 from jackfield.engine.store import LiveRow, NetworkRow, Step
 from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.views import Event
-from jackfield.engine.workplace import Workplace, record_event, undo_change
+from jackfield.engine.workplace import Workplace, record_event, sweep_switch, undo_change
 from jackfield.errors import JackfieldError
 from jackfield.host.driver import Presence
-from jackfield.host.openvswitch.sweep import sweep
 from jackfield.host.service.process import stop
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.plan.describe import describe
 from jackfield.state.hoststate import HostState, difference
-from jackfield.state.links import BridgeLink, OwnerKind, alias_of
+from jackfield.state.links import BridgeLink
 from jackfield.state.resources import KINDS, BridgePort, Resource
 
 __all__ = ["Planner", "Recovered", "recover"]
@@ -99,7 +98,7 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
             ports.setdefault(port.network, []).append(port)
         for uuid, network in found.live.items():
             put_strays_back(tools, network, ports.get(uuid, ()), made)
-    _sweep(tools, found)
+    sweep_switch(tools)
     return found
 
 
@@ -211,17 +210,6 @@ def _taken_bridges(tools: Workplace, found: Recovered) -> set[InterfaceName]:
     ]
     seen = tools.applier.observe(bridges)
     return {item.name for item in bridges if seen[item.key].presence is Presence.FOREIGN}
-
-
-def _sweep(tools: Workplace, found: Recovered) -> None:
-    """Remove rows of Open vSwitch's database that are ours and of nothing that is known."""
-    known = {alias_of(OwnerKind.NETWORK, uuid) for uuid in found.live}
-    known |= {alias_of(OwnerKind.PORT, port.uuid) for port in found.ports}
-    try:
-        for name in sweep(tools.openvswitch, tools.kernel, known):
-            log.warning("%s was ours and of no network: removed from Open vSwitch", name)
-    except JackfieldError as error:
-        log.error("Open vSwitch's database could not be swept: %s", error)
 
 
 def _mend(

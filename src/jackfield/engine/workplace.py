@@ -8,6 +8,7 @@ completes it (``recovery``).
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -24,12 +25,13 @@ from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.kernel import Kernel
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.openvswitch.members import note_members, put_back
+from jackfield.host.openvswitch.sweep import sweep
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.process import Process
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
-from jackfield.state.links import BridgeLink, TapLink
-from jackfield.state.openvswitch import OvsBridge
+from jackfield.state.links import BridgeLink, OwnerKind, TapLink, alias_of
+from jackfield.state.openvswitch import AnyRow, OvsBridge
 from jackfield.state.resources import ManagedUplink, Resource, Service, VlanFiltering
 
 __all__ = [
@@ -50,10 +52,14 @@ __all__ = [
     "settle_network",
     "settle_port",
     "stop_network",
+    "sweep_switch",
     "undo_change",
     "undo_port",
     "undo_start",
 ]
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,11 +109,29 @@ def record_event(
     return Event(number=number, time=now, type=event_type, network=name, uuid=uuid, detail=kept)
 
 
+def sweep_switch(tools: Workplace) -> None:
+    """Remove rows of Open vSwitch's database that are ours and of nothing that is on record."""
+    known = {alias_of(OwnerKind.NETWORK, row.uuid) for row in tools.store.live()}
+    known |= {alias_of(OwnerKind.PORT, row.uuid) for row in tools.store.ports()}
+    try:
+        for name in sweep(tools.openvswitch, tools.kernel, known):
+            log.warning("%s was ours and of no network: removed from Open vSwitch", name)
+    except JackfieldError as error:
+        log.error("Open vSwitch's database could not be swept: %s", error)
+
+
+def _sweep_before(tools: Workplace, wanted: Iterable[Resource]) -> None:
+    """Sweep now, before something is made there, what could not be swept at the start."""
+    if not tools.openvswitch.swept and any(isinstance(item, AnyRow) for item in wanted):
+        sweep_switch(tools)
+
+
 def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState) -> list[Process]:
     """Open the start of a network and make everything that does not need waiting for.
 
     Returns the processes that are to become ready.  A failure is undone before it is raised.
     """
+    _sweep_before(tools, wanted.values())
     tools.applier.refuse_impossible(list(wanted.values()))
     tools.applier.refuse_foreign(list(wanted.values()))
     with tools.store.transaction():
@@ -285,6 +309,7 @@ def begin_port(tools: Workplace, row: PortRow, wanted: HostState) -> None:
     """Open a port's attachment and make its device; a failure is undone before it is raised."""
     store = tools.store
     _fold_journal(tools)
+    _sweep_before(tools, wanted.values())
     tools.applier.refuse_impossible(list(wanted.values()))
     tools.applier.refuse_foreign(list(wanted.values()))
     if wanted:

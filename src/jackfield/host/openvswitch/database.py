@@ -174,12 +174,16 @@ class Session:
 
 
 class Database:
-    """Where the database is, and whose rows are ours."""
+    """Where the database is, and whose rows are ours.
+
+    ``swept`` is whether rows of ours that are nobody's have been looked for since we began.
+    """
 
     def __init__(self, path: Path | None = None, *, state: str = "") -> None:
         """Use the socket ``path`` or the usual one; ``state`` marks the rows of one daemon."""
         self._path = path
         self.state = state
+        self.swept = False
 
     @property
     def path(self) -> Path:

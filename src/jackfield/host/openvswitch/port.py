@@ -58,6 +58,8 @@ class OvsPortDriver:
         self, kernel: Kernel, resources: Sequence[OvsPort], claimed: Collection[str] = frozenset()
     ) -> dict[str, Observed]:
         """Return what the database says of each port; another's of that name is foreign."""
+        # What is to be gone already is in nobody's way.
+        self._remove_owed(kernel)
         names = [port.link for port in resources]
         with self._database.session() as session:
             found = look_at_ports(session, names)

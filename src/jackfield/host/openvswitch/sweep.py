@@ -23,7 +23,8 @@ def sweep(database: Database, kernel: Kernel, known: Collection[str]) -> list[st
     """Remove our rows whose alias is not ``known`` and those whose device is gone.
 
     ``known`` are the aliases of the networks that run and of their ports.  Rows of another daemon
-    that shares the database are left alone.  Returns the names of what was removed.
+    that shares the database are left alone.  Returns the names of what was removed.  Where Open
+    vSwitch does not run nothing is done, and the database is not ``swept``.
     """
     if not database.runs:
         # What guards a port is needed as soon as Open vSwitch is back.
@@ -72,6 +73,7 @@ def sweep(database: Database, kernel: Kernel, known: Collection[str]) -> list[st
     except MissingFeature as error:
         log.warning("Open vSwitch's database is not looked through: %s", error)
         return []
+    database.swept = True
     chains = guarded(kernel.nft)
     unguard(kernel.nft, chains - {row["name"] for row in ports if row["name"] not in stale})
     return [*stale, *(row["name"] for row in gone)]
