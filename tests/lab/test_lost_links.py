@@ -195,3 +195,38 @@ def test_a_bridge_of_somebody_else_in_its_place(host: Host, daemon: Daemon) -> N
     assert has_address(host, "red0", "10.0.0.1")
     (network,) = daemon.cli("list", json=True)
     assert network["problem"] is None
+
+
+def test_a_way_that_a_bridge_has_taken(
+    host: Host, uplink: Uplink, outside: Host, daemon: Daemon
+) -> None:
+    """A network that may leave by one uplink says so when that becomes a port of a bridge."""
+    assert "eth0" == uplink.ifname
+    daemon.cli("apply", daemon.document(NAT.replace("'nat'/", "'nat' dev='eth0'/")))
+    guest = host.guest("a")
+    daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
+    add_address(guest, "eth0", "10.0.0.2/24")
+    guest.run(["ip", "route", "add", "default", "via", "10.0.0.1"])
+    assert ping(guest, "203.0.113.1", tries=5) is not None
+
+    def problem() -> str:
+        found = {network["name"]: network for network in daemon.cli("list", json=True)}
+        return str(found["red"]["problem"] or "")
+
+    assert "" == problem()
+    daemon.cli("apply", daemon.document(MANAGED.format("eth0")))
+    assert ping(guest, "203.0.113.1") is None
+    assert "uplink eth0 is a port of br0" in problem()
+    daemon.restart()
+    assert "uplink eth0 is a port of br0" in problem()
+    daemon.cli("apply", "red")
+    assert "uplink eth0 is a port of br0" in problem()
+    # It is as it says.
+    daemon.cli("apply", daemon.document(NAT.replace("'nat'/", "'nat' dev='br0'/")))
+    assert ping(guest, "203.0.113.1", tries=5) is not None
+    assert "" == problem()
+    daemon.cli("apply", daemon.document(NAT.replace("'nat'/", "'nat' dev='eth0'/")))
+    assert problem()
+    daemon.cli("stop", "lan")
+    assert "" == problem()
+    assert ping(guest, "203.0.113.1", tries=5) is not None

@@ -204,6 +204,7 @@ class Engine:
         running = [record for record in self._registry.networks.values() if record.active]
         self._uplink_watch.expect(running)
         await self._mending.watch_services(running)
+        await self._networks.judge_ways()
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
         if recovered.autostart and self._autostart:

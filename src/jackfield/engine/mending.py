@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from jackfield.engine import workplace
+from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.events import EventLog
 from jackfield.engine.guards import Guards
 from jackfield.engine.records import (
@@ -71,7 +72,6 @@ class Mending:
             except (JackfieldError, ExceptionGroup) as error:
                 await self.tell_problem(record, f"{reason}; mending failed: {error}")
                 return
-            record.problem = None
             for step in describe(change):
                 log.warning("network %s: mended: %s (%s)", record.name, step.text, reason)
             if change:
@@ -173,7 +173,7 @@ class Mending:
             raise ForeignObject(
                 f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
             )
-        if record.present:
+        if record.present and not is_blocked_way(record.problem):
             # All that it is made of was looked at, and is as it should be.
             record.problem = None
         await self.reconnect_ports(record, bridges_made(change))

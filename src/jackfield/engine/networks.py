@@ -7,11 +7,13 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from jackfield.allocation.change import check_change, check_kind
 from jackfield.document.json import network_to_json
+from jackfield.document.rules import makes_bridge
 from jackfield.engine import workplace
+from jackfield.engine.blockedways import blocked_way, is_blocked_way
 from jackfield.engine.definitions import Definitions, network_row
 from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
@@ -245,6 +247,26 @@ class Networks:
                 ", ".join(settled.lost),
             )
         await self._mending.reconnect_ports(record)
+        if _takes_uplinks(record.current):
+            await self.judge_ways()
+        elif record.current.uplinks:
+            await self.judge_ways([record])
+
+    async def judge_ways(self, records: Sequence[NetworkRecord] | None = None) -> None:
+        """Have routed networks say whether an uplink of theirs is a bridge's port, or no longer.
+
+        Those of ``records``, or all: a bridge of ours may have taken an uplink, or given it back.
+        """
+        await self._host.settle()
+        links = self._host.links()
+        for record in records or list(self._registry.networks.values()):
+            if not record.active or not record.current.uplinks:
+                continue
+            problem = blocked_way(record.current, links)
+            if problem is not None and problem != record.problem:
+                await self._mending.tell_problem(record, problem)
+            elif problem is None and is_blocked_way(record.problem):
+                record.problem = None
 
     async def _stop(self, record: NetworkRecord) -> None:
         assert record.live is not None
@@ -266,6 +288,8 @@ class Networks:
         record.live, record.present = None, HostState()
         record.settled, record.problem = False, None
         self._events.add(event)
+        if _takes_uplinks(network):
+            await self.judge_ways()
         await self._hooks.tell(Operation.STOPPED, network)
 
     async def apply(
@@ -461,6 +485,11 @@ class Networks:
                             "which is being started",
                             hint="two active networks of a host need different subnets",
                         )
+
+
+def _takes_uplinks(network: Network) -> bool:
+    """Whether a network makes uplinks ports of its bridges."""
+    return makes_bridge(network) and not network.mode.is_routed
 
 
 def _begin_and_settle(
