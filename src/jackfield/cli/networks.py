@@ -67,7 +67,8 @@ def apply(context: Context, arguments: Arguments) -> None:
     if answer["steps"]:
         print(f"Network {name} runs as it is defined{_where(answer['network'])}.")
     else:
-        print(f"Network {name} ran as it is defined already.")
+        # It may have been started just now, or have another portgroup.
+        print(f"Network {name} runs as it is defined; nothing of the host had to change.")
 
 
 def undefine(context: Context, arguments: Arguments) -> None:
