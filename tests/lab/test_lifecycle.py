@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -140,6 +142,43 @@ def test_autostart(state: Path) -> None:
         daemon.restart()
         assert not listed(daemon)["marked"]["active"]
         assert {"lo"} == second.links()
+
+
+def test_what_a_later_version_has_stored(state: Path) -> None:
+    """It costs nobody else's network, stays as it is, and is there again for who can read it."""
+    with Host() as host, Daemon(host, state_dir=state) as daemon:
+        for number, name in enumerate(("red", "later")):
+            daemon.cli("define", daemon.document(document(name, number)))
+            daemon.cli("start", name)
+        uuid, bridge = (listed(daemon)["later"][key] for key in ("uuid", "bridge"))
+        daemon.cli("attach", "later", "--tap", "tap0")
+        processes = sorted(host.processes("dnsmasq"))
+        daemon.terminate()
+        with sqlite3.connect(state / "jackfield.db") as database:
+            known = {
+                table: database.execute(
+                    f"SELECT document FROM {table} WHERE uuid = ?", (uuid,)
+                ).fetchone()[0]
+                for table in ("networks", "live")
+            }
+            for table, value in known.items():
+                unknown = json.dumps({**json.loads(value), "of_tomorrow": 1}).encode()
+                database.execute(f"UPDATE {table} SET document = ? WHERE uuid = ?", (unknown, uuid))
+        database.close()
+        daemon.start()
+        assert ["red"] == list(listed(daemon))
+        assert any("of_tomorrow" in entry["message"] for entry in daemon.log())
+        assert {"lo", "tap0", bridge, listed(daemon)["red"]["bridge"]} == host.links()
+        assert processes == sorted(host.processes("dnsmasq"))
+        daemon.terminate()
+        with sqlite3.connect(state / "jackfield.db") as database:
+            for table, value in known.items():
+                database.execute(f"UPDATE {table} SET document = ? WHERE uuid = ?", (value, uuid))
+        database.close()
+        daemon.start()
+        assert listed(daemon)["later"]["active"]
+        assert ["tap0"] == [port["device"] for port in daemon.cli("ports", "later", json=True)]
+        assert processes == sorted(host.processes("dnsmasq"))
 
 
 def test_autostart_goes_on_after_a_failure(state: Path) -> None:

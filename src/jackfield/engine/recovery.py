@@ -4,6 +4,9 @@ Unfinished starts and attachments are undone, unfinished stops and detachments c
 unfinished changes taken back: none of them was acknowledged.  What was acknowledged is compared
 with the host, all of it with one question for each kind of thing, and mended where it differs;
 where nothing differs, nothing is sent.
+
+What this version cannot read or plan, because a later one has stored it, is left as it is, on the
+host and in the store: it costs nobody else's network.
 """
 
 from __future__ import annotations
@@ -58,6 +61,7 @@ class Recovered:
     ports: list[PortRecord] = dataclasses.field(default_factory=list)
     problems: dict[UUID, str] = dataclasses.field(default_factory=dict)
     events: list[Event] = dataclasses.field(default_factory=list)
+    unread: set[UUID] = dataclasses.field(default_factory=set)
     autostart: bool = False
 
 
@@ -70,7 +74,10 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
     if new_host:
         log.info("new boot or network namespace: what was running before is forgotten")
     found = Recovered(autostart=not tools.store.autostarted())
-    found.definitions = [(row, planner.load(row.document)) for row in tools.store.networks()]
+    for definition in tools.store.networks():
+        network = _load(planner, definition.uuid, definition.document, found)
+        if network is not None:
+            found.definitions.append((definition, network))
     found.events = [
         Event(
             number=number,
@@ -86,9 +93,8 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
     _recover_services(tools, {row.uuid for row in rows})
     for row in rows:
         _recover_network(tools, planner, row, found)
-    tools.dnsmasq.forget_other_leases(
-        tools.kernel, {row.uuid for row, _ in found.definitions} | found.live.keys()
-    )
+    known = {row.uuid for row, _ in found.definitions} | found.live.keys() | found.unread
+    tools.dnsmasq.forget_other_leases(tools.kernel, known)
     _recover_ports(tools, planner, found)
     made = _mend_networks(tools, planner, found)
     _mend_ports(tools, planner, found)
@@ -113,24 +119,60 @@ def _recover_services(tools: Workplace, known: Collection[UUID]) -> None:
                 stop([process])
 
 
+def _load(planner: Planner, uuid: UUID, document: bytes, found: Recovered) -> Network | None:
+    """Return a stored network; ``None``, and a line in the log, where it cannot be read."""
+    try:
+        return planner.load(document)
+    except JackfieldError as error:
+        log.error(
+            "network %s: what is stored of it cannot be read, and is left as it is: %s; the "
+            "version of Jackfield that has stored it can",
+            uuid,
+            error,
+        )
+        found.unread.add(uuid)
+        return None
+
+
+def _plan(planner: Planner, uuid: UUID, network: Network, found: Recovered) -> HostState:
+    """Return what a network wants, and nothing with a problem where it cannot be planned."""
+    try:
+        return planner.plan(network)
+    except JackfieldError as error:
+        found.problems[uuid] = f"this version cannot run it, and leaves it as it is: {error}"
+        log.error("network %s: %s", network.name, found.problems[uuid])
+        return HostState()
+
+
 def _recover_network(tools: Workplace, planner: Planner, row: LiveRow, found: Recovered) -> None:
-    network = planner.load(row.document)
+    network = _load(planner, row.uuid, row.document, found)
+    if network is None:
+        return
     if row.step == Step.SETTLED:
         found.live[row.uuid] = network
         return
     log.warning("network %s: unfinished step %s is being mended", network.name, row.step)
     if row.step == Step.CHANGING and row.previous is not None:
-        former = planner.load(row.previous)
-        present = planner.plan(former)
-        change = difference(planner.plan(network), present)
+        former = _load(planner, row.uuid, row.previous, found)
+        if former is None:
+            return
+        present = _plan(planner, row.uuid, former, found)
+        change = difference(_plan(planner, row.uuid, network, found), present)
+        found.live[row.uuid] = former
+        if row.uuid in found.problems:
+            # The step stays open for a version that can plan both.
+            return
         try:
             undo_change(tools, row.uuid, row.previous, change, present)
         except* JackfieldError as errors:
             # The step stays open, so the next start of the daemon tries again.
             log.error("network %s: %s", network.name, _flat(errors))
-        found.live[row.uuid] = former
         return
-    _dismantle(tools, planner.plan(network), f"network {network.name}")
+    wanted = _plan(planner, row.uuid, network, found)
+    if found.problems.pop(row.uuid, None) is not None:
+        found.unread.add(row.uuid)
+        return
+    _dismantle(tools, wanted, f"network {network.name}")
     ledger.release(tools.store, tools.applier, row.uuid)
     with tools.store.transaction():
         tools.store.delete_live(row.uuid)
@@ -141,6 +183,8 @@ def _recover_network(tools: Workplace, planner: Planner, row: LiveRow, found: Re
 def _recover_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:
     known = {row.uuid: network for row, network in found.definitions} | found.live
     for row in tools.store.ports():
+        if row.network in found.unread:
+            continue
         record = load_port(row)
         network = known.get(row.network)
         if network is not None and row.step == Step.SETTLED:
@@ -176,7 +220,9 @@ def _dismantle(tools: Workplace, state: HostState, whose: str) -> None:
 
 def _mend_networks(tools: Workplace, planner: Planner, found: Recovered) -> set[InterfaceName]:
     """Mend the networks that run; return the bridges that had to be made anew."""
-    found.present = {uuid: planner.plan(network) for uuid, network in found.live.items()}
+    found.present = {
+        uuid: _plan(planner, uuid, network, found) for uuid, network in found.live.items()
+    }
     made: set[InterfaceName] = set()
     found.problems.update(_mend(tools, found.present, made))
     return made
@@ -184,15 +230,20 @@ def _mend_networks(tools: Workplace, planner: Planner, found: Recovered) -> set[
 
 def _mend_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:
     taken = _taken_bridges(tools, found)
-    wanted = {
-        port.uuid: HostState(
+    wanted = {}
+    for port in found.ports:
+        if port.network not in found.live:
+            continue
+        try:
+            planned = planner.plan_port(found.live[port.network], port)
+        except JackfieldError as error:
+            log.error("port %s: left as it is: %s", port.uuid, error)
+            continue
+        wanted[port.uuid] = HostState(
             item
-            for item in planner.plan_port(found.live[port.network], port).values()
+            for item in planned.values()
             if not (isinstance(item, BridgePort) and item.bridge in taken)
         )
-        for port in found.ports
-        if port.network in found.live
-    }
     for uuid, problem in _mend(tools, wanted, set()).items():
         log.error("port %s: %s", uuid, problem)
 
