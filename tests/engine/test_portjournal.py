@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from jackfield.engine.portjournal import GONE, PortEntry, PortJournal
-from jackfield.engine.store import PortRow, Step, Store
+from jackfield.engine.rows import PortRow, Step
+from jackfield.engine.store import Store
 from jackfield.errors import HostError
 
 RED = UUID(int=1)

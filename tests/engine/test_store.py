@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from jackfield.engine.store import LiveRow, MemberRow, NetworkRow, PortRow, Step, Store
+from jackfield.engine.rows import LiveRow, MemberRow, NetworkRow, PortRow, Step
+from jackfield.engine.store import Store
 from jackfield.errors import HostError
 
 RED = UUID(int=1)

@@ -15,7 +15,7 @@ from jackfield.engine.events import EventLog
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.plans import Plans
 from jackfield.engine.records import NetworkRecord, Registry
-from jackfield.engine.store import NetworkRow
+from jackfield.engine.rows import NetworkRow
 from jackfield.engine.views import Event, NetworkView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import AlreadyExists, UnsupportedConfiguration, WrongState

@@ -13,7 +13,7 @@ from jackfield.engine.definitions import network_row
 from jackfield.engine.events import EventLog
 from jackfield.engine.impact import Impact
 from jackfield.engine.records import NetworkRecord, Registry
-from jackfield.engine.store import LiveRow, NetworkRow, Step
+from jackfield.engine.rows import LiveRow, NetworkRow, Step
 from jackfield.engine.views import Event, NetworkView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import InvalidRequest

@@ -22,8 +22,8 @@ from jackfield.engine.impact import Impact
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
 from jackfield.engine.records import NetworkRecord, Registry, state_of_port, upkeep_of_port
+from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
-from jackfield.engine.store import NetworkRow
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace

@@ -26,7 +26,8 @@ from uuid import UUID
 
 import msgspec
 
-from jackfield.engine.store import EventRow, PortRow, Step, Store
+from jackfield.engine.rows import EventRow, PortRow, Step
+from jackfield.engine.store import Store
 from jackfield.errors import HostError
 
 __all__ = ["GONE", "PortEntry", "PortJournal"]

@@ -28,7 +28,7 @@ from jackfield.engine.portdevice import (
     device_to_text,
 )
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
-from jackfield.engine.store import PortRow, Step
+from jackfield.engine.rows import PortRow, Step
 from jackfield.engine.views import AttachRequest, Event, PortView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import (

@@ -21,7 +21,7 @@ from uuid import UUID
 from jackfield.engine import ledger
 from jackfield.engine.ports import load_port
 from jackfield.engine.records import PortRecord
-from jackfield.engine.store import LiveRow, NetworkRow, Step
+from jackfield.engine.rows import LiveRow, NetworkRow, Step
 from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace, record_event, sweep_switch, undo_change

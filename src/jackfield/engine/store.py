@@ -31,7 +31,6 @@ beside it (``portjournal``) before it is here.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import os
@@ -39,149 +38,17 @@ import sqlite3
 import uuid as uuids
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
+from jackfield.engine.rows import EventRow, LiveRow, MemberRow, NetworkRow, PortRow, Step
+from jackfield.engine.schema import MIGRATIONS
 from jackfield.errors import HostError
 
-__all__ = [
-    "EventNumbers",
-    "EventRow",
-    "LiveRow",
-    "MemberRow",
-    "NetworkRow",
-    "PortRow",
-    "Step",
-    "Store",
-]
+__all__ = ["EVENTS_KEPT", "EventNumbers", "Store"]
 
 EVENTS_KEPT = 10_000
 
-_MIGRATIONS = (
-    """
-    CREATE TABLE networks (
-        uuid TEXT PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        autostart INTEGER NOT NULL DEFAULT 0,
-        document BLOB NOT NULL
-    ) WITHOUT ROWID;
-    CREATE TABLE live (
-        uuid TEXT PRIMARY KEY,
-        step TEXT NOT NULL,
-        document BLOB NOT NULL,
-        previous BLOB
-    ) WITHOUT ROWID;
-    CREATE TABLE ports (
-        uuid TEXT PRIMARY KEY,
-        network TEXT NOT NULL,
-        step TEXT NOT NULL,
-        realiser TEXT NOT NULL,
-        document BLOB NOT NULL,
-        device TEXT
-    ) WITHOUT ROWID;
-    CREATE TABLE members (
-        network TEXT NOT NULL,
-        name TEXT NOT NULL,
-        link INTEGER NOT NULL,
-        flags TEXT NOT NULL,
-        PRIMARY KEY (network, name)
-    ) WITHOUT ROWID;
-    CREATE TABLE settings (
-        name TEXT PRIMARY KEY,
-        previous TEXT NOT NULL,
-        ours TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE TABLE setting_users (
-        name TEXT NOT NULL,
-        network TEXT NOT NULL,
-        PRIMARY KEY (name, network)
-    ) WITHOUT ROWID;
-    CREATE TABLE events (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        time REAL NOT NULL,
-        type TEXT NOT NULL,
-        network TEXT NOT NULL,
-        uuid TEXT NOT NULL,
-        detail TEXT NOT NULL
-    );
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    """,
-    "ALTER TABLE ports ADD COLUMN holder TEXT;",
-    """
-    CREATE TABLE records (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    ALTER TABLE members ADD COLUMN bridge TEXT;
-    """,
-)
-
 _OF_THIS_HOST = ("live", "ports", "members", "settings", "setting_users", "records")
-
-
-class Step:
-    """What is being done to a network or a port; ``SETTLED`` when nothing is."""
-
-    SETTLED = "settled"
-    STARTING = "starting"
-    CHANGING = "changing"
-    STOPPING = "stopping"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NetworkRow:
-    """A stored definition; ``document`` is its JSON."""
-
-    uuid: UUID
-    name: str
-    autostart: bool
-    document: bytes
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LiveRow:
-    """A running network; ``previous`` is what ran before an open change."""
-
-    uuid: UUID
-    step: str
-    document: bytes
-    previous: bytes | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PortRow:
-    """A port; ``device`` is the JSON of its device when we made it, ``holder`` of its keeper."""
-
-    uuid: UUID
-    network: UUID
-    step: str
-    realiser: str
-    document: bytes
-    device: str | None
-    holder: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class MemberRow:
-    """A link that was a port of a stopped network's bridge: name, index and what it was there.
-
-    Rows of older daemons do not say which ``bridge``: there was only one.
-    """
-
-    network: UUID
-    name: str
-    link: int
-    flags: Mapping[str, Any]
-    bridge: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class EventRow:
-    """An event that has its number already."""
-
-    number: int
-    time: float
-    type: str
-    network: str
-    uuid: UUID
-    detail: Mapping[str, str]
 
 
 class EventNumbers:
@@ -265,13 +132,13 @@ class Store:
 
     def _migrate(self, path: Path) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > len(_MIGRATIONS):
+        if version > len(MIGRATIONS):
             raise HostError(
                 f"the database {path} has schema {version}, newer than this daemon's "
-                f"{len(_MIGRATIONS)}",
+                f"{len(MIGRATIONS)}",
                 hint="install the newer version again",
             )
-        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
             self._db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")
 
     # Boot and namespace

@@ -32,7 +32,7 @@ from jackfield.engine.members import member_port, member_row
 from jackfield.engine.networks import Networks
 from jackfield.engine.plans import Plans
 from jackfield.engine.records import Registry
-from jackfield.engine.store import MemberRow
+from jackfield.engine.rows import MemberRow
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import HostError, JackfieldError, NetworkNotFound

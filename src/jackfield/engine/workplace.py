@@ -17,7 +17,8 @@ from uuid import UUID
 from jackfield.engine import ledger
 from jackfield.engine.members import member_port, member_row
 from jackfield.engine.portjournal import PortJournal
-from jackfield.engine.store import LiveRow, MemberRow, NetworkRow, PortRow, Step, Store
+from jackfield.engine.rows import LiveRow, MemberRow, NetworkRow, PortRow, Step
+from jackfield.engine.store import Store
 from jackfield.engine.views import Event
 from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier
