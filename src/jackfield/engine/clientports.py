@@ -11,7 +11,7 @@ from uuid import UUID
 
 from jackfield.allocation.allocate import allocate, allocate_bandwidth, usage_key
 from jackfield.allocation.request import Request
-from jackfield.engine import workplace
+from jackfield.engine import portjobs
 from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
@@ -100,7 +100,7 @@ class ClientPorts:
                 detail, wanted = port_detail(made), state_of_port(network, made)
                 if wanted:
                     event = await self._thread.run(
-                        workplace.create_port, port_row(made), record.name, wanted, detail
+                        portjobs.create_port, port_row(made), record.name, wanted, detail
                     )
                 else:
                     event = self._book.put("port-attached", made, record.name, detail)
@@ -124,7 +124,7 @@ class ClientPorts:
                 state_of_port(record.current, changed), state_of_port(record.current, port)
             )
             event = await self._thread.run(
-                workplace.change_port,
+                portjobs.change_port,
                 port_row(changed),
                 port_row(port),
                 record.name,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jackfield.allocation.change import check_change, check_kind
 from jackfield.document.json import network_to_json
 from jackfield.document.rules import makes_bridge
-from jackfield.engine import workplace
+from jackfield.engine import portjobs, workplace
 from jackfield.engine.blockedways import blocked_way, is_blocked_way
 from jackfield.engine.definitions import Definitions, network_row
 from jackfield.engine.events import EventLog
@@ -141,7 +141,7 @@ class Networks:
         """Forget a network that has stopped and has no definition, and its ports."""
         ports = self._registry.ports_of(record.uuid)
         for event in await self._thread.run(
-            workplace.forget_network, record.uuid, record.name, [port.uuid for port in ports]
+            portjobs.forget_network, record.uuid, record.name, [port.uuid for port in ports]
         ):
             self._events.add(event)
         for port in ports:

@@ -14,7 +14,7 @@ from uuid import UUID
 from jackfield.allocation.allocate import allocate
 from jackfield.allocation.request import Request
 from jackfield.document.json import port_from_json, port_to_json
-from jackfield.engine import workplace
+from jackfield.engine import portjobs
 from jackfield.engine.associations import Associations
 from jackfield.engine.events import EventLog
 from jackfield.engine.holders import Holder, Holders, holder_of
@@ -121,17 +121,17 @@ class Ports:
         made, associations = _split(wanted)
         row, detail = port_row(port), port_detail(port)
         if not associations:
-            return await self._thread.run(workplace.create_port, row, record.name, made, detail)
+            return await self._thread.run(portjobs.create_port, row, record.name, made, detail)
         await self._associations.check()
-        await self._thread.run(workplace.begin_port, row, made)
+        await self._thread.run(portjobs.begin_port, row, made)
         try:
             for item in associations:
                 await self._associations.associate(item)
-            event = await self._thread.run(workplace.settle_port, row, record.name, detail)
+            event = await self._thread.run(portjobs.settle_port, row, record.name, detail)
         except BaseException as error:
             try:
                 await self._associations.dissociate(associations)
-                await self._thread.run(workplace.undo_port, row.uuid, made)
+                await self._thread.run(portjobs.undo_port, row.uuid, made)
             except (JackfieldError, ExceptionGroup) as second:
                 error.add_note(f"undoing it failed as well: {second}")
             raise
@@ -196,11 +196,11 @@ class Ports:
             present, items = _split(state_of_port(record.current, port))
             associations += items
             leaving.append(
-                workplace.Leaving(uuid=port.uuid, present=present, detail=port_detail(port))
+                portjobs.Leaving(uuid=port.uuid, present=present, detail=port_detail(port))
             )
         if associations:
             # The switch is told while the uplink is up, which the last port may take down.
-            await self._thread.run(workplace.begin_leaving, [port.uuid for port in leaving])
+            await self._thread.run(portjobs.begin_leaving, [port.uuid for port in leaving])
             await self._associations.dissociate(associations)
         if not any(port.present for port in leaving):
             events = [
@@ -209,7 +209,7 @@ class Ports:
             ]
         else:
             events = await self._thread.run(
-                workplace.delete_ports, record.uuid, record.name, leaving
+                portjobs.delete_ports, record.uuid, record.name, leaving
             )
         for port, event in zip(ports, events, strict=True):
             self._registry.discard_port(port)

@@ -1,4 +1,4 @@
-"""What the kernel thread works with, and the jobs it does for networks and ports.
+"""What the kernel thread works with, and its jobs about networks; ``portjobs`` has the others.
 
 Every change has the same three parts: its intent is committed, the host is changed, the end is
 committed.  A daemon that dies in between finds the open step at its next start and undoes or
@@ -17,7 +17,7 @@ from uuid import UUID
 from jackfield.engine import ledger
 from jackfield.engine.members import member_port, member_row
 from jackfield.engine.portjournal import PortJournal
-from jackfield.engine.rows import LiveRow, MemberRow, NetworkRow, PortRow, Step
+from jackfield.engine.rows import LiveRow, MemberRow, NetworkRow, Step
 from jackfield.engine.store import Store
 from jackfield.engine.views import Event
 from jackfield.errors import JackfieldError
@@ -36,26 +36,17 @@ from jackfield.state.openvswitch import AnyRow, OvsBridge
 from jackfield.state.resources import ManagedUplink, Resource, Service, VlanFiltering
 
 __all__ = [
-    "Leaving",
     "Settled",
     "Workplace",
     "begin_change",
-    "begin_leaving",
-    "begin_port",
     "begin_start",
-    "change_port",
-    "create_port",
-    "delete_ports",
-    "forget_network",
     "launched",
     "mend",
     "record_event",
     "settle_network",
-    "settle_port",
     "stop_network",
     "sweep_switch",
     "undo_change",
-    "undo_port",
     "undo_start",
 ]
 
@@ -121,7 +112,7 @@ def sweep_switch(tools: Workplace) -> None:
         log.error("Open vSwitch's database could not be swept: %s", error)
 
 
-def _sweep_before(tools: Workplace, wanted: Iterable[Resource]) -> None:
+def sweep_before(tools: Workplace, wanted: Iterable[Resource]) -> None:
     """Sweep now, before something is made there, what could not be swept at the start."""
     if not tools.openvswitch.swept and any(isinstance(item, AnyRow) for item in wanted):
         sweep_switch(tools)
@@ -132,7 +123,7 @@ def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState
 
     Returns the processes that are to become ready.  A failure is undone before it is raised.
     """
-    _sweep_before(tools, wanted.values())
+    sweep_before(tools, wanted.values())
     tools.applier.refuse_impossible(list(wanted.values()))
     tools.applier.refuse_foreign(list(wanted.values()))
     with tools.store.transaction():
@@ -296,151 +287,6 @@ def stop_network(
     if transient:
         tools.dnsmasq.forget_leases(tools.kernel, uuid)
     return event
-
-
-def create_port(
-    tools: Workplace, row: PortRow, name: NetworkName, wanted: HostState, detail: Mapping[str, str]
-) -> Event:
-    """Make a port's device and record the port; a failure is undone before it is raised."""
-    begin_port(tools, row, wanted)
-    return settle_port(tools, row, name, detail)
-
-
-def begin_port(tools: Workplace, row: PortRow, wanted: HostState) -> None:
-    """Open a port's attachment and make its device; a failure is undone before it is raised."""
-    store = tools.store
-    _fold_journal(tools)
-    _sweep_before(tools, wanted.values())
-    tools.applier.refuse_impossible(list(wanted.values()))
-    tools.applier.refuse_foreign(list(wanted.values()))
-    if wanted:
-        with store.transaction():
-            store.put_port(dataclasses.replace(row, step=Step.STARTING))
-            ledger.acquire(store, tools.applier, row.uuid, wanted.values())
-        try:
-            tools.applier.perform(Change(ensure=tuple(wanted.values())))
-        except Exception as error:
-            try:
-                tools.applier.dismantle(wanted)
-                ledger.release(store, tools.applier, row.uuid)
-            except (JackfieldError, ExceptionGroup) as second:
-                error.add_note(f"undoing it failed as well: {second}")
-            with store.transaction():
-                store.delete_port(row.uuid)
-            raise
-
-
-def settle_port(
-    tools: Workplace, row: PortRow, name: NetworkName, detail: Mapping[str, str]
-) -> Event:
-    """Close a port's attachment: it is recorded."""
-    with tools.store.transaction():
-        tools.store.put_port(row)
-        return record_event(tools, "port-attached", name, row.network, detail)
-
-
-def undo_port(tools: Workplace, uuid: UUID, wanted: HostState) -> None:
-    """Take back an attachment whose second half failed."""
-    tools.applier.dismantle(wanted)
-    ledger.release(tools.store, tools.applier, uuid)
-    with tools.store.transaction():
-        tools.store.delete_port(uuid)
-
-
-def begin_leaving(tools: Workplace, ports: Sequence[UUID]) -> None:
-    """Open the detachment of ports that somebody else is told of before their devices go."""
-    _fold_journal(tools)
-    with tools.store.transaction():
-        for uuid in ports:
-            tools.store.set_port_step(uuid, Step.STOPPING)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Leaving:
-    """A port that goes: what it has on the host, and what its event says."""
-
-    uuid: UUID
-    present: HostState
-    detail: Mapping[str, str]
-
-
-def delete_ports(
-    tools: Workplace, network: UUID, name: NetworkName, ports: Sequence[Leaving]
-) -> list[Event]:
-    """Remove the devices of ports, all of a kind at once, and forget the ports."""
-    _fold_journal(tools)
-    with tools.store.transaction():
-        for port in ports:
-            tools.store.set_port_step(port.uuid, Step.STOPPING)
-    # Two ports may need the same setting of one uplink.
-    together = {key: item for port in ports for key, item in port.present.items()}
-    tools.applier.dismantle(HostState(together.values()))
-    for port in ports:
-        ledger.release(tools.store, tools.applier, port.uuid)
-    with tools.store.transaction():
-        tools.store.delete_ports(port.uuid for port in ports)
-        return [record_event(tools, "port-detached", name, network, port.detail) for port in ports]
-
-
-def forget_network(
-    tools: Workplace, uuid: UUID, name: NetworkName, ports: Sequence[UUID]
-) -> list[Event]:
-    """Forget the ports and former members of a network that is gone; they have no devices."""
-    # What is left in the journal of ports would bring them back.
-    tools.journal.fold(tools.store)
-    for port in ports:
-        ledger.release(tools.store, tools.applier, port)
-    with tools.store.transaction():
-        tools.store.delete_members(uuid)
-        for port in ports:
-            tools.store.delete_port(port)
-        return [
-            record_event(tools, "port-detached", name, uuid, {"port": str(port)}) for port in ports
-        ]
-
-
-def change_port(
-    tools: Workplace,
-    row: PortRow,
-    former: PortRow,
-    name: NetworkName,
-    change: Change,
-    detail: Mapping[str, str],
-) -> Event:
-    """Change what a port has of the host from ``former``, and record it.
-
-    What goes, goes before the record is another, and what comes, comes after it: whenever we die,
-    mending what is recorded leaves nothing that is not.  A failure is undone before it is raised.
-    """
-    store, applier = tools.store, tools.applier
-    _fold_journal(tools)
-    new = [item for item in change.ensure if item.key not in change.replaced]
-    applier.refuse_impossible(change.ensure)
-    applier.refuse_foreign(new)
-    try:
-        applier.perform(Change(remove=change.remove))
-        with store.transaction():
-            store.put_port(row)
-        applier.perform(Change(ensure=change.ensure, replaced=change.replaced))
-    except Exception as error:
-        try:
-            applier.dismantle(HostState(new))
-            with store.transaction():
-                store.put_port(former)
-            applier.mend(list(HostState([*change.replaced.values(), *change.remove]).values()))
-        except (JackfieldError, ExceptionGroup) as second:
-            error.add_note(f"undoing it failed as well: {second}")
-        raise
-    with store.transaction():
-        return record_event(tools, "port-changed", name, row.network, detail)
-
-
-def _fold_journal(tools: Workplace) -> None:
-    """Have the database know what the journal of ports says, before a port's row is written.
-
-    An older line that is folded in later would undo it.
-    """
-    tools.journal.fold(tools.store)
 
 
 def _forget_live(tools: Workplace, uuid: UUID) -> None:
