@@ -68,6 +68,7 @@ __all__ = [
     "UsageError",
     "WrongState",
     "by_name",
+    "counted",
     "every_error",
 ]
 
@@ -308,6 +309,11 @@ class InternalError(JackfieldError):
     """A defect of ours."""
 
     name = "internal-error"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something, in words: ``1 port``, ``2 ports``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def every_error() -> Iterator[type[JackfieldError]]:

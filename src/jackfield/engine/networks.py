@@ -27,7 +27,7 @@ from jackfield.engine.services import Services
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
-from jackfield.errors import ForeignObject, JackfieldError, WrongState
+from jackfield.errors import ForeignObject, JackfieldError, WrongState, counted
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.model.port import VdePlug
@@ -410,15 +410,15 @@ class Networks:
         self._check_kind(record, network)
         if former.mode is not network.mode and ports:
             raise WrongState(
-                f"network {network.name!r} has {ports} ports: its mode cannot change from "
-                f"{former.mode.value} to {network.mode.value}",
+                f"network {network.name!r} has {counted(ports, 'port')}: its mode cannot change "
+                f"from {former.mode.value} to {network.mode.value}",
                 hint="detach the ports, or define it now and stop and start it later",
             )
         before, after = (item.bridge and item.bridge.name for item in (former, network))
         if before != after and ports:
             raise WrongState(
-                f"network {network.name!r} has {ports} ports on bridge {before}: it cannot move "
-                f"to {after} while it runs",
+                f"network {network.name!r} has {counted(ports, 'port')} on bridge {before}: "
+                f"it cannot move to {after} while it runs",
                 hint="define it, then stop and start it",
             )
         check_bridges_kept(former, network)

@@ -12,7 +12,7 @@ from jackfield.allocation.usage import Usage, is_counted
 from jackfield.document.rules import makes_bridge
 from jackfield.engine.holders import Holder
 from jackfield.engine.views import NetworkView, PortView
-from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound, WrongState
+from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound, WrongState, counted
 from jackfield.model.address import Address
 from jackfield.model.network import Network
 from jackfield.model.port import Port
@@ -306,7 +306,8 @@ class Registry:
                 )
             )
             raise WrongState(
-                f"network {record.name!r} has {len(ports)} ports ({names}) and cannot be {done}",
+                f"network {record.name!r} has {counted(len(ports), 'port')} ({names}) and "
+                f"cannot be {done}",
                 hint="detach them first: jackfield detach PORT",
             )
 

@@ -7,6 +7,7 @@ import dataclasses
 from jackfield.document.portgroup import read_portgroup
 from jackfield.document.update.request import Command, Update
 from jackfield.document.uplink import read_uplink
+from jackfield.errors import counted
 from jackfield.model.network import Network
 from jackfield.model.uplink import PhysicalFunction, Uplink, describe
 
@@ -60,7 +61,7 @@ def refuse_used(update: Update, uplink: Uplink) -> None:
     count = update.in_use.get(uplink, 0)
     if count:
         update.refuse(
-            f"the uplink {describe(uplink)} is used by {count} ports",
+            f"the uplink {describe(uplink)} is used by {counted(count, 'port')}",
             hint="detach them first",
             libvirt=f"unable to delete interface '{describe(uplink)}' in network "
             f"'{update.network.name}'. It is currently being used by {count} domains.",
