@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 from collections.abc import AsyncIterator
 
 from starlette.requests import Request
@@ -15,6 +17,11 @@ from jackfield.web.door import LINES, Door
 __all__ = ["list_events"]
 
 _RECENT = 100
+
+# What streams its answer needs this, and would import it when the first reader comes: that holds
+# the event loop for as long as it takes to read, and where it may not be kept, to compile.
+with contextlib.suppress(ImportError):
+    importlib.import_module("anyio._backends._asyncio")
 
 
 async def list_events(door: Door, request: Request) -> Response:
