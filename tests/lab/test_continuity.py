@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -163,14 +164,32 @@ def test_apply_of_dns_and_dhcp(scene: Scene) -> None:
         assert served != dnsmasq_of(scene.host)
 
 
-# Alone on the machine: an answer that is under way for as long as another test has the processor
-# comes when the kernel has no rules yet, and the host refuses it whatever we do.
-@pytest.mark.slow
+def test_flushed_rules_that_nobody_mends(scene: Scene) -> None:
+    """Streams go on while there are no rules: the host does not take answers for its own."""
+    wanted = rules(scene.host)
+    with flows(scene, longest_gap=3.0) as both:
+        scene.daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            scene.host.run(["nft", "flush", "ruleset"])
+            assert {"inet jackfield-connections"} == _tables(scene.host)
+            for flow in both:
+                go_on(flow)
+        finally:
+            scene.daemon.process.send_signal(signal.SIGCONT)
+            # What started it in its namespaces has stopped with it.
+            scene.daemon.process.popen.send_signal(signal.SIGCONT)
+        wait_for(lambda: rules(scene.host) == wanted, 5, "the rules to be as they were")
+    scene.daemon.restart()
+    assert "inet jackfield-connections" in _tables(scene.host)
+    scene.daemon.cli("stop", "red")
+    assert set() == {table for table in _tables(scene.host) if table.startswith("inet")}
+
+
 def test_flushed_rules(scene: Scene) -> None:
     """Rules that somebody flushes are back at once, and the streams go on."""
     wanted = rules(scene.host)
     with flows(scene, longest_gap=3.0):
-        for _ in range(3):
+        for _ in range(10):
             scene.host.run(["nft", "flush", "ruleset"])
             wait_for(lambda: "inet jackfield" in _tables(scene.host), 2, "the table to be back")
             wait_for(lambda: rules(scene.host) == wanted, 2, "the rules to be as they were")

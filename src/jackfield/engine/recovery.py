@@ -24,7 +24,13 @@ from jackfield.engine.records import PortRecord
 from jackfield.engine.rows import LiveRow, NetworkRow, Step
 from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.views import Event
-from jackfield.engine.workplace import Workplace, record_event, sweep_switch, undo_change
+from jackfield.engine.workplace import (
+    Workplace,
+    keep_connections,
+    record_event,
+    sweep_switch,
+    undo_change,
+)
 from jackfield.errors import JackfieldError
 from jackfield.host.driver import Presence
 from jackfield.host.service.process import stop
@@ -105,6 +111,8 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
         for uuid, network in found.live.items():
             put_strays_back(tools, network, ports.get(uuid, ()), made)
     sweep_switch(tools)
+    for present in found.present.values():
+        keep_connections(tools, present)
     return found
 
 
