@@ -178,6 +178,7 @@ def test_flushed_rules_that_nobody_mends(scene: Scene) -> None:
             scene.daemon.process.send_signal(signal.SIGCONT)
             # What started it in its namespaces has stopped with it.
             scene.daemon.process.popen.send_signal(signal.SIGCONT)
+        wait_for(lambda: "inet jackfield" in _tables(scene.host), 5, "the table to be back")
         wait_for(lambda: rules(scene.host) == wanted, 5, "the rules to be as they were")
     scene.daemon.restart()
     assert "inet jackfield-connections" in _tables(scene.host)
