@@ -12,6 +12,7 @@ import struct
 from collections.abc import Collection, Mapping
 
 from jackfield.errors import ForeignObject, KernelError
+from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.netlink.message import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -26,6 +27,7 @@ from jackfield.host.netlink.socket import Refusal
 from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.expression import attribute_be32
 from jackfield.host.nft.socket import NftSocket, object_attributes
+from jackfield.state.resources import Resource
 
 __all__ = [
     "HOOK_FORWARD",
@@ -140,6 +142,23 @@ class BridgeTable:
     def elements(self, nft: NftSocket) -> set[bytes]:
         """Return what is in the set; nothing while the rules are not as they should be."""
         return self._listed(nft) if self._count_rules(nft) == len(self.rules) else set()
+
+    def observe(self, nft: NftSocket, elements: Mapping[Resource, bytes]) -> dict[str, Observed]:
+        """Return which resources have their element in the set, by key.
+
+        None has while the rules are not as they should be; a table of somebody else is foreign.
+        """
+        ours = self.is_ours(nft)
+        if ours is False:
+            foreign = Observed(presence=Presence.FOREIGN, description=self.foreign_words)
+            return {item.key: foreign for item in elements}
+        present = self.elements(nft) if ours else set()
+        return {
+            item.key: Observed(presence=Presence.OURS, resource=item)
+            if element in present
+            else ABSENT
+            for item, element in elements.items()
+        }
 
     def enter(self, nft: NftSocket, elements: Mapping[bytes, str]) -> None:
         """Make or mend the table and have ``elements``, each with its name in words, in its set."""

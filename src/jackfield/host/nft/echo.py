@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from jackfield.host.driver import ABSENT, Observed, Presence
+from jackfield.host.driver import Observed
 from jackfield.host.kernel import Kernel
 from jackfield.host.nft.bridgetable import (
     HOOK_PREROUTING,
@@ -73,17 +73,7 @@ class EchoGuardDriver:
         claimed: Collection[str] = frozenset(),
     ) -> dict[str, Observed]:
         """Return which are entered; none are while the rule is not as it should be."""
-        ours = _TABLE.is_ours(kernel.nft)
-        if ours is False:
-            foreign = Observed(presence=Presence.FOREIGN, description=_TABLE.foreign_words)
-            return {item.key: foreign for item in resources}
-        present = _TABLE.elements(kernel.nft) if ours else set()
-        return {
-            item.key: Observed(presence=Presence.OURS, resource=item)
-            if _element(item) in present
-            else ABSENT
-            for item in resources
-        }
+        return _TABLE.observe(kernel.nft, {item: _element(item) for item in resources})
 
     def ensure(
         self,
