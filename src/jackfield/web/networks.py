@@ -118,21 +118,24 @@ async def undefine_network(door: Door, request: Request) -> Response:
 
 async def start_network(door: Door, request: Request) -> Response:
     """Start a network."""
-    bodies.check_parameters(request)
-    ref = ref_of(request)
-    view = await door.operations.run(
-        caller_of(request), "start", f"network {ref}", door.engine.start(ref)
-    )
-    return json_answer(views.network_json(view))
+    return await _turn(door, request, "start", door.engine.start)
 
 
 async def stop_network(door: Door, request: Request) -> Response:
     """Stop a network."""
+    return await _turn(door, request, "stop", door.engine.stop)
+
+
+async def _turn(
+    door: Door,
+    request: Request,
+    verb: str,
+    turn: Callable[[str], Coroutine[None, None, NetworkView]],
+) -> Response:
+    """Have ``turn`` done to the network in the path, and answer with it."""
     bodies.check_parameters(request)
     ref = ref_of(request)
-    view = await door.operations.run(
-        caller_of(request), "stop", f"network {ref}", door.engine.stop(ref)
-    )
+    view = await door.operations.run(caller_of(request), verb, f"network {ref}", turn(ref))
     return json_answer(views.network_json(view))
 
 
