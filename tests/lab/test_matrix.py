@@ -177,6 +177,9 @@ class World:
         )
         self.host.run(["ip", "link", "set", "eth1", "master", "br0"])
         self.host.set_sysctl("net/ipv6/conf/br0/disable_ipv6", "1")
+        # Who asks for eth0's address is told eth0's MAC only: by default br0, in the same LAN,
+        # answers as well, and the later of the two answers decides what the guests are let do.
+        self.host.set_sysctl("net/ipv4/conf/br0/arp_ignore", "1")
         for where, gateways in (
             (self.outside, ("192.0.2.10", "2001:db8:1::10")),
             (self.elsewhere, ("198.51.100.10", "2001:db8:2::10")),
