@@ -66,6 +66,12 @@ SWITCHED = f"""
   </portgroup>
 </network>
 """
+TUNNELLED = """
+<network>
+  <name>home</name><forward mode='nat' dev='wg0'/><bridge name='nat0' stp='off'/>
+  <ip address='10.8.0.1' prefix='24'/>
+</network>
+"""
 CLIENT = "00000000-0000-0000-0000-000000000077"
 PORT = (
     f"<networkport><uuid>{CLIENT}</uuid><owner><name>gus</name><uuid>{CLIENT}</uuid></owner>"
@@ -160,7 +166,7 @@ def clean(site: Site) -> None:
             if network["active"]:
                 site.ask("POST", f"/v1/networks/{network['name']}/stop")
             site.ask("DELETE", f"/v1/networks/{network['name']}")
-    links = "tap0 bond1 up0 up1 up2"
+    links = "tap0 bond1 up0 up1 up2 wg0"
     site.run(f"ip -all netns delete; for one in {links}; do ip link del $one; done; true")
 
 
@@ -386,6 +392,35 @@ def test_uplinks_of_other_kinds(site: Site, uplink: str) -> None:
         assert ({*OWN}, routes) == (site.addresses(uplink), site.routes())
         assert (mac, None) == (site.link(uplink)["address"], site.link(uplink).get("master"))
         assert site.reaches("", "192.0.2.1")
+    finally:
+        clean(site)
+
+
+@pytest.mark.shows("nat", "through the kernel's WireGuard")
+def test_a_way_out_through_wireguard(site: Site) -> None:
+    """Guests of a routed network leave by a tunnel as the host; a bridge has no use for one.
+
+    The tunnel's other end takes packets from the host's address only.
+    """
+    site.load("wireguard", "nft_reject_inet", "nft_masq", "nft_nat", "nft_ct")
+    try:
+        site.ip("netns add far", "link add wg0 type wireguard", "link add wg1 type wireguard")
+        site.machine.call(
+            "tests.guests.inside_wireguard:join",
+            one="wg0",
+            other="wg1",
+            allowed={"wg0": ["10.99.0.2/32"], "wg1": ["10.99.0.1/32"]},
+        )
+        site.ip("address add 10.99.0.1/24 dev wg0", "link set wg0 up", "link set wg1 netns far")
+        site.ip("address add 10.99.0.2/24 dev wg1", "link set wg1 up", inside="far")
+        with pytest.raises(AssertionError, match="wg0 is no Ethernet interface"):
+            site.apply(PLAIN.replace("up0", "wg0"))
+        site.apply(TUNNELLED)
+        site.plug("fred", "", "10.8.0.2", "home")
+        site.ip("route add default via 10.8.0.1", inside="fred")
+        assert site.reaches("fred", "10.99.0.2")
+        site.restart()
+        assert site.reaches("fred", "10.99.0.2")
     finally:
         clean(site)
 
