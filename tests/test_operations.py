@@ -29,13 +29,13 @@ def test_the_answer_does_not_wait_for_the_log(caplog: pytest.LogCaptureFixture) 
 
     async def run() -> tuple[int, int]:
         operations = Operations()
-        answer = await operations.run_at_once(ANNA, "create port", "a", number(7))
+        answer = await operations.run_here(ANNA, "create port", "a", number(7))
         before = len(caplog.records)
-        await operations.run_at_once(ANNA, "delete port", "a", number(8))
+        await operations.run_here(ANNA, "delete port", "a", number(8))
         with pytest.raises(WrongState):
-            await operations.run_at_once(ANNA, "delete port", "b", refuse())
+            await operations.run_here(ANNA, "delete port", "b", refuse())
         await operations.run(ANNA, "stop", "red", number(9))
-        await operations.run_at_once(ANNA, "create port", "c", number(10))
+        await operations.run_here(ANNA, "create port", "c", number(10))
         await operations.close()
         return answer, before
 
@@ -72,7 +72,7 @@ def test_the_log_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> Non
         told = Told(asyncio.Event())
         logging.getLogger("jackfield.operations").addHandler(told)
         try:
-            await operations.run_at_once(ANNA, "create port", "a", number(7))
+            await operations.run_here(ANNA, "create port", "a", number(7))
             await asyncio.wait_for(told.event.wait(), 5)
         finally:
             logging.getLogger("jackfield.operations").removeHandler(told)

@@ -9,7 +9,6 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from jackfield.access import Caller
-from jackfield.eager import begin, rest
 from jackfield.errors import JackfieldError, WrongState
 
 __all__ = ["Operations"]
@@ -29,6 +28,8 @@ class Operations:
         """Begin with none."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._unsaid: list[tuple[float, Caller, str, object, dict[str, object]]] = []
+        self._here = 0
+        self._ended: asyncio.Event | None = None
         self._closed = False
 
     async def run(
@@ -48,22 +49,28 @@ class Operations:
         task.add_done_callback(self._tasks.discard)
         return await result
 
-    async def run_at_once(
+    async def run_here(
         self, caller: Caller, name: str, target: object, work: Coroutine[Any, Any, T]
     ) -> T:
-        """Do as ``run`` does, without a task if ``work`` never waits (``jackfield.eager``)."""
+        """Do as ``run`` does, in the task of who waits: one that nobody cancels.
+
+        That saves a task and two turns of the event loop, and where ``work`` never waits it
+        is done when this has begun (``jackfield.eager``).
+        """
         if self._closed:
             return await self.run(caller, name, target, work)
+        self._here += 1
         try:
-            ended, result = begin(work)
+            value = await work
         except Exception as error:
             self._say()
             _log_failure(caller, name, target, error, _fields(caller, name, target))
             raise
-        if not ended:
-            return await self.run(caller, name, target, rest(work, result))
+        finally:
+            self._here -= 1
+            if self._ended is not None and not self._here:
+                self._ended.set()
         self._say_later(caller, name, target, {})
-        value: T = result
         return value
 
     def _say_later(
@@ -102,6 +109,9 @@ class Operations:
         self._closed = True
         while self._tasks:
             await asyncio.wait(self._tasks)
+        if self._here:
+            self._ended = asyncio.Event()
+            await self._ended.wait()
         self._say()
 
     async def _finish(

@@ -29,6 +29,11 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_INTERFACES: dict[int, type[IpInterface]] = {
+    4: ipaddress.IPv4Interface,
+    6: ipaddress.IPv6Interface,
+}
+
 
 class Family(enum.Enum):
     """Address family, as the documents spell it."""
@@ -139,7 +144,9 @@ class Subnet:
         """Address with prefix length; ``None`` without an address."""
         if self.address is None:
             return None
-        return ipaddress.ip_interface((self.address, self.prefix_length))
+        # The number: an address is written as text first, and that is read again.
+        made = _INTERFACES[self.address.version]
+        return made((int(self.address), self.prefix_length))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

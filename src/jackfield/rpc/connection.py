@@ -133,13 +133,11 @@ class Connection(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Let go; changes that were begun are finished."""
+        """Let go; what was begun is finished, what waits for it is not begun any more."""
         self._closing = True
         for handle in (self._pumping, self._deadline):
             if handle is not None:
                 handle.cancel()
-        for task in self._tasks:
-            task.cancel()
         self._session.registrations.clear()
         self._ended(self)
 
@@ -303,10 +301,15 @@ class Connection(asyncio.BufferedProtocol):
         before: list[asyncio.Task[None]],
         begun: Awaitable[tuple[Any, ...]] | None,
     ) -> None:
-        """Do a call that takes its time, or go on with one, once those before it are over."""
+        """Do a call that takes its time, or go on with one, once those before it are over.
+
+        It is never cancelled: changes are made in this task (``Operations.run_here``).
+        """
         try:
             if before:
                 await asyncio.wait(before)
+                if self._closing:
+                    return
             values = call() if begun is None else begun
             if inspect.isawaitable(values):
                 values = await values

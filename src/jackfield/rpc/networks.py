@@ -242,7 +242,7 @@ async def define_xml(session: Session, text: str) -> tuple[object, ...]:
 async def define_xml_flags(session: Session, text: str, flags: int) -> tuple[object, ...]:
     """Store a definition, checked against the schema if that is wanted."""
     network = await _read(session, text, flags, "networkDefineXMLFlags")
-    view = await session.change_at_once(
+    view = await session.change(
         "define", f"network {network.name}", lambda: session.engine.define(network)
     )
     return (reference(view),)
@@ -289,7 +289,7 @@ async def undefine(session: Session, net: NetworkRef) -> tuple[object, ...]:
     """Forget a stored definition."""
     view = view_of(session, net)
     ref = str(view.uuid)
-    await session.change_at_once(
+    await session.change(
         "undefine",
         f"network {view.name}",
         # libvirt's clients expect a running network to go on, transient, guests and all.

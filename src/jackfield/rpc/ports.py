@@ -87,7 +87,7 @@ async def create(session: Session, net: NetworkRef, text: str, flags: int) -> tu
     check_flags(flags, RECLAIM | VALIDATE_PORT, "networkPortCreateXML")
     wish = await read_port_text(text)
     reclaim = bool(flags & RECLAIM)
-    port = await session.change_at_once(
+    port = await session.change(
         "create port",
         _Target(wish.uuid, name),
         lambda: session.engine.create_port(net.uuid, wish, reclaim=reclaim),
@@ -99,7 +99,7 @@ async def delete(session: Session, port: PortRef, flags: int) -> tuple[object, .
     """Remove a port."""
     found = _port(session, port.net, port.uuid)
     check_flags(flags, 0, "networkPortDelete")
-    await session.change_at_once(
+    await session.change(
         "delete port",
         _Target(port.uuid, found.network),
         lambda: session.engine.detach(port.uuid),

@@ -69,12 +69,4 @@ class Session:
         """Do ``work``, which finishes whatever becomes of the client, and log who asked."""
         if self.behind is not None:
             target = f"{target} for {self.behind}"
-        return await self.door.operations.run(self.caller, name, target, work())
-
-    async def change_at_once(
-        self, name: str, target: object, work: Callable[[], Coroutine[Any, Any, T]]
-    ) -> T:
-        """Do ``work`` as ``change`` does, without a task if it never waits."""
-        if self.behind is not None:
-            target = f"{target} for {self.behind}"
-        return await self.door.operations.run_at_once(self.caller, name, target, work())
+        return await self.door.operations.run_here(self.caller, name, target, work())

@@ -45,18 +45,19 @@ _PLACE = re.compile(
     re.MULTILINE,
 )
 _RESOLVER_MARK = "# the host's own"
+_LEASES = "dnsmasq"
 _FEED_LIMIT = 5.0
 _FEED_PAUSE = 0.0002
 
 
 def state_directory(state_dir: Path) -> Path:
     """Return the directory of all lease files."""
-    return state_dir / "dnsmasq"
+    return state_dir / _LEASES
 
 
 def lease_file(state_dir: Path, network: UUID) -> Path:
     """Return where the leases of ``network`` are kept."""
-    return Path(f"{state_directory(state_dir)}/{network}.leases")
+    return Path(state_dir, _LEASES, f"{network}.leases")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
