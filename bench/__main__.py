@@ -17,7 +17,7 @@ from bench.calling import calling
 from bench.counts import FULL, QUICK, Counts
 from bench.documents import documents
 from bench.forwarding import forwarding
-from bench.hosts import daemon_python, use_python
+from bench.hosts import daemon_python, distribution_python, use_python
 from bench.kinds import kinds
 from bench.listing import listing
 from bench.migrating import migrating
@@ -62,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="fail when a budget is missed")
     parser.add_argument("--quick", action="store_true", help="tiny counts: only to see it run")
     parser.add_argument(
-        "--python", metavar="PATH", help="the Python that runs our daemon (default: this one)"
+        "--python",
+        metavar="PATH",
+        help="the Python that runs our daemon (default: the distribution's, if of this version)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
     arguments = parser.parse_args(argv)
@@ -72,11 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"there is no benchmark {unknown[0]!r}")
     if os.geteuid() != 0:
         parser.error("this needs root: it makes network namespaces")
-    if arguments.python is not None:
-        try:
-            use_python(arguments.python)
-        except ValueError as error:
-            parser.error(str(error))
+    try:
+        use_python(arguments.python or distribution_python())
+    except ValueError as error:
+        parser.error(str(error))
     # An end from outside must still take the hosts away.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if "stages" in arguments.names:

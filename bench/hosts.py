@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -33,6 +32,7 @@ __all__ = [
     "Libvirt",
     "RawHost",
     "daemon_python",
+    "distribution_python",
     "process_memory",
     "use_python",
 ]
@@ -42,30 +42,49 @@ RUN_DIR = "/run/jackfield"
 LIBVIRT_SOCKET = f"{RUN_DIR}/libvirt-sock"
 _IDLE = 2.0
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+_DISTRIBUTIONS = "/usr/bin/python3"
 _daemon_python = sys.executable
 
 
 def daemon_python() -> str:
-    """Return the Python that runs our daemon."""
+    """Return the Python that runs our daemon, and the bare script beside it."""
     return _daemon_python
 
 
+def distribution_python() -> str:
+    """Return the Python that a packaged daemon runs by, or this one where that is another version.
+
+    The peer's daemon is the distribution's build as well (docs/decisions/0012).
+    """
+    try:
+        return _DISTRIBUTIONS if _version(_DISTRIBUTIONS) == _version() else sys.executable
+    except (OSError, subprocess.CalledProcessError):
+        return sys.executable
+
+
 def use_python(path: str) -> None:
-    """Have another Python run our daemon, with the packages of this one.
+    """Have another Python run our daemon and the bare script, with the packages of this one.
 
     Raises ``ValueError`` unless it is there and of the same version, for which those are made.
     """
     global _daemon_python
-    version = platform.python_version().rpartition(".")[0]
-    code = "import platform; print(platform.python_version().rpartition('.')[0])"
     try:
-        said = subprocess.run([path, "-c", code], capture_output=True, text=True, check=True).stdout
+        found, wanted = _version(path), _version()
     except (OSError, subprocess.CalledProcessError) as error:
         raise ValueError(f"{path} cannot be run: {error}") from error
-    if said.strip() != version:
-        raise ValueError(f"{path} is Python {said.strip()}, and the packages are for {version}")
-    _daemon_python = path
+    if found != wanted:
+        raise ValueError(f"{path} is Python {found}, and the packages are for {wanted}")
+    _daemon_python = str(Path(path).absolute())
     ENVIRONMENT["PYTHONPATH"] += f":{sysconfig.get_path('purelib')}"
+
+
+def _version(python: str | None = None) -> str:
+    """Return the version that packages are made for, 3.11, of a Python or of this one."""
+    if python is None:
+        return sysconfig.get_python_version()
+    code = "import sysconfig; print(sysconfig.get_python_version())"
+    said = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return said.stdout.strip()
 
 
 class _BenchHost:
@@ -293,7 +312,7 @@ class RawHost(_BenchHost):
     def __init__(self) -> None:
         """Start the worker."""
         super().__init__("raw")
-        argv: Sequence[str] = [sys.executable, "-m", "bench.raw"]
+        argv: Sequence[str] = [_daemon_python, "-m", "bench.raw"]
         self.worker = Worker(self.host, argv, ENVIRONMENT)
 
     def start(self, *, services: bool) -> float:

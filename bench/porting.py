@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 
 from bench.bare_client import BareClient
 from bench.counts import Counts
-from bench.hosts import ENVIRONMENT, LIBVIRT_SOCKET, Jackfield, RawHost
+from bench.hosts import ENVIRONMENT, LIBVIRT_SOCKET, Jackfield, RawHost, daemon_python
 from bench.networks import nat_network
 from bench.peer import peer, why_no_peer
 from bench.results import Budget, Result, milliseconds, ratio
@@ -29,6 +28,7 @@ def porting(counts: Counts) -> Iterator[Result]:
     A client of libvirt's protocol makes the device itself: what is measured is allocation and
     record.  The same client asks both daemons, and one that only answers: libvirt's own library,
     as in earnest, and one that sends and receives bare frames, which tells more of the daemons.
+    They take turns.
     Beside them stands a tap that we make.
     """
     took: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
@@ -59,6 +59,8 @@ def porting(counts: Counts) -> Iterator[Result]:
             took["attach", "ours"].append(ours.attach_tap("bench-1", TAP))
             took["detach", "ours"].append(ours.detach(TAP))
             took["tap", "raw"].append(raw.port())
+        # Not in between: what the kernel does after a tap's end would be in the next figure.
+        for _ in range(counts.rounds):
             for who, client in by_library.items():
                 seconds = float(client.call("port", name="bench-1", mac=MAC))
                 took["library", who].append(seconds)
@@ -99,7 +101,7 @@ def porting(counts: Counts) -> Iterator[Result]:
 def mute_server(host: Jackfield) -> None:
     """Start a server on the host that answers libvirt's clients and does nothing."""
     process = host.host.start(
-        [sys.executable, "-m", "bench.mute", MUTE_SOCKET], env=ENVIRONMENT, stdout=subprocess.PIPE
+        [daemon_python(), "-m", "bench.mute", MUTE_SOCKET], env=ENVIRONMENT, stdout=subprocess.PIPE
     )
     assert process.popen.stdout is not None
     process.popen.stdout.readline()

@@ -34,9 +34,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for key, value in vars(record).items():
-            if key not in _STANDARD and key not in fields:
-                fields[key] = value
+        values = vars(record)
+        for key in sorted(values.keys() - _STANDARD):
+            fields.setdefault(key, values[key])
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         if record.stack_info:

@@ -45,6 +45,7 @@ _CALLS_AT_ONCE = 64
 
 _AT_ONCE = frozenset(
     {
+        "network_create",
         "network_define_xml",
         "network_define_xml_flags",
         "network_undefine",

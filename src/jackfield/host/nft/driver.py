@@ -44,7 +44,7 @@ from jackfield.host.nft.observe import (
     look_at,
     look_at_shared,
 )
-from jackfield.host.nft.socket import GenerationChanged, NftSocket
+from jackfield.host.nft.socket import GenerationChanged, NftSocket, after
 from jackfield.host.nft.text import rule_text
 from jackfield.host.nft.usage import Usage
 from jackfield.plan.table import shared_chains
@@ -180,7 +180,7 @@ class RulesDriver:
                 continue
             except Refusal as error:
                 raise _with_hint(error) from None
-            self._generation = None if guard is None else _after(guard)
+            self._generation = None if guard is None else after(guard)
             self._places = places
             return
 
@@ -193,12 +193,12 @@ class RulesDriver:
             return False
         if not messages:
             return True
-        generation, self._generation = self._generation, None
+        generation, self._generation = nft.led_to(self._generation), None
         try:
             nft.commit(messages, generation)
         except (GenerationChanged, Refusal):
             return False
-        self._generation = _after(generation)
+        self._generation = after(generation)
         return True
 
     def _mending(
@@ -260,7 +260,7 @@ class RulesDriver:
                 continue
             self._forget(resources)
             if not shared.damage:
-                self._generation = _after(generation) if messages else generation
+                self._generation = after(generation) if messages else generation
                 self._places = shared.places
             return
         raise KernelError(
@@ -306,13 +306,8 @@ class RulesDriver:
                 nft.commit([delete_table()], generation)
             except GenerationChanged:
                 continue
-            self._generation, self._places = _after(generation), frozenset()
+            self._generation, self._places = after(generation), frozenset()
             return
-
-
-def _after(generation: int) -> int:
-    """Return the generation that one commit leads to; 0 is skipped (nf_tables_commit)."""
-    return generation + 1 & 0xFFFFFFFF or 1
 
 
 def _foreign_text() -> str:

@@ -1,4 +1,10 @@
-"""The nftables socket: whole batches, single answers, and the ruleset's generation."""
+"""The nftables socket: whole batches, single answers, and the ruleset's generation.
+
+Every change of rules by anybody adds one to the generation, and a batch may name the one that it
+was made for.  Our own batches follow one another without anybody else's in between most of the
+time, and the socket remembers for how long that was so: who looked at its table before needs not
+look again because another table of ours has changed.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +15,12 @@ from jackfield.host.netlink.message import NLM_F_ACK, Message, Reply, attributes
 from jackfield.host.netlink.socket import NETLINK_NETFILTER, NetlinkSocket, Refusal
 from jackfield.host.nft.message import batch_begin, batch_end, get_generation
 
-__all__ = ["GenerationChanged", "NftSocket"]
+__all__ = ["GenerationChanged", "NftSocket", "after"]
 
 _GENERIC_HEADER = 4
 _GEN_ID = 1
+_MAX = 0xFFFFFFFF
+_ATTEMPTS = 3
 
 
 class GenerationChanged(Exception):
@@ -25,6 +33,9 @@ class NftSocket(NetlinkSocket):
     def __init__(self) -> None:
         """Open and bind the socket."""
         super().__init__(NETLINK_NETFILTER)
+        # The generations between which nobody but us has changed rules.
+        self._first: int | None = None
+        self._last: int | None = None
 
     def commit(self, messages: Sequence[Message], generation: int | None = None) -> None:
         """Make all of ``messages`` so, or none.
@@ -35,6 +46,38 @@ class NftSocket(NetlinkSocket):
         """
         if not messages:
             return
+        if generation is not None:
+            self._commit(messages, generation)
+            return
+        # Whatever it is now; but named, which tells whether somebody else was here meanwhile.
+        for _ in range(_ATTEMPTS):
+            try:
+                self._commit(messages, self._now())
+            except GenerationChanged:
+                continue
+            return
+        self._commit(messages, None)
+
+    def led_to(self, generation: int) -> int:
+        """Return the generation that our own batches have led to since ``generation``.
+
+        If somebody else has changed rules as well, it is not the ruleset's any more.
+        """
+        if self._first is None or self._last is None:
+            return generation
+        ours = (self._last - self._first) & _MAX >= (generation - self._first) & _MAX
+        return self._last if ours else generation
+
+    def _now(self) -> int | None:
+        """Return today's generation; whoever may not know it learns why from the batch itself."""
+        if self._last is not None:
+            return self._last
+        try:
+            return self.generation()
+        except Refusal:
+            return None
+
+    def _commit(self, messages: Sequence[Message], generation: int | None) -> None:
         first = messages[0].what
         last = messages[-1]
         batch = [
@@ -45,11 +88,19 @@ class NftSocket(NetlinkSocket):
         ]
         refusals = self.batch(batch, atomic=True)
         if not refusals:
+            if generation is None:
+                self._first = self._last = None
+                return
+            if generation != self._last:
+                self._first = generation
+            self._last = after(generation)
             return
         error = min(refusals, key=lambda refusal: refusal.index)
         if error.index == 0:
             # The kernel answers the opening message for what concerns the batch as a whole.
             if error.errno == errno.ERESTART:
+                if generation == self._last:
+                    self._first = self._last = None
                 raise GenerationChanged
             error.message = f"the rules as a whole were refused: {error.message}"
             error.args = (error.message,)
@@ -71,6 +122,11 @@ class NftSocket(NetlinkSocket):
         found = self.get(get_generation())
         assert found is not None
         return int.from_bytes(found[_GEN_ID], "big")
+
+
+def after(generation: int) -> int:
+    """Return the generation that one commit leads to; 0 is skipped (nf_tables_commit)."""
+    return generation + 1 & _MAX or 1
 
 
 def object_attributes(reply: Reply) -> dict[int, bytes]:
