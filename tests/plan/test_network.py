@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
 
+import pytest
+from hypothesis import given
+
+from jackfield.document.complete import Taken, complete
 from jackfield.document.reader import read_network
-from jackfield.errors import InvalidRequest
-from jackfield.plan.network import plan_network
+from jackfield.errors import InvalidRequest, JackfieldError, UnsupportedConfiguration
+from jackfield.model.network import Network
+from jackfield.plan.network import check_network, plan_network
+from tests.strategies import definitions
 
 RED = """
 <network>
@@ -26,3 +32,37 @@ def test_ipv6_needs_its_mtu() -> None:
     assert plan_network(read_network(RED.format(mtu=1280, **six)))
     four = {"family": "ipv4", "address": "10.0.0.1", "prefix": "24"}
     assert plan_network(read_network(RED.format(mtu=68, **four)))
+
+
+@pytest.mark.parametrize(
+    ("twice", "said"),
+    [
+        ("<ip address='10.0.0.1' prefix='24'/>", "the address 10.0.0.1/24 twice"),
+        (
+            "<route address='10.9.0.0' prefix='16' gateway='10.0.1.7'/>",
+            "the route 10.9.0.0/16 metric 1 twice",
+        ),
+    ],
+)
+def test_nothing_is_asked_for_twice(twice: str, said: str) -> None:
+    """The host could have it once only; libvirt defines such a network, and cannot start it."""
+    text = RED.format(mtu=1500, family="ipv4", address="10.0.1.1", prefix="24")
+    plan_network(read_network(text.replace("</network>", f"{twice}</network>")))
+    with pytest.raises(UnsupportedConfiguration, match=f"network 'red' has {said}"):
+        plan_network(read_network(text.replace("</network>", f"{twice}{twice}</network>")))
+
+
+@given(definitions())
+def test_a_check_says_what_a_plan_would(definition: Network) -> None:
+    """What a definition is refused for is found without planning all of it."""
+    network = complete(definition, Taken(), bytes)
+    assert refusal(plan_network, network) == refusal(check_network, network)
+
+
+def refusal(ask: Callable[[Network], object], network: Network) -> tuple[object, str]:
+    """Return the class and the words of what is raised."""
+    try:
+        ask(network)
+    except JackfieldError as error:
+        return type(error), error.message
+    return None, ""

@@ -172,7 +172,7 @@ class Definitions:
         made = complete(network, taken, secrets.token_bytes, former)
         assert made.uuid is not None
         try:
-            self._plans.plan(made)
+            self._plans.check(made)
         except UnsupportedConfiguration as error:
             log.info("defined but not startable: %s", error)
         return known or NetworkRecord(uuid=made.uuid, name=made.name), made

@@ -1,4 +1,4 @@
-"""Plans of definitions, kept from when they are defined until they are started."""
+"""Plans of networks: made when they are first needed, and kept."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from jackfield.model.network import Network
-from jackfield.plan.network import plan_network
+from jackfield.plan.network import check_network, plan_network
 from jackfield.state.hoststate import HostState
 
 __all__ = ["Plans"]
 
 
 class Plans:
-    """Plans networks, and remembers the last plan of each: defining one plans it to check it."""
+    """Plans networks, and remembers the last plan of each."""
 
     def __init__(
         self,
@@ -44,6 +44,12 @@ class Plans:
         if network.uuid is not None:
             self._known[network.uuid] = (network, wanted)
         return wanted
+
+    def check(self, network: Network) -> None:
+        """Raise what ``plan`` would raise; most definitions are planned when they are started."""
+        known = None if network.uuid is None else self._known.get(network.uuid)
+        if known is None or known[0] != network:
+            check_network(network)
 
     def forget(self, uuid: UUID) -> None:
         """Forget the plan of a network that is no more."""
