@@ -25,7 +25,7 @@ from jackfield.rpc.frame import Status as FrameStatus
 from jackfield.rpc.frame import Type as FrameType
 from jackfield.rpc.handlers import HANDLERS, WAITING
 from jackfield.rpc.procedures import PROCEDURES, Needs, NetworkRef, PortRef, Procedure
-from jackfield.rpc.session import Door, Session
+from jackfield.rpc.session import Door, Registration, Session
 from jackfield.rpc.xdr import Codec, XdrError, pack, unpack
 
 __all__ = ["Connection"]
@@ -94,7 +94,9 @@ class Connection(asyncio.BufferedProtocol):
         self._caller = caller
         self._buffer = FrameBuffer(_FIRST_LIMIT)
         self._in_flight = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        #: What the client wants to be told, by number.
+        self.registrations: dict[int, Registration] = {}
+        self._tasks: dict[asyncio.Task[None], UUID | None] = {}
         self._tails: dict[UUID, asyncio.Task[None]] = {}
         self._barrier: asyncio.Task[None] | None = None
         self._unread = False
@@ -114,6 +116,7 @@ class Connection(asyncio.BufferedProtocol):
             door=self._door,
             caller=self._caller or Caller.of_socket(transport.get_extra_info("socket")),
             read_only=self._read_only,
+            registrations=self.registrations,
         )
         if not self._admitted:
             self.drop("too many clients")
@@ -139,7 +142,7 @@ class Connection(asyncio.BufferedProtocol):
         for handle in (self._pumping, self._deadline):
             if handle is not None:
                 handle.cancel()
-        self._session.registrations.clear()
+        self.registrations.clear()
         self._ended(self)
 
     def pause_writing(self) -> None:
@@ -238,8 +241,8 @@ class Connection(asyncio.BufferedProtocol):
                 return
             begun = rest(work, result)
         task = asyncio.get_running_loop().create_task(self._run(frame, call, before, begun))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = call.network
+        task.add_done_callback(self._forget)
         self._follow(call, task)
 
     def _prepare(self, frame: Frame) -> _Call:
@@ -284,15 +287,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _follow(self, call: _Call, task: asyncio.Task[None]) -> None:
         """Remember the call for those after it; one that may make a network is before them all."""
-        uuid = call.network
-        if uuid is not None:
-            self._tails[uuid] = task
-            task.add_done_callback(lambda _: self._forget(uuid, task))
+        if call.network is not None:
+            self._tails[call.network] = task
         elif call.procedure.needs is Needs.WRITING:
             self._barrier = task
 
-    def _forget(self, uuid: UUID, task: asyncio.Task[None]) -> None:
-        if self._tails.get(uuid) is task:
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        uuid = self._tasks.pop(task)
+        if uuid is not None and self._tails.get(uuid) is task:
             del self._tails[uuid]
 
     async def _run(
@@ -370,11 +372,6 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(frame.encode())
 
     # What we say unasked
-
-    @property
-    def session(self) -> Session:
-        """Who the client is and what it wants to be told."""
-        return self._session
 
     def push(self, message: tuple[int, tuple[Codec[Any], ...]], values: tuple[object, ...]) -> None:
         """Send an event; a client that does not read its events is dropped."""

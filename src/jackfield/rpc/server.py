@@ -137,7 +137,9 @@ class RpcServer:
 
         Not while the engine is at work: what goes wrong with a client is none of its business.
         """
-        if event.type in _LIFECYCLE or event.type == "network-metadata":
+        if event.type not in _LIFECYCLE and event.type != "network-metadata":
+            return
+        if any(connection.registrations for connection in self._connections):
             asyncio.get_running_loop().call_soon(self._push, event)
 
     def _push(self, event: Event) -> None:
@@ -145,7 +147,7 @@ class RpcServer:
         kind = _EVENT_METADATA if detail is None else _EVENT_LIFECYCLE
         net = NetworkRef(event.network, event.uuid)
         for connection in list(self._connections):
-            for number, wish in list(connection.session.registrations.items()):
+            for number, wish in list(connection.registrations.items()):
                 if wish.event != kind or wish.network not in (None, event.uuid):
                     continue
                 if detail is not None:
