@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 import struct
 
+from jackfield.errors import KernelError
 from jackfield.host.netlink.message import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -32,7 +33,6 @@ from jackfield.host.netlink.message import (
     attribute_text,
     nested,
 )
-from jackfield.host.netlink.socket import Refusal
 from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.expression import attribute_be32, encode_rule
 from jackfield.host.nft.message import chain_attributes, message_type
@@ -88,7 +88,7 @@ class ConnectionKeeper:
                     ),
                 ]
             )
-        except Refusal as refusal:
+        except KernelError as refusal:
             self._refused = True
             _log.warning(
                 "connections of guests may be reset when somebody flushes all rules: %s", refusal
@@ -103,7 +103,7 @@ class ConnectionKeeper:
         self._held = False
         try:
             nft.commit([_message(_DELTABLE, 0)])
-        except Refusal as refusal:
+        except KernelError as refusal:
             _log.warning("it goes with the daemon: %s", refusal)
 
 
