@@ -283,6 +283,14 @@ def test_a_reader_that_goes_is_no_error(cli: Cli) -> None:
         (["lst"], 2, "there is no command 'lst'", "did you mean list? see: jackfield --help"),
         ([], 2, "there is no command", "see: jackfield --help"),
         (["start"], 2, "start: NAME is missing", "see: jackfield start --help"),
+        (["undefine", ""], 2, "undefine: NAME is empty", "see: jackfield undefine --help"),
+        (["import", ""], 2, "import: NETWORK is empty", "see: jackfield import --help"),
+        (
+            ["detach", "--network", ""],
+            2,
+            "detach: --network is empty",
+            "see: jackfield detach --help",
+        ),
         (["list", "x"], 2, "list: 'x' is one word too many", "see: jackfield list --help"),
         (["list", "--al"], 2, "list: there is no option --al", "see: jackfield list --help"),
         (["list", "--all=1"], 2, "list: --all takes no value", "see: jackfield list --help"),
@@ -365,6 +373,16 @@ def test_help_and_version() -> None:
     outcome = call("attach", "--help")
     assert (0, "") == (outcome.status, outcome.err)
     assert "  --tap NAME         make a persistent tap of this name\n" in outcome.out
+
+
+def test_what_follows_the_dashes_is_the_programs(cli: Cli) -> None:
+    """``run`` hands ``--help`` and ``--json`` on, and neither answers nor reports by them."""
+    cli.good("define", "-", stdin=RED)
+    nic = ["run", "--nic", "network=red,type=vde", "--"]
+    assert "-h --json 52:54:00:00:00:01\n" == cli.good(*nic, "echo", "-h", "--json", "{nic0.mac}")
+    assert "run: {nic0.fd}: there is no 'fd'" in cli(*nic, "echo", "--json", "{nic0.fd}").err
+    assert cli(*nic, "echo", "--json", "{nic0.fd}").err.startswith("jackfield: error: ")
+    assert cli.good("run", "--help", "--", "echo").startswith("usage: jackfield run ")
 
 
 def test_plan_of_a_file(tmp_path: Path) -> None:

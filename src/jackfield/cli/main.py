@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         status = _run(words)
         sys.stdout.flush()
     except JackfieldError as error:
-        _report(error, as_json="--json" in words)
+        _report(error, as_json="--json" in _ours(words))
         status = error.exit_status
     except KeyboardInterrupt:
         status = _INTERRUPTED
@@ -49,12 +49,13 @@ def _run(words: list[str]) -> int:
         return complete(words[1:])
     name, rest = split(words)
     command = None if name is None else find(name)
-    if "-h" in rest or "--help" in rest:
+    ours = _ours(rest)
+    if "-h" in ours or "--help" in ours:
         from jackfield.cli import help
 
         print(help.overview() if command is None else help.usage(command))
         return 0
-    if name is None and "--version" in rest:
+    if name is None and "--version" in ours:
         import jackfield
 
         print(f"jackfield {jackfield.__version__}")
@@ -69,6 +70,11 @@ def _run(words: list[str]) -> int:
     run_dir = arguments.run_dir or os.environ.get("JACKFIELD_RUN_DIR") or "/run/jackfield"
     command.load()(Context(run_dir=run_dir, json=arguments.json), arguments)
     return 0
+
+
+def _ours(words: Sequence[str]) -> Sequence[str]:
+    """Return the words before ``--``: those after it are the options of somebody else."""
+    return words[: words.index("--")] if "--" in words else words
 
 
 def _nearest(name: str) -> str:

@@ -70,6 +70,8 @@ def parse(command: Command, words: Sequence[str]) -> Arguments:
             if following is None:
                 raise _wrong(command, f"{flag} needs a value")
             value = following
+        if not value:
+            raise _wrong(command, f"{flag} is empty")
         if option.many:
             values[_attribute(option)].append(value)
         else:
@@ -100,6 +102,9 @@ def _words(command: Command, given: list[str]) -> dict[str, Any]:
         raise _wrong(command, f"{given[len(command.words)]!r} is one word too many")
     values: dict[str, Any] = {}
     for word, text in zip(command.words, given, strict=False):
+        if not text:
+            # A shell's variable without a value must not mean "all of them".
+            raise _wrong(command, f"{word.metavar} is empty")
         if word.choices and text not in word.choices:
             raise _wrong(command, f"{text!r} is none of {', '.join(word.choices)}")
         values[word.name] = text
