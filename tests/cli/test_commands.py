@@ -366,6 +366,20 @@ def test_no_daemon(tmp_path: Path) -> None:
     )
 
 
+def test_a_mistyped_file(cli: Cli, tmp_path: Path) -> None:
+    """What could be a file or a network says that it is neither, with a daemon and without."""
+    for command in ("plan", "apply"):
+        outcome = cli(command, "rde.xml")
+        assert 4 == outcome.status
+        assert "error: 'rde.xml' is no file, and there is no network 'rde.xml'" in outcome.err
+        outcome = call(command, "rde.xml", "--run-dir", str(tmp_path))
+        assert 8 == outcome.status
+        assert "error: 'rde.xml' is no file, and no daemon answers" in outcome.err
+        outcome = cli(command, f"{tmp_path}/rde.xml")
+        assert 2 == outcome.status
+        assert f"cannot read {tmp_path}/rde.xml: No such file or directory" in outcome.err
+
+
 def test_help_and_version() -> None:
     """Help is there for all and for each; the version is printed."""
     assert f"jackfield {jackfield.__version__}\n" == call("--version").out

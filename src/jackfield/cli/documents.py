@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from jackfield.cli.networks import print_steps
+from jackfield.cli.networks import ask_for_network, print_steps
 from jackfield.cli.output import print_json, print_text, shell_word
 from jackfield.cli.source import is_file, read_source
-from jackfield.client import quote
 from jackfield.errors import Conflict, DaemonUnreachable
 
 TYPE_CHECKING = False
@@ -25,7 +24,7 @@ def plan(context: Context, arguments: Arguments) -> None:
 
 def _plan_network(context: Context, arguments: Arguments) -> None:
     name = arguments.source
-    answer = context.client.request("POST", f"/v1/networks/{quote(name)}/plan")
+    answer = ask_for_network(context, name, "plan")
     if context.json:
         print_json(answer)
     elif answer["steps"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jackfield.cli.output import print_json, print_table, print_text, shell_word
 from jackfield.cli.source import is_file, read_source
 from jackfield.client import quote
-from jackfield.errors import UsageError, WrongState
+from jackfield.errors import DaemonUnreachable, NetworkNotFound, UsageError, WrongState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "apply",
+    "ask_for_network",
     "autostart",
     "define",
     "list_networks",
@@ -58,7 +59,7 @@ def apply(context: Context, arguments: Arguments) -> None:
         flag = "--transient" if arguments.transient else "--validate"
         raise UsageError(f"apply: {flag} goes with a document, not with a stored network")
     else:
-        answer = context.client.request("POST", f"/v1/networks/{quote(arguments.source)}/apply")
+        answer = ask_for_network(context, arguments.source, "apply")
     if context.json:
         print_json(answer)
         return
@@ -69,6 +70,15 @@ def apply(context: Context, arguments: Arguments) -> None:
     else:
         # It may have been started just now, or have another portgroup.
         print(f"Network {name} runs as it is defined; nothing of the host had to change.")
+
+
+def ask_for_network(context: Context, name: str, action: str) -> Any:
+    """Return the answer to ``action`` of network ``name``, where a file could be named as well."""
+    try:
+        return context.client.request("POST", f"/v1/networks/{quote(name)}/{action}")
+    except (NetworkNotFound, DaemonUnreachable) as error:
+        # Who has mistyped a file's name looks neither for a network nor for a daemon.
+        raise type(error)(f"{name!r} is no file, and {error.message}", hint=error.hint) from error
 
 
 def undefine(context: Context, arguments: Arguments) -> None:

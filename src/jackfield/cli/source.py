@@ -13,8 +13,13 @@ _LIMIT = 8 * 1024 * 1024  # what the daemon takes
 
 
 def is_file(name: str) -> bool:
-    """Return whether ``name`` is standard input or something that can be read like a file."""
-    return name == "-" or (os.path.exists(name) and not os.path.isdir(name))  # noqa: PTH110, PTH112
+    """Return whether ``name`` is standard input or a file, and not a network's name.
+
+    Those have no slash, so a path is meant for a file although none is there.
+    """
+    if name == "-" or "/" in name:
+        return True
+    return os.path.exists(name) and not os.path.isdir(name)  # noqa: PTH110, PTH112
 
 
 def read_source(name: str) -> bytes:
