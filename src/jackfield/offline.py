@@ -93,7 +93,7 @@ def convert(document: bytes, to: str) -> str:
     for dialect in ("libvirt", "layered", "json"):
         if dialect == to:
             return conversion.convert(document, dialect)
-    raise InvalidRequest(f"there is no dialect {to!r}")
+    raise InvalidRequest(f"there is no form {to!r}", hint="use libvirt, layered or json")
 
 
 def _plan(network: Network) -> HostState:

@@ -452,4 +452,6 @@ def test_convert() -> None:
     assert "red" == json.loads(as_json)["name"]
     libvirt = call("convert", "-", stdin=as_json).out
     assert libvirt == call("convert", "-", "--to", "libvirt", stdin=RED).out
-    assert 3 == call("convert", "-", "--to", "latin", stdin=RED).status
+    unknown = call("convert", "-", "--to", "latin", stdin=RED)
+    assert 3 == unknown.status
+    assert "there is no form 'latin'\n  hint: use libvirt, layered or json\n" in unknown.err

@@ -34,6 +34,7 @@ def test_candidates(served: Served) -> None:
     assert ["red one"] == candidates(["start", *here, "red"])
     assert [":files", "red one"] == candidates(["plan", *here, ""])
     assert ["t0"] == candidates([*here, "detach", ""])
+    assert ["red one"] == candidates([*here, "detach", "--network", ""])
     assert [":files"] == candidates(["define", ""])
     assert [":files"] == candidates(["--run-dir", ""])
     assert ["bash", "zsh", "fish"] == candidates(["completion", ""])

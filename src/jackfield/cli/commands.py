@@ -137,7 +137,12 @@ COMMANDS = (
         "ports.detach",
         "unplug",
         Word("port", "PORT", "uuid, device or name of a port", optional=True, completes="port"),
-        Option("--network", "NETWORK", "all that Jackfield plugged into it, instead of one port"),
+        Option(
+            "--network",
+            "NETWORK",
+            "all that Jackfield plugged into it, instead of one port",
+            completes="network",
+        ),
     ),
     Command(
         "events",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jackfield.cli.output import print_json, print_table, shell_word, when
 from jackfield.client import quote
-from jackfield.errors import UsageError
+from jackfield.errors import UsageError, counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +112,10 @@ def detach(context: Context, arguments: Arguments) -> None:
         if context.json:
             print_json(told)
         else:
-            print(f"{told['detached']} ports of network {arguments.network} are unplugged.")
+            number = told["detached"]
+            verb = "is" if number == 1 else "are"
+            ports = counted(number, "port")
+            print(f"{ports} of network {arguments.network} {verb} unplugged.")
         return
     context.client.request("DELETE", f"/v1/ports/{quote(arguments.port)}")
     if context.json:
