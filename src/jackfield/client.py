@@ -103,7 +103,7 @@ class Client:
                 # say is there to be read all the same.
                 pass
             answer.read_head()
-            if answer.status >= 400:
+            if answer.status >= 300:
                 raise _refusal(answer)
         except BaseException:
             answer.close()

@@ -200,6 +200,15 @@ def test_wrong_attach_requests(served: Served, asked: object) -> None:
     assert [] == served.engine.asked
 
 
+def test_a_wrong_value_is_named(served: Served) -> None:
+    """The error says which value of which key cannot be."""
+    served.client.request("POST", "/v1/networks", RED)
+    for key in ("guest", "mac"):
+        with pytest.raises(errors.InvalidRequest) as caught:
+            served.client.request("POST", "/v1/networks/red/ports", {"tap": "t0", key: "what"})
+        assert caught.value.message.startswith(f"'{key}': 'what' is not a ")
+
+
 def test_leases(served: Served) -> None:
     """Leases are listed of one network and of all."""
     served.client.request("POST", "/v1/networks", RED)
@@ -216,6 +225,8 @@ def test_errors_have_one_shape(served: Served) -> None:
         (404, "network-not-found", "GET", "/v1/networks/blue", None),
         (404, "network-not-found", "POST", "/v1/networks/blue%20sky/start", None),
         (404, "not-found", "GET", "/v1/nothing", None),
+        (404, "not-found", "DELETE", "/v1/networks/", None),
+        (404, "not-found", "POST", "/v1/networks//start", None),
         (405, "invalid-request", "POST", "/v1/networks/red", None),
         (409, "wrong-state", "POST", "/v1/networks/red/start", None),
         (400, "invalid-request", "POST", "/v1/networks", None),

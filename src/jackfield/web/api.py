@@ -72,7 +72,10 @@ def build(door: Door) -> Starlette:
         Route(path, functools.partial(_dispatch, door, known), methods=list(known))
         for path, known in methods.items()
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
+    application = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
+    # A path that ends where a name should come is wrong; a redirect would pass for success.
+    application.router.redirect_slashes = False
+    return application
 
 
 async def _dispatch(door: Door, known: dict[str, Endpoint], request: Request) -> Response:
@@ -200,10 +203,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/networks/{ref}/ports",
         attach_port,
         True,
-        "plug in a namespace (`netns`, `ifname`), a tap (`tap`, `owner`, `queues`), who asks "
-        "(`handover`, `queues`; see Descriptors), or a program at the VDE switch (`vde`: true); "
-        "`mac`, `name`, `guest` (its uuid), `portgroup`; with `hold` the port goes when the "
-        "process that asks ends",
+        "plug in a namespace (`netns`, `ifname`), a tap (`tap`, `owner`: a user's number, "
+        "`queues`), who asks (`handover`, `queues`; see Descriptors), or a program at the VDE "
+        "switch (`vde`: true); `mac`, `name`, `guest` (its uuid), `portgroup`; with `hold` the "
+        "port goes when the process that asks ends",
     ),
     Endpoint(
         "DELETE",

@@ -141,9 +141,16 @@ async def read_attach(request: Request, pid: int) -> AttachRequest:
         queues=asked.queues,
         mac=_value("mac", MacAddress, asked.mac),
         name=_value("name", Text, asked.name),
-        guest=_value("guest", UUID, asked.guest),
+        guest=_value("guest", _uuid, asked.guest),
         portgroup=_value("portgroup", Text, asked.portgroup),
     )
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a uuid") from None
 
 
 def check_parameters(request: Request, *known: str) -> None:

@@ -20,7 +20,7 @@ def paths_table() -> str:
 
 def errors_table() -> str:
     """Return the errors that the daemon answers with, by status, as a Markdown table."""
-    by_status: dict[int, list[str]] = {}
+    by_status = {405: ["`invalid-request`: the path has no such method"]}
     for kind in every_error():
         if kind is not JackfieldError and kind.name not in _ELSEWHERE:
             by_status.setdefault(kind.http_status, []).append(f"`{kind.name}`")
