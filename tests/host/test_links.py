@@ -454,18 +454,21 @@ def test_an_older_kernel_wants_the_near_end_first(
     assert "UP" in link(there, "eth0")["flags"]
 
 
+@pytest.mark.parametrize("names", [("lo",), ("lo", "eth0")])
 def test_the_peers_name_is_taken(
-    kernel: Kernel, here: NetworkNamespace, there: NetworkNamespace
+    kernel: Kernel, here: NetworkNamespace, there: NetworkNamespace, names: tuple[str, ...]
 ) -> None:
-    """A device of the peer's name inside the namespace is an error that says so."""
+    """A device of the peer's name in the namespace is an error that says so, if here too."""
     there.ip("link", "add", "eth0", "type", "bridge")
+    for name in set(names) - {"lo"}:
+        here.ip("link", "add", name, "type", "bridge")
     with pytest.raises(
         KernelError, match="cannot create veth jf0 with its peer eth0: EEXIST"
     ) as caught:
         VethDriver().ensure(kernel, [veth(there)], {})
     assert caught.value.hint is not None
     assert "eth0" in caught.value.hint
-    assert {"lo"} == here.links()
+    assert set(names) == here.links()
 
 
 def test_the_namespace_is_missing(kernel: Kernel, here: NetworkNamespace, tmp_path: Path) -> None:

@@ -324,6 +324,23 @@ def test_names_and_uuids_clash(daemon: Daemon) -> None:
     assert {"red"} == listed(daemon).keys()
 
 
+def test_a_tap_that_is_there_already(daemon: Daemon) -> None:
+    """One of ours is another port's; one of somebody else is in the way, and stays."""
+    daemon.cli("apply", daemon.document(document()))
+    port = daemon.cli("attach", "red", "--tap", "t0", json=True)
+    daemon.host.run(["ip", "link", "add", "t1", "type", "bridge"])
+    links = daemon.host.links()
+    said = refused(daemon, "attach", "red", "--tap", "t0")
+    assert f"port {port['uuid']} of network 'red' has the tap t0 already" in said
+    assert "jackfield detach t0" in said
+    said = refused(daemon, "attach", "red", "--tap", "t1")
+    assert "bridge t1" in said
+    assert "is not ours" in said
+    assert "document" not in said
+    assert links == daemon.host.links()
+    assert ["t0"] == [one["device"] for one in daemon.cli("ports", json=True)]
+
+
 def test_two_networks_with_one_subnet(daemon: Daemon) -> None:
     """Both may be defined; only one can run."""
     daemon.cli("apply", daemon.document(document()))

@@ -46,7 +46,7 @@ from jackfield.host.vde.files import socket_directory
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, Owner, Port, VdePlug
-from jackfield.model.values import MacAddress, Text
+from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.plan.macvtap import plan_association
 from jackfield.plan.managedbridge import is_managed
 from jackfield.plan.network import bridge_of, check_bridge
@@ -236,6 +236,7 @@ class Ports:
         if mac.is_multicast:
             raise InvalidRequest(f"{mac} is a multicast address: no interface can have it")
         self._refuse_same_mac(record, mac)
+        self._refuse_same_tap(request.tap)
         facts = self._host.facts(network)
         allocation = allocate(
             network,
@@ -286,6 +287,15 @@ class Ports:
                 raise AlreadyExists(
                     f"port {other.uuid} of network {record.name!r} has the address {mac} already",
                     hint="leave --mac out to get a free one",
+                )
+
+    def _refuse_same_tap(self, tap: InterfaceName | None) -> None:
+        for other in self._registry.ports.values() if tap is not None else ():
+            if other.device is not None and other.device.name == tap:
+                network = self._registry.networks[other.network].name
+                raise AlreadyExists(
+                    f"port {other.uuid} of network {network!r} has the tap {tap} already",
+                    hint=f"choose another name, or free it with: jackfield detach {tap}",
                 )
 
     def _refuse_same_instance(self, port: Port) -> None:

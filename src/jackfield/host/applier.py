@@ -88,7 +88,7 @@ class Applier:
             if seen.presence is Presence.FOREIGN:
                 raise ForeignObject(
                     f"{seen.description} is in the way and is not ours; it is left alone",
-                    hint="rename or remove it, or choose another name in the network's document",
+                    hint="rename or remove it, or choose another name for ours",
                 )
 
     def refuse_impossible(self, wanted: Sequence[Resource]) -> None:

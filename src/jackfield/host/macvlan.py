@@ -117,7 +117,10 @@ def _make(kernel: Kernel, link: MacvlanLink) -> None:
             kernel.route.send([move_link(index, descriptor, link.ifname, what)])
         except KernelError as error:
             MacvlanDriver().remove(kernel, [link])
-            error.hint = error.hint or f"{link.netns} may have a device {link.ifname} already"
+            error.hint = error.hint or (
+                f"{link.netns} may have a device {link.ifname} already: remove it, or choose "
+                "another name in there"
+            )
             raise
 
 

@@ -99,11 +99,23 @@ def _create_pair(kernel: Kernel, veth: VethLink, descriptor: int) -> None:
         if refusal.errno != errno.EEXIST or kernel.route.index(veth.name) is not None:
             raise
         if kernel.route.index(veth.peer_name) is None:
-            refusal.hint = f"the namespace may have a device {veth.peer_name} already"
+            refusal.hint = _taken(veth)
             raise
     else:
         return
-    create_pair_from_here(kernel.route, veth, descriptor)
+    try:
+        create_pair_from_here(kernel.route, veth, descriptor)
+    except Refusal as refusal:
+        if refusal.errno == errno.EEXIST:
+            refusal.hint = _taken(veth)
+        raise
+
+
+def _taken(veth: VethLink) -> str:
+    return (
+        f"{veth.peer_netns} may have a device {veth.peer_name} already: remove it, or choose "
+        "another name in there"
+    )
 
 
 def create_pair_from_here(route: RouteSocket, veth: VethLink, descriptor: int) -> None:
