@@ -51,7 +51,7 @@ def plan(document: bytes) -> Plan:
     document does, because it is made up when the network is defined.
     """
     network = conversion.read_definition(document)
-    state = _plan(network)
+    state = plan_network(dataclasses.replace(_define(network), mac=network.mac))
     services = [item for item in state.values() if isinstance(item, Dnsmasq)]
     rules = [item for item in state.values() if isinstance(item, NetworkRules)]
     return Plan(
@@ -80,9 +80,10 @@ def check(document: bytes) -> Verdict:
             is_guest=True,
         )
     network = conversion.read_definition(document, schema=True)
+    defined = _define(network)
     notes = []
     try:
-        _plan(network)
+        plan_network(defined)
     except UnsupportedConfiguration as error:
         notes.append(f"can be defined but not started: {error.message}")
     return Verdict(text=f"network {network.name}, mode {network.mode.value}", notes=notes)
@@ -96,8 +97,7 @@ def convert(document: bytes, to: str) -> str:
     raise InvalidRequest(f"there is no form {to!r}", hint="use libvirt, layered or json")
 
 
-def _plan(network: Network) -> HostState:
-    """Return the host state that ``network`` would want if it were defined here and now."""
+def _define(network: Network) -> Network:
+    """Return ``network`` as it would be defined here and now, or raise why it cannot be."""
     present = [name for _, name in socket.if_nameindex()]
-    defined = complete(network, Taken(present=present), os.urandom)
-    return plan_network(dataclasses.replace(defined, mac=network.mac))
+    return complete(network, Taken(present=present), os.urandom)

@@ -428,6 +428,22 @@ def test_check(tmp_path: Path) -> None:
     assert "mode vepa" in call("check", str(macvtap)).out
     wrong = call("check", stdin=RED.replace("192.168.7.9", "192.168.8.9"))
     assert 3 == wrong.status
+    undefinable = call(
+        "check",
+        stdin=RED.replace(
+            "<bridge",
+            "<portgroup name='a' default='yes'/><portgroup name='b' default='yes'/><bridge",
+        ),
+    )
+    assert 3 == undefinable.status
+    assert "more than one default portgroup: 'a', 'b'" in undefinable.err
+    unstartable = call(
+        "check", stdin=RED.replace("mode='nat'", "layer='network' mode='subnet' dev='eth0'")
+    )
+    assert (0, "") == (unstartable.status, unstartable.err)
+    assert "note: can be defined but not started: network 'red' asks for mode subnet" in (
+        unstartable.out
+    )
     misspelt = call("check", stdin=RED.replace("<dhcp>", "<dchp/><dhcp>"))
     assert 3 == misspelt.status
     assert "dchp" in misspelt.err

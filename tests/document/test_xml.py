@@ -81,6 +81,22 @@ def test_schema_refuses_what_readers_ignore() -> None:
         read_definition(text, schema=True)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("<forward mode='nta'/>", "line 3: <forward> has mode='nta': allowed are 'bridge', "),
+        ("<forward mode='nat' dev='eth 0'/>", "line 3: <forward> has dev='eth 0': device name "),
+        ("<forwrad mode='nat'/>", "line 3: the document does not follow the schema: "),
+    ],
+)
+def test_schema_violations_are_told_in_words(text: str, words: str) -> None:
+    """What the reader refuses as well is said as the reader says it; the line is known."""
+    with pytest.raises(SchemaDocumentError) as caught:
+        read_definition(f"<network>\n<name>n</name>\n{text}\n</network>", schema=True)
+    assert caught.value.message.startswith(words)
+    assert 3 == caught.value.line
+
+
 def _update(text: str | bytes) -> object:
     network = read_network(
         "<network><name>n</name><forward mode='nat'/><ip address='10.0.0.1' prefix='24'/></network>"

@@ -24,7 +24,7 @@ from jackfield.document.rules import check
 from jackfield.document.schema import validate
 from jackfield.document.unbind import unbind
 from jackfield.document.xml import line_of, parse
-from jackfield.errors import DocumentError, InvalidRequest
+from jackfield.errors import DocumentError, InvalidRequest, SchemaDocumentError
 from jackfield.model.mode import Mode
 from jackfield.model.network import Bridge, Network
 
@@ -47,8 +47,25 @@ def read_definition(text: str | bytes, *, schema: bool = False) -> Network:
     if _is_json(text):
         return checked(network_from_json(text))
     if schema:
-        validate(text)
+        try:
+            validate(text)
+        except SchemaDocumentError as refusal:
+            raise _in_words(refusal, text) from None
     return read_network(text)
+
+
+def _in_words(refusal: SchemaDocumentError, text: str | bytes) -> SchemaDocumentError:
+    """Return the refusal as the reader puts it, who names the value and what would be allowed.
+
+    What the reader passes over is left as the schema says it.
+    """
+    try:
+        read_network(text)
+    except DocumentError as error:
+        told = SchemaDocumentError(error.message, hint=error.hint)
+        told.line = error.line
+        return told
+    return refusal
 
 
 def checked(network: Network) -> Network:

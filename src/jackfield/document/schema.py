@@ -32,7 +32,9 @@ def validate(text: str | bytes) -> None:
     schema = _schema()
     if schema.validate(parse(text)):
         return
-    # libxml2 names the innermost element first; what follows are its consequences.
+    # libxml2 names the innermost element first; what follows are its consequences.  It may not
+    # know where that is, and then says of an element around it.
     errors = [(one.line, one.message) for one in schema.error_log]
-    line, message = errors[0] if errors else (None, "it does not match")
+    message = errors[0][1] if errors else "it does not match"
+    line = next((line for line, _ in errors if line), None)
     raise SchemaDocumentError(f"the document does not follow the schema: {message}", line=line)
