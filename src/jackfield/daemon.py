@@ -17,7 +17,7 @@ from jackfield import __version__, config, notify
 from jackfield import log as logs
 from jackfield.config import Config, TlsConfig
 from jackfield.engine.engine import Engine
-from jackfield.errors import ConfigurationError, JackfieldError, WrongState
+from jackfield.errors import AccessDenied, ConfigurationError, JackfieldError, WrongState
 from jackfield.listener import listen
 from jackfield.rpc.server import RpcServer
 from jackfield.rpc.tls import Credentials, listen_tls
@@ -30,6 +30,7 @@ log = logging.getLogger("jackfield.daemon")
 
 _LOCK_ADDRESS = "\0jackfieldd"
 _LOCK_PATIENCE = 0.5
+_NET_ADMIN = 12  # CAP_NET_ADMIN in linux/capability.h
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             {"state_dir": arguments.state_dir, "run_dir": arguments.run_dir},
         )
         logs.configure(settings.log_level)
+        _refuse_without_privilege()
         with _only_daemon_here():
             asyncio.run(run(settings))
     except JackfieldError as error:
@@ -140,6 +142,17 @@ def _prepare(directory: Path, *, mode: int) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=mode)
     except OSError as error:
         raise ConfigurationError(f"cannot make {directory}: {error.strerror}") from error
+
+
+def _refuse_without_privilege() -> None:
+    """Raise ``AccessDenied`` for whom the kernel would refuse everything, one by one."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    if not effective >> _NET_ADMIN & 1:
+        raise AccessDenied(
+            "no permission to manage networks: the capability CAP_NET_ADMIN is missing",
+            hint="start jackfieldd as root, or as packaging/jackfieldd.service does",
+        )
 
 
 @contextlib.contextmanager

@@ -364,6 +364,18 @@ def test_wrong_state(daemon: Daemon) -> None:
     assert 4 == result.returncode
 
 
+def test_a_daemon_without_privileges(host: Host) -> None:
+    """It says what it lacks, at once, and makes nothing."""
+    daemon = [sys.executable, "-m", "jackfield.daemon", "--state-dir=/run/lab/state"]
+    result = host.run(
+        ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", *daemon], check=False
+    )
+    assert (6, "") == (result.returncode, result.stdout)
+    assert result.stderr.startswith("jackfieldd: error: no permission to manage networks: ")
+    assert "hint: start jackfieldd as root" in result.stderr
+    assert not host.file("/run/lab/state").exists()
+
+
 def test_one_daemon_for_a_namespace(daemon: Daemon) -> None:
     """A second daemon is refused, whatever its directories, and does no harm to the first."""
     for directory in (RUN_DIR, "/run/other"):
