@@ -86,7 +86,7 @@ class Config:
     ``run_dir`` holds the sockets and what dies with a boot, ``state_dir`` the database.
     ``group`` is the numeric group whose members may change things besides root, ``None`` for
     nobody; ``vde_user`` is the numeric user of VDE switches.  ``autostart`` says whether networks
-    marked so are started with the daemon.  ``libvirt_socket`` and ``libvirt_socket_ro`` are where
+    marked so are started with the host.  ``libvirt_socket`` and ``libvirt_socket_ro`` are where
     libvirt's clients connect, ``None`` for ``libvirt-sock`` and ``libvirt-sock-ro`` in
     ``run_dir``.  ``openvswitch_socket`` is where Open vSwitch's database listens, ``None`` for the
     usual place.  ``hooks_dir`` is where the administrator's scripts are, each of which may take

@@ -118,8 +118,8 @@ def test_a_session(cli: Cli, tmp_path: Path) -> None:
     )
     assert "Port jf0 is unplugged.\n" == cli.good("detach", "jf0")
     assert "0 ports of network red are unplugged.\n" == cli.good("detach", "--network", "red")
-    assert "Network red starts with the daemon from now on.\n" == cli.good("autostart", "red")
-    assert "Network red no longer starts with the daemon.\n" == cli.good(
+    assert "Network red starts with the host from now on.\n" == cli.good("autostart", "red")
+    assert "Network red no longer starts with the host.\n" == cli.good(
         "autostart", "red", "--disable"
     )
     assert "Network red is stopped.\n" == cli.good("stop", "red")

@@ -59,7 +59,7 @@ def test_a_session(daemon: Daemon) -> None:
     steps = daemon.cli("apply", "-", input=changed, json=True)["steps"]
     assert {"dnsmasq"} == {step["kind"] for step in steps}
     assert [] == daemon.cli("leases", "red", json=True)
-    assert "starts with the daemon" in daemon.cli("autostart", "red")
+    assert "starts with the host" in daemon.cli("autostart", "red")
     daemon.cli("autostart", "red", "--disable")
     daemon.cli("stop", "red")
     daemon.cli("undefine", "red")

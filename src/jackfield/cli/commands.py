@@ -54,7 +54,7 @@ COMMANDS = (
     Command(
         "autostart",
         "networks.autostart",
-        "start a network with the daemon",
+        "start a network with the host: when the daemon first starts after a boot",
         _NAME,
         Flag("--disable", "do not, from now on"),
     ),

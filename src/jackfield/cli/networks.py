@@ -117,16 +117,16 @@ def stop(context: Context, arguments: Arguments) -> None:
 
 
 def autostart(context: Context, arguments: Arguments) -> None:
-    """Say whether a network starts with the daemon."""
+    """Say whether a network starts with the host."""
     wanted = not arguments.disable
     path = f"/v1/networks/{quote(arguments.name)}/autostart"
     network = context.client.request("PUT", path, {"autostart": wanted})
     if context.json:
         print_json(network)
     elif wanted:
-        print(f"Network {network['name']} starts with the daemon from now on.")
+        print(f"Network {network['name']} starts with the host from now on.")
     else:
-        print(f"Network {network['name']} no longer starts with the daemon.")
+        print(f"Network {network['name']} no longer starts with the host.")
 
 
 def list_networks(context: Context, arguments: Arguments) -> None:

@@ -120,7 +120,7 @@ class Takeover:
                 if not dry_run:
                     await self._definitions.set_autostart(str(complete.uuid), autostart=True)
                     await self._unmark(found, daemon)
-                yield "starts with the daemon, and no longer with libvirt"
+                yield "starts with the host, and no longer by libvirt"
         if found.live is not None:
             async for text in self._running(found, found.live, daemon, dry_run=dry_run):
                 yield text

@@ -74,7 +74,7 @@ class Engine(Protocol):
         ...
 
     async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
-        """Say whether a network starts with the daemon."""
+        """Say whether a network starts with the host."""
         ...
 
     async def update(

@@ -181,7 +181,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/networks/{ref}/autostart",
         set_autostart,
         True,
-        'say with `{"autostart": true}` that the network starts with the daemon',
+        'say with `{"autostart": true}` that the network starts with the host',
     ),
     Endpoint(
         "POST",

@@ -140,7 +140,7 @@ async def _turn(
 
 
 async def set_autostart(door: Door, request: Request) -> Response:
-    """Say whether a network starts with the daemon."""
+    """Say whether a network starts with the host."""
     bodies.check_parameters(request)
     ref = ref_of(request)
     autostart = await bodies.read_autostart(request)
