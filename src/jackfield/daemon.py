@@ -38,9 +38,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="jackfieldd", description="Manage the networks of virtual machines on this host."
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML configuration")
-    parser.add_argument("--state-dir", metavar="DIR", help="database and DHCP leases")
-    parser.add_argument("--run-dir", metavar="DIR", help="sockets and what dies with a boot")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"TOML configuration (default: {config.DEFAULT_PATH}, if it exists)",
+    )
+    parser.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        help=f"database and DHCP leases (default: {Config().state_dir})",
+    )
+    parser.add_argument(
+        "--run-dir",
+        metavar="DIR",
+        help=f"sockets and what dies with a boot (default: {Config().run_dir})",
+    )
     parser.add_argument("--version", action="version", version=f"jackfieldd {__version__}")
     arguments = parser.parse_args(argv)
     try:
