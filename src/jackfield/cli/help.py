@@ -60,7 +60,7 @@ def statuses() -> str:
         names.setdefault(kind.exit_status, []).append(f"`{kind.name}`")
     rows = ["| status | errors |", "|---|---|", "| 0 | none: it is done |"]
     rows += [f"| {status} | {', '.join(sorted(names[status]))} |" for status in sorted(names)]
-    return "\n".join([*rows, "| 130 | interrupted |"])
+    return "\n".join([*rows, "| 130 | interrupted |", "| 141 | nobody reads the output |"])
 
 
 def _synopsis(command: Command) -> str:
