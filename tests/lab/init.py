@@ -20,6 +20,7 @@ from types import FrameType
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND = 2, 4, 8, 4096
 SIOCSIFFLAGS = 0x8914
+NODES = Path("/dev/jackfield")
 IFF_UP = 1
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -33,11 +34,13 @@ def mount(source: str, target: str, kind: str, flags: int) -> None:
 
 
 def mount_own_files() -> None:
-    """Give the host its own /proc, /sys, /run and resolv.conf."""
+    """Give the host its own /proc, /sys, /run, resolv.conf and nodes of macvtaps."""
     guarded = MS_NOSUID | MS_NODEV | MS_NOEXEC
     mount("proc", "/proc", "proc", guarded)
     mount("sysfs", "/sys", "sysfs", guarded)
     mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV)
+    NODES.mkdir(mode=0o755, exist_ok=True)
+    mount("tmpfs", str(NODES), "tmpfs", MS_NOSUID | MS_NOEXEC)
     Path("/run/lab").mkdir()
     Path("/run/netns").mkdir()
     resolv_conf = Path("/run/lab/resolv.conf")

@@ -1,8 +1,8 @@
 """What a run of tests must not leave behind on the machine.
 
 ``python -m tests.lab.leaks remember FILE`` notes what is there, ``… compare FILE`` fails for what
-has been added since: links and named namespaces of the machine, mounts, network namespaces that
-any process is in, and processes of ours.
+has been added since: links and named namespaces of the machine, mounts, nodes of macvtaps, network
+namespaces that any process is in, and processes of ours.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Machine:
     links: frozenset[str]
     namespaces: frozenset[str]
     mounts: frozenset[str]
+    nodes: frozenset[str] = frozenset()
     inodes: frozenset[str] = frozenset()
     processes: frozenset[str] = frozenset()
 
@@ -53,10 +54,14 @@ class Machine:
         named = Path("/run/netns")
         namespaces = [path.name for path in named.iterdir()] if named.is_dir() else []
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        nodes = Path("/dev/jackfield")
         return cls(
             links=frozenset(link["ifname"] for link in json.loads(listed.stdout)),
             namespaces=frozenset(namespaces),
             mounts=frozenset(line.split()[4] for line in mounts),
+            nodes=frozenset(path.name for path in nodes.iterdir())
+            if nodes.is_dir()
+            else frozenset(),
             inodes=frozenset(_network_namespaces()) if everything else frozenset(),
             processes=frozenset(_processes_of_ours()) if everything else frozenset(),
         )
@@ -67,6 +72,7 @@ class Machine:
             *(f"link {name}" for name in sorted(self.links - before.links)),
             *(f"namespace {name}" for name in sorted(self.namespaces - before.namespaces)),
             *(f"mount {path}" for path in sorted(self.mounts - before.mounts)),
+            *(f"node {name} of a macvtap" for name in sorted(self.nodes - before.nodes)),
             *(f"network namespace {inode}" for inode in sorted(self.inodes - before.inodes)),
             *(f"process {told}" for told in sorted(self.processes - before.processes)),
         ]
