@@ -36,6 +36,10 @@ def list_ports(context: Context, arguments: Arguments) -> None:
             for port in ports
         ],
     )
+    for port in ports:
+        if port["problem"]:
+            name = port.get("owner", {}).get("name") or port["device"] or port["uuid"]
+            print(f"{name}: {port['problem']}")
 
 
 def list_leases(context: Context, arguments: Arguments) -> None:

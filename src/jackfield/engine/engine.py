@@ -28,6 +28,7 @@ from jackfield.engine.libvirtfiles import Places
 from jackfield.engine.mending import Mending
 from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
+from jackfield.engine.nicwatch import NicWatch
 from jackfield.engine.plans import Plans
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portjournal import PortJournal
@@ -121,7 +122,7 @@ class Engine:
         )
         self._leases.on_change(self._guards.leases_changed)
         self._mending = Mending(
-            self._registry, self.events, self._thread, self._services, self._guards
+            self._registry, self.events, self._thread, self._host, self._services, self._guards
         )
         hooks = Hooks(hooks_dir, hook_timeout, self._registry)
         uplinks = Uplinks(
@@ -144,6 +145,7 @@ class Engine:
         )
         self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
         self._uplink_watch = UplinkWatch(self._registry, self._host, self._mending, self._later)
+        self._nic_watch = NicWatch(self._registry, self._host, self._mending, self._later)
         self._book = PortBook(self._thread, journal)
         self._holders = Holders(self._holder_ended)
         self._associations = Associations(
@@ -198,12 +200,14 @@ class Engine:
         self._host.on_link(self._bridges.link_changed)
         self._host.on_link(self._guards.link_changed)
         self._host.on_link(self._uplink_watch.link_changed)
+        self._host.on_link(self._nic_watch.link_changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         await self._leases.open(self._inotify)
         self._resolver = ResolverWatch(self._inotify, self._resolver_changed)
         running = [record for record in self._registry.networks.values() if record.active]
         self._uplink_watch.expect(running)
+        await self._nic_watch.expect()
         await self._mending.watch_services(running)
         await self._networks.judge_ways()
         # They may have changed, or not have been handed on, while there was no daemon.

@@ -11,11 +11,15 @@ from jackfield.engine import workplace
 from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.events import EventLog
 from jackfield.engine.guards import Guards
+from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.lostdevices import are_missing, made_again, make_again, problem_of
 from jackfield.engine.records import (
     NetworkRecord,
     PortRecord,
     Registry,
     Upkeep,
+    nic_of,
+    state_of_port,
     upkeep_of_port,
 )
 from jackfield.engine.services import Services
@@ -49,14 +53,16 @@ class Mending:
         registry: Registry,
         events: EventLog,
         thread: KernelThread[Workplace],
+        host: HostWatch,
         services: Services,
         guards: Guards,
     ) -> None:
-        """Mend the networks of ``registry`` through ``thread``."""
+        """Mend the networks of ``registry`` through ``thread``; ``host`` says what is there."""
         self._guards = guards
         self._registry = registry
         self._events = events
         self._thread = thread
+        self._host = host
         self._services = services
 
     async def mend(self, uuid: UUID, reason: str) -> None:
@@ -228,6 +234,56 @@ class Mending:
         if anew:
             ports = self._registry.ports_of(record.uuid)
             await self._thread.run(put_strays_back, network, ports, anew)
+        await self._make_devices_again(record)
+
+    async def nic_gone(self, uuid: UUID, nic: str) -> None:
+        """Tell of the devices that a network's ports have lost with a NIC."""
+        record = self._registry.networks.get(uuid)
+        if record is None:
+            return
+        async with record.lock:
+            ports = [port for port in self._registry.ports_of(uuid) if nic_of(port) == nic]
+            states = [state_of_port(record.current, port) for port in ports]
+            missing = await self._thread.run(are_missing, states)
+            for port, is_missing in zip(ports, missing, strict=True):
+                if is_missing:
+                    problem = f"its device went with NIC {nic}, which is not there"
+                    self._registry.set_lost(port, problem, lost=True)
+            await self._make_devices_again(record)
+
+    async def nic_back(self, uuid: UUID) -> None:
+        """Make the devices again that a network's ports have lost with a NIC."""
+        record = self._registry.networks.get(uuid)
+        if record is not None:
+            async with record.lock:
+                await self._make_devices_again(record)
+
+    async def _make_devices_again(self, record: NetworkRecord) -> None:
+        """Make lost devices again whose NIC is there, and tell of the others.
+
+        A network's ports have their devices whether it runs or not.
+        """
+        lost = self._registry.lost_ports_of(record.uuid)
+        if not lost:
+            return
+        await self._host.settle()
+        links = self._host.links()
+        made = []
+        for port in lost:
+            if nic_of(port) not in links:
+                continue
+            state = state_of_port(record.current, port)
+            # One by one: others have their turn.
+            failure = await self._thread.run(make_again, port, state)
+            self._registry.set_lost(port, problem_of(port, failure), lost=failure is not None)
+            if failure is None and port.device is not None:
+                made.append(port)
+        if made:
+            await self.tell_repaired(record, made_again(made))
+        problem = self._registry.lost_devices(record)
+        if problem is not None:
+            log.error("network %s: %s", record.name, problem)
+            await self._tell(record, "network-problem", {"problem": problem})
 
     async def _tell(
         self,

@@ -35,6 +35,7 @@ from jackfield.plan.describe import describe
 from jackfield.plan.managedbridge import check_bridges_kept
 from jackfield.plan.network import check_host, overlap
 from jackfield.state.hoststate import Change, HostState, difference
+from jackfield.state.links import AnyLink
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import Service
 
@@ -455,14 +456,16 @@ class Networks:
         ports = self._registry.ports_of(record.uuid) if record.active else []
         wanted = self._plans.plan(target)
         upkeep = [item for port in ports for item in upkeep_of_port(target, port)]
+        states = [state_of_port(target, port) for port in self._registry.lost_ports_of(record.uuid)]
+        lost = [item for state in states for item in state.values() if isinstance(item, AnyLink)]
         present = record.present
 
         def look(tools: Workplace) -> tuple[HostState, HostState]:
             plugged = [item for item in upkeep if tools.kernel.route.index(item.link) is not None]
-            found = tools.applier.observe([*present.values(), *plugged])
+            found = tools.applier.observe([*present.values(), *plugged, *lost])
             actual = [seen.resource for seen in found.values() if seen.resource is not None]
             # Ports share some of it with each other, and with their network.
-            whole = {item.key: item for item in (*wanted.values(), *plugged)}
+            whole = {item.key: item for item in (*wanted.values(), *plugged, *lost)}
             return HostState(whole.values()), HostState(actual)
 
         async with record.lock:

@@ -156,7 +156,9 @@ class Ports:
                 return await self._thread.run(_open_tap, taps[0], rows)
             if nodes and port.device is not None:
                 queues = port.device.queues
-                return await self._thread.run(lambda _: open_macvtap(nodes[0].path, queues))
+                opened = await self._thread.run(lambda _: open_macvtap(nodes[0].path, queues))
+                port.problem = None
+                return opened
         raise WrongState(f"port {ref!r} is no tap or macvtap of ours: there is nothing to open")
 
     async def release(self, uuid: UUID) -> None:

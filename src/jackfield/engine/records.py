@@ -15,9 +15,9 @@ from jackfield.engine.views import NetworkView, PortView
 from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound, WrongState, counted
 from jackfield.model.address import Address
 from jackfield.model.network import Network
-from jackfield.model.port import Port
+from jackfield.model.port import DirectPlug, Port
 from jackfield.model.uplink import DeviceUplink, PciUplink, Uplink
-from jackfield.model.values import MacAddress, NetworkName
+from jackfield.model.values import InterfaceName, MacAddress, NetworkName
 from jackfield.plan.guard import plan_guard
 from jackfield.plan.managedbridge import plan_port_vlans
 from jackfield.plan.port import PortDevice, plan_guarantee, plan_port
@@ -42,6 +42,7 @@ __all__ = [
     "PortRecord",
     "Registry",
     "Upkeep",
+    "nic_of",
     "state_of_port",
     "upkeep_of_port",
 ]
@@ -110,7 +111,8 @@ class PortRecord:
     """One port; ``device`` is ``None`` when a client makes it, ``holder`` when nobody keeps it.
 
     ``carrier`` is the virtual function that carries the frames of a client's; ``leases`` are what
-    DHCP has given its MAC, as far as its guard knows.
+    DHCP has given its MAC, as far as its guard knows.  ``problem`` says what is wrong with its
+    device.
     """
 
     uuid: UUID
@@ -121,6 +123,7 @@ class PortRecord:
     holder: Holder | None = None
     carrier: FunctionPlace | None = None
     leases: tuple[Address, ...] = ()
+    problem: str | None = None
 
 
 def state_of_port(network: Network, port: PortRecord) -> HostState:
@@ -151,16 +154,23 @@ def upkeep_of_port(network: Network, port: PortRecord) -> list[Upkeep]:
     return [item for item in state_of_port(network, port).values() if isinstance(item, Upkeep)]
 
 
+def nic_of(port: PortRecord) -> InterfaceName | None:
+    """Return the NIC that a port's device is right on; ``None`` for any other port."""
+    return port.port.plug.dev if isinstance(port.port.plug, DirectPlug) else None
+
+
 class Registry:
     """Networks by uuid and name, ports by uuid, and what DHCP has given out by network.
 
-    ``port_forgotten`` is called with each port that is discarded.
+    ``lost`` are ports whose device went with its NIC; ``port_forgotten`` is called with each port
+    that is discarded.
     """
 
     def __init__(self) -> None:
         """Begin empty."""
         self.networks: dict[UUID, NetworkRecord] = {}
         self.ports: dict[UUID, PortRecord] = {}
+        self.lost: set[UUID] = set()
         self.usage = Usage()
         self._by_name: dict[str, UUID] = {}
         self._in_order: list[NetworkRecord] = []
@@ -233,6 +243,7 @@ class Registry:
         """Forget a port."""
         if self.ports.pop(record.uuid, None) is not None and is_counted(record.port):
             self.usage = self.usage.without_port(str(record.network), record.port)
+        self.lost.discard(record.uuid)
         self._ports_of.get(record.network, set()).discard(record.uuid)
         if record.port.mac is not None:
             namesakes = self._clients.get(record.port.mac[3:], set())
@@ -251,6 +262,28 @@ class Registry:
     def ports_of(self, network: UUID) -> list[PortRecord]:
         """Return the ports of a network."""
         return [self.ports[uuid] for uuid in self._ports_of.get(network, ())]
+
+    def set_lost(self, port: PortRecord, problem: str | None, *, lost: bool) -> None:
+        """Take note of whether a port's device went with its NIC, and what is wrong with it."""
+        (self.lost.add if lost else self.lost.discard)(port.uuid)
+        port.problem = problem
+        self._ports_changed(port.network)
+
+    def lost_ports_of(self, network: UUID) -> list[PortRecord]:
+        """Return the ports of a network whose devices went with their NICs."""
+        lost = (self.ports[uuid] for uuid in self.lost)
+        return [port for port in lost if port.network == network]
+
+    def lost_devices(self, record: NetworkRecord) -> str | None:
+        """Return what is wrong with a running network that has lost ports."""
+        lost = self.lost_ports_of(record.uuid) if record.active else []
+        nics = ", ".join(sorted({str(nic_of(port)) for port in lost}))
+        count = counted(len(lost), "port")
+        return (
+            f"lost with NIC {nics}: the devices of {count} (see `jackfield ports`)"
+            if lost
+            else None
+        )
 
     def clients_of(self, tail: str) -> Iterable[UUID]:
         """Return the ports of clients whose MAC ends in these five octets."""
@@ -355,7 +388,7 @@ class Registry:
                 stored=record.stored,
                 live=record.live,
                 ports=self.port_count(record.uuid),
-                problem=record.problem,
+                problem=record.problem or self.lost_devices(record),
             )
         return view
 
@@ -376,6 +409,7 @@ class Registry:
             ifname=None if device is None else device.ifname,
             node=None if device is None else device.node,
             holder=None if record.holder is None else record.holder.pid,
+            problem=record.problem,
         )
 
     def devices(self, *, without: NetworkRecord | None = None) -> Container[str]:

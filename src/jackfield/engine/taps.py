@@ -45,7 +45,9 @@ def recognised(views: Iterable[PortView], links: Mapping[str, LinkFact]) -> list
         name = None if base is None else names.get((base.index, address))
         return None if name is None else InterfaceName(name)
 
-    return [
-        view if view.device is not None else dataclasses.replace(view, device=device(view))
-        for view in found
-    ]
+    def seen(view: PortView) -> PortView:
+        name = device(view)
+        # With one that its client has made again nothing is wrong any more.
+        return view if name is None else dataclasses.replace(view, device=name, problem=None)
+
+    return [view if view.device is not None else seen(view) for view in found]

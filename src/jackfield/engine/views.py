@@ -58,7 +58,8 @@ class PortView:
 
     ``realiser`` is ``jackfield`` or ``client``; ``netns`` and ``ifname`` are the guest's end of
     a veth or macvlan, ``None`` for taps; ``node`` is the device node of a macvtap; ``holder``
-    the process whose end frees the port.
+    the process whose end frees the port; ``problem`` says what is wrong with the device, or is
+    ``None``.
     """
 
     port: Port
@@ -70,6 +71,7 @@ class PortView:
     ifname: InterfaceName | None = None
     node: str | None = None
     holder: int | None = None
+    problem: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from jackfield.state.resources import (
     ManagedUplink,
     Resource,
     Service,
+    TapNode,
     VlanFiltering,
 )
 
@@ -223,9 +224,11 @@ def _without_promised(group: list[Resource], wanted: Sequence[Resource]) -> list
 
 
 def _place_of(resource: Resource) -> str | None:
-    """Return the key of the link that a resource is made on."""
+    """Return the key of the link that a resource is made on, or leads to."""
     if isinstance(resource, BridgePort | ManagedUplink):
         return f"link:{resource.bridge}"
+    if isinstance(resource, TapNode):
+        return f"link:{resource.link}"
     return resource.serves_on if isinstance(resource, Service) else resource.carrier
 
 

@@ -87,6 +87,7 @@ def port_json(view: PortView) -> Json:
         "ifname": view.ifname,
         "node": view.node,
         "holder": view.holder,
+        "problem": view.problem,
         **port_to_builtins(view.port),
     }
 
