@@ -537,3 +537,57 @@ def test_a_bridges_stop_is_whole_or_has_not_been(crashing: CrashingDaemon) -> No
     define(crashing.client, OUT)
     start(crashing.client)
     crash_everywhere(crashing, Operation(do=stop, undo=start))
+
+
+def problem(daemon: Daemon) -> str:
+    """Return what is wrong with the one network."""
+    (network,) = daemon.cli("list", json=True)
+    return str(network["problem"] or "")
+
+
+def ports_of(switch: OpenVSwitch, bridge: str) -> set[str]:
+    """Return the names of a bridge's ports; none where there is no bridge."""
+    return set((switch.vsctl("list-ports", bridge, check=False) or "").split())
+
+
+def events(daemon: Daemon) -> list[str]:
+    """Return the types of all events so far."""
+    lines = daemon.cli("events", "--no-follow", "--since", "0", "--json").splitlines()
+    return [json.loads(line)["type"] for line in lines]
+
+
+def test_a_removed_bridge_of_ours_is_made_again(
+    host: Host, outside: Host, daemon: Daemon, switch: OpenVSwitch, cable: str
+) -> None:
+    """Somebody's ``del-br`` is mended: the uplink and the guests are ports of it again."""
+    daemon.cli("apply", daemon.document(OUT))
+    a = host.guest("a")
+    plug(daemon, "out", a, "192.0.2.21/24")
+    before = switch.ports("ovs-out")
+    assert ping(a, "192.0.2.1", tries=10) is not None
+    switch.vsctl("del-br", "ovs-out")
+    wait_for(lambda: before == ports_of(switch, "ovs-out"), 10, "the bridge and its ports")
+    assert ping(a, "192.0.2.1", tries=10) is not None
+    wait_for(lambda: "network-repaired" in events(daemon), 10, "the event")
+    assert "" == problem(daemon)
+    # The same when its database can be asked for nothing, and later can.
+    switch.stop("ovsdb-server")
+    switch.stop("ovs-vswitchd")
+    host.run(["ip", "link", "del", "ovs-out"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    switch.start_database()
+    switch.start_switch()
+    wait_for(lambda: not problem(daemon), 10, "the network to be well again")
+    assert ping(a, "192.0.2.1", tries=10) is not None
+
+
+def test_a_removed_bridge_of_others_is_told_of(
+    host: Host, daemon: Daemon, switch: OpenVSwitch, red: None
+) -> None:
+    """A network says that its bridge is gone, and has its ports again on another of that name."""
+    device = plug(daemon, "red", host.guest("a"), "10.0.0.1/24")["device"]
+    switch.vsctl("del-br", "br0")
+    wait_for(lambda: "br0" in problem(daemon), 10, "the network to say so")
+    add_bridge(switch)
+    wait_for(lambda: not problem(daemon), 10, "the network to be well again")
+    wait_for(lambda: {device} == switch.ports("br0"), 10, "the port to be back")

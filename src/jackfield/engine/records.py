@@ -20,6 +20,7 @@ from jackfield.model.uplink import DeviceUplink, PciUplink, Uplink
 from jackfield.model.values import InterfaceName, MacAddress, NetworkName
 from jackfield.plan.guard import plan_guard
 from jackfield.plan.managedbridge import plan_port_vlans
+from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.plan.port import PortDevice, plan_guarantee, plan_port
 from jackfield.plan.private import plan_privacy
 from jackfield.plan.virtualfunction import plan_carrier
@@ -42,6 +43,7 @@ __all__ = [
     "PortRecord",
     "Registry",
     "Upkeep",
+    "bridges_of",
     "nic_of",
     "state_of_port",
     "upkeep_of_port",
@@ -162,8 +164,9 @@ def nic_of(port: PortRecord) -> InterfaceName | None:
 class Registry:
     """Networks by uuid and name, ports by uuid, and what DHCP has given out by network.
 
-    ``lost`` are ports whose device went with its NIC; ``port_forgotten`` is called with each port
-    that is discarded.
+    ``lost`` are ports whose device went with its NIC, ``switches`` the names that bridges of Open
+    vSwitch have, or had, in definitions; ``port_forgotten`` is called with each port that is
+    discarded.
     """
 
     def __init__(self) -> None:
@@ -175,6 +178,7 @@ class Registry:
         self._by_name: dict[str, UUID] = {}
         self._in_order: list[NetworkRecord] = []
         self._claims: dict[str, set[UUID]] = {}
+        self.switches: set[str] = set()
         self._ports_of: dict[UUID, set[UUID]] = {}
         self._clients: dict[str, set[UUID]] = {}
         self.leases: dict[UUID, Leases] = {}
@@ -433,6 +437,9 @@ class Registry:
         """Remember who makes which device; what is not so any more is found out when asked."""
         for name in _devices(record):
             self._claims.setdefault(name, set()).add(record.uuid)
+        for network in filter(None, (record.stored, record.live)):
+            if uses_openvswitch(network):
+                self.switches |= bridges_of(network)
 
 
 def _name(record: NetworkRecord) -> str:
@@ -451,15 +458,21 @@ class _Devices:
         return isinstance(name, str) and self._registry.has_device(name, self._without)
 
 
+def bridges_of(network: Network) -> set[str]:
+    """Return the names of a network's bridges, whoever makes them."""
+    if network.bridge is None or network.bridge.name is None:
+        return set()
+    return {network.bridge.name, *network.managed_bridges}
+
+
 def _devices(record: NetworkRecord) -> set[str]:
     """Return the names of the devices that a network makes, stored or live."""
     found: set[str] = set()
     for network in (record.stored, record.live):
         if network is None:
             continue
-        bridge = network.bridge
-        if bridge is not None and bridge.name is not None and makes_bridge(network):
-            found.update((bridge.name, *network.managed_bridges))
+        if makes_bridge(network):
+            found |= bridges_of(network)
         if network.vpn is not None and network.vpn.dev is not None:
             found.add(network.vpn.dev)
     return found

@@ -1,6 +1,8 @@
 """What others do to bridges of ours: a removed one is made again, a changed one is told of.
 
 A bridge of others that a network uses is theirs to make again; its ports are put back then.
+Bridges of Open vSwitch are known by their names: what is ours is marked in its database, not on
+the link, and the datapath in user space makes a tap.
 Rules that somebody flushes are put back, because a network without them is open.  A bridge whose
 address or MTU somebody changed is left so: it may be meant, and taking it back could be a fight.
 The network says what is different instead, and ``jackfield apply NAME`` puts it right.
@@ -15,9 +17,10 @@ from uuid import UUID
 from jackfield.document.rules import makes_bridge
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.records import NetworkRecord, Registry, bridges_of
 from jackfield.model.values import InterfaceName
 from jackfield.plan.drift import drift
+from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import network_of
 
@@ -55,10 +58,13 @@ class BridgeWatch:
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that is another now, or gone (``new`` is ``None``)."""
         link = new or old
-        if link is not None and link.kind == "bridge" and (old is None or new is None):
+        if link is None:
+            return
+        may_be_bridge = link.kind == "bridge" or link.name in self._registry.switches
+        if may_be_bridge and (old is None or new is None):
             self._bridge_changed(link.name, there=new is not None)
-        uuid = None if link is None else network_of(link.alias)
-        if link is None or uuid is None:
+        uuid = network_of(link.alias)
+        if uuid is None:
             return
         record = self._registry.networks.get(uuid)
         if record is None or record.live is None:
@@ -71,11 +77,22 @@ class BridgeWatch:
             self._timer = asyncio.get_running_loop().call_later(_SETTLE, self._judge)
 
     def _bridge_changed(self, name: str, *, there: bool) -> None:
-        """Take note of a bridge that came or went: it may be one of others that networks use."""
+        """Take note of a bridge that came or went, of others or of Open vSwitch.
+
+        Bridges of ours that have our mark on the link are looked at by it.
+        """
+        switched = name in self._registry.switches
         for record in self._registry.networks.values():
-            if not record.active or makes_bridge(record.current) or _bridge(record) != name:
+            if not record.active:
                 continue
-            if there:
+            ours = makes_bridge(record.current)
+            if (ours and not switched) or name not in bridges_of(record.current):
+                continue
+            if ours:
+                if uses_openvswitch(record.current) and (record.problem or not there):
+                    reason = f"bridge {name} {'is back' if there else 'was removed'}"
+                    self._later(self._mending.mend(record.uuid, reason))
+            elif there:
                 self._later(self._mending.bridge_back(record.uuid, InterfaceName(name)))
             else:
                 self._later(self._mending.bridge_gone(record.uuid, name))
