@@ -10,8 +10,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import select
 import socket
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -384,6 +387,49 @@ def test_guest_of_libvirt_is_guarded_when_it_joins(site: Site) -> None:
     site.host.run(["virsh", "-c", URI, "net-port-delete", "red", uuid])
     wait_for(lambda: "vnet0" not in site.table(), 5, "the guard to go with the port")
     assert arrives(vm, udp4(MAC_X, "198.51.100.1"), b)
+
+
+def test_a_network_starts_with_its_guests_guarded(site: Site) -> None:
+    """A daemon that is another one by then guards a client's tap before it is on the bridge."""
+    uuid = "6c7dbd4c-9b0d-4f5e-8b8e-0d6f1c2a3b4d"
+    port = f"""
+    <networkport><uuid>{uuid}</uuid>
+      <owner><name>vm</name><uuid>5c1b9b53-65f8-4f0d-b09e-3f0d0f6b8d11</uuid></owner>
+      <mac address='{MAC_A}'/>
+    </networkport>"""
+    site.host.run(["virsh", "-c", URI, "net-port-create", "red", site.daemon.document(port)])
+    join_as_libvirt_does(site, site.host.guest("vm"))
+    wait_for(lambda: '"vnet0"' in site.table(), 5, "the tap to be guarded")
+    site.daemon.cli("stop", "red")
+    site.daemon.restart()
+
+    def bridge_of_tap() -> str | None:
+        (link,) = site.host.ip("link", "show", "dev", "vnet0")
+        return link.get("master")
+
+    # Where it cannot be guarded it does not come onto the bridge, not for a moment.
+    site.host.run(["nft", "add table bridge jackfield"])
+    with site.host.popen(["ip", "monitor", "link"], stdout=subprocess.PIPE) as monitor:
+        assert monitor.stdout is not None
+        hears = select.epoll()
+        hears.register(monitor.stdout, select.EPOLLIN)
+
+        def listens() -> bool:
+            site.host.run(["ip", "link", "set", "lo", "alias", "begin"])
+            return bool(hears.poll(0.1))
+
+        wait_for(listens, 5, "ip monitor to listen")
+        refused = site.daemon.cli("start", "red", check=False)
+        site.host.run(["ip", "link", "add", "end0", "type", "bridge"])
+        seen = list(itertools.takewhile(lambda line: "end0" not in line, monitor.stdout))
+        monitor.terminate()
+    assert "table bridge jackfield without the comment that marks ours" in refused.stderr
+    assert [] == [line for line in seen if "vnet0" in line and "master" in line]
+    assert bridge_of_tap() is None
+    site.host.run(["nft", "delete table bridge jackfield"])
+    site.daemon.cli("start", "red")
+    assert "virbr-red" == bridge_of_tap()
+    assert '"vnet0"' in site.table()
 
 
 def join_as_libvirt_does(site: Site, guest: Guest) -> None:

@@ -44,6 +44,12 @@ _TAP = "fe:"
 """How the MAC of a libvirt guest's tap begins; the rest is the guest's."""
 
 
+Away = Mapping[str, InterfaceName]
+"""Links that were on a network's bridges and are on none now, by their MAC."""
+
+_NONE: Away = {}
+
+
 def leases_by_mac(leases: Iterable[LeaseView]) -> Leases:
     """Return which addresses each MAC has."""
     found: dict[MacAddress, tuple[Address, ...]] = {}
@@ -156,14 +162,34 @@ class Guards:
         if gone:
             await self._thread.run(_perform, Change(remove=gone))
 
-    async def refresh(self, record: NetworkRecord) -> None:
-        """Make the guards of a network's ports as its definition is now; its lock is held."""
+    async def prepare(self, record: NetworkRecord) -> None:
+        """Guard what comes back onto the bridges of a network that starts; its lock is held.
+
+        A client's device is known by its bridge, and without one by what it was when that went.
+        """
+        away: Away = {}
+        if any(self._awaits_device(port) for port in self._registry.ports_of(record.uuid)):
+            rows = await self._thread.run(lambda tools: tools.store.members(record.uuid))
+            links = self._host.links()
+            found = ((row, links.get(row.name)) for row in rows)
+            away = {
+                str(link.mac): InterfaceName(link.name)
+                for row, link in found
+                if link is not None and link.index == row.link and link.master is None
+            }
+        await self.refresh(record, away)
+
+    async def refresh(self, record: NetworkRecord, away: Away = _NONE) -> None:
+        """Make the guards of a network's ports as its definition is now; its lock is held.
+
+        ``away`` are clients' devices that are on no bridge yet.
+        """
         ports = self._registry.ports_of(record.uuid)
         if self._made_by.get(record.uuid) != record.current:
             await self._make_anew(record, ports)
         for port in ports:
             if self._awaits_device(port):
-                await self._join(port)
+                await self._join(port, away)
 
     async def _make_anew(self, record: NetworkRecord, ports: Sequence[PortRecord]) -> None:
         former = await self._guards_of(ports)
@@ -260,9 +286,9 @@ class Guards:
             and is_guarded(record.current, port.port)
         )
 
-    async def _join(self, port: PortRecord) -> None:
+    async def _join(self, port: PortRecord, away: Away = _NONE) -> None:
         """Guard a client's port by the name of its device; its network's lock is held."""
-        guard = self._recognise(port, self._host.links())
+        guard = self._recognise(port, self._host.links(), away)
         if guard is None:
             return
         try:
@@ -272,15 +298,20 @@ class Guards:
             raise
         log.info("port %s is guarded on its device %s", port.uuid, guard.link)
 
-    def _recognise(self, port: PortRecord, links: Mapping[str, LinkFact]) -> PortGuard | None:
+    def _recognise(
+        self, port: PortRecord, links: Mapping[str, LinkFact], away: Away = _NONE
+    ) -> PortGuard | None:
         """Find the device of a client's port that is to be guarded, and take note of it."""
         if not self._awaits_device(port):
             return None
         (view,) = recognised([self._registry.port_view(port)], links)
-        if view.device is None:
+        device = view.device
+        if device is None and port.port.mac is not None:
+            device = away.get(f"{_TAP}{port.port.mac[3:]}")
+        if device is None:
             return None
         network = self._registry.networks[port.network].current
-        guard = plan_guard(network, port.port, view.device, port.leases)
+        guard = plan_guard(network, port.port, device, port.leases)
         if guard is not None:
             self._joined[port.uuid] = guard
             self._by_device[guard.link] = port.uuid

@@ -211,6 +211,10 @@ class Mending:
                 record.problem = None
             await self._tell(record, "network-repaired", {"reason": f"bridge {bridge} is back"})
 
+    async def guard_ports(self, record: NetworkRecord) -> None:
+        """Guard the ports of a network that starts, before they have their place on it back."""
+        await self._guards.prepare(record)
+
     async def reconnect_ports(
         self, record: NetworkRecord, anew: Collection[InterfaceName] = ()
     ) -> None:

@@ -187,6 +187,7 @@ class Networks:
         )
         settle = self._settling(record, "network-started", definition=definition, ran=False)
         try:
+            await self._mending.guard_ports(record)
             await self._hooks.run(Operation.START, network)
             gateways = await self._uplinks.gateways(wanted.values())
             if (
