@@ -120,6 +120,28 @@ def test_chains_where_guests_are(kernel: Kernel, here: NetworkNamespace) -> None
     assert "" == listed(here)
 
 
+def test_one_address_over_two_uplinks(kernel: Kernel, here: NetworkNamespace) -> None:
+    """An address stays entered, and both uplinks have their rule, as long as each has its guest."""
+    driver = PrivateGuardDriver()
+    there = guard(1, "eth2")
+    red = f"@guests-{RED}"
+    driver.ensure(kernel, [ONE, OTHER], {})
+    driver.ensure(kernel, [there], {})
+    assert '52:54:00:00:00:01 comment "eth1 eth2"' in listed(here)
+    driver.ensure(kernel, [ONE, there, TWO], {})
+    assert ours(ONE, there, TWO) == driver.observe(kernel, [ONE, there, TWO])
+    driver.remove(kernel, [ONE])
+    assert {ONE.key: ABSENT, **ours(there, TWO)} == driver.observe(kernel, [ONE, there, TWO])
+    driver.remove(kernel, [TWO])
+    assert {"eth1": [f"@guests-{BLUE}"], "eth2": [red]} == chains(here)
+    assert '52:54:00:00:00:01 comment "eth2"' in listed(here)
+    driver.remove(kernel, [there, OTHER])
+    assert "" == listed(here)
+    driver.ensure(kernel, [ONE, there], {})
+    driver.remove(kernel, [ONE, there])
+    assert "" == listed(here)
+
+
 @pytest.mark.parametrize(
     "damage",
     [

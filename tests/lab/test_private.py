@@ -169,10 +169,10 @@ def test_vepa_guests_reach_each_other(
     assert set() == tables(host)
 
 
-def create_port(host: Host, mac: str) -> None:
+def create_port(host: Host, mac: str, uuid: UUID = PORT) -> None:
     """Create a port as libvirt's QEMU driver does, which makes its device by itself."""
     text = (
-        f"<networkport><uuid>{PORT}</uuid><owner><name>b</name><uuid>{PORT}</uuid></owner>"
+        f"<networkport><uuid>{uuid}</uuid><owner><name>b</name><uuid>{uuid}</uuid></owner>"
         f"<mac address='{mac}'/></networkport>"
     )
     with RawClient(host.file(RUN_DIR) / "libvirt-sock") as client:
@@ -180,11 +180,11 @@ def create_port(host: Host, mac: str) -> None:
         client.call("port_create", client.lookup("red"), text, 0)
 
 
-def delete_port(host: Host) -> None:
+def delete_port(host: Host, uuid: UUID = PORT) -> None:
     """Delete the client's port."""
     with RawClient(host.file(RUN_DIR) / "libvirt-sock") as client:
         client.open()
-        client.call("port_delete", PortRef(client.lookup("red"), PORT), 0)
+        client.call("port_delete", PortRef(client.lookup("red"), uuid), 0)
 
 
 def make_macvlan(host: Host, name: str, lower: str) -> Guest:
@@ -217,6 +217,28 @@ def test_a_clients_guest(host: Host, daemon: Daemon, uplinks: dict[str, str]) ->
     daemon.start()
     assert {"eth1": ([MAC], 0)} == guarded(host)
     delete_port(host)
+    assert set() == tables(host)
+
+
+def test_two_ports_of_a_client_have_one_address(
+    host: Host, daemon: Daemon, uplinks: dict[str, str]
+) -> None:
+    """What keeps it from the others stays as long as one of them is there, over each NIC."""
+    begin(daemon, "private", *TWO_NICS)
+    ports = [UUID(int=number) for number in range(1, 5)]
+    for uuid in ports:
+        create_port(host, MAC, uuid)
+    uplink = {UUID(one["uuid"]): one["plug"]["dev"] for one in daemon.cli("ports", json=True)}
+    assert ["eth1", "eth2", "eth1", "eth2"] == [uplink[uuid] for uuid in ports]
+    both = {"eth1": ([MAC], 0), "eth2": ([MAC], 0)}
+    assert both == guarded(host)
+    delete_port(host, ports[0])
+    assert both == guarded(host)
+    delete_port(host, ports[2])
+    assert {"eth2": ([MAC], 0)} == guarded(host)
+    delete_port(host, ports[1])
+    assert {"eth2": ([MAC], 0)} == guarded(host)
+    delete_port(host, ports[3])
     assert set() == tables(host)
 
 

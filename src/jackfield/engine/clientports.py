@@ -15,6 +15,7 @@ from jackfield.engine import portjobs
 from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.namesakes import shared_with_others, without
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.ports import port_detail, port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
@@ -97,7 +98,8 @@ class ClientPorts:
             try:
                 await self._hooks.run(Operation.PORT_CREATED, network, port)
                 created = True
-                detail, wanted = port_detail(made), state_of_port(network, made)
+                shared = shared_with_others(self._registry, record, [made])
+                detail, wanted = port_detail(made), without(state_of_port(network, made), shared)
                 if wanted:
                     event = await self._thread.run(
                         portjobs.create_port, port_row(made), record.name, wanted, detail
@@ -131,9 +133,11 @@ class ClientPorts:
                 change if record.active else _without_bridge(change),
                 port_detail(port),
             )
+            lost = port.uuid in self._registry.lost
             self._registry.discard_port(port)
             port.port = changed.port
             self._registry.add_port(port)
+            self._registry.set_lost(port, port.problem, lost=lost)
             self._events.add(event)
             return self._registry.port_view(port)
 

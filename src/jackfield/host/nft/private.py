@@ -19,9 +19,9 @@ spoken to::
     }
 
 A set for each network and a chain for each uplink, with a rule for each network that has guests
-there.  An element's comment says over which uplink its guest is: that tells which chains are
-needed, and one more guest is one more element.  Numbers are those of
-``linux/netfilter/nf_tables.h``.
+there.  An element's comment says over which uplink its guest is, or uplinks, where several have
+the address: that tells which chains are needed, and one more guest is one more element.  Numbers
+are those of ``linux/netfilter/nf_tables.h``.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.message import (
     NLM_F_APPEND,
     NLM_F_CREATE,
+    NLM_F_EXCL,
     Message,
     attribute,
     attribute_list,
@@ -85,8 +86,8 @@ _CMP_NEQ = 1
 _EXPRESSIONS = ["meta", "cmp", "payload", "lookup", "meta", "cmp", "counter", "immediate"]
 _LOOKUP = _EXPRESSIONS.index("lookup")
 
-_Guests = dict[str, dict[bytes, str]]
-"""By set: the addresses of guests, each with its uplink."""
+_Guests = dict[str, dict[bytes, set[str]]]
+"""By set: the addresses of guests, each with its uplinks."""
 _Chains = dict[str, tuple[str, ...] | None]
 """By uplink: the sets that its chain looks up; ``None`` where it does something else as well."""
 
@@ -132,7 +133,7 @@ class PrivateGuardDriver:
         def is_guarded(item: PrivateGuard) -> bool:
             name = _set_of(item.network)
             looked_up = item.link in away or name in (chains.get(item.link) or ())
-            return looked_up and item.mac.packed in guests.get(name, {})
+            return looked_up and item.link in guests.get(name, {}).get(item.mac.packed, ())
 
         return {
             item.key: Observed(presence=Presence.OURS, resource=item)
@@ -150,7 +151,16 @@ class PrivateGuardDriver:
         """Guard all of these or none; where an uplink is away, there is nobody to be guarded."""
         if resources:
             _TABLE.refuse_foreign(kernel.nft)
-            _commit(kernel.nft, lambda: _messages_to_ensure(kernel, resources))
+            try:
+                _commit(kernel.nft, lambda: _messages_to_ensure(kernel, resources, {}))
+            except Refusal as refusal:
+                if refusal.errno != errno.EEXIST:
+                    raise
+                # Some are entered already, over the same uplink or another one.
+                _commit(
+                    kernel.nft,
+                    lambda: _messages_to_ensure(kernel, resources, _guests(kernel.nft)),
+                )
 
     def remove(self, kernel: Kernel, resources: Sequence[PrivateGuard]) -> None:
         """Guard them no more; the last one takes the table with it."""
@@ -172,13 +182,19 @@ def _commit(nft: NftSocket, messages: Callable[[], list[Message]]) -> None:
         nft.commit(messages())
 
 
-def _messages_to_ensure(kernel: Kernel, resources: Sequence[PrivateGuard]) -> list[Message]:
+def _messages_to_ensure(
+    kernel: Kernel, resources: Sequence[PrivateGuard], known: _Guests
+) -> list[Message]:
+    """Return what enters ``resources``, where ``known`` are entered before."""
+    wanted: _Guests = {}
+    for item in resources:
+        guests = wanted.setdefault(_set_of(item.network), {})
+        guests.setdefault(item.mac.packed, set()).add(item.link)
     messages = [_TABLE.add()]
-    messages += [_add_set(name) for name in sorted({_set_of(item.network) for item in resources})]
-    messages += [
-        _element(_NEWSETELEM, _set_of(item.network), item.mac.packed, item.link)
-        for item in resources
-    ]
+    for name, guests in sorted(wanted.items()):
+        messages.append(_add_set(name))
+        for mac, links in guests.items():
+            messages += _enter(name, mac, known.get(name, {}).get(mac, set()), links)
     chains = _chains(kernel.nft)
     lacking: dict[str, set[str]] = {}
     for item in resources:
@@ -195,10 +211,14 @@ def _messages_to_ensure(kernel: Kernel, resources: Sequence[PrivateGuard]) -> li
 
 
 def _messages_to_remove(nft: NftSocket, resources: Sequence[PrivateGuard]) -> list[Message]:
-    going = {(_set_of(item.network), item.mac.packed) for item in resources}
+    going = {(_set_of(item.network), item.mac.packed, str(item.link)) for item in resources}
     entered = _guests(nft)
     staying = {
-        name: {mac: link for mac, link in guests.items() if (name, mac) not in going}
+        name: {
+            mac: left
+            for mac, links in guests.items()
+            if (left := {link for link in links if (name, mac, link) not in going})
+        }
         for name, guests in entered.items()
     }
     if not any(staying.values()):
@@ -215,16 +235,27 @@ def _messages_to_remove(nft: NftSocket, resources: Sequence[PrivateGuard]) -> li
             what = f"delete set {name} of {_TABLE.words}"
             messages.append(_TABLE.message(_DELSET, 0, what, attribute_text(_SET_NAME, name)))
         else:
-            messages += [
-                _element(_DELSETELEM, name, mac)
-                for mac in sorted(entered[name].keys() - guests.keys())
-            ]
+            for mac, links in sorted(entered[name].items()):
+                left = guests.get(mac, set())
+                if left != links:
+                    messages.append(_element(_DELSETELEM, name, mac))
+                    messages += _enter(name, mac, set(), left)
     return messages
+
+
+def _enter(name: str, mac: bytes, known: set[str], links: set[str]) -> list[Message]:
+    """Enter an address over ``links`` that is entered over those ``known``; at once, or not."""
+    if links <= known:
+        return []
+    former = [_element(_DELSETELEM, name, mac)] if known else []
+    return [*former, _element(_NEWSETELEM, name, mac, known | links)]
 
 
 def _sets_at(link: str, guests: _Guests) -> set[str]:
     """Return the sets with a guest over ``link``."""
-    return {name for name, entered in guests.items() if link in entered.values()}
+    return {
+        name for name, entered in guests.items() if any(link in links for links in entered.values())
+    }
 
 
 def _set_of(network: UUID) -> str:
@@ -240,13 +271,13 @@ def _add_set(name: str) -> Message:
     )
 
 
-def _element(kind: int, name: str, mac: bytes, uplink: str = "") -> Message:
-    comment = uplink.encode() + b"\0"
+def _element(kind: int, name: str, mac: bytes, uplinks: Collection[str] = ()) -> Message:
+    comment = " ".join(sorted(uplinks)).encode() + b"\0"
     parts = nested(_ELEMENT_KEY, attribute(1, mac))
-    if uplink:
+    if uplinks:
         parts += attribute(_ELEMENT_USERDATA, bytes([_COMMENT, len(comment)]) + comment)
     return _TABLE.message(
-        *(kind, NLM_F_CREATE if kind == _NEWSETELEM else 0),
+        *(kind, NLM_F_CREATE | NLM_F_EXCL if kind == _NEWSETELEM else 0),
         f"enter or strike {mac.hex(':')} in set {name} of {_TABLE.words}",
         attribute_text(_SET_NAME, name),
         nested(3, nested(1, parts)),
@@ -307,14 +338,14 @@ def _guests(nft: NftSocket, names: Collection[str] | None = None) -> _Guests:
     return {name: _entered(nft, name) for name in names}
 
 
-def _entered(nft: NftSocket, name: str) -> dict[bytes, str]:
+def _entered(nft: NftSocket, name: str) -> dict[bytes, set[str]]:
     what = f"list set {name} of {_TABLE.words}"
-    found: dict[bytes, str] = {}
+    found: dict[bytes, set[str]] = {}
     for reply in _listed(nft, _GETSETELEM, what, attribute_text(_SET_NAME, name)):
         for _, item in attribute_list(reply.get(3, b"")):
             element = attributes(item)
             comment = element.get(_ELEMENT_USERDATA, b"")
-            found[attributes(element[_ELEMENT_KEY])[1]] = text(comment[2:])
+            found[attributes(element[_ELEMENT_KEY])[1]] = set(text(comment[2:]).split())
     return found
 
 
