@@ -282,6 +282,33 @@ def test_back_to_libvirt(host: Host, libvirtd: StockLibvirtd, guest: Guest, *, r
     assert held == {entry["ip-address"] for entry in status}
 
 
+def test_what_libvirt_does_not_know_is_named(host: Host, libvirtd: StockLibvirtd) -> None:
+    """What an export loses it says; libvirt has all the rest."""
+    ours = "<portgroup name='gold' count='3'/><vde group='nogroup'/>"
+    green = BLUE.replace("blue", "green").replace("00b<", "00d<").replace("10.0.1", "10.0.2")
+    with Daemon(host) as daemon:
+        text = green.replace("</network>", f"{ours}</network>")
+        daemon.cli("define", daemon.document(text))
+        wanted = daemon.cli("export", "--to", "libvirt", "green", "--dry-run")
+        done = daemon.cli("export", "--to", "libvirt", "green")
+    assert steps(wanted) == steps(done)
+    lost = "libvirt does not know, and drops: <vde>, count of portgroup 'gold'"
+    assert [line for line in steps(done) if lost in line]
+    given = libvirtd.virsh("net-dumpxml", "--inactive", "green")
+    libvirtd.virsh("net-undefine", "green")
+    host.file("/run/lab/green.xml").write_text(
+        green.replace("</network>", "<portgroup name='gold'/></network>")
+    )
+    libvirtd.virsh("net-define", "/run/lab/green.xml")
+    expected = libvirtd.virsh("net-dumpxml", "--inactive", "green")
+    assert normalised(without_mac(expected)) == normalised(without_mac(given))
+
+
+def without_mac(text: str) -> str:
+    """Return a document without the line of its bridge's address, which is drawn by lot."""
+    return "".join(line for line in text.splitlines(True) if "<mac" not in line)
+
+
 def test_every_kind_of_network(host: Host, libvirtd: StockLibvirtd) -> None:
     """One that is not stored, one on somebody else's bridge, and one right on an uplink."""
     host.run(["ip", "link", "add", "br0", "type", "bridge"])

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
+from jackfield.document.additions import additions
 from jackfield.document.libvirt import write_network
 from jackfield.engine.leases import parse_leases
 from jackfield.engine.libvirtdaemon import LibvirtDaemon
@@ -91,6 +92,9 @@ class Giveback:
                 await self._define(stored, text, daemon, autostart=autostart)
             if not same:
                 yield f"defined in libvirt ({self._where(record.name, daemon)})"
+                lost = additions(stored)
+                if lost:
+                    yield f"libvirt does not know, and drops: {', '.join(lost)}"
             if there.autostart is not autostart:
                 yield "starts with libvirt" if autostart else "no longer starts with libvirt"
         if there.live is None:
