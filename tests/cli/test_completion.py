@@ -1,8 +1,10 @@
-"""Completion: what is offered, and by bash itself."""
+"""Completion: what is offered, and by the shells themselves."""
 
 from __future__ import annotations
 
 import os
+import pty
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,13 +52,45 @@ def test_no_daemon_is_no_error(tmp_path: Path) -> None:
     assert [] == candidates(["--run-dir", os.fspath(tmp_path), "start", ""])
 
 
-def in_bash(served: Served, tmp_path: Path, *words: str) -> list[str]:
-    """Return what bash offers in place of the last word."""
+# Says what else it was called with: what a shell has made of a line.
+PROGRAM = f"""#!{sys.executable}
+import sys
+if sys.argv[1] in ("completion", "__complete"):
+    from jackfield.cli.main import main
+    main()
+else:
+    print("called:", sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def shell(served: Served, tmp_path: Path) -> dict[str, str]:
+    """Give the environment of a shell that has the program in its path; it runs in ``tmp_path``."""
     program = tmp_path / "jackfield"
-    program.write_text(
-        f"#!{sys.executable}\nfrom jackfield.cli.main import main\nmain()\n", encoding="utf-8"
-    )
+    program.write_text(PROGRAM, encoding="utf-8")
     program.chmod(0o755)
+    (tmp_path / "red.xml").touch()
+    return {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PYTHONPATH": os.fspath(Path(jackfield.__file__).parents[1]),
+        "JACKFIELD_RUN_DIR": os.fspath(served.run_dir),
+        "HOME": os.fspath(tmp_path),
+        "TERM": "dumb",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def ask(shell: dict[str, str], *command: str) -> list[str]:
+    """Return the lines that a command prints, which has nothing to complain of."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=shell["HOME"], env=shell
+    )
+    assert "" == done.stderr
+    return done.stdout.splitlines()
+
+
+def in_bash(shell: dict[str, str], *words: str) -> list[str]:
+    """Return what bash offers in place of the last word."""
     script = """
         source <(jackfield completion bash)
         COMP_WORDS=(jackfield "$@")
@@ -64,25 +98,73 @@ def in_bash(served: Served, tmp_path: Path, *words: str) -> list[str]:
         _jackfield
         printf '%s\\n' "${COMPREPLY[@]}"
     """
-    done = subprocess.run(
-        ["bash", "--norc", "-c", script, "bash", *words],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env={
-            "PATH": f"{tmp_path}:{os.environ['PATH']}",
-            "PYTHONPATH": os.fspath(Path(jackfield.__file__).parents[1]),
-            "JACKFIELD_RUN_DIR": os.fspath(served.run_dir),
-        },
-    )
-    assert "" == done.stderr
-    return done.stdout.split("\n")[:-1]
+    return ask(shell, "bash", "--norc", "-c", script, "bash", *words)
 
 
-def test_bash(served: Served, tmp_path: Path) -> None:
+def test_bash(shell: dict[str, str]) -> None:
     """Bash completes commands, files, and names with their spaces quoted."""
-    (tmp_path / "red.xml").touch()
-    assert ["start", "stop"] == in_bash(served, tmp_path, "st")
-    assert ["red\\ one"] == in_bash(served, tmp_path, "start", "r")
-    assert ["red.xml"] == in_bash(served, tmp_path, "define", "re")
+    assert ["start", "stop"] == in_bash(shell, "st")
+    assert ["red\\ one"] == in_bash(shell, "start", "r")
+    assert ["red.xml"] == in_bash(shell, "define", "re")
+
+
+def in_fish(shell: dict[str, str], line: str) -> list[str]:
+    """Return what fish offers at the end of a line."""
+    script = "jackfield completion fish | source; complete -C $argv[1]"
+    return ask(shell, "fish", "--no-config", "-c", script, line)
+
+
+def test_fish(shell: dict[str, str]) -> None:
+    """Fish completes commands, options, files, and names."""
+    assert ["start", "stop"] == in_fish(shell, "jackfield st")
+    assert ["--active", "--all"] == in_fish(shell, "jackfield list --a")
+    assert ["red one"] == in_fish(shell, "jackfield start r")
+    assert ["red.xml"] == in_fish(shell, "jackfield define re")
+    assert ["red one", "red.xml"] == in_fish(shell, "jackfield plan re")
+
+
+def in_zsh(shell: dict[str, str], *lines: str) -> list[str]:
+    """Return what the program is called with when each line is typed, completed and entered.
+
+    zsh completes nothing but what is typed at a terminal.
+    """
+    ours, theirs = pty.openpty()
+    command = ("setsid", "--ctty", "zsh", "-f", "-i")
+    said = b""
+    with (
+        os.fdopen(ours, "r+b", buffering=0) as terminal,
+        subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=shell["HOME"], env=shell
+        ) as zsh,
+    ):
+        os.close(theirs)
+        terminal.write(b"autoload -U compinit; compinit -u -D\n")
+        terminal.write(b"source <(jackfield completion zsh)\n")
+        for line in lines:
+            terminal.write(f"{line}\t\n".encode())
+        try:
+            while said.count(b"called:") < len(lines):
+                assert select.select([terminal], [], [], 10)[0], said.decode()
+                said += terminal.read(4096)
+        finally:
+            zsh.kill()
+    return [
+        line.strip() for line in said.decode().splitlines() if line.strip().startswith("called:")
+    ]
+
+
+def test_zsh(shell: dict[str, str]) -> None:
+    """Zsh completes commands, options, files, and names with their spaces quoted."""
+    called = in_zsh(
+        shell,
+        "jackfield sto",
+        "jackfield show --ina",
+        "jackfield start r",
+        "jackfield define re",
+    )
+    assert [
+        "called: ['stop']",
+        "called: ['show', '--inactive']",
+        "called: ['start', 'red one']",
+        "called: ['define', 'red.xml']",
+    ] == called
