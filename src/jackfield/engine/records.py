@@ -280,14 +280,12 @@ class Registry:
 
     def lost_devices(self, record: NetworkRecord) -> str | None:
         """Return what is wrong with a running network that has lost ports."""
-        lost = self.lost_ports_of(record.uuid) if record.active else []
+        lost = self.lost_ports_of(record.uuid) if self.lost and record.active else []
+        if not lost:
+            return None
         nics = ", ".join(sorted({str(nic_of(port)) for port in lost}))
         count = counted(len(lost), "port")
-        return (
-            f"lost with NIC {nics}: the devices of {count} (see `jackfield ports`)"
-            if lost
-            else None
-        )
+        return f"lost with NIC {nics}: the devices of {count} (see `jackfield ports`)"
 
     def clients_of(self, tail: str) -> Iterable[UUID]:
         """Return the ports of clients whose MAC ends in these five octets."""
