@@ -508,6 +508,28 @@ def test_what_is_in_the_way_is_named(host: Host, network: Uplink, daemon: Daemon
     assert "its uplink eth0 is a port of bridge br0 already" in result.stderr
 
 
+def test_two_networks_that_want_one_uplink(
+    host: Host, network: Uplink, daemon: Daemon, outside: Host
+) -> None:
+    """Started at the same moment, one has it, and the other costs it nothing."""
+    before = network_of(host)
+    names = {"red": "br0", "blue": "br1"}
+    for name, bridge in names.items():
+        text = RED.replace("<name>red", f"<name>{name}").replace("'br0'", f"'{bridge}'")
+        daemon.cli("define", daemon.document(text))
+    starts = [daemon.cli_process("start", name) for name in names]
+    assert [0, 5] == sorted(start.wait(30) for start in starts)
+    for start in starts:
+        start.close()
+    (winner,) = (one["name"] for one in daemon.cli("list", json=True) if one["active"])
+    assert HOST_ADDRESSES == addresses(host, names[winner])
+    assert [] == daemon.cli("plan", winner, json=True)["steps"]
+    assert ping(outside, network.address4, tries=5) is not None
+    daemon.cli("stop", winner)
+    settle(host)
+    assert before == network_of(host)
+
+
 def test_managers_of_uplinks_are_named(host: Host, network: Uplink) -> None:
     """By what they say in files, by their processes, and by the routes that they make."""
     assert network.ifname == "eth0"

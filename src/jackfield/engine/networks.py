@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from jackfield.allocation.change import check_change, check_kind
 from jackfield.document.json import network_to_json
-from jackfield.document.rules import makes_bridge
 from jackfield.engine import portjobs, workplace
 from jackfield.engine.blockedways import blocked_way, is_blocked_way
+from jackfield.engine.claims import check_free, takes_uplinks
 from jackfield.engine.definitions import Definitions, network_row
 from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
@@ -27,13 +27,13 @@ from jackfield.engine.services import Services
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
-from jackfield.errors import ForeignObject, JackfieldError, WrongState, counted
+from jackfield.errors import JackfieldError, WrongState, counted
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.model.port import VdePlug
 from jackfield.plan.describe import describe
 from jackfield.plan.managedbridge import check_bridges_kept
-from jackfield.plan.network import check_host, overlap
+from jackfield.plan.network import check_host
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.links import AnyLink
 from jackfield.state.plan import PlanStep
@@ -175,8 +175,9 @@ class Networks:
         wanted = self._plans.plan(network)
         await self._host.settle()
         self._check_kind(record, network)
-        self._check_host(record, network)
+        check_host(network, self._host.facts(network))
         await self._uplinks.check(network)
+        check_free(network, self._others(record))
         record.live, record.present = network, wanted
         record.settled, record.problem = False, None
         begin = functools.partial(
@@ -251,7 +252,7 @@ class Networks:
         # No guest has a connection yet: whoever waits for the network need not wait for this.
         self._thread.post(workplace.keep_connections, record.present)
         await self._mending.reconnect_ports(record)
-        if _takes_uplinks(record.current):
+        if takes_uplinks(record.current):
             await self.judge_ways()
         elif record.current.uplinks:
             await self.judge_ways([record])
@@ -292,7 +293,7 @@ class Networks:
         record.live, record.present = None, HostState()
         record.settled, record.problem = False, None
         self._events.add(event)
-        if _takes_uplinks(network):
+        if takes_uplinks(network):
             await self.judge_ways()
         await self._hooks.tell(Operation.STOPPED, network)
 
@@ -364,11 +365,12 @@ class Networks:
         if not change and former == network and definition is None:
             return await self._mending.mend_now(record)
         await self._host.settle()
-        self._check_host(record, network)
+        check_host(network, self._host.facts(network))
         await self._uplinks.check(network, former)
         gateways = await self._uplinks.gateways(
             item for item in change.ensure if item.key not in change.replaced
         )
+        check_free(network, self._others(record))
         record.live, record.present = network, wanted
         if any(isinstance(item, Service) for item in (*change.remove, *change.ensure)):
             self._services.forget(record.uuid)
@@ -439,6 +441,9 @@ class Networks:
                 hint="give it more inbound bandwidth, or take floors of its ports back first",
             )
 
+    def _others(self, record: NetworkRecord) -> list[NetworkRecord]:
+        return [other for other in self._registry.networks.values() if other is not record]
+
     def _check_kind(self, record: NetworkRecord, network: Network) -> None:
         """Refuse a definition with which devices of ours would hang in the air."""
         ports = self._registry.ports_of(record.uuid)
@@ -471,31 +476,6 @@ class Networks:
 
         async with record.lock:
             return describe(difference(*await self._thread.run(look)))
-
-    def _check_host(self, record: NetworkRecord, network: Network) -> None:
-        """Refuse what the host, or a network that is just starting, forbids.
-
-        Networks that run have their routes on the host; those that start have not yet.
-        """
-        check_host(network, self._host.facts(network))
-        subnets = [item.interface.network for item in network.subnets if item.interface]
-        for other in self._registry.networks.values():
-            if other is record or other.live is None or other.settled:
-                continue
-            for subnet in other.live.subnets:
-                theirs = None if subnet.interface is None else subnet.interface.network
-                for mine in subnets:
-                    if theirs is not None and overlap(mine, theirs):
-                        raise ForeignObject(
-                            f"subnet {mine} overlaps {theirs} of network {other.name!r}, "
-                            "which is being started",
-                            hint="two active networks of a host need different subnets",
-                        )
-
-
-def _takes_uplinks(network: Network) -> bool:
-    """Whether a network makes uplinks ports of its bridges."""
-    return makes_bridge(network) and not network.mode.is_routed
 
 
 def _begin_and_settle(

@@ -1,0 +1,62 @@
+"""What networks claim of the host before the host shows it: uplinks for bridges, and subnets.
+
+Several networks start at once.  Asked again just before a network is noted as live, with nothing
+waited for in between, of two that want the same thing only the first gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jackfield.document.rules import makes_bridge
+from jackfield.engine.records import NetworkRecord
+from jackfield.errors import Conflict, ForeignObject
+from jackfield.model.address import IpNetwork
+from jackfield.model.network import Network
+from jackfield.model.uplink import describe
+from jackfield.plan.network import overlap
+
+__all__ = ["check_free", "takes_uplinks"]
+
+
+def takes_uplinks(network: Network) -> bool:
+    """Whether a network makes uplinks ports of its bridges."""
+    return makes_bridge(network) and not network.mode.is_routed
+
+
+def check_free(network: Network, others: Iterable[NetworkRecord]) -> None:
+    """Refuse what one of ``others`` has, or is just getting."""
+    for other in others:
+        if other.live is None:
+            continue
+        _check_uplinks(network, other.live)
+        if not other.settled:
+            # Those that run have their routes on the host.
+            _check_subnets(network, other.live)
+
+
+def _check_uplinks(network: Network, other: Network) -> None:
+    if not (takes_uplinks(network) and takes_uplinks(other)):
+        return
+    for uplink in network.uplinks:
+        if uplink in other.uplinks:
+            raise Conflict(
+                f"network {network.name!r}: its uplink {describe(uplink)} is one of network "
+                f"{other.name!r}, which is active",
+                hint=f"stop that one first, or choose another uplink: jackfield stop {other.name}",
+            )
+
+
+def _check_subnets(network: Network, other: Network) -> None:
+    for mine in _subnets(network):
+        for theirs in _subnets(other):
+            if overlap(mine, theirs):
+                raise ForeignObject(
+                    f"subnet {mine} overlaps {theirs} of network {other.name!r}, which is being "
+                    "started",
+                    hint="two active networks of a host need different subnets",
+                )
+
+
+def _subnets(network: Network) -> list[IpNetwork]:
+    return [item.interface.network for item in network.subnets if item.interface is not None]
