@@ -18,6 +18,7 @@ from tests.conftest import Uplink
 from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host
 from tests.lab.packets import ping
+from tests.lab.snapshot import take_snapshot
 from tests.lab.switch import add_address
 from tests.lab.wait import wait_for
 from tests.rpc.client import RawClient
@@ -170,6 +171,53 @@ def test_a_renamed_uplink_gets_everything_back(
     routes = host.run(["ip", "route", "show", "default"]).stdout
     assert "via 192.0.2.1 dev eth0" in routes
     assert ping(outside, uplink.address4, tries=5) is not None
+
+
+def test_a_renamed_bridge_gets_its_name_back(
+    host: Host, outside: Host, uplink: Uplink, daemon: Daemon
+) -> None:
+    """Guests and host stay connected, and nothing of it is left when the networks are stopped."""
+    wait_for(lambda: not host.ip("addr", "show", "tentative"), 5, "addresses to be usable")
+    before = take_snapshot(host)
+    daemon.cli("apply", daemon.document(NAT))
+    daemon.cli("apply", daemon.document(MANAGED.format("eth0")))
+    guest = host.guest("a")
+    daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
+    add_address(guest, "eth0", "10.0.0.2/24")
+    guest.run(["ip", "route", "add", "default", "via", "10.0.0.1"])
+    indexes = {name: (host.link(name) or {})["ifindex"] for name in ("red0", "br0")}
+
+    def are_back() -> bool:
+        links = {name: host.link(name) or {} for name in indexes}
+        return indexes == {name: link.get("ifindex") for name, link in links.items()}
+
+    def missing() -> list[str]:
+        return [
+            step["text"]
+            for name in ("red", "lan")
+            for step in daemon.cli("plan", name, json=True)["steps"]
+        ]
+
+    for running in (True, False):
+        if not running:
+            daemon.kill9()
+        rename(host, "red0", "blue0")
+        # With its name alone: the host would lose its IPv6 when it goes down.
+        host.run(["ip", "link", "set", "br0", "name", "br7"])
+        if not running:
+            daemon.start()
+        wait_for(are_back, 10, "the bridges to have their names back")
+        wait_for(lambda: not missing(), 5, "nothing of the networks to be missing")
+        assert ping(guest, "203.0.113.1", tries=5) is not None
+        assert ping(outside, uplink.address4, tries=5) is not None
+    assert [None, None] == [one["problem"] for one in daemon.cli("list", json=True)]
+    told = daemon.cli("events", "--no-follow", "--since", "0")
+    assert "bridge red0 was renamed to blue0" in told
+    daemon.cli("detach", "--network", "red")
+    for name in ("red", "lan"):
+        daemon.cli("stop", name)
+        daemon.cli("undefine", name)
+    wait_for(lambda: before == take_snapshot(host), 5, "the host to be as before")
 
 
 def test_a_bridge_of_somebody_else_in_its_place(host: Host, daemon: Daemon) -> None:

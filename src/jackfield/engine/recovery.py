@@ -280,7 +280,7 @@ def _mend(
     """
     together = _together(states.values())
     try:
-        change, foreign = tools.applier.mend(together)
+        change, foreign = tools.applier.mend_networks(together)
         made |= bridges_made(change)
         for step in describe(change):
             log.warning("mended: %s", step.text)
@@ -291,7 +291,7 @@ def _mend(
     problems = {}
     for uuid, state in states.items():
         try:
-            change, foreign = tools.applier.mend(list(state.values()))
+            change, foreign = tools.applier.mend_networks(list(state.values()))
             made |= bridges_made(change)
             if foreign:
                 problems[uuid] = f"in the way, and not ours: {', '.join(foreign)}"

@@ -1,5 +1,6 @@
 """What others do to bridges of ours: a removed one is made again, a changed one is told of.
 
+One that is renamed gets its name back, because rules and services know it by that alone.
 A bridge of others that a network uses is theirs to make again; its ports are put back then.
 Bridges of Open vSwitch are known by their names: what is ours is marked in its database, not on
 the link, and the datapath in user space makes a tap.
@@ -71,6 +72,10 @@ class BridgeWatch:
             return
         if new is None and record.active:
             self._later(self._mending.mend(record.uuid, f"{link.kind} {link.name} was removed"))
+            return
+        if old is not None and old.name != link.name and f"link:{old.name}" in record.present:
+            reason = f"{link.kind} {old.name} was renamed to {link.name}"
+            self._later(self._mending.mend(record.uuid, reason))
             return
         self._changed.add(record.uuid)
         if self._timer is None:

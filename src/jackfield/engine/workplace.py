@@ -156,7 +156,7 @@ def mend(tools: Workplace, wanted: Sequence[Resource]) -> tuple[Change, list[str
 
     Returns what that took, what foreign things are in the way, and the processes started.
     """
-    change, foreign = tools.applier.mend(wanted)
+    change, foreign = tools.applier.mend_networks(wanted)
     return change, foreign, launched(tools, change.ensure)
 
 

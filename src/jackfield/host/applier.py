@@ -14,11 +14,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jackfield.errors import ForeignObject, HostError, JackfieldError
+from jackfield.host.bridge import take_names_back
 from jackfield.host.driver import Driver, Observed, Particular, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
 from jackfield.state.hoststate import Change, HostState, removal_order
-from jackfield.state.links import AnyLink
+from jackfield.state.links import AnyLink, BridgeLink
 from jackfield.state.openvswitch import AnyRow
 from jackfield.state.resources import (
     BridgePort,
@@ -168,6 +169,26 @@ class Applier:
         for kind, group in _runs(change.ensure):
             self._drivers[kind].ensure(self._kernel, group, change.replaced)
         return change, foreign
+
+    def mend_networks(
+        self, wanted: Sequence[Resource], claimed: Collection[str] = frozenset()
+    ) -> tuple[Change, list[str]]:
+        """Do as ``mend`` does, where ``wanted`` has all bridges of the networks it is about.
+
+        A bridge that somebody renamed gets its name back: what knows it by that, rules and
+        services among them, is right again, and its ports and addresses have never left it.
+        """
+        bridges = [item for item in wanted if isinstance(item, BridgeLink)]
+        renamed = take_names_back(self._kernel, bridges)
+        change, foreign = self.mend(wanted, claimed)
+        ensured = {item.key for item in change.ensure}
+        others = {item.key: item for item in renamed if item.key not in ensured}
+        whole = dataclasses.replace(
+            change,
+            ensure=(*others.values(), *change.ensure),
+            replaced={**others, **change.replaced},
+        )
+        return whole, foreign
 
     def _end_stranded(
         self, wanted: Sequence[Resource], ensure: list[Resource], replaced: dict[str, Resource]
