@@ -508,8 +508,11 @@ class Engine:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a background task failed", exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, JackfieldError):
+            log.error("what was to be done by itself failed: %s", error)
+        elif error is not None:
+            log.error("a background task failed", exc_info=error)
 
 
 def _not_active(name: str | None) -> WrongState:

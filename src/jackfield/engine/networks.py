@@ -282,14 +282,18 @@ class Networks:
             for port in self._registry.ports_of(record.uuid)
             if port.device is not None
         ]
-        event = await self._thread.run(
-            workplace.stop_network,
-            record.uuid,
-            network.name,
-            record.present,
-            ours,
-            transient=record.stored is None,
-        )
+        try:
+            event = await self._thread.run(
+                workplace.stop_network,
+                record.uuid,
+                network.name,
+                record.present,
+                ours,
+                transient=record.stored is None,
+            )
+        except BaseException:
+            await self._mending.watch_services([record])
+            raise
         record.live, record.present = None, HostState()
         record.settled, record.problem = False, None
         self._events.add(event)

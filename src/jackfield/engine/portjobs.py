@@ -43,7 +43,7 @@ def begin_port(tools: Workplace, row: PortRow, wanted: HostState) -> None:
     tools.applier.refuse_impossible(list(wanted.values()))
     tools.applier.refuse_foreign(list(wanted.values()))
     if wanted:
-        with store.transaction():
+        with store.transaction(opens=True):
             store.put_port(dataclasses.replace(row, step=Step.STARTING))
             ledger.acquire(store, tools.applier, row.uuid, wanted.values())
         try:
@@ -79,7 +79,7 @@ def undo_port(tools: Workplace, uuid: UUID, wanted: HostState) -> None:
 def begin_leaving(tools: Workplace, ports: Sequence[UUID]) -> None:
     """Open the detachment of ports that somebody else is told of before their devices go."""
     _fold_journal(tools)
-    with tools.store.transaction():
+    with tools.store.transaction(opens=True):
         for uuid in ports:
             tools.store.set_port_step(uuid, Step.STOPPING)
 
@@ -98,7 +98,7 @@ def delete_ports(
 ) -> list[Event]:
     """Remove the devices of ports, all of a kind at once, and forget the ports."""
     _fold_journal(tools)
-    with tools.store.transaction():
+    with tools.store.transaction(opens=True):
         for port in ports:
             tools.store.set_port_step(port.uuid, Step.STOPPING)
     # Two ports may need the same setting of one uplink.

@@ -38,6 +38,7 @@ import sqlite3
 import uuid as uuids
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from jackfield.engine.rows import EventRow, LiveRow, MemberRow, NetworkRow, PortRow, Step
@@ -47,6 +48,9 @@ from jackfield.errors import HostError
 __all__ = ["EVENTS_KEPT", "EventNumbers", "Store"]
 
 EVENTS_KEPT = 10_000
+
+_ROOM = 1 << 18
+"""Bytes that the disk must have free when a step begins, so that its end can be recorded."""
 
 _OF_THIS_HOST = ("live", "ports", "members", "settings", "setting_users", "records")
 
@@ -63,14 +67,34 @@ class EventNumbers:
         return next(self._count)
 
 
+class _Database(sqlite3.Connection):
+    """A connection whose failures are ours: a full disk is no defect of the daemon."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        """Do as the base class does, or raise ``HostError``."""
+        try:
+            return super().execute(*arguments)
+        except sqlite3.Error as error:
+            raise _told(error) from error
+
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+        """Do as the base class does, or raise ``HostError``."""
+        try:
+            return super().executemany(*arguments)
+        except sqlite3.Error as error:
+            raise _told(error) from error
+
+
 class Store:
-    """The connection to the database."""
+    """The connection to the database; what goes wrong with it is a ``HostError``."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the database at ``path`` and bring its schema up to date."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, factory=_Database
+            )
             path.chmod(0o600)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
@@ -81,10 +105,9 @@ class Store:
             self._numbers: EventNumbers | None = None
             self._migrate(path)
         except sqlite3.Error as error:
-            raise HostError(
-                f"cannot use the database {path}: {error}",
-                hint="the daemon needs to read and write it; restore it from a backup if damaged",
-            ) from error
+            raise _told(error).with_context(str(path)) from error
+        except HostError as error:
+            raise error.with_context(str(path)) from error
 
     def close(self) -> None:
         """Close the database."""
@@ -95,16 +118,28 @@ class Store:
         self._db.close()
 
     @contextlib.contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        """Commit what the block does, all or nothing; ``durable``: to be on disk with ``sync``."""
+    def transaction(self, *, durable: bool = False, opens: bool = False) -> Iterator[None]:
+        """Commit what the block does, all or nothing; ``durable``: to be on disk with ``sync``.
+
+        With ``opens`` it begins a step, and is refused when its end might find no room.
+        """
+        if opens:
+            self._check_room()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self.commit()
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # When the disk is full, SQLite has done so itself.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self.commit()
         self.unsynced |= durable
+
+    def _check_room(self) -> None:
+        disk = os.statvfs(self._path.parent)
+        if disk.f_blocks and disk.f_bavail * disk.f_frsize < _ROOM:
+            raise _full(f"less than {_ROOM >> 10} KiB are free where {self._path} is")
 
     def sync(self) -> None:
         """Wait until the disk has every durable transaction that has ended.
@@ -410,3 +445,17 @@ class Store:
                 "SELECT number, time, type, network, uuid, detail FROM events ORDER BY number"
             )
         ]
+
+
+def _told(error: sqlite3.Error) -> HostError:
+    """Return the error that says what is wrong with the database."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return _full("cannot write the database")
+    return HostError(
+        f"cannot use the database: {error}",
+        hint="the daemon needs to read and write it; restore it from a backup if damaged",
+    )
+
+
+def _full(what: str) -> HostError:
+    return HostError(f"{what}: the disk is full", hint="df shows what is full")

@@ -129,7 +129,7 @@ def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState
     sweep_before(tools, wanted.values())
     tools.applier.refuse_impossible(list(wanted.values()))
     tools.applier.refuse_foreign(list(wanted.values()))
-    with tools.store.transaction():
+    with tools.store.transaction(opens=True):
         tools.store.put_live(LiveRow(uuid, Step.STARTING, document))
         ledger.acquire(tools.store, tools.applier, uuid, wanted.values())
     try:
@@ -219,7 +219,7 @@ def begin_change(
     tools.applier.refuse_foreign(
         [item for item in change.ensure if item.key not in change.replaced]
     )
-    with tools.store.transaction():
+    with tools.store.transaction(opens=True):
         tools.store.put_live(LiveRow(uuid, Step.CHANGING, document, previous))
         ledger.acquire(tools.store, tools.applier, uuid, change.ensure)
     try:
@@ -285,7 +285,7 @@ def stop_network(
             if isinstance(item, OvsBridge)
             for member, row in note_members(tools.openvswitch, item.name).items()
         ]
-    with tools.store.transaction():
+    with tools.store.transaction(opens=True):
         tools.store.set_live_step(uuid, Step.STOPPING)
         tools.store.put_members(members)
     tools.applier.dismantle(present)

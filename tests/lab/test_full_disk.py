@@ -1,0 +1,121 @@
+"""A disk that is full when something is to be changed: it is refused, and the host is as before.
+
+The daemon's state is on a disk of its own, which a test fills up to some space that is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from tests.conftest import Uplink
+from tests.lab.daemon import Daemon
+from tests.lab.host import Host
+from tests.lab.snapshot import take_snapshot
+from tests.lab.wait import wait_for
+
+pytestmark = pytest.mark.lab
+
+DISK = "/run/disk"
+FILL = f"{DISK}/fill"
+NAT = """
+<network>
+  <name>red</name>
+  <forward mode='nat'/>
+  <bridge name='red0' stp='off'/>
+  <ip address='10.0.0.{}' prefix='24'><dhcp><range start='10.0.0.9' end='10.0.0.99'/></dhcp></ip>
+</network>
+"""
+LAN = """
+<network>
+  <name>lan</name>
+  <forward mode='bridge'/>
+  <bridge name='br0'><uplinks><interface dev='eth0'/></uplinks></bridge>
+</network>
+"""
+
+
+@pytest.fixture
+def full(host: Host, uplink: Uplink) -> Iterator[Daemon]:
+    """Give a daemon with its state on a small disk, two networks, and a namespace to plug in."""
+    assert "eth0" == uplink.ifname
+    wait_for(lambda: not host.ip("addr", "show", "tentative"), 5, "addresses to be usable")
+    host.guest("a")
+    host.file(DISK).mkdir()
+    host.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", DISK])
+    with Daemon(host, state_dir=f"{DISK}/state") as daemon:
+        daemon.cli("define", daemon.document(NAT.format(1)))
+        daemon.cli("define", daemon.document(LAN))
+        yield daemon
+
+
+def leave(host: Host, kibibytes: int) -> None:
+    """Fill the disk but for so much."""
+    count = f"$(($(df -k --output=avail {DISK} | tail -n 1) - {kibibytes}))"
+    host.run(["sh", "-ec", f"dd if=/dev/zero of={FILL} bs=1k count={count} 2>/dev/null"])
+
+
+def refused(daemon: Daemon, *command: str) -> None:
+    """Do it with ever more space: it is refused and nothing is changed, or it is done."""
+    host = daemon.host
+    for kibibytes in (0, 8, 12, 16, 20, 24, 32, 512):
+        before = take_snapshot(host)
+        leave(host, kibibytes)
+        result = daemon.cli(*command, check=False)
+        host.file(FILL).unlink()
+        if result.returncode == 0:
+            assert kibibytes
+            return
+        assert 7 == result.returncode, result.stderr
+        assert "the disk is full" in result.stderr
+        assert before == take_snapshot(host)
+    raise AssertionError(f"{command} is never done")
+
+
+@pytest.mark.parametrize(
+    ("before", "command"),
+    [
+        ([], ["start", "red"]),
+        ([], ["start", "lan"]),
+        ([["start", "red"]], ["attach", "red", "--netns", "a", "--ifname", "eth0", "--name", "a"]),
+        (
+            [
+                ["start", "red"],
+                ["attach", "red", "--netns", "a", "--ifname", "eth0", "--name", "a"],
+            ],
+            ["detach", "a"],
+        ),
+        ([["start", "red"]], ["stop", "red"]),
+        ([["start", "lan"]], ["stop", "lan"]),
+    ],
+)
+def test_a_change_is_whole_or_refused(
+    full: Daemon, before: Sequence[Sequence[str]], command: Sequence[str]
+) -> None:
+    """However little space there is; with more of it the same command works."""
+    for words in before:
+        full.cli(*words)
+    refused(full, *command)
+
+
+def test_an_apply_is_whole_or_refused(full: Daemon) -> None:
+    """The same for a network that is changed while it runs."""
+    full.cli("start", "red")
+    refused(full, "apply", full.document(NAT.format(2)))
+    assert "10.0.0.2" in full.host.run(["ip", "addr", "show", "dev", "red0"]).stdout
+
+
+def test_what_serves_is_watched_after_a_refused_stop(full: Daemon) -> None:
+    """A dnsmasq that dies then is started again, even while nothing can be recorded."""
+    full.cli("start", "red")
+    leave(full.host, 0)
+    assert 7 == full.cli("stop", "red", check=False).returncode
+    (former,) = full.host.processes("dnsmasq")
+    full.host.run(["kill", "-9", str(former)])
+    wait_for(
+        lambda: any(pid != former for pid in full.host.processes("dnsmasq")), 10, "another dnsmasq"
+    )
+    full.host.file(FILL).unlink()
+    full.restart()
+    assert [] == full.cli("plan", "red", json=True)["steps"]
