@@ -114,6 +114,36 @@ def test_leases_go_with_their_network(daemon: Daemon) -> None:
     assert [] == files()
 
 
+@pytest.mark.parametrize("vde", ["", "<vde/>"])
+def test_a_cleared_run_directory(host: Host, daemon: Daemon, vde: str) -> None:
+    """What serves a network is still known, by ``apply``, ``stop`` and the next daemon."""
+    host.open_tun()
+    text = daemon.document(document().replace("<domain", f"{vde}<domain"))
+    programs = ["dnsmasq", "vde_switch"] if vde else ["dnsmasq"]
+
+    def clear() -> None:
+        for name in ("dnsmasq", "vde", "vde-switch"):
+            host.run(["rm", "-rf", f"{RUN_DIR}/{name}"])
+
+    def served() -> list[int]:
+        return [len(host.processes(program)) for program in programs]
+
+    daemon.cli("apply", text)
+    clear()
+    daemon.cli("apply", "red")
+    assert [1 for _ in programs] == served()
+    clear()
+    daemon.cli("stop", "red")
+    assert [0 for _ in programs] == served()
+    daemon.cli("start", "red")
+    daemon.kill9()
+    clear()
+    daemon.start()
+    assert [1 for _ in programs] == served()
+    assert [] == daemon.cli("plan", "red", json=True)["steps"]
+    assert listed(daemon)["red"]["problem"] is None
+
+
 @pytest.fixture
 def state() -> Iterator[Path]:
     """Give a directory of the machine for what outlives a host."""

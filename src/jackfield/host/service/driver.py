@@ -61,10 +61,10 @@ class ServiceDriver(abc.ABC, Generic[R, F]):
         found: dict[str, Observed] = {}
         for service in resources:
             files = self.files(kernel, service.network)
-            if not files.directory.exists():
+            process = self._running(files)
+            if process is None and not files.directory.exists():
                 found[service.key] = ABSENT
                 continue
-            process = self._running(files)
             name = files.process_of(0, None).program
             found[service.key] = Observed(
                 presence=Presence.OURS,
@@ -143,7 +143,13 @@ class ServiceDriver(abc.ABC, Generic[R, F]):
     def _running(self, files: F) -> Process | None:
         """Return the process that serves a network, or ``None``."""
         self._put_on_record(files)
-        return running(files)
+        process = running(files)
+        if process is None and not files.directory.exists():
+            # Somebody may have cleared our run directory, and it serves on.
+            process = next(iter(find_processes(lambda _: files)), None)
+            if process is not None:
+                _record(files, process)
+        return process
 
     def _recorded(self, files: F) -> Process | None:
         """Return the process on record, running or not."""
@@ -158,4 +164,6 @@ class ServiceDriver(abc.ABC, Generic[R, F]):
 
 
 def _record(files: ServiceFiles, process: Process) -> None:
+    if not files.directory.exists():
+        files.directory.mkdir(parents=True)
     files.write("process", f"{process.pid} {process.start_time}\n")
