@@ -114,6 +114,7 @@ def test_address_outside_the_subnets() -> None:
         "1 52:54:00:00:00:01 10.1.0.10 * * more",
         "1 x7 fd00:1::5 * *",
         "² 52:54:00:00:00:01 10.1.0.10 * *",
+        "99999999999999999999 52:54:00:00:00:01 10.1.0.10 * *",
     ],
 )
 def test_what_is_no_lease_is_left_out(line: str) -> None:

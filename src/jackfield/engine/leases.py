@@ -28,6 +28,9 @@ from jackfield.model.values import InterfaceName, MacAddress
 
 __all__ = ["LeaseChanges", "LeaseWatch", "compare_leases", "parse_leases", "read_leases"]
 
+_LATEST = 0xFFFF_FFFF_FFFF
+"""Seconds since the epoch that a clock can show; only a damaged file has more."""
+
 _SETTLE = 0.05
 """Seconds without a further write before a lease file counts as whole."""
 
@@ -68,7 +71,7 @@ def parse_leases(
             mac, iaid = _owner(address, owner, client)
         except ValueError:
             continue
-        if 0 < int(expires) <= now:
+        if 0 < int(expires) <= now or int(expires) > _LATEST:
             continue
         found.append(
             LeaseView(
