@@ -236,7 +236,13 @@ def test_a_bridge_of_somebody_else_in_its_place(host: Host, daemon: Daemon) -> N
     assert (None, None) == (bridge_of(host, device), bridge_of(host, "vnet0"))
     refused = daemon.cli("apply", "red", check=False)
     assert "in the way and not ours: bridge red0" in refused.stderr
-    assert not has_address(host, "red0", "10.0.0.1")
+    # Nor by a change of what it should be, or a new guest.
+    changed = daemon.document(NAT.replace("10.0.0.1", "10.0.0.3"))
+    for command in (["apply", changed], ["attach", "red", "--tap", "vm"]):
+        assert "red0" in daemon.cli(*command, check=False).stderr
+        assert host.link("vm") is None
+    (found,) = host.ip("addr", "show", "dev", "red0")
+    assert ([], "0") == (found["addr_info"], host.sysctl("net/ipv6/conf/red0/disable_ipv6"))
     host.run(["ip", "link", "del", "red0"])
     daemon.cli("apply", "red")
     wait_back(daemon, host, device)

@@ -290,6 +290,27 @@ def test_a_bridge_that_is_taken_away(host: Host, network: Uplink, daemon: Daemon
     assert ping(host, "203.0.113.1", tries=5) is not None
 
 
+def test_a_bridge_of_somebody_else_in_its_place(
+    host: Host, network: Uplink, daemon: Daemon, outside: Host
+) -> None:
+    """A change does not make the uplink a port of it: the host goes on as it is connected now."""
+    daemon.cli("apply", daemon.document(RED))
+    daemon.kill9()
+    host.run(["ip", "link", "del", "br0"])
+    host.run(["ip", "link", "add", "br0", "type", "bridge"])
+    add_address(host, "eth0", f"{network.address4}/24")
+    daemon.start()
+    (found,) = daemon.cli("list", json=True)
+    assert "not ours: bridge br0" in found["problem"]
+    changed = daemon.document(RED.replace("<uplinks>", "<uplinks mtu='1400'>"))
+    assert "bridge br0" in daemon.cli("apply", changed, check=False).stderr
+    assert (None, {f"{network.address4}/24"}) == (
+        (host.link("eth0") or {}).get("master"),
+        addresses(host, "eth0"),
+    )
+    assert ping(outside, network.address4, tries=5) is not None
+
+
 @pytest.mark.parametrize("running", [True, False])
 def test_an_uplink_that_comes_back(
     host: Host, lan: Lan, network: Uplink, daemon: Daemon, running: bool

@@ -339,7 +339,8 @@ def _check_place(network: Network, links: Mapping[str, LinkFact]) -> int | None:
         # Its device here is of any kind, and there need not be one.
         bridge = links.get(bridge_of(network))
         return None if bridge is None else bridge.mtu
-    return network.mtu or check_bridge(network, links).mtu
+    bridge = check_bridge(network, links)
+    return network.mtu or bridge.mtu
 
 
 def _open_tap(tools: Workplace, tap: TapLink, rows: Sequence[OvsPort]) -> list[int]:

@@ -32,7 +32,7 @@ from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.process import Process
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
-from jackfield.state.links import BridgeLink, OwnerKind, TapLink, alias_of
+from jackfield.state.links import AnyLink, BridgeLink, OwnerKind, TapLink, alias_of
 from jackfield.state.openvswitch import AnyRow, OvsBridge
 from jackfield.state.resources import ManagedUplink, NetworkRules, Resource, Service, VlanFiltering
 
@@ -216,8 +216,14 @@ def begin_change(
     failure is undone before it is raised.
     """
     tools.applier.refuse_impossible(change.ensure)
+    # Nothing new is put on a link that was ours, and is somebody else's now.
+    going = {item.key for item in change.remove}
+    links = [item for item in present.values() if isinstance(item, AnyLink)]
     tools.applier.refuse_foreign(
-        [item for item in change.ensure if item.key not in change.replaced]
+        [
+            *(item for item in links if item.key not in going),
+            *(item for item in change.ensure if item.key not in change.replaced),
+        ]
     )
     with tools.store.transaction(opens=True):
         tools.store.put_live(LiveRow(uuid, Step.CHANGING, document, previous))

@@ -38,7 +38,7 @@ from jackfield.plan.vde import check_switch, switch_resources
 from jackfield.plan.virtualfunction import plan_pools
 from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.hoststate import HostState
-from jackfield.state.links import BridgeLink, OwnerKind, alias_of
+from jackfield.state.links import BridgeLink, OwnerKind, alias_of, network_of
 from jackfield.state.resources import InterfaceAddress, LinkUp, Resource, Route, Setting, Shaping
 
 __all__ = [
@@ -192,22 +192,29 @@ def check_host(network: Network, facts: Facts) -> None:
 def check_bridge(network: Network, links: Mapping[str, LinkFact]) -> LinkFact:
     """Return the network's bridge as it is on the host.
 
-    Raises ``WrongState`` when there is none, or another kind of device has its name.
+    Raises ``WrongState`` when there is none, or another kind of device has its name, and
+    ``ForeignObject`` when it should be of our making and is not.
     """
     bridge = bridge_of(network)
+    is_made = network.mode.is_routed or bool(network.uplinks)
     link = links.get(bridge)
     if link is None:
         raise WrongState(
             f"network {network.name!r}: its bridge {bridge} does not exist on this host",
             hint=(
-                f"make {bridge} first: this network uses it but does not make it"
-                if network.mode is Mode.BRIDGE and not network.uplinks
-                else f"jackfield stop and start {network.name} make it again"
+                f"jackfield stop and start {network.name} make it again"
+                if is_made
+                else f"make {bridge} first: this network uses it but does not make it"
             ),
         )
     if link.kind != "bridge":
         raise WrongState(
             f"network {network.name!r}: {bridge} is not a bridge but {link.kind or 'a NIC'}"
+        )
+    if is_made and network_of(link.alias) != network.uuid:
+        raise ForeignObject(
+            f"network {network.name!r}: the bridge {bridge} is not ours",
+            hint=f"rename or remove it, and jackfield apply {network.name} makes ours again",
         )
     return link
 
