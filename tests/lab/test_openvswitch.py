@@ -409,6 +409,32 @@ def test_a_bridge_of_ours(
     assert set() == guards(host)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_stopped_while_open_vswitch_is_away(
+    host: Host, daemon: Daemon, switch: OpenVSwitch, cable: str, outside: Host, killed: bool
+) -> None:
+    """The next start works at once, when what was left over there is only being removed."""
+    assert cable
+    assert "outside" == outside.name
+    daemon.cli("apply", daemon.document(OUT))
+    a = host.guest("a")
+    plug(daemon, "out", a, "192.0.2.77/24")
+    for program in ("ovs-vswitchd", "ovsdb-server"):
+        switch.stop(program)
+    daemon.cli("stop", "out")
+    if killed:
+        daemon.kill9()
+        daemon.start()
+    switch.start_database()
+    switch.start_switch()
+    wait_for(lambda: "ovs-out" in host.links(), 10, "the bridge to be there again")
+    daemon.cli("start", "out")
+    assert ping(a, "192.0.2.1", tries=10) is not None
+    daemon.cli("detach", "a")
+    daemon.cli("stop", "out")
+    assert "ovs-out" not in host.links()
+
+
 def test_an_uplink_with_an_address(
     host: Host, daemon: Daemon, switch: OpenVSwitch, cable: str
 ) -> None:

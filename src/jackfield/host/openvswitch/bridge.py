@@ -6,10 +6,10 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from jackfield.errors import ForeignObject, MissingFeature, WrongState
+from jackfield.errors import ForeignObject, MissingFeature
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
-from jackfield.host.openvswitch.database import Database, Progress, Session
+from jackfield.host.openvswitch.database import Database, Session
 from jackfield.host.openvswitch.datapath import best_datapath
 from jackfield.host.openvswitch.port import without_limits
 from jackfield.host.openvswitch.rows import STATE, marks
@@ -96,17 +96,12 @@ class OvsBridgeDriver:
         names = _names(resources)
         try:
             with self._database.session() as session:
-                progress = self._remove(session, resources)
-                if progress is not None:
-                    session.wait_configured(progress, f"remove Open vSwitch bridge {names}")
+                self._remove(session, resources)
         except MissingFeature as error:
             log.warning("%s stay in Open vSwitch's database: %s", names, error)
             self._owed += resources
-        except WrongState as error:
-            # The row is gone, which is what we can do.
-            log.warning("%s", error)
 
-    def _remove(self, session: Session, resources: Sequence[OvsBridge]) -> Progress | None:
+    def _remove(self, session: Session, resources: Sequence[OvsBridge]) -> None:
         rows = _rows(session, resources)
         ours = [
             bridge
@@ -114,7 +109,7 @@ class OvsBridgeDriver:
             if bridge.name in rows and is_ours(rows[bridge.name], bridge.alias)
         ]
         if not ours:
-            return None
+            return
         what = f"remove Open vSwitch bridge {_names(ours)}"
         uuids = [port for bridge in ours for port in of_set(rows[bridge.name]["ports"])]
         answers = session.select_many(
@@ -133,7 +128,8 @@ class OvsBridgeDriver:
         ]
         limits = look_at_ports(session, names)
         operations = [item for name in names for item in without_limits(limits, name)]
-        return session.change([*operations, _forget([rows[b.name]["_uuid"] for b in ours])], what)
+        operations.append(_forget([rows[bridge.name]["_uuid"] for bridge in ours]))
+        session.finish(operations, what)
 
     def _remove_owed(self, session: Session) -> None:
         owed, self._owed = self._owed, []

@@ -7,6 +7,7 @@ known of a server that was restarted meanwhile.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,8 @@ from jackfield.host.openvswitch.jsonrpc import Connection
 from jackfield.host.openvswitch.values import Row
 
 __all__ = ["DEFAULT_SOCKETS", "Database", "Refused", "Session", "find_socket"]
+
+log = logging.getLogger(__name__)
 
 DEFAULT_SOCKETS = (Path("/run/openvswitch/db.sock"), Path("/var/run/openvswitch/db.sock"))
 """Where packages put the database's socket."""
@@ -92,6 +95,17 @@ class Session:
             what,
         )
         return _progress(results[-1])
+
+    def finish(self, operations: Sequence[Operation], what: str) -> None:
+        """Do ``operations``, which remove things, and return when ovs-vswitchd has removed them.
+
+        One that does not in its time is told of in the log: the rows are gone all the same.
+        """
+        progress = self.change(operations, what)
+        try:
+            self.wait_configured(progress, what)
+        except WrongState as error:
+            log.warning("%s", error)
 
     def select(
         self, table: str, columns: Collection[str], where: Where = (), *, what: str = ""

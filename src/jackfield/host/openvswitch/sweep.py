@@ -69,7 +69,8 @@ def sweep(database: Database, kernel: Kernel, known: Collection[str]) -> list[st
                     }
                 )
             if operations:
-                session.change(operations, "remove rows of ports and bridges that are no more")
+                # A bridge's device is in the way of the next one of its name until it is gone.
+                session.finish(operations, "remove rows of ports and bridges that are no more")
     except MissingFeature as error:
         log.warning("Open vSwitch's database is not looked through: %s", error)
         return []
