@@ -218,6 +218,28 @@ def test_a_script_may_ask_the_daemon(host: Host) -> None:
     } == states
 
 
+def test_a_script_may_ask_about_what_is_ending(host: Host) -> None:
+    """A transient network is shown until it is forgotten, and its subnet is free already."""
+    with Daemon(host, config=config()) as daemon:
+        hook(
+            host,
+            "network",
+            "#!/bin/sh\n"
+            "[ $1.$2 = red.stopped ] || exit 0\n"
+            f"virsh -q -c {URI} net-list --all >/run/lab/list\n"
+            f"virsh -q -c {URI} net-dumpxml $1 >/run/lab/document\n"
+            f"virsh -q -c {URI} net-create /run/lab/blue.xml\n",
+        )
+        blue = DOCUMENT.replace("red", "blue").replace("00a<", "00c<")
+        host.file("/run/lab/blue.xml").write_text(blue)
+        daemon.cli("apply", "--transient", daemon.document(DOCUMENT))
+        daemon.cli("stop", "red")
+        assert ["red", "inactive", "no", "no"] == host.file("/run/lab/list").read_text().split()
+        assert "<name>red</name>" in host.file("/run/lab/document").read_text()
+        (left,) = daemon.cli("list", json=True)
+        assert ("blue", True) == (left["name"], left["active"])
+
+
 def test_a_script_need_not_listen_nor_be_quiet(host: Host) -> None:
     """Standard input may stay unread, standard error be long, and a child go on with both."""
     many = "".join(

@@ -27,7 +27,8 @@ def takes_uplinks(network: Network) -> bool:
 def check_free(network: Network, others: Iterable[NetworkRecord]) -> None:
     """Refuse what one of ``others`` has, or is just getting."""
     for other in others:
-        if other.live is None:
+        # One that is not so yet asks for itself, and one that has ended is only to be forgotten.
+        if other.live is None or not other.present:
             continue
         _check_uplinks(network, other.live)
         if not other.settled:

@@ -148,6 +148,7 @@ class Networks:
         for port in ports:
             self._registry.discard_port(port)
         self._registry.discard(record)
+        record.live = None
         self._plans.forget(record.uuid)
 
     async def update(
@@ -294,8 +295,11 @@ class Networks:
         except BaseException:
             await self._mending.watch_services([record])
             raise
-        record.live, record.present = None, HostState()
+        record.present = HostState()
         record.settled, record.problem = False, None
+        if record.stored is not None:
+            # A transient one has no other definition until it is forgotten.
+            record.live = None
         self._events.add(event)
         if takes_uplinks(network):
             await self.judge_ways()
