@@ -13,7 +13,7 @@ from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
 from jackfield.engine.plans import Plans
 from jackfield.engine.records import Registry
-from jackfield.errors import HostError
+from jackfield.errors import HostError, NetworkNotFound
 
 NAT = """
 <network>
@@ -91,5 +91,31 @@ def test_what_could_not_be_written_is_not_there() -> None:
         (task,) = await begin(made, 1)
         disk.waiting[1].set_result(SimpleNamespace(number=1))
         assert "virbr0" == (await task).current.bridge.name
+
+    asyncio.run(run())
+
+
+def test_who_waits_for_a_network_that_goes_is_told() -> None:
+    """What comes after an undefine finds no network, and the next of its name is another one."""
+
+    async def run() -> None:
+        disk = SlowDisk()
+        registry, made = definitions(disk)
+        (task,) = await begin(made, 1)
+        disk.waiting[0].set_result(SimpleNamespace(number=1))
+        uuid = (await task).uuid
+        ending = asyncio.create_task(made.undefine(str(uuid)))
+        late = asyncio.create_task(made.set_autostart(str(uuid), True))
+        (again,) = await begin(made, 1)
+        assert 2 == len(disk.waiting)
+        disk.waiting[1].set_result(SimpleNamespace(number=2))
+        await ending
+        with pytest.raises(NetworkNotFound):
+            await late
+        await begin(made)
+        disk.waiting[2].set_result(SimpleNamespace(number=3))
+        view = await again
+        assert not view.autostart
+        assert [view.uuid] == list(registry.networks)
 
     asyncio.run(run())

@@ -240,6 +240,36 @@ def test_a_script_may_ask_about_what_is_ending(host: Host) -> None:
         assert ("blue", True) == (left["name"], left["active"])
 
 
+def test_what_waited_while_a_network_went(host: Host) -> None:
+    """A network that is applied while it is being undefined is there, and known."""
+    with Daemon(host, config=config('log_level = "debug"')) as daemon:
+        hook(
+            host,
+            "network",
+            "#!/bin/sh\n"
+            "[ $2 = start ] && [ ! -e /run/lab/go ] || exit 0\n"
+            "touch /run/lab/begun\n"
+            "until [ -e /run/lab/go ]; do sleep 0.01; done\n"
+            "exit 1\n",
+        )
+
+        def is_asked(operation: str) -> bool:
+            return any(operation == entry.get("operation") for entry in daemon.log())
+
+        document = daemon.document(DOCUMENT)
+        daemon.cli("define", document)
+        commands = [daemon.cli_process("start", "red")]
+        wait_for(host.file("/run/lab/begun").exists, 10, "the start to begin")
+        for operation, arguments in (("undefine", ["red"]), ("apply", [document])):
+            commands.append(daemon.cli_process(operation, *arguments))
+            wait_for(lambda name=operation: is_asked(name), 10, operation)  # type: ignore[misc]
+        host.file("/run/lab/go").touch()
+        assert [7, 0, 0] == [command.wait(20) for command in commands]
+        (red,) = daemon.cli("list", json=True)
+        assert (True, True) == (red["active"], red["persistent"])
+        assert "virbr-red" in host.links()
+
+
 def test_a_script_need_not_listen_nor_be_quiet(host: Host) -> None:
     """Standard input may stay unread, standard error be long, and a child go on with both."""
     many = "".join(

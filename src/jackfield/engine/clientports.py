@@ -75,8 +75,7 @@ class ClientPorts:
 
         Choosing and reserving is one step of the event loop, so no two ports get the same place.
         """
-        record = self._registry.network(ref)
-        async with record.lock:
+        async with self._registry.held(ref) as record:
             network = _running(record)
             _check_wish(wish, reclaim=reclaim)
             assert wish.uuid is not None

@@ -95,8 +95,7 @@ class Definitions:
         One that has ports is refused, because its end would be theirs; ``with_ports`` is for a
         door whose clients know that a running network goes on.
         """
-        record = self._registry.network(ref)
-        async with record.lock:
+        async with self._registry.held(ref) as record:
             if record.stored is None:
                 raise WrongState(
                     f"network {record.name!r} is transient: it has no definition to remove",
@@ -126,8 +125,7 @@ class Definitions:
 
     async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
         """Mark a persistent network to be started when the daemon starts on a new boot."""
-        record = self._registry.network(ref)
-        async with record.lock:
+        async with self._registry.held(ref) as record:
             if record.stored is None:
                 raise WrongState(
                     f"network {record.name!r} is transient and cannot be autostarted",

@@ -85,8 +85,7 @@ class Metadata:
         config: bool,
     ) -> NetworkView:
         """Set one part, or remove it with ``text`` ``None``; see ``Impact`` for the rest."""
-        record = self._registry.network(ref)
-        async with record.lock:
+        async with self._registry.held(ref) as record:
             impact = Impact.of(record, live=live, config=config)
             running = record.live if impact.live else None
             stored = record.stored if impact.config else None

@@ -77,8 +77,7 @@ class Networks:
 
     async def start(self, ref: str) -> NetworkView:
         """Start a stored network."""
-        record = self._registry.network(ref)
-        async with record.lock:
+        async with self._registry.held(ref) as record:
             if record.stored is None or record.live is not None:
                 raise WrongState(f"network {record.name!r} is already active").in_libvirt(
                     "network is already active"
@@ -107,8 +106,7 @@ class Networks:
 
         A transient network is gone then, with the ports that clients made.
         """
-        record = self._registry.network(ref)
-        async with record.lock:
+        async with self._registry.held(ref) as record:
             if record.live is None:
                 raise WrongState(f"network {record.name!r} is not active")
             if record.stored is None:
@@ -155,8 +153,7 @@ class Networks:
         self, ref: str, change: Callable[[Network], Network], *, live: bool, config: bool
     ) -> NetworkView:
         """Change the running network, the stored definition, or both (see ``Impact``)."""
-        record = self._registry.network(ref)
-        async with record.lock:
+        async with self._registry.held(ref) as record:
             impact = Impact.of(record, live=live, config=config)
             stored, running = record.stored, record.live
             # Long definitions take longer to go through than the loop may be held up.
@@ -312,18 +309,19 @@ class Networks:
 
         A network that does not run is started.  With ``transient`` nothing is stored.
         """
-        async with self._definitions.completed(network) as (record, complete):
-            if transient and record.stored is not None:
-                raise WrongState(
-                    f"network {complete.name!r} has a stored definition: it is not transient",
-                    hint="apply it without --transient",
-                )
-            # From here on its name and devices are taken, and others may be defined meanwhile.
-            is_new = record.uuid not in self._registry.networks
-            if is_new:
-                record.stored = complete
-                self._registry.add(record)
-        async with record.lock:
+        async with contextlib.AsyncExitStack() as stack:
+            async with self._definitions.completed(network) as (record, complete):
+                await stack.enter_async_context(record.lock)
+                if transient and record.stored is not None:
+                    raise WrongState(
+                        f"network {complete.name!r} has a stored definition: it is not transient",
+                        hint="apply it without --transient",
+                    )
+                # From here on its name and devices are taken, and others may be defined meanwhile.
+                is_new = record.uuid not in self._registry.networks
+                if is_new:
+                    record.stored = complete
+                    self._registry.add(record)
             row = None
             if not transient and (is_new or record.stored != complete):
                 row = network_row(record, complete, autostart=record.autostart)

@@ -93,8 +93,7 @@ class Ports:
 
     async def attach(self, ref: str, request: AttachRequest) -> PortView:
         """Plug a namespace, a new tap or a program into a running network."""
-        record = self._registry.network(ref)
-        async with record.lock:
+        async with self._registry.held(ref) as record:
             await self._host.settle()
             port = self._new_port(record, request)
             self._registry.add_port(port)
@@ -182,8 +181,7 @@ class Ports:
 
     async def detach_all(self, ref: str) -> int:
         """Remove every port of a network that we made; return how many there were."""
-        record = self._registry.network(ref)
-        async with record.lock:
+        async with self._registry.held(ref) as record:
             ports = [
                 port
                 for port in self._registry.ports_of(record.uuid)

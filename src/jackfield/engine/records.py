@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import contextlib
 import dataclasses
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping
 from uuid import UUID
 
 from jackfield.allocation.usage import Usage, is_counted
@@ -220,6 +221,19 @@ class Registry:
                 hint="`jackfield list` shows the networks of this host",
             )
         return found
+
+    @contextlib.asynccontextmanager
+    async def held(self, ref: str | UUID) -> AsyncIterator[NetworkRecord]:
+        """Give the network with that name or uuid, its lock held.
+
+        ``NetworkNotFound`` if there is none, or none any more when its lock is free.
+        """
+        while True:
+            record = self.network(ref)
+            async with record.lock:
+                if self.networks.get(record.uuid) is record:
+                    yield record
+                    return
 
     def _by_ref(self, ref: str) -> NetworkRecord | None:
         """Return the network of that name or, where there is none, of the uuid it may be."""
