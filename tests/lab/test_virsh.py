@@ -55,6 +55,9 @@ DOCUMENTS = {
     "green": "<network><name>green</name><forward mode='bridge'/><bridge name='br0'/></network>",
     "nat": "<network><name>nat</name><forward mode='nat'/><bridge name='nat0' stp='off'/>"
     "<ip address='10.6.0.1' prefix='24'/></network>",
+    "twin": RED.replace(">red<", ">11111111-2222-3333-4444-555555555555<")
+    .replace("<uuid>11111111-2222", "<uuid>11111111-7777")
+    .replace("red0", "twin0"),
     "garbage": "<network",
     "noname": "<network/>",
     "wrong": "<foo/>",
@@ -301,6 +304,23 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-undefine blue",
     "net-list --all",
     "net-destroy blue",
+    # A network that is called as another is numbered.
+    "net-define /run/lab/red.xml",
+    "net-define /run/lab/twin.xml",
+    "net-start red",
+    "net-autostart red",
+    "net-desc red the first",
+    "net-update red add dns-txt \"<txt name='t' value='v'/>\" --live --config",
+    "net-port-create red /run/lab/port.xml",
+    "net-port-list red",
+    "net-list --all",
+    "net-dumpxml red",
+    "net-dumpxml red --inactive",
+    "net-port-delete red 00000000-0000-0000-0000-00000000004d",
+    "net-destroy red",
+    "net-undefine red",
+    "net-list --all",
+    "net-undefine 11111111-2222-3333-4444-555555555555",
     # Other modes.
     "net-define /run/lab/green.xml",
     "net-info green",

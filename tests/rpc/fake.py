@@ -42,17 +42,17 @@ class RpcEngine(FakeEngine):
     def network_name(self, ref: str | UUID) -> NetworkName:
         return self.network(str(ref)).name
 
-    async def start(self, ref: str) -> NetworkView:
+    async def start(self, ref: str | UUID) -> NetworkView:
         self.order.append("start")
         view = await super().start(ref)
         self.order.append("started")
         return view
 
-    async def stop(self, ref: str) -> NetworkView:
+    async def stop(self, ref: str | UUID) -> NetworkView:
         self.order.append("stop")
         return await super().stop(ref)
 
-    async def undefine(self, ref: str, *, with_ports: bool = False) -> None:
+    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> None:
         await super().undefine(ref)
 
     async def create(self, network: Network) -> NetworkView:
@@ -61,7 +61,7 @@ class RpcEngine(FakeEngine):
 
     async def update(
         self,
-        ref: str,
+        ref: str | UUID,
         section: Section,
         command: Command,
         parent_index: int,
@@ -74,7 +74,7 @@ class RpcEngine(FakeEngine):
 
     async def set_metadata(
         self,
-        ref: str,
+        ref: str | UUID,
         kind: MetadataType,
         text: str | None,
         *,
@@ -87,7 +87,7 @@ class RpcEngine(FakeEngine):
         self.emit("network-metadata", view, type=kind.name.lower(), **({"uri": uri} if uri else {}))
         return view
 
-    def affected(self, ref: str, *, live: bool, config: bool) -> Network:
+    def affected(self, ref: str | UUID, *, live: bool, config: bool) -> Network:
         return self.network(ref).current
 
     def connections(self, network: Network) -> Mapping[Uplink, int]:

@@ -112,10 +112,10 @@ class FakeEngine:
     def check_guest(self, guest: Guest) -> tuple[Verdict, ...]:
         return check_guest(guest, {}, Facts(), Usage())
 
-    async def undefine(self, ref: str) -> None:
+    async def undefine(self, ref: str | uuid.UUID) -> None:
         del self.found[self.network(ref).name]
 
-    async def start(self, ref: str) -> NetworkView:
+    async def start(self, ref: str | uuid.UUID) -> NetworkView:
         view = self.network(ref)
         if view.active:
             raise WrongState(f"network {view.name!r} is running already")
@@ -126,12 +126,12 @@ class FakeEngine:
         self.emit("network-started", view)
         return self._keep(view)
 
-    async def stop(self, ref: str) -> NetworkView:
+    async def stop(self, ref: str | uuid.UUID) -> NetworkView:
         view = dataclasses.replace(self.network(ref), active=False, live=None)
         self.emit("network-stopped", view)
         return self._keep(view)
 
-    async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
+    async def set_autostart(self, ref: str | uuid.UUID, autostart: bool) -> NetworkView:
         return self._keep(dataclasses.replace(self.network(ref), autostart=autostart))
 
     async def plan(self, ref: str, network: Network | None = None) -> list[PlanStep]:
@@ -147,7 +147,7 @@ class FakeEngine:
             PlanStep(action="remove", kind="route", key="route:x", text="route to 10.0.0.0/8"),
         ]
 
-    def ports(self, ref: str | None = None) -> list[PortView]:
+    def ports(self, ref: str | uuid.UUID | None = None) -> list[PortView]:
         name = None if ref is None else self.network(ref).name
         return [port for port in self.plugged.values() if name in {None, port.network}]
 
@@ -190,7 +190,7 @@ class FakeEngine:
             raise PortNotFound(f"there is no port {str(port)!r}")
         del self.plugged[str(port)]
 
-    async def leases(self, ref: str | None = None) -> list[LeaseView]:
+    async def leases(self, ref: str | uuid.UUID | None = None) -> list[LeaseView]:
         name = None if ref is None else self.network(ref).name
         return [lease for lease in self.leased if name in {None, lease.network}]
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 from jackfield.document.complete import Taken, complete
 from jackfield.document.json import network_to_json
@@ -89,7 +90,7 @@ class Definitions:
         """Store ``network`` for a record whose lock is held: the same network, changed in part."""
         await self._put(record, network, "network-updated")
 
-    async def undefine(self, ref: str, *, with_ports: bool = False) -> None:
+    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> None:
         """Forget a stored definition; a running network becomes transient.
 
         One that has ports is refused, because its end would be theirs; ``with_ports`` is for a
@@ -123,7 +124,7 @@ class Definitions:
                 self._registry.discard(record)
                 self._plans.forget(record.uuid)
 
-    async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
+    async def set_autostart(self, ref: str | UUID, autostart: bool) -> NetworkView:
         """Mark a persistent network to be started when the daemon starts on a new boot."""
         async with self._registry.held(ref) as record:
             if record.stored is None:

@@ -274,7 +274,7 @@ class Engine:
 
     async def update(
         self,
-        ref: str,
+        ref: str | UUID,
         section: Section,
         command: Command,
         parent_index: int,
@@ -296,7 +296,7 @@ class Engine:
 
     async def set_metadata(
         self,
-        ref: str,
+        ref: str | UUID,
         kind: MetadataType,
         text: str | None,
         *,
@@ -308,7 +308,7 @@ class Engine:
         """Set or remove (``text`` is ``None``) the title, description or one element."""
         return await self._metadata.set(ref, kind, text, key=key, uri=uri, live=live, config=config)
 
-    def affected(self, ref: str, *, live: bool, config: bool) -> Network:
+    def affected(self, ref: str | UUID, *, live: bool, config: bool) -> Network:
         """Return the running network or, if ``config`` or it does not run, the stored one."""
         record = self._registry.network(ref)
         impact = Impact.of(record, live=live, config=config)
@@ -320,19 +320,19 @@ class Engine:
         """Return how many ports use each uplink of ``network``."""
         return self._registry.connections(network)
 
-    async def undefine(self, ref: str, *, with_ports: bool = False) -> None:
+    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> None:
         """Forget a definition; a running network becomes transient."""
         await self._definitions.undefine(ref, with_ports=with_ports)
 
-    async def start(self, ref: str) -> NetworkView:
+    async def start(self, ref: str | UUID) -> NetworkView:
         """Start a stored network."""
         return await self._networks.start(ref)
 
-    async def stop(self, ref: str) -> NetworkView:
+    async def stop(self, ref: str | UUID) -> NetworkView:
         """Stop a network; its ports stay, and find it again when it starts."""
         return await self._networks.stop(ref)
 
-    async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
+    async def set_autostart(self, ref: str | UUID, autostart: bool) -> NetworkView:
         """Mark a network to be started with the host, or not."""
         return await self._definitions.set_autostart(ref, autostart)
 
@@ -355,7 +355,7 @@ class Engine:
 
     # Ports and leases
 
-    def ports(self, ref: str | None = None) -> list[PortView]:
+    def ports(self, ref: str | UUID | None = None) -> list[PortView]:
         """Return the ports of one network or of all."""
         records = (
             list(self._registry.ports.values())
@@ -398,7 +398,7 @@ class Engine:
         """Remove every port of a network that we made; return how many there were."""
         return await self._ports.detach_all(ref)
 
-    async def leases(self, ref: str | None = None) -> list[LeaseView]:
+    async def leases(self, ref: str | UUID | None = None) -> list[LeaseView]:
         """Return the DHCP leases of one network or of all."""
         record = None if ref is None else self._registry.network(ref)
         return await self._leases.read(record)

@@ -75,7 +75,7 @@ class Metadata:
 
     async def set(
         self,
-        ref: str,
+        ref: str | UUID,
         kind: MetadataType,
         text: str | None,
         *,

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
 
 from jackfield.allocation.change import check_change, check_kind
 from jackfield.document.json import network_to_json
@@ -75,7 +76,7 @@ class Networks:
         self._hooks = hooks
         self._uplinks = uplinks
 
-    async def start(self, ref: str) -> NetworkView:
+    async def start(self, ref: str | UUID) -> NetworkView:
         """Start a stored network."""
         async with self._registry.held(ref) as record:
             if record.stored is None or record.live is not None:
@@ -101,7 +102,7 @@ class Networks:
             await self._start_applied(record, complete, None, is_new=is_new)
             return self._registry.network_view(record)
 
-    async def stop(self, ref: str) -> NetworkView:
+    async def stop(self, ref: str | UUID) -> NetworkView:
         """Stop a network; its ports keep their devices, and find it again when it starts.
 
         A transient network is gone then, with the ports that clients made.
@@ -150,7 +151,7 @@ class Networks:
         self._plans.forget(record.uuid)
 
     async def update(
-        self, ref: str, change: Callable[[Network], Network], *, live: bool, config: bool
+        self, ref: str | UUID, change: Callable[[Network], Network], *, live: bool, config: bool
     ) -> NetworkView:
         """Change the running network, the stored definition, or both (see ``Impact``)."""
         async with self._registry.held(ref) as record:

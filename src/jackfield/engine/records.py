@@ -216,8 +216,9 @@ class Registry:
         """Return the network with that name or uuid; ``NetworkNotFound`` if there is none."""
         found = self.networks.get(ref) if isinstance(ref, UUID) else self._by_ref(ref)
         if found is None:
+            kind = "uuid" if isinstance(ref, UUID) else "name"
             raise NetworkNotFound(
-                f"no network with matching name {str(ref)!r}",
+                f"no network with matching {kind} {str(ref)!r}",
                 hint="`jackfield list` shows the networks of this host",
             )
         return found

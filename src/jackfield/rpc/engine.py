@@ -61,25 +61,25 @@ class Engine(Protocol):
         """Start a network by a definition that is not stored."""
         ...
 
-    async def undefine(self, ref: str, *, with_ports: bool = False) -> None:
+    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> None:
         """Forget the definition."""
         ...
 
-    async def start(self, ref: str) -> NetworkView:
+    async def start(self, ref: str | UUID) -> NetworkView:
         """Start a network."""
         ...
 
-    async def stop(self, ref: str) -> NetworkView:
+    async def stop(self, ref: str | UUID) -> NetworkView:
         """Stop a network."""
         ...
 
-    async def set_autostart(self, ref: str, autostart: bool) -> NetworkView:
+    async def set_autostart(self, ref: str | UUID, autostart: bool) -> NetworkView:
         """Say whether a network starts with the host."""
         ...
 
     async def update(
         self,
-        ref: str,
+        ref: str | UUID,
         section: Section,
         command: Command,
         parent_index: int,
@@ -93,7 +93,7 @@ class Engine(Protocol):
 
     async def set_metadata(
         self,
-        ref: str,
+        ref: str | UUID,
         kind: MetadataType,
         text: str | None,
         *,
@@ -105,7 +105,7 @@ class Engine(Protocol):
         """Set or remove the title, the description or one element of the metadata."""
         ...
 
-    def affected(self, ref: str, *, live: bool, config: bool) -> Network:
+    def affected(self, ref: str | UUID, *, live: bool, config: bool) -> Network:
         """Return the running or the stored network, whichever is meant."""
         ...
 
@@ -113,7 +113,7 @@ class Engine(Protocol):
         """Return how many ports use each uplink of ``network``."""
         ...
 
-    def ports(self, ref: str | None = None) -> list[PortView]:
+    def ports(self, ref: str | UUID | None = None) -> list[PortView]:
         """Return the ports, of one network or of all."""
         ...
 
@@ -133,6 +133,6 @@ class Engine(Protocol):
         """Remove a port."""
         ...
 
-    async def leases(self, ref: str | None = None) -> list[LeaseView]:
+    async def leases(self, ref: str | UUID | None = None) -> list[LeaseView]:
         """Return the DHCP leases, of one network or of all."""
         ...

@@ -211,7 +211,7 @@ async def get_leases(
     """Return the DHCP leases of the network, or of one address of it."""
     view = view_of(session, net)
     check_flags(flags, 0, "networkGetDHCPLeases")
-    leases = await session.engine.leases(str(view.uuid))
+    leases = await session.engine.leases(view.uuid)
     if mac is not None:
         leases = [lease for lease in leases if lease.mac == mac.lower()]
     return ([_lease(lease) for lease in leases] if need_results else [], len(leases))
@@ -272,28 +272,25 @@ async def _read(session: Session, text: str, flags: int, function: str) -> Netwo
 async def create(session: Session, net: NetworkRef) -> tuple[object, ...]:
     """Start a stored network."""
     view = view_of(session, net)
-    ref = str(view.uuid)
-    await session.change("start", f"network {view.name}", lambda: session.engine.start(ref))
+    await session.change("start", f"network {view.name}", lambda: session.engine.start(view.uuid))
     return ()
 
 
 async def destroy(session: Session, net: NetworkRef) -> tuple[object, ...]:
     """Stop a network."""
     view = view_of(session, net)
-    ref = str(view.uuid)
-    await session.change("stop", f"network {view.name}", lambda: session.engine.stop(ref))
+    await session.change("stop", f"network {view.name}", lambda: session.engine.stop(view.uuid))
     return ()
 
 
 async def undefine(session: Session, net: NetworkRef) -> tuple[object, ...]:
     """Forget a stored definition."""
     view = view_of(session, net)
-    ref = str(view.uuid)
     await session.change(
         "undefine",
         f"network {view.name}",
         # libvirt's clients expect a running network to go on, transient, guests and all.
-        lambda: session.engine.undefine(ref, with_ports=True),
+        lambda: session.engine.undefine(view.uuid, with_ports=True),
     )
     return ()
 
@@ -301,11 +298,10 @@ async def undefine(session: Session, net: NetworkRef) -> tuple[object, ...]:
 async def set_autostart(session: Session, net: NetworkRef, autostart: int) -> tuple[object, ...]:
     """Mark a network to be started with the host, or not."""
     view = view_of(session, net)
-    ref = str(view.uuid)
     await session.change(
         "autostart",
         f"network {view.name}",
-        lambda: session.engine.set_autostart(ref, bool(autostart)),
+        lambda: session.engine.set_autostart(view.uuid, bool(autostart)),
     )
     return ()
 
@@ -326,12 +322,11 @@ async def update(
         known_section, known_command = Section(section), Command(command)
     except ValueError as error:
         raise InvalidRequest(f"network '{view.name}' cannot be updated: {error}") from None
-    ref = str(view.uuid)
     await session.change(
         "update",
         f"network {view.name}, {known_section.title}",
         lambda: session.engine.update(
-            ref,
+            view.uuid,
             known_section,
             known_command,
             parent_index,
@@ -356,12 +351,11 @@ async def set_metadata(
     view = view_of(session, net)
     check_flags(flags, AFFECT_LIVE | AFFECT_CONFIG, "networkSetMetadata")
     known = _metadata_type(kind)
-    ref = str(view.uuid)
     await session.change(
         "metadata",
         f"network {view.name}",
         lambda: session.engine.set_metadata(
-            ref,
+            view.uuid,
             known,
             text,
             key=key,
@@ -380,7 +374,7 @@ def get_metadata(
     view = view_of(session, net)
     check_flags(flags, AFFECT_LIVE | AFFECT_CONFIG, "networkGetMetadata")
     network = session.engine.affected(
-        str(view.uuid), live=bool(flags & AFFECT_LIVE), config=bool(flags & AFFECT_CONFIG)
+        view.uuid, live=bool(flags & AFFECT_LIVE), config=bool(flags & AFFECT_CONFIG)
     )
     text = read_metadata(network, _metadata_type(kind), uri)
     if text is None:

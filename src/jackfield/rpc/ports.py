@@ -72,7 +72,7 @@ def list_all(
     view = view_of(session, net)
     check_flags(flags, 0, "networkListAllPorts")
     _require_active(view)
-    ports = session.engine.ports(str(view.uuid))
+    ports = session.engine.ports(view.uuid)
     return ([_reference(port) for port in ports] if need_results else [], len(ports))
 
 
