@@ -33,6 +33,7 @@ from jackfield.host.dnsmasq.quiet import unsubscribe
 from jackfield.host.driver import ABSENT, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.service import process as processes
+from jackfield.host.service.files import trim_log
 from jackfield.host.service.process import Process
 from jackfield.model.address import Dhcp, DhcpHost, DhcpRange, LeaseTime, LeaseUnit, Subnet
 from jackfield.model.dns import Dns, DnsForwarder, DnsHost, DnsSrv, DnsTxt, Domain
@@ -534,6 +535,26 @@ def test_taken_port_names_its_holder(site: Site) -> None:
     assert "Address already in use" in message
     assert f"port 53, held by {Path('/proc/self/comm').read_text().strip()}" in message
     assert f"pid {os.getpid()}" in message
+
+
+def test_a_directory_that_cannot_be_served_is_told(site: Site) -> None:
+    """A TFTP root that is not there ends dnsmasq after it has bound its sockets; that is said."""
+    (subnet,) = red().subnets
+    root = Text("/run/lab/no-such-root")
+    with pytest.raises(ServiceError, match=rf"{root} inaccessible: No such file"):
+        site.ensure(service_of(red(subnets=(dataclasses.replace(subnet, tftp_root=root),))))
+
+
+def test_one_that_serves_for_long_is_ready(site: Site) -> None:
+    """That it started is in its log no more when much was written there since."""
+    service = service_of(red())
+    process = site.ensure(service)
+    for _ in range(2):
+        with site.files.log.open("ab") as log:
+            log.write(b"dnsmasq-dhcp[1]: much of it\n" * 50_000)
+        trim_log(site.files.log)
+
+    assert process.pid == site.ensure(service).pid
 
 
 def test_closed_run_directory_is_refused(site: Site) -> None:

@@ -21,16 +21,25 @@ class DnsmasqProcess(Process):
     """A dnsmasq of ours.
 
     It writes its pid file after it has bound every socket (DHCP, DHCPv6, router advertisements,
-    DNS) and before it drops privileges.
+    DNS) and before it drops privileges; that it has started it says when it is through, its TFTP
+    directory opened as well.
     """
 
     program = "dnsmasq"
-    sign = "pid"
+    sign = "log"
+    aftermath = ("FAILED to start up",)
 
     def is_ready(self) -> bool:
-        """Whether its sockets are bound."""
+        """Whether it has said that it started."""
+        if not _has_bound(self):
+            return False
+        said = f"dnsmasq[{self.pid}]: started,".encode()
         try:
-            return (self.directory / "pid").read_text().strip() == str(self.pid)
+            if said in self.log.read_bytes():
+                return True
+            # What was said long ago is trimmed, but not while nobody has seen that it serves.
+            trimmed = self.log.with_name("log.old").stat()
+            return trimmed.st_mtime_ns > (self.directory / "pid").stat().st_mtime_ns
         except OSError:
             return False
 
@@ -49,7 +58,14 @@ def reload(process: Process) -> None:
     SIGHUP ends a program that does not expect it yet, so this waits for one that just starts.
     """
     limit = time.monotonic() + _READY_LIMIT
-    while not process.is_ready() and process.is_alive() and time.monotonic() < limit:
+    while not _has_bound(process) and process.is_alive() and time.monotonic() < limit:
         time.sleep(0.001)
-    if process.is_ready():
+    if _has_bound(process):
         send_signal(process, signal.SIGHUP)
+
+
+def _has_bound(process: Process) -> bool:
+    try:
+        return (process.directory / "pid").read_text().strip() == str(process.pid)
+    except OSError:
+        return False
