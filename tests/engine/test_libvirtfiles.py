@@ -114,13 +114,35 @@ def test_rules_that_are_not_sure(places: Places, old: str, new: str) -> None:
     assert found.rules is None
 
 
-@pytest.mark.parametrize("text", ["", "<x", "<domain/>", "<network><name>blue</name></network>"])
-def test_what_cannot_be_read_says_why(places: Places, text: str) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"<x", b"<domain/>", b"<network><name>blue</name></network>", b"\xff\xfe<network/>"],
+)
+def test_what_cannot_be_read_says_why(places: Places, data: bytes) -> None:
     """A file that is none, or is about something else, is a problem that names it."""
-    places.definition("red").write_text(text)
+    places.definition("red").write_bytes(data)
     (found,) = read_installation(places)
     assert found.problem is not None
     assert str(places.definition("red")) in found.problem
+
+
+def test_a_definition_says_how_it_is_encoded(places: Places) -> None:
+    """As in any XML."""
+    text = RED.strip().replace("<bridge", "<title>Zürich</title><bridge")
+    data = f"<?xml version='1.0' encoding='ISO-8859-1'?>{text}".encode("latin-1")
+    places.definition("red").write_bytes(data)
+    (found,) = read_installation(places)
+    assert found.stored is not None
+    assert "Zürich" == found.stored.title
+
+
+def test_a_running_network_has_a_uuid(places: Places) -> None:
+    """A status without one is none of libvirt's."""
+    status = STATUS.replace("<uuid>00000000-0000-0000-0000-00000000000a</uuid>", "")
+    (places.running / "red.xml").write_text(status)
+    (found,) = read_installation(places)
+    assert found.problem is not None
+    assert "no <uuid>" in found.problem
 
 
 def test_leases_there_and_back() -> None:

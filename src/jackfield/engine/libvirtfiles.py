@@ -125,6 +125,8 @@ def _read(places: Places, name: str) -> Found:
             if root.tag != "networkstatus" or element is None:
                 raise DocumentError("it is not the <networkstatus> of a network")
             live = _same_name(read_network_element(element, _text(path)), name)
+            if live.uuid is None:
+                raise DocumentError("it has no <uuid>, which libvirt always writes")
             found = dataclasses.replace(found, live=live, rules=_rules(root.find("firewall")))
         ports = []
         for path in sorted((places.running / name / "ports").glob("*.xml")):
@@ -136,8 +138,8 @@ def _read(places: Places, name: str) -> Found:
     return found
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def _text(path: Path) -> bytes:
+    return path.read_bytes()
 
 
 def _same_name(network: Network, name: str) -> Network:
