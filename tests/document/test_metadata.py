@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jackfield.document.libvirt import write_network
 from jackfield.document.metadata import canonical_metadata, element_of, with_element
 from jackfield.document.reader import read_network
+from jackfield.errors import InvalidRequest
 
 TEXT = """<network>
   <name>n</name>
@@ -53,3 +56,16 @@ def test_one_element_is_replaced_by_its_namespace() -> None:
     assert element_of(None, "urn:x") is None
     last = with_element(three, "urn:x", None, None)
     assert with_element(last, "urn:y", None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "key"), [("http://x.example/", "k k"), ("http://x.example/", "1"), ("u:'&\"", "k")]
+)
+def test_a_namespace_is_one(uri: str, key: str) -> None:
+    """What XML has no way to say is refused by name, and can be asked for in vain."""
+    with pytest.raises(InvalidRequest) as caught:
+        with_element(None, uri, key, "<a/>")
+    assert repr(uri) in caught.value.message
+    assert repr(key) in caught.value.message
+    assert with_element("<metadata/>", uri, key, None) is None
+    assert element_of("<metadata><a/></metadata>", uri) is None

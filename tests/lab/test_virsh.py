@@ -245,6 +245,7 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-metadata red http://y.example/",
     "net-metadata red http://x.example/ --remove",
     "net-metadata red http://x.example/",
+    "net-metadata red http://x.example/ --key 'k k' --set '<a/>'",
     "net-dumpxml red",
     # Ports.
     "net-port-list red",

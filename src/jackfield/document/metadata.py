@@ -12,7 +12,7 @@ import copy
 from lxml import etree
 
 from jackfield.document.xml import Element, parse_verbatim
-from jackfield.errors import DocumentError
+from jackfield.errors import DocumentError, InvalidRequest
 
 __all__ = ["canonical_metadata", "element_of", "metadata_of", "metadata_text", "with_element"]
 
@@ -65,7 +65,7 @@ def with_element(metadata: str | None, uri: str, key: str | None, text: str | No
     if text is not None:
         source = parse_verbatim(text)
         name = etree.QName(source).localname
-        new = etree.SubElement(root, f"{{{uri}}}{name}", nsmap={key: uri} if key else None)
+        new = _add_element(root, name, uri, key)
         new.text = source.text
         for attribute, value in source.attrib.items():
             new.set(attribute, value)
@@ -74,6 +74,23 @@ def with_element(metadata: str | None, uri: str, key: str | None, text: str | No
         for part in new.iter("{}*"):
             part.tag = f"{{{uri}}}{part.tag}"
     return metadata_text(root) if len(root) else None
+
+
+def _add_element(root: Element, name: str, uri: str, key: str | None) -> Element:
+    """Add an element of namespace ``uri`` with the prefix ``key``; refuse what XML cannot say."""
+    try:
+        added: Element = etree.SubElement(
+            root, f"{{{uri}}}{name}", nsmap={key: uri} if key else None
+        )
+    except ValueError as error:
+        refused = InvalidRequest(
+            f"metadata cannot have the namespace {uri!r} with the prefix {key!r}: {error}",
+            hint="the namespace is a URI, and its prefix a name",
+        )
+        if "prefix" in str(error):
+            refused.in_libvirt("failed to validate prefix for a new XML namespace", code=1)
+        raise refused from None
+    return added
 
 
 def element_of(metadata: str | None, uri: str) -> str | None:
