@@ -66,3 +66,15 @@ def refusal(ask: Callable[[Network], object], network: Network) -> tuple[object,
     except JackfieldError as error:
         return type(error), error.message
     return None, ""
+
+
+def test_one_address_with_several_prefixes() -> None:
+    """The kernel has an IPv4 address once for each of them, and an IPv6 address once."""
+    four = {"family": "ipv4", "address": "10.0.0.1", "prefix": "24"}
+    text = RED.format(mtu=1500, **four)
+    more = "<ip address='10.0.0.1' prefix='25'/>"
+    plan_network(read_network(text.replace("</network>", f"{more}</network>")))
+    text = RED.format(mtu=1500, family="ipv6", address="fd00::1", prefix="64")
+    more = "<ip family='ipv6' address='fd00::1' prefix='80'/>"
+    with pytest.raises(UnsupportedConfiguration, match="the address fd00::1 twice"):
+        plan_network(read_network(text.replace("</network>", f"{more}</network>")))

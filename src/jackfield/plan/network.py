@@ -262,7 +262,8 @@ def _check_realised(network: Network) -> None:
 
 def _check_distinct(network: Network) -> None:
     """Refuse what the host would have twice."""
-    addresses = map(str, _interfaces(network))
+    # The kernel has an IPv4 address once for each prefix, and an IPv6 address once.
+    addresses = (str(one if one.version == 4 else one.ip) for one in _interfaces(network))
     routes = (f"{route.destination} metric {_metric(route)}" for route in network.routes)
     for what, where, found in (("address", "<ip>", addresses), ("route", "<route>", routes)):
         seen: set[str] = set()
