@@ -293,8 +293,8 @@ def crash_twice(daemon: CrashingDaemon, operation: Operation, *, at: int) -> lis
         number += 1
         daemon.arm(at)
         acknowledged = _try(daemon, operation)
-        # What is left for after the answer may be under way still.
-        first = wait_for(daemon.crashed, 10, "the daemon to die")
+        first = daemon.crashed()
+        assert first is not None, daemon.acts()
         daemon.process.wait()
         daemon.arm(number)
         daemon.start(wait=False)

@@ -248,8 +248,6 @@ class Networks:
                 record.name,
                 ", ".join(settled.lost),
             )
-        # No guest has a connection yet: whoever waits for the network need not wait for this.
-        self._thread.post(workplace.keep_connections, record.present)
         await self._mending.reconnect_ports(record)
         if takes_uplinks(record.current):
             await self.judge_ways()

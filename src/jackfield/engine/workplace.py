@@ -193,6 +193,7 @@ def settle_network(
         tools.store.set_live_step(uuid, Step.SETTLED)
         tools.store.delete_members(uuid)
         events.append(record_event(tools, event_type, name, uuid, detail))
+    keep_connections(tools, wanted)
     return Settled(events, lost)
 
 

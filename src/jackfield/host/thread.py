@@ -74,14 +74,6 @@ class KernelThread(Generic[T]):
         assert tools is not None
         return await self._call(lambda: job(tools), brief=True)
 
-    def post(
-        self, job: Callable[Concatenate[T, P], object], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        """Have ``job(tools, …)`` run after what was asked for before; nobody waits for it."""
-        tools = self._tools
-        assert tools is not None
-        self._put(lambda: job(tools, *args, **kwargs), brief=False)
-
     async def close(self, finish: Callable[[T], None]) -> None:
         """Let the jobs end, call ``finish(tools)`` on the thread, and end it."""
         if self._tools is not None:
@@ -89,13 +81,10 @@ class KernelThread(Generic[T]):
         self._jobs.put(None)
 
     async def _call(self, call: Callable[[], R], *, brief: bool = False) -> R:
-        return await self._put(call, brief=brief)
-
-    def _put(self, call: Callable[[], R], *, brief: bool) -> asyncio.Future[R]:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[R] = loop.create_future()
         self._jobs.put((loop, done, call, brief))
-        return done
+        return await done
 
     def _work(self) -> None:
         ended: list[_Ended] = []
