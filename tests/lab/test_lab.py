@@ -89,10 +89,9 @@ def test_a_failing_command_shows_what_it_said(host: Host) -> None:
 def test_a_started_program_is_signalled_itself(host: Host) -> None:
     """The process id is the program's, and its end is told as it was."""
     sleeper = host.start(["sleep", "1000"])
-    assert (
-        wait_for(Path(f"/proc/{sleeper.pid}/cmdline").read_bytes, 5, "the program")
-        == b"sleep\x001000\x00"
-    )
+    program = Path(f"/proc/{sleeper.pid}/cmdline")
+    # What enters the host becomes it.
+    wait_for(lambda: program.read_bytes() == b"sleep\x001000\x00", 5, "the program")
     sleeper.kill9()
     assert sleeper.poll() == -signal.SIGKILL
 
