@@ -15,7 +15,7 @@ from jackfield.engine import portjobs
 from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
-from jackfield.engine.namesakes import shared_with_others, without
+from jackfield.engine.namesakes import unshared_states
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.ports import port_detail, port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
@@ -97,8 +97,8 @@ class ClientPorts:
             try:
                 await self._hooks.run(Operation.PORT_CREATED, network, port)
                 created = True
-                shared = shared_with_others(self._registry, record, [made])
-                detail, wanted = port_detail(made), without(state_of_port(network, made), shared)
+                detail = port_detail(made)
+                (wanted,) = unshared_states(self._registry, record, [made])
                 if wanted:
                     event = await self._thread.run(
                         portjobs.create_port, port_row(made), record.name, wanted, detail

@@ -6,33 +6,35 @@ What one of them shares with another stays until the last one goes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
 from jackfield.state.functions import EchoGuard
 from jackfield.state.hoststate import HostState
 from jackfield.state.private import PrivateGuard
 
-__all__ = ["shared_with_others", "without"]
+__all__ = ["unshared_states"]
 
 _ENTERED = PrivateGuard | EchoGuard
 
 
-def shared_with_others(
-    registry: Registry, record: NetworkRecord, ports: Collection[PortRecord]
-) -> set[str]:
-    """Return the keys of what ``ports`` of a network share with its other ports."""
+def unshared_states(
+    registry: Registry, record: NetworkRecord, ports: Sequence[PortRecord]
+) -> list[HostState]:
+    """Return the host state of each of ``ports``, without what their network's others share.
+
+    The others are looked at only where something is entered by address: there may be thousands.
+    """
+    states = [state_of_port(record.current, port) for port in ports]
+    if not any(isinstance(item, _ENTERED) for state in states for item in state.values()):
+        return states
     addresses = {port.port.mac for port in ports}
     uuids = {port.uuid for port in ports}
-    return {
+    shared = {
         key
         for other in registry.ports_of(record.uuid)
         if other.port.mac in addresses and other.uuid not in uuids
         for key, item in state_of_port(record.current, other).items()
         if isinstance(item, _ENTERED)
     }
-
-
-def without(state: HostState, keys: Collection[str]) -> HostState:
-    """Return a host state without these ``keys``."""
-    return HostState(item for key, item in state.items() if key not in keys) if keys else state
+    return [HostState(item for key, item in state.items() if key not in shared) for state in states]

@@ -20,7 +20,7 @@ from jackfield.engine.events import EventLog
 from jackfield.engine.holders import Holder, Holders, holder_of
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
-from jackfield.engine.namesakes import shared_with_others, without
+from jackfield.engine.namesakes import unshared_states
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portdevice import (
     carrier_from_text,
@@ -193,9 +193,9 @@ class Ports:
     async def _detach(self, record: NetworkRecord, ports: Sequence[PortRecord]) -> None:
         """Remove ports of one network, whose lock is held."""
         leaving, associations = [], []
-        shared = shared_with_others(self._registry, record, ports)
-        for port in ports:
-            present, items = _split(without(state_of_port(record.current, port), shared))
+        states = unshared_states(self._registry, record, ports)
+        for port, state in zip(ports, states, strict=True):
+            present, items = _split(state)
             associations += items
             leaving.append(
                 portjobs.Leaving(uuid=port.uuid, present=present, detail=port_detail(port))
