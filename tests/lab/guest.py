@@ -124,19 +124,11 @@ class Guest(Namespace):
         script, answer = self._prepare("dhcp6", DHCP6_SCRIPT, ifname)
         stem = f"/run/lab/{self.name}-{ifname}"
         self.host.file(f"{stem}.conf").write_text(f"timeout {seconds};\n")
-        self.run(
-            [
-                *("timeout", str(seconds), "dhclient", "-6", "-1", "-sf", script),
-                *("-cf", f"{stem}.conf", "-lf", f"{stem}.leases", "-pf", f"{stem}.pid"),
-                *("-e", f"LEASE_FILE={answer}", ifname),
-            ],
-            check=False,
-            timeout=seconds + 20,
+        self.dhclient6(
+            *("-sf", script, "-cf", f"{stem}.conf", "-lf", f"{stem}.leases"),
+            *("-e", f"LEASE_FILE={answer}", ifname),
+            seconds=seconds,
         )
-        pid = self.host.file(f"{stem}.pid")
-        if pid.exists():
-            # It stays to renew the lease; tests look at one moment.
-            self.host.run(["kill", pid.read_text().strip()], check=False)
         given = self._answer(answer)
         if given is None:
             return None
@@ -147,6 +139,21 @@ class Guest(Namespace):
             domain=given.get("new_dhcp6_domain_search", "").rstrip(".") or None,
             options=given,
         )
+
+    def dhclient6(self, *options: str, seconds: int = 10) -> None:
+        """Run ``dhclient -6`` until it has a lease or ``seconds`` passed; nothing of it stays."""
+        name = f"/run/lab/{self.name}-dhclient.pid"
+        pid = self.host.file(name)
+        pid.unlink(missing_ok=True)
+        ended = self.run(
+            ["timeout", str(seconds), "dhclient", "-6", "-1", "-pf", name, *options],
+            check=False,
+            timeout=seconds + 20,
+        )
+        if ended.returncode == 0:
+            # It stays to renew the lease, and its child writes the file after it has returned.
+            number = wait_for(lambda: pid.read_text().strip() if pid.exists() else "", 5, "its pid")
+            self.host.run(["kill", number])
 
     def addresses(self, ifname: str = "eth0", *, scope: str = "global") -> list[str]:
         """Return the ``ADDRESS/PREFIX`` of a link, usable ones of both families."""
