@@ -149,7 +149,7 @@ class TinyGuest:
         leased = re.search(r"^leased (\S+)/(\S+)$", said, re.MULTILINE)
         return None if leased is None else f"{leased[1]}/{leased[2]}"
 
-    def ping(self, address: str, *, tries: int = 3) -> bool:
+    def ping(self, address: str, *, tries: int = 10) -> bool:
         """Whether ``address`` answers one of ``tries`` echo requests, a second apart."""
         program = "ping6" if ":" in address else "ping"
         once = f"{program} -c 1 -W 1 {address} >/dev/null 2>&1 && exit 0"
