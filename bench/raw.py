@@ -28,6 +28,7 @@ from jackfield.host.netlink.link import create_bridge, delete_link, set_link
 from jackfield.host.netlink.message import NLM_F_ACK, Message
 from jackfield.host.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from jackfield.host.nft.base import base_messages
+from jackfield.host.nft.keeper import ConnectionKeeper
 from jackfield.host.nft.message import add_elements, delete_table
 from jackfield.host.nft.socket import NftSocket
 from jackfield.model.address import IpInterface
@@ -65,6 +66,7 @@ class Raw:
         """Open the sockets, and work everything out."""
         self.route = NetlinkSocket(NETLINK_ROUTE)
         self.nft = NftSocket()
+        self.connections = ConnectionKeeper()
         self.dnsmasq = shutil.which("dnsmasq") or "/usr/sbin/dnsmasq"
         DIRECTORY.mkdir(exist_ok=True)
         DIRECTORY.chmod(0o755)
@@ -72,7 +74,7 @@ class Raw:
         self.pid: int | None = None
 
     def start(self, services: bool) -> float:
-        """Make the network and the table that the first one brings; return the seconds it took.
+        """Make the network and the tables that the first one brings; return the seconds it took.
 
         What is waited for is that it serves.
         """
@@ -85,7 +87,8 @@ class Raw:
         address = add_address(index, work.interface, PROTOCOL, "add the address")
         up = set_link(index, "set the bridge up", up=True)
         self.route.batch([address, up._replace(flags=up.flags | NLM_F_ACK)])
-        self.nft.commit(rule_messages(work.rules))
+        self.nft.commit([*self.connections.missing, *rule_messages(work.rules)])
+        self.connections.held()
         if work.config:
             self.pid = self._serve(work.config)
         seconds = time.perf_counter() - begin
@@ -94,13 +97,14 @@ class Raw:
         return seconds
 
     def stop(self) -> float:
-        """Remove the network and the table; return the seconds until all of it is gone."""
+        """Remove the network and the tables; return the seconds until all of it is gone."""
         begin = time.perf_counter()
         if self.pid is not None:
             os.kill(self.pid, signal.SIGTERM)
             os.waitpid(self.pid, 0)
             self.pid = None
         self.nft.commit([delete_table()])
+        self.connections.release(self.nft)
         self.route.request(delete_link(socket.if_nametoindex(BRIDGE)))
         return time.perf_counter() - begin
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from jackfield.host.driver import Observed
 from jackfield.host.kernel import Kernel
 from jackfield.host.nft.driver import RulesDriver
+from jackfield.host.nft.keeper import TABLE_NAME as KEEPER
 from jackfield.model.address import StaticRoute, Subnet
 from jackfield.model.bandwidth import Bandwidth, Rate
 from jackfield.model.dns import Dns
@@ -89,8 +90,11 @@ def normalised(text: str) -> dict[str, list[str]]:
 
 
 def listing(where: Namespace) -> dict[str, list[str]]:
-    """Return what ``nft list ruleset`` says in there, normalised."""
-    return normalised(where.run(["nft", "list", "ruleset"]).stdout)
+    """Return what ``nft list ruleset`` says, normalised, without what keeps connections."""
+    # nft tells the owner of a table behind its opening brace.
+    text = re.sub(r" # progname .*", "", where.run(["nft", "list", "ruleset"]).stdout)
+    kept = f"table inet {KEEPER}"
+    return {title: lines for title, lines in normalised(text).items() if not title.startswith(kept)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

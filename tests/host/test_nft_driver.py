@@ -13,7 +13,6 @@ from jackfield.errors import ForeignObject, KernelError
 from jackfield.host.driver import Presence
 from jackfield.host.nft.base import base_messages
 from jackfield.host.nft.driver import RulesDriver
-from jackfield.host.nft.keeper import ConnectionKeeper
 from jackfield.host.nft.text import table_text
 from jackfield.model.bandwidth import Rate
 from jackfield.model.mode import Mode
@@ -456,9 +455,9 @@ def test_other_tables_of_ours_are_no_surprise(
     firewall: Firewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The table is not looked at again because we changed another one meanwhile."""
-    keeper = ConnectionKeeper()
+    keeper = firewall.kernel.connections
     firewall.ensure(NAT)
-    keeper.hold(firewall.kernel.nft)
+    keeper.release(firewall.kernel.nft)
     with monkeypatch.context() as patch:
         patch.setattr("jackfield.host.nft.driver.look_at_shared", None)
         firewall.ensure(ROUTE)
@@ -470,10 +469,10 @@ def test_other_tables_of_ours_are_no_surprise(
 @pytest.mark.parametrize("first", [True, False])
 def test_what_others_change_is_noticed_between_our_own(firewall: Firewall, first: bool) -> None:
     """Their change is found whether another table of ours changes before it or after it."""
-    keeper = ConnectionKeeper()
+    keeper = firewall.kernel.connections
     firewall.ensure(NAT)
     if first:
-        keeper.hold(firewall.kernel.nft)
+        keeper.release(firewall.kernel.nft)
     firewall.namespace.run(["nft", GONE])
     keeper.hold(firewall.kernel.nft)
     keeper.release(firewall.kernel.nft)

@@ -151,6 +151,13 @@ class Namespace:
         objects: list[dict[str, Any]] = json.loads(text)["nftables"] if text.strip() else []
         return objects
 
+    def tables(self) -> list[str]:
+        """Return family and name (``inet filter``) of each nftables table, in the kernel's order.
+
+        From nft's text: its JSON of a table with a flag may break off (before nft 1.1).
+        """
+        return self.run(["nft", "list", "tables"]).stdout.replace("table ", "").splitlines()
+
     def sysctl(self, name: str) -> str:
         """Return ``/proc/sys/NAME`` (``net/ipv4/ip_forward``) as the namespace has it."""
         with self.entered():

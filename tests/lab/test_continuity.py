@@ -171,19 +171,19 @@ def test_flushed_rules_that_nobody_mends(scene: Scene) -> None:
         scene.daemon.process.send_signal(signal.SIGSTOP)
         try:
             scene.host.run(["nft", "flush", "ruleset"])
-            assert {"inet jackfield-connections"} == _tables(scene.host)
+            assert ["inet jackfield-connections"] == scene.host.tables()
             for flow in both:
                 go_on(flow)
         finally:
             scene.daemon.process.send_signal(signal.SIGCONT)
             # What started it in its namespaces has stopped with it.
             scene.daemon.process.popen.send_signal(signal.SIGCONT)
-        wait_for(lambda: "inet jackfield" in _tables(scene.host), 5, "the table to be back")
+        wait_for(lambda: "inet jackfield" in scene.host.tables(), 5, "the table to be back")
         wait_for(lambda: rules(scene.host) == wanted, 5, "the rules to be as they were")
     scene.daemon.restart()
-    assert "inet jackfield-connections" in _tables(scene.host)
+    assert "inet jackfield-connections" in scene.host.tables()
     scene.daemon.cli("stop", "red")
-    assert set() == {table for table in _tables(scene.host) if table.startswith("inet")}
+    assert [] == [table for table in scene.host.tables() if table.startswith("inet")]
 
 
 def test_flushed_rules(scene: Scene) -> None:
@@ -192,7 +192,7 @@ def test_flushed_rules(scene: Scene) -> None:
     with flows(scene, longest_gap=3.0):
         for _ in range(10):
             scene.host.run(["nft", "flush", "ruleset"])
-            wait_for(lambda: "inet jackfield" in _tables(scene.host), 2, "the table to be back")
+            wait_for(lambda: "inet jackfield" in scene.host.tables(), 2, "the table to be back")
             wait_for(lambda: rules(scene.host) == wanted, 2, "the rules to be as they were")
     repaired = [
         event
@@ -200,14 +200,6 @@ def test_flushed_rules(scene: Scene) -> None:
         if event["type"] == "network-repaired" and "nft" in event["detail"]["reason"]
     ]
     assert repaired
-
-
-def _tables(host: Host) -> set[str]:
-    return {
-        f"{item['table']['family']} {item['table']['name']}"
-        for item in host.nft("list", "tables")
-        if "table" in item
-    }
 
 
 def _events(daemon: Daemon) -> list[dict[str, Any]]:

@@ -56,7 +56,6 @@ from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.drivers import make_drivers, make_service_drivers
 from jackfield.host.inotify import Inotify
 from jackfield.host.kernel import Kernel
-from jackfield.host.nft.keeper import ConnectionKeeper
 from jackfield.host.nft.monitor import NftMonitor
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.resolver import ResolverWatch
@@ -528,6 +527,4 @@ def _open_workplace(
     services = make_service_drivers(dnsmasq)
     openvswitch = Database(openvswitch_socket, state=store.identity())
     applier = Applier(kernel, make_drivers(services, openvswitch, store))
-    return Workplace(
-        kernel, applier, store, journal, dnsmasq, services, openvswitch, ConnectionKeeper()
-    )
+    return Workplace(kernel, applier, store, journal, dnsmasq, services, openvswitch)

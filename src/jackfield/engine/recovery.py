@@ -26,7 +26,6 @@ from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import (
     Workplace,
-    keep_connections,
     record_event,
     sweep_switch,
     undo_change,
@@ -39,7 +38,7 @@ from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.plan.describe import describe
 from jackfield.state.hoststate import HostState, difference
 from jackfield.state.links import BridgeLink
-from jackfield.state.resources import KINDS, BridgePort, Resource
+from jackfield.state.resources import KINDS, BridgePort, NetworkRules, Resource
 
 __all__ = ["Planner", "Recovered", "recover"]
 
@@ -111,8 +110,10 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
         for uuid, network in found.live.items():
             put_strays_back(tools, network, ports.get(uuid, ()), made)
     sweep_switch(tools)
-    for present in found.present.values():
-        keep_connections(tools, present)
+    everything = (item for state in found.present.values() for item in state.values())
+    if any(isinstance(item, NetworkRules) for item in everything):
+        # The former daemon's went with it.
+        tools.kernel.connections.hold(tools.kernel.nft)
     return found
 
 

@@ -244,10 +244,6 @@ class Store:
             )
         ]
 
-    def has_live(self) -> bool:
-        """Return whether any network runs, or is being started or stopped."""
-        return self._db.execute("SELECT 1 FROM live LIMIT 1").fetchone() is not None
-
     def put_live(self, row: LiveRow) -> None:
         """Insert or replace the row of a running network."""
         self._db.execute(

@@ -24,7 +24,6 @@ from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.kernel import Kernel
-from jackfield.host.nft.keeper import ConnectionKeeper
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.openvswitch.members import note_members, put_back
 from jackfield.host.openvswitch.sweep import sweep
@@ -34,14 +33,13 @@ from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import AnyLink, BridgeLink, OwnerKind, TapLink, alias_of
 from jackfield.state.openvswitch import AnyRow, OvsBridge
-from jackfield.state.resources import ManagedUplink, NetworkRules, Resource, Service, VlanFiltering
+from jackfield.state.resources import ManagedUplink, Resource, Service, VlanFiltering
 
 __all__ = [
     "Settled",
     "Workplace",
     "begin_change",
     "begin_start",
-    "keep_connections",
     "launched",
     "mend",
     "record_event",
@@ -67,7 +65,6 @@ class Workplace:
     dnsmasq: DnsmasqDriver
     services: Mapping[str, ServiceDriver[Any, Any]]
     openvswitch: Database
-    connections: ConnectionKeeper
 
     def settle(self, wait: bool) -> bool:
         """Return whether all that must be on disk is there; with ``wait``, see to it."""
@@ -193,14 +190,7 @@ def settle_network(
         tools.store.set_live_step(uuid, Step.SETTLED)
         tools.store.delete_members(uuid)
         events.append(record_event(tools, event_type, name, uuid, detail))
-    keep_connections(tools, wanted)
     return Settled(events, lost)
-
-
-def keep_connections(tools: Workplace, wanted: HostState) -> None:
-    """Have connections of guests outlive a flush of all rules, once a network has rules."""
-    if any(isinstance(item, NetworkRules) for item in wanted.values()):
-        tools.connections.hold(tools.kernel.nft)
 
 
 def begin_change(
@@ -300,8 +290,6 @@ def stop_network(
     with tools.store.transaction():
         tools.store.delete_live(uuid)
         event = record_event(tools, "network-stopped", name, uuid)
-    if not tools.store.has_live():
-        tools.connections.release(tools.kernel.nft)
     if transient:
         tools.dnsmasq.forget_leases(tools.kernel, uuid)
     return event

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from jackfield.host.netlink.route import RouteSocket
+from jackfield.host.nft.keeper import ConnectionKeeper
 from jackfield.host.nft.socket import NftSocket
 
 __all__ = ["Kernel"]
@@ -16,12 +17,14 @@ class Kernel:
     """What drivers act through: two sockets, and two directories.
 
     ``run_dir`` holds what dies with a boot, ``state_dir`` what outlives it (DHCP leases).
+    ``connections`` is the table that lives as long as the socket ``nft``.
     """
 
     route: RouteSocket
     nft: NftSocket
     run_dir: Path
     state_dir: Path
+    connections: ConnectionKeeper = dataclasses.field(default_factory=ConnectionKeeper)
 
     @classmethod
     def open(cls, run_dir: Path, state_dir: Path | None = None) -> Kernel:

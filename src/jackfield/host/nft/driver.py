@@ -110,7 +110,7 @@ class RulesDriver:
     ) -> None:
         """Make the rules so, each network whole or not at all."""
         for group in _groups(resources):
-            self._ensure(kernel.nft, group, replaced)
+            self._ensure(kernel, group, replaced)
             for rules in group:
                 self._usage.put(rules.bridge, (element.place for element in rules.elements))
         self._remove_unused(kernel.nft)
@@ -127,11 +127,13 @@ class RulesDriver:
                 else:
                     failures += self._remove_one_by_one(kernel.nft, group)
         self._remove_unused(kernel.nft)
-        if not self._usage.others(()) and (self._generation is None or self._places):
-            try:
-                self._remove_empty_table(kernel.nft)
-            except JackfieldError as error:
-                failures.append(error)
+        if not self._usage.others(()):
+            if self._generation is None or self._places:
+                try:
+                    self._remove_empty_table(kernel.nft)
+                except JackfieldError as error:
+                    failures.append(error)
+            kernel.connections.release(kernel.nft)
         if failures:
             raise ExceptionGroup("could not remove all rules", failures)
 
@@ -148,7 +150,7 @@ class RulesDriver:
 
     def _ensure(
         self,
-        nft: NftSocket,
+        kernel: Kernel,
         networks: Sequence[NetworkRules],
         replaced: Mapping[str, NetworkRules],
     ) -> None:
@@ -163,7 +165,9 @@ class RulesDriver:
         places = self._places | wanted
         shared = () if places == self._places else base_messages(places)
         # What is removed goes first: one network may take an address that another gives up.
-        if self._try(nft, [*shared, *stale, *messages]):
+        nft, keeper = kernel.nft, kernel.connections
+        if self._try(nft, [*shared, *stale, *messages, *keeper.missing]):
+            keeper.held()
             self._places = places
             return
         messages = [
@@ -182,6 +186,7 @@ class RulesDriver:
                 raise _with_hint(error) from None
             self._generation = None if guard is None else after(guard)
             self._places = places
+            keeper.hold(nft)
             return
 
     def _try(self, nft: NftSocket, messages: Sequence[Message]) -> bool:

@@ -16,12 +16,16 @@ a rule that does nothing stays, in a table that nobody else can flush::
 
 The kernel passes over a table with an owner when somebody else flushes all rules, and removes it
 with the owner's socket (``NFT_TABLE_F_OWNER``, since Linux 5.12; without it nothing is kept).
+
+nft before 1.1 prints memory that it has freed as the ``flags`` of any table with one flag when it
+says JSON (``table_flags_json`` in its ``json.c``): ``nft -j list tables`` may break off there.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
+from collections.abc import Sequence
 
 from jackfield.errors import KernelError
 from jackfield.host.netlink.message import (
@@ -57,44 +61,33 @@ _WORDS = f"table inet {TABLE_NAME}"
 
 
 class ConnectionKeeper:
-    """Keeps the chains there from ``hold`` to ``release``."""
+    """Keeps the chains there from ``hold``, or ``held``, to ``release``."""
 
     def __init__(self) -> None:
         """Begin without."""
         self._held = False
         self._refused = False
 
+    @property
+    def missing(self) -> Sequence[Message]:
+        """What makes the chains, for a batch that does more; nothing where it is of no use."""
+        return () if self._held or self._refused else _CREATION
+
+    def held(self) -> None:
+        """Note that what was missing is there."""
+        self._held = not self._refused
+
     def hold(self, nft: NftSocket) -> None:
-        """Have the chains; again changes nothing, and without it networks run all the same."""
-        if self._held or self._refused:
-            return
+        """Have the chains; again changes nothing, and without them networks run all the same."""
         try:
-            nft.commit(
-                [
-                    _message(
-                        _NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, attribute_be32(2, _FLAG_OWNER), _MARK
-                    ),
-                    _message(
-                        _NEWCHAIN,
-                        NLM_F_CREATE,
-                        attribute_text(3, _CHAIN),
-                        chain_attributes(BaseHook("nat", "prerouting", -100)),
-                    ),
-                    _message(
-                        _NEWRULE,
-                        NLM_F_CREATE | NLM_F_APPEND,
-                        attribute_text(2, _CHAIN),
-                        nested(4, _RULE),
-                    ),
-                ]
-            )
+            nft.commit(self.missing)
         except KernelError as refusal:
             self._refused = True
             _log.warning(
                 "connections of guests may be reset when somebody flushes all rules: %s", refusal
             )
         else:
-            self._held = True
+            self.held()
 
     def release(self, nft: NftSocket) -> None:
         """Give them up: no guest has a connection through the host any more."""
@@ -110,3 +103,15 @@ class ConnectionKeeper:
 def _message(kind: int, flags: int, *attributes: bytes) -> Message:
     what = f"{'delete' if kind == _DELTABLE else 'add'} {_WORDS}"
     return Message(message_type(kind), flags, _HEADER + _OF_TABLE + b"".join(attributes), what)
+
+
+_CREATION = (
+    _message(_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, attribute_be32(2, _FLAG_OWNER), _MARK),
+    _message(
+        _NEWCHAIN,
+        NLM_F_CREATE,
+        attribute_text(3, _CHAIN),
+        chain_attributes(BaseHook("nat", "prerouting", -100)),
+    ),
+    _message(_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, attribute_text(2, _CHAIN), nested(4, _RULE)),
+)
