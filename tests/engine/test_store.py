@@ -145,6 +145,15 @@ def test_only_root_reads_it(store: Store, path: Path) -> None:
     assert 0o600 == path.stat().st_mode & 0o777
 
 
+def test_two_daemons_are_refused(store: Store, path: Path) -> None:
+    """A second one is not let in while the first is there, and what to do is said."""
+    with pytest.raises(HostError, match=f"{path}: another process has the database") as caught:
+        Store(path)
+    assert caught.value.hint is not None
+    store.close()
+    Store(path).close()
+
+
 def test_a_newer_schema_is_refused(store: Store, path: Path) -> None:
     """A database of a newer version is left alone, and what to do is said."""
     store.close()

@@ -9,10 +9,12 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -187,7 +189,15 @@ def observe(daemon: CrashingDaemon) -> str:
 
 
 def _rows(path: Path) -> Iterator[str]:
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+    with tempfile.TemporaryDirectory() as folder:
+        # The daemon lets nobody else in while it runs, but what it has written can be copied.
+        for name in (path.name, f"{path.name}-wal"):
+            shutil.copy(path.with_name(name), folder)
+        yield from _rows_of(Path(folder, path.name))
+
+
+def _rows_of(path: Path) -> Iterator[str]:
+    with contextlib.closing(sqlite3.connect(path)) as database:
         for table in _TABLES:
             for row in database.execute(f"SELECT * FROM {table}"):
                 # The index of a remembered link is the one it has: nothing to compare.

@@ -185,7 +185,8 @@ class Guards:
         ``away`` are clients' devices that are on no bridge yet.
         """
         ports = self._registry.ports_of(record.uuid)
-        if self._made_by.get(record.uuid) != record.current:
+        made_by = self._made_by.get(record.uuid)
+        if made_by is not record.current and made_by != record.current:
             await self._make_anew(record, ports)
         for port in ports:
             if self._awaits_device(port):

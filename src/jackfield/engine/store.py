@@ -52,6 +52,9 @@ EVENTS_KEPT = 10_000
 _ROOM = 1 << 18
 """Bytes that the disk must have free when a step begins, so that its end can be recorded."""
 
+_OTHERS = 1.0
+"""Seconds that another process which has the database open is waited for."""
+
 _OF_THIS_HOST = ("live", "ports", "members", "settings", "setting_users", "records")
 
 
@@ -93,9 +96,16 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._db = sqlite3.connect(
-                path, isolation_level=None, check_same_thread=False, factory=_Database
+                path,
+                timeout=_OTHERS,
+                isolation_level=None,
+                check_same_thread=False,
+                factory=_Database,
             )
             path.chmod(0o600)
+            # No other process is let in while it is open, which saves taking and giving back the
+            # locks for each transaction.  Before the write-ahead log, so that its index is ours.
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._path = path
@@ -447,6 +457,11 @@ def _told(error: sqlite3.Error) -> HostError:
     """Return the error that says what is wrong with the database."""
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return _full("cannot write the database")
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        return HostError(
+            "another process has the database open",
+            hint="only one daemon may use a state directory; `fuser` on the file shows who does",
+        )
     return HostError(
         f"cannot use the database: {error}",
         hint="the daemon needs to read and write it; restore it from a backup if damaged",

@@ -181,14 +181,16 @@ def settle_network(
     """
     if ran:
         ledger.release(tools.store, tools.applier, uuid, wanted.values())
-    lost = _reattach(tools, _bridges(wanted), tools.store.members(uuid))
+    members = tools.store.members(uuid)
+    lost = _reattach(tools, _bridges(wanted), members)
     events = []
     with tools.store.transaction(durable=definition is not None):
         if definition is not None:
             tools.store.put_network(definition)
             events.append(record_event(tools, "network-defined", name, uuid))
         tools.store.set_live_step(uuid, Step.SETTLED)
-        tools.store.delete_members(uuid)
+        if members:
+            tools.store.delete_members(uuid)
         events.append(record_event(tools, event_type, name, uuid, detail))
     return Settled(events, lost)
 
