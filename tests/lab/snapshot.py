@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.lab.daemon import RUN_DIR
 from tests.lab.host import Host
+from tests.lab.namespace import nft_objects
 
 __all__ = ["take_snapshot"]
 
@@ -48,7 +49,7 @@ def take_snapshot(host: Host) -> list[str]:
     for command, text in zip(_LOOKS, looks, strict=True):
         objects = json.loads(text) if text.strip() else []
         if isinstance(objects, dict):
-            objects = _rules(objects["nftables"])
+            objects = _rules(nft_objects(objects))
         lines += sorted(f"{command}: {json.dumps(_still(item))}" for item in objects if item)
     lines += sorted(f"sysctl {line}" for line in sysctls.splitlines())
     return [*lines, *sorted(_processes(host)), *sorted(_files(host))]
