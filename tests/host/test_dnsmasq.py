@@ -500,6 +500,34 @@ def test_orphan_is_found_and_adopted(site: Site) -> None:
     assert [] == driver.adopt_orphans(site.kernel)
 
 
+def test_what_a_crash_leaves_of_no_network_goes(site: Site) -> None:
+    """One that waits for its configuration is ended, and its files go; one on record serves on."""
+    service = service_of(red())
+    with site.host.entered():
+        site.driver.prepare(site.kernel, [service])
+        waiting = site.driver.launched(site.kernel, UUID_RED)
+    wait_for(lambda: site.files.mark in arguments_of(waiting.pid), 5, "it to be dnsmasq")
+    assert [] == DnsmasqDriver().sweep(site.kernel, {UUID_RED})
+    assert site.files.directory.exists()
+    site.files.process.unlink()
+    assert [waiting.pid] == [one.pid for one in DnsmasqDriver().sweep(site.kernel, set())]
+    assert not waiting.is_alive()
+    assert not site.files.directory.exists()
+    site.files.make()
+    assert [] == DnsmasqDriver().sweep(site.kernel, set())
+    assert not site.files.directory.exists()
+    site.driver = DnsmasqDriver(site.resolv_conf)
+    serving = site.ensure(service)
+    site.driver.running(site.kernel, UUID_RED)
+    assert [] == DnsmasqDriver().sweep(site.kernel, set())
+    assert serving.is_alive()
+
+
+def arguments_of(pid: int) -> list[str]:
+    """Return the command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
 def test_pid_of_another_program_is_not_ours(site: Site) -> None:
     """A pid that by now is another program's is neither used nor signalled."""
     service = service_of(red())

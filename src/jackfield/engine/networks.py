@@ -29,6 +29,8 @@ from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
 from jackfield.errors import JackfieldError, WrongState, counted
+from jackfield.host.service.process import Process
+from jackfield.host.service.readiness import serve_soon
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.model.port import VdePlug
@@ -190,12 +192,12 @@ class Networks:
             await self._mending.guard_ports(record)
             await self._hooks.run(Operation.START, network)
             gateways = await self._uplinks.gateways(wanted.values())
-            if (
-                gateways
-                or self._hooks.present
-                or any(isinstance(item, Service) for item in wanted.values())
-            ):
+            settled = None
+            if gateways or self._hooks.present:
                 processes = await self._thread.run(begin)
+            else:
+                processes, settled = await self._thread.run(_begin_and_settle, begin, settle)
+            if settled is None:
                 try:
                     await self._services.wait_ready(processes)
                     await self._uplinks.expect(gateways)
@@ -204,9 +206,6 @@ class Networks:
                     await self._thread.run(workplace.undo_start, record.uuid, wanted)
                     raise
                 settled = await self._thread.run(settle)
-            else:
-                processes = []
-                settled = await self._thread.run(_begin_and_settle, begin, settle)
             await self._note_settled(record, settled)
         except BaseException as error:
             record.live, record.present = None, HostState()
@@ -484,8 +483,8 @@ class Networks:
 
 
 def _begin_and_settle(
-    tools: Workplace, begin: Callable[[Workplace], object], settle: Settling
-) -> Settled:
-    """Do both halves of a start that has nothing to wait for in between."""
-    begin(tools)
-    return settle(tools)
+    tools: Workplace, begin: Callable[[Workplace], list[Process]], settle: Settling
+) -> tuple[list[Process], Settled | None]:
+    """Do both halves of a start, or the first where what it starts takes longer to serve."""
+    processes = begin(tools)
+    return processes, settle(tools) if serve_soon(processes) else None

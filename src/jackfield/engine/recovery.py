@@ -32,7 +32,6 @@ from jackfield.engine.workplace import (
 )
 from jackfield.errors import JackfieldError
 from jackfield.host.driver import Presence
-from jackfield.host.service.process import stop
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.plan.describe import describe
@@ -120,12 +119,10 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
 def _recover_services(tools: Workplace, known: Collection[UUID]) -> None:
     """Put on record what was started just before a crash; end what belongs to no network."""
     for driver in tools.services.values():
-        for process in driver.adopt_orphans(tools.kernel):
-            if process.network not in known:
-                log.warning(
-                    "%s, pid %d, serves no network of ours: ended", process.program, process.pid
-                )
-                stop([process])
+        for process in driver.sweep(tools.kernel, known):
+            log.warning(
+                "%s, pid %d, serves no network of ours: ended", process.program, process.pid
+            )
 
 
 def _load(planner: Planner, uuid: UUID, document: bytes, found: Recovered) -> Network | None:

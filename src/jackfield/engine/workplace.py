@@ -122,21 +122,43 @@ def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState
     """Open the start of a network and make everything that does not need waiting for.
 
     Returns the processes that are to become ready.  A failure is undone before it is raised.
+    Helpers are started before the step is open: to become their programs takes them longer than
+    everything else, and what serves no network is ended after a crash (``ServiceDriver.sweep``).
     """
-    sweep_before(tools, wanted.values())
-    tools.applier.refuse_impossible(list(wanted.values()))
-    tools.applier.refuse_foreign(list(wanted.values()))
-    with tools.store.transaction(opens=True):
-        tools.store.put_live(LiveRow(uuid, Step.STARTING, document))
-        ledger.acquire(tools.store, tools.applier, uuid, wanted.values())
+    services = _by_driver(tools, wanted.values())
     try:
-        for kind, driver in tools.services.items():
-            driver.prepare(tools.kernel, [item for item in wanted.values() if item.kind == kind])
+        for driver, items in services:
+            driver.prepare(tools.kernel, items)
+        sweep_before(tools, wanted.values())
+        tools.applier.refuse_impossible(list(wanted.values()))
+        tools.applier.refuse_foreign(list(wanted.values()))
+        with tools.store.transaction(opens=True):
+            tools.store.put_live(LiveRow(uuid, Step.STARTING, document))
+            ledger.acquire(tools.store, tools.applier, uuid, wanted.values())
+    except Exception as error:
+        for driver, items in services:
+            try:
+                driver.remove(tools.kernel, items)
+            except (JackfieldError, ExceptionGroup) as second:
+                error.add_note(f"taking back what was begun failed as well: {second}")
+        raise
+    try:
         tools.applier.perform(Change(ensure=tuple(wanted.values())))
     except Exception as error:
         _undo_quietly(tools, uuid, wanted, error)
         raise
     return launched(tools, wanted.values())
+
+
+def _by_driver(
+    tools: Workplace, resources: Iterable[Resource]
+) -> list[tuple[ServiceDriver[Any, Any], list[Service]]]:
+    """Return the services among ``resources`` with their drivers."""
+    services = [item for item in resources if isinstance(item, Service)]
+    return [
+        (driver, [item for item in services if item.kind == kind])
+        for kind, driver in tools.services.items()
+    ]
 
 
 def launched(tools: Workplace, resources: Iterable[Resource]) -> list[Process]:

@@ -29,6 +29,9 @@ R = TypeVar("R", bound=Service)
 F = TypeVar("F", bound=ServiceFiles)
 
 
+_NOBODY = UUID(int=0)
+
+
 class ServiceDriver(abc.ABC, Generic[R, F]):
     """Makes, observes and removes one kind of helper process of networks, on the kernel thread.
 
@@ -135,6 +138,21 @@ class ServiceDriver(abc.ABC, Generic[R, F]):
                 surplus.append(process)
         stop(surplus)
         return adopted
+
+    def sweep(self, kernel: Kernel, known: Collection[UUID]) -> list[Process]:
+        """Adopt orphans, and end those that serve none of the ``known`` networks; return these.
+
+        What a crash has left of others is removed, too, unless a process of theirs is on record.
+        """
+        ended = [item for item in self.adopt_orphans(kernel) if item.network not in known]
+        stop(ended)
+        for process in ended:
+            self.files(kernel, process.network).remove()
+        for path in self.files(kernel, _NOBODY).directory.parent.glob("*-*-*-*-*"):
+            files = self.files(kernel, UUID(path.name))
+            if files.network not in known and not files.process.exists():
+                files.remove()
+        return ended
 
     def find(self, kernel: Kernel) -> list[Process]:
         """Return all processes of this kind, by looking at every process there is."""

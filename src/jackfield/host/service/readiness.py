@@ -8,12 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from collections.abc import Sequence
 
 from jackfield.errors import ServiceError
 from jackfield.host.inotify import Change, Inotify
 from jackfield.host.service.process import Process
 
-__all__ = ["wait_ready"]
+__all__ = ["serve_soon", "wait_ready"]
+
+_SOON = 0.005
+_PAUSE = 0.0001
+
+
+def serve_soon(processes: Sequence[Process]) -> bool:
+    """Return whether all serve, or do so within a few milliseconds, for which this waits.
+
+    To hand over to the event loop, which waits as long as it takes and tells what is wrong, and
+    back again would take a third of a millisecond.
+    """
+    limit = time.monotonic() + _SOON
+    try:
+        while not all(process.is_ready() for process in processes):
+            if time.monotonic() > limit:
+                return False
+            time.sleep(_PAUSE)
+    except ServiceError:
+        return False
+    return True
 
 
 async def wait_ready(process: Process, inotify: Inotify, *, timeout: float = 10.0) -> None:
