@@ -477,6 +477,27 @@ def test_mtu(host: Host, daemon: Daemon) -> None:
     assert 1400 == anna.ip("link", "show", "dev", "eth0")[0]["mtu"]
 
 
+def test_an_mtu_that_is_taken_out(host: Host, daemon: Daemon) -> None:
+    """The bridge of a running network has what a new one has, and the plan says what it had."""
+
+    def mtu() -> int:
+        return int(host.ip("link", "show", "dev", "red0")[0]["mtu"])
+
+    for size in (1400, 9000):
+        apply(daemon, document(f"<mtu size='{size}'/>"))
+        assert size == mtu()
+        daemon.cli("define", daemon.document(document("")))
+        steps = daemon.cli("plan", "red", json=True)["steps"]
+        (text,) = (step["text"] for step in steps if "bridge" == step["kind"])
+        assert f"mtu {size}" in text
+        daemon.cli("apply", "red")
+        assert 1500 == mtu()
+        assert {"steps": []} == daemon.cli("plan", "red", json=True)
+    daemon.cli("apply", "red")
+    daemon.restart()
+    assert 1500 == mtu()
+
+
 @pytest.mark.parametrize("trusted", [False, True])
 def test_guests_whose_groups_are_trusted(
     host: Host, lan: Lan, daemon: Daemon, trusted: bool
