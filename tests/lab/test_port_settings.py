@@ -498,6 +498,28 @@ def test_an_mtu_that_is_taken_out(host: Host, daemon: Daemon) -> None:
     assert 1500 == mtu()
 
 
+def test_a_foreign_queue_in_the_way_of_a_bandwidth(host: Host, daemon: Daemon) -> None:
+    """A change that needs its place is refused by name, and changes nothing; others go on."""
+    apply(daemon, whole(1000, 2000))
+    host.run(["tc", "qdisc", "replace", "dev", "red0", "root", "handle", "7:", "pfifo"])
+    before = daemon.cli("show", "red")
+    changed = whole(2000, 4000).replace("10.0.0.1", "10.0.0.9")
+    refused = daemon.cli("apply", daemon.document(changed), check=False)
+    assert 5 == refused.returncode
+    assert "qdisc pfifo 7: on bridge red0" in refused.stderr
+    assert "tc qdisc del dev red0 root" in refused.stderr
+    assert before == daemon.cli("show", "red")
+    (link,) = host.ip("address", "show", "dev", "red0")
+    assert ["10.0.0.1"] == [item["local"] for item in link["addr_info"]]
+    # Who wants no bandwidth is in nobody's way.
+    apply(daemon, document())
+    daemon.cli("apply", "red")
+    assert "qdisc pfifo 7: root" in host.run(["tc", "qdisc", "show", "dev", "red0"]).stdout
+    host.run(["tc", "qdisc", "del", "dev", "red0", "root"])
+    apply(daemon, changed)
+    assert "qdisc htb 4a46: root" in host.run(["tc", "qdisc", "show", "dev", "red0"]).stdout
+
+
 @pytest.mark.parametrize("trusted", [False, True])
 def test_guests_whose_groups_are_trusted(
     host: Host, lan: Lan, daemon: Daemon, trusted: bool
