@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
@@ -32,7 +33,8 @@ from jackfield.engine.records import (
 from jackfield.engine.services import Services
 from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import ForeignObject, JackfieldError
+from jackfield.errors import ForeignObject, JackfieldError, ServiceError
+from jackfield.host.service.process import Process
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
 from jackfield.model.values import InterfaceName
@@ -358,6 +360,15 @@ def _carrier(port: PortRecord) -> FunctionPlace | None:
 
 def _gone(bridge: str) -> str:
     return f"bridge {bridge}, which is somebody else's, does not exist any more"
+
+
+def _started(tools: Workplace, services: Sequence[Resource]) -> list[Process]:
+    """Return the processes that were started for those of ``services`` that are services."""
+    found = []
+    for item in services:
+        with contextlib.suppress(ServiceError):
+            found += workplace.launched(tools, [item])
+    return found
 
 
 def _mend_each(tools: Workplace, wanted: Sequence[Upkeep]) -> None:

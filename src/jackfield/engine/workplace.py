@@ -287,8 +287,14 @@ def stop_network(
     with tools.store.transaction(opens=True):
         tools.store.set_live_step(uuid, Step.STOPPING)
         tools.store.put_members(members)
-    tools.applier.dismantle(present)
-    ledger.release(tools.store, tools.applier, uuid)
+    try:
+        tools.applier.dismantle(present)
+        ledger.release(tools.store, tools.applier, uuid)
+    except JackfieldError:
+        # Otherwise a daemon that starts later would complete what was refused, and perhaps mended.
+        with tools.store.transaction():
+            tools.store.set_live_step(uuid, Step.SETTLED)
+        raise
     with tools.store.transaction():
         tools.store.delete_live(uuid)
         event = record_event(tools, "network-stopped", name, uuid)
