@@ -155,6 +155,41 @@ def test_limits_outlive_everything(host: Host, daemon: Daemon) -> None:
     wait_for(lambda: LIMITED == limits(host, link), 20, "the limit to be back")
 
 
+def test_tables_that_are_put_to_sleep(host: Host, daemon: Daemon) -> None:
+    """Rules that are there and not in force are noticed at once, and by a daemon that starts."""
+    apply(daemon, document(SLOW))
+    anna = plug(daemon, host, "anna", 2, "--portgroup", "slow")
+    tables = ("inet jackfield", "netdev jackfield-police")
+
+    def asleep() -> list[str]:
+        found = {name: host.run(["nft", "list", "table", *name.split()]).stdout for name in tables}
+        return [name for name, text in found.items() if "dormant" in text]
+
+    def wait_told(words: str) -> None:
+        def is_told() -> bool:
+            told = daemon.cli("events", "--no-follow", "--since", "0", "--json").splitlines()
+            event = json.loads(told[-1])
+            return event["type"] == "network-repaired" and words in event["detail"]["reason"]
+
+        wait_for(is_told, 10, "the event")
+
+    before = [host.run(["nft", "list", "table", *name.split()]).stdout for name in tables]
+    assert [] == asleep()
+    for name in tables:
+        host.run(["nft", f"add table {name} {{ flags dormant; }}"])
+        wait_for(lambda: not asleep(), 10, "the table to be awake")
+        wait_told(f"table {name}: the table was added or changed by nft")
+    after = [host.run(["nft", "list", "table", *name.split()]).stdout for name in tables]
+    assert before == after
+    daemon.kill9()
+    for name in tables:
+        host.run(["nft", f"add table {name} {{ flags dormant; }}"])
+    assert list(tables) == asleep()
+    daemon.start()
+    assert [] == asleep()
+    assert ping(anna, "10.0.0.1", tries=5) is not None
+
+
 def test_limits_of_a_macvtap(host: Host, lan: Lan, outside: Host, daemon: Daemon) -> None:
     """A macvtap is limited both ways, the other way round; a guest's own macvlan cannot be."""
     lan.plug(host, "eth1")

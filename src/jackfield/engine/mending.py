@@ -104,18 +104,22 @@ class Mending:
 
     async def _mend_rules(self, records: Sequence[NetworkRecord], reason: str) -> None:
         wanted = [item for record in records for item in self._wanted(record)]
+        woken = await self._thread.run(workplace.wake_rules)
         # These first: until they are back nothing is translated, and an answer that comes from
         # outside meanwhile is refused by the host itself, which ends a guest's connection.
         change, _, _ = await self._thread.run(workplace.mend, wanted)
         guards = await self._guards.wanted()
         guarded, _, _ = await self._thread.run(workplace.mend, guards)
-        if not change and not guarded:
+        if not change and not guarded and not woken:
             return
         mended = {item.key for item in (*change.ensure, *guarded.ensure)}
-        log.warning("rules of %d networks and ports mended: %s", len(mended), reason)
+        if mended:
+            log.warning("rules of %d networks and ports mended: %s", len(mended), reason)
         await self._guards.take_back(guards)
         for record in records:
-            if not mended.isdisjoint(self._rules_of(record)):
+            rules = set(self._rules_of(record))
+            # Of one that was asleep nothing had to be mended, and nothing was in force.
+            if rules and (woken or not mended.isdisjoint(rules)):
                 await self._tell(record, "network-repaired", {"reason": reason})
 
     def _wanted(self, record: NetworkRecord) -> Iterator[Resource]:
@@ -196,9 +200,12 @@ class Mending:
         return change
 
     async def watch_services(self, records: Iterable[NetworkRecord]) -> None:
-        """Watch what serves running networks, whoever started it."""
+        """Watch what serves running networks, whoever started it.
+
+        One that could not be started is told of by who tried to, and must cost no other.
+        """
         services = [item for record in records for item in record.present.values()]
-        for process in await self._thread.run(workplace.launched, services):
+        for process in await self._thread.run(_started, services):
             self._services.watch([process])
             await asyncio.sleep(0)
 

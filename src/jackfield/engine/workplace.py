@@ -24,6 +24,7 @@ from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.kernel import Kernel
+from jackfield.host.nft.tables import wake_tables
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.openvswitch.members import note_members, put_back
 from jackfield.host.openvswitch.sweep import sweep
@@ -48,6 +49,7 @@ __all__ = [
     "sweep_switch",
     "undo_change",
     "undo_start",
+    "wake_rules",
 ]
 
 
@@ -153,8 +155,17 @@ def mend(tools: Workplace, wanted: Sequence[Resource]) -> tuple[Change, list[str
 
     Returns what that took, what foreign things are in the way, and the processes started.
     """
+    wake_rules(tools)
     change, foreign = tools.applier.mend_networks(wanted)
     return change, foreign, launched(tools, change.ensure)
+
+
+def wake_rules(tools: Workplace) -> list[str]:
+    """Have the tables of ours work again that somebody has put to sleep; return which."""
+    woken = wake_tables(tools.kernel.nft)
+    for words in woken:
+        log.warning("mended: %s was dormant", words)
+    return woken
 
 
 def undo_start(tools: Workplace, uuid: UUID, wanted: HostState) -> None:
@@ -264,7 +275,8 @@ def stop_network(
     """Remove what a network made; remember which links lose their bridge.
 
     ``ours`` are the devices of our own ports, which find their bridge by themselves.  Of a
-    ``transient`` network nothing is remembered: it does not come again.
+    ``transient`` network nothing is remembered: it does not come again.  After a failure it
+    counts as running, with what is left of it, and can be stopped again or mended.
     """
     known = {
         *ours,
