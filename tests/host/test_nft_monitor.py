@@ -65,6 +65,7 @@ def heard(netns: NetworkNamespace, tmp_path: Path) -> Iterator[Heard]:
     [
         ("flush ruleset", "the table was deleted"),
         ("delete table inet jackfield", "the table was deleted"),
+        ("add table inet jackfield { flags dormant; }", "the table was added or changed"),
         ("flush chain inet jackfield input", "a rule was deleted from chain input"),
         (
             "delete element inet jackfield networks { virbr0 }",

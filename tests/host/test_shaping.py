@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from jackfield.errors import ForeignObject
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.filter import add_checksum_filter
@@ -119,6 +120,23 @@ def test_a_foreign_qdisc_is_left_alone(kernel: Kernel, here: NetworkNamespace) -
     assert "qdisc htb 1: on bridge br0" in seen.description
     ShapingDriver().remove(kernel, [SHAPING])
     assert ["1:"] == [entry["handle"] for entry in qdiscs(here)]
+
+
+def test_a_foreign_qdisc_where_ours_was(kernel: Kernel, here: NetworkNamespace) -> None:
+    """It is named before anything is changed; without a rate it is no business of ours."""
+    driver = ShapingDriver()
+    wanted = dataclasses.replace(SHAPING, checksum_dhcp=False)
+    driver.ensure(kernel, [wanted], {})
+    driver.refuse_impossible(kernel, [wanted])
+    here.run(["tc", "qdisc", "replace", "dev", "br0", "root", "handle", "7:", "pfifo"])
+    with pytest.raises(ForeignObject, match="qdisc pfifo 7: on bridge br0") as caught:
+        driver.refuse_impossible(kernel, [wanted])
+    assert "tc qdisc del dev br0 root" in str(caught.value.hint)
+    without = dataclasses.replace(wanted, rate=None)
+    driver.refuse_impossible(kernel, [without])
+    driver.ensure(kernel, [without], {wanted.key: wanted})
+    assert ours(without) == driver.observe(kernel, [without])
+    assert ["7:"] == [entry["handle"] for entry in qdiscs(here)]
 
 
 def test_traffic_is_held_to_the_rate(

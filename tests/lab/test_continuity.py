@@ -406,12 +406,14 @@ def test_bridge_deleted_while_the_daemon_was_down(scene: Scene) -> None:
 
 
 def test_guest_gone(scene: Scene) -> None:
-    """A port whose guest has gone is still listed, and can be detached."""
+    """A port whose guest has gone is still listed, says so, and can be detached."""
     daemon = scene.daemon
     scene.guest.delete()
     wait_for(lambda: members(scene.host) == {}, 5, "the guest's link to go")
+    wait_for(lambda: daemon.cli("ports", json=True)[0]["problem"], 5, "the port to say so")
     (port,) = daemon.cli("ports", json=True)
     assert "guest" == port["owner"]["name"]
+    assert "went with namespace /run/netns/guest" in port["problem"]
     daemon.restart()
     assert [port] == daemon.cli("ports", json=True)
     daemon.cli("stop", "red")

@@ -152,6 +152,39 @@ def state() -> Iterator[Path]:
         yield Path(directory)
 
 
+@pytest.mark.parametrize("transient", [False, True])
+def test_what_cannot_be_removed(host: Host, daemon: Daemon, transient: bool) -> None:
+    """A stop that fails names each thing and why, and goes on when that is seen to."""
+    options = ["--transient"] if transient else []
+    more = "<bridge name='red0'/><bandwidth><outbound average='1000'/></bandwidth>"
+    daemon.cli("apply", *options, daemon.document(document().replace("<ip", f"{more}<ip", 1)))
+    before = daemon.cli("show", "red")
+    # A rule of somebody else's, and a folder among the files of dnsmasq.
+    host.run(["nft", "add chain inet jackfield mine"])
+    host.run(["nft", "add rule inet jackfield mine jump police-red0"])
+    (folder,) = host.file(RUN_DIR).glob("dnsmasq/*")
+    (folder / "mine").mkdir()
+    for _ in range(2):
+        failed = daemon.cli("stop", "red", check=False)
+        assert 7 == failed.returncode
+        assert "cannot stop network 'red'" in failed.stderr
+        assert "cannot delete chain police-red0 of table inet jackfield: EBUSY" in failed.stderr
+        assert f"cannot remove {RUN_DIR}/dnsmasq/{folder.name}" in failed.stderr
+        assert "jackfield stop red" in failed.stderr
+        # It counts as running and ill, also for a daemon that starts with it like that.
+        daemon.restart()
+        (network,) = daemon.cli("list", json=True)
+        assert network["active"]
+        assert "cannot remove" in network["problem"]
+        assert before == daemon.cli("show", "red")
+    (folder / "mine").rmdir()
+    host.run(["nft", "delete chain inet jackfield mine"])
+    daemon.cli("stop", "red")
+    assert "red0" not in host.links()
+    assert [] == host.processes("dnsmasq")
+    assert not any("jackfield" in table for table in host.tables())
+
+
 def test_autostart(state: Path) -> None:
     """Marked networks start with the host, not with the daemon; transient ones end with it."""
     with Host() as first, Daemon(first, state_dir=state) as daemon:

@@ -155,6 +155,41 @@ def test_limits_outlive_everything(host: Host, daemon: Daemon) -> None:
     wait_for(lambda: LIMITED == limits(host, link), 20, "the limit to be back")
 
 
+def test_tables_that_are_put_to_sleep(host: Host, daemon: Daemon) -> None:
+    """Rules that are there and not in force are noticed at once, and by a daemon that starts."""
+    apply(daemon, document(SLOW))
+    anna = plug(daemon, host, "anna", 2, "--portgroup", "slow")
+    tables = ("inet jackfield", "netdev jackfield-police")
+
+    def asleep() -> list[str]:
+        found = {name: host.run(["nft", "list", "table", *name.split()]).stdout for name in tables}
+        return [name for name, text in found.items() if "dormant" in text]
+
+    def wait_told(words: str) -> None:
+        def is_told() -> bool:
+            told = daemon.cli("events", "--no-follow", "--since", "0", "--json").splitlines()
+            event = json.loads(told[-1])
+            return event["type"] == "network-repaired" and words in event["detail"]["reason"]
+
+        wait_for(is_told, 10, "the event")
+
+    before = [host.run(["nft", "list", "table", *name.split()]).stdout for name in tables]
+    assert [] == asleep()
+    for name in tables:
+        host.run(["nft", f"add table {name} {{ flags dormant; }}"])
+        wait_for(lambda: not asleep(), 10, "the table to be awake")
+        wait_told(f"table {name}: the table was added or changed by nft")
+    after = [host.run(["nft", "list", "table", *name.split()]).stdout for name in tables]
+    assert before == after
+    daemon.kill9()
+    for name in tables:
+        host.run(["nft", f"add table {name} {{ flags dormant; }}"])
+    assert list(tables) == asleep()
+    daemon.start()
+    assert [] == asleep()
+    assert ping(anna, "10.0.0.1", tries=5) is not None
+
+
 def test_limits_of_a_macvtap(host: Host, lan: Lan, outside: Host, daemon: Daemon) -> None:
     """A macvtap is limited both ways, the other way round; a guest's own macvlan cannot be."""
     lan.plug(host, "eth1")
@@ -475,6 +510,49 @@ def test_mtu(host: Host, daemon: Daemon) -> None:
     anna = plug(daemon, host, "anna", 2)
     assert 1400 == host.ip("link", "show", "dev", device(daemon, "anna"))[0]["mtu"]
     assert 1400 == anna.ip("link", "show", "dev", "eth0")[0]["mtu"]
+
+
+def test_an_mtu_that_is_taken_out(host: Host, daemon: Daemon) -> None:
+    """The bridge of a running network has what a new one has, and the plan says what it had."""
+
+    def mtu() -> int:
+        return int(host.ip("link", "show", "dev", "red0")[0]["mtu"])
+
+    for size in (1400, 9000):
+        apply(daemon, document(f"<mtu size='{size}'/>"))
+        assert size == mtu()
+        daemon.cli("define", daemon.document(document("")))
+        steps = daemon.cli("plan", "red", json=True)["steps"]
+        (text,) = (step["text"] for step in steps if "bridge" == step["kind"])
+        assert f"mtu {size}" in text
+        daemon.cli("apply", "red")
+        assert 1500 == mtu()
+        assert {"steps": []} == daemon.cli("plan", "red", json=True)
+    daemon.cli("apply", "red")
+    daemon.restart()
+    assert 1500 == mtu()
+
+
+def test_a_foreign_queue_in_the_way_of_a_bandwidth(host: Host, daemon: Daemon) -> None:
+    """A change that needs its place is refused by name, and changes nothing; others go on."""
+    apply(daemon, whole(1000, 2000))
+    host.run(["tc", "qdisc", "replace", "dev", "red0", "root", "handle", "7:", "pfifo"])
+    before = daemon.cli("show", "red")
+    changed = whole(2000, 4000).replace("10.0.0.1", "10.0.0.9")
+    refused = daemon.cli("apply", daemon.document(changed), check=False)
+    assert 5 == refused.returncode
+    assert "qdisc pfifo 7: on bridge red0" in refused.stderr
+    assert "tc qdisc del dev red0 root" in refused.stderr
+    assert before == daemon.cli("show", "red")
+    (link,) = host.ip("address", "show", "dev", "red0")
+    assert ["10.0.0.1"] == [item["local"] for item in link["addr_info"]]
+    # Who wants no bandwidth is in nobody's way.
+    apply(daemon, document())
+    daemon.cli("apply", "red")
+    assert "qdisc pfifo 7: root" in host.run(["tc", "qdisc", "show", "dev", "red0"]).stdout
+    host.run(["tc", "qdisc", "del", "dev", "red0", "root"])
+    apply(daemon, changed)
+    assert "qdisc htb 4a46: root" in host.run(["tc", "qdisc", "show", "dev", "red0"]).stdout
 
 
 @pytest.mark.parametrize("trusted", [False, True])

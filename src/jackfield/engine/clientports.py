@@ -132,11 +132,12 @@ class ClientPorts:
                 change if record.active else _without_bridge(change),
                 port_detail(port),
             )
-            lost = port.uuid in self._registry.lost
+            lost, nic = port.uuid in self._registry.lost, self._registry.lost.get(port.uuid)
             self._registry.discard_port(port)
             port.port = changed.port
             self._registry.add_port(port)
-            self._registry.set_lost(port, port.problem, lost=lost)
+            if lost:
+                self._registry.set_lost(port, port.problem, nic=nic)
             self._events.add(event)
             return self._registry.port_view(port)
 

@@ -16,6 +16,7 @@ from jackfield.document.update.request import Command, Section
 from jackfield.engine.associations import Associations
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
+from jackfield.engine.devicewatch import DeviceWatch
 from jackfield.engine.events import EventLog
 from jackfield.engine.giveback import Giveback
 from jackfield.engine.guards import Guards
@@ -145,6 +146,7 @@ class Engine:
         self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
         self._uplink_watch = UplinkWatch(self._registry, self._host, self._mending, self._later)
         self._nic_watch = NicWatch(self._registry, self._host, self._mending, self._later)
+        self._device_watch = DeviceWatch(self._registry, self._host, self._mending, self._later)
         self._book = PortBook(self._thread, journal)
         self._holders = Holders(self._holder_ended)
         self._associations = Associations(
@@ -200,6 +202,7 @@ class Engine:
         self._host.on_link(self._guards.link_changed)
         self._host.on_link(self._uplink_watch.link_changed)
         self._host.on_link(self._nic_watch.link_changed)
+        self._host.on_link(self._device_watch.link_changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         await self._leases.open(self._inotify)
@@ -207,6 +210,7 @@ class Engine:
         running = [record for record in self._registry.networks.values() if record.active]
         self._uplink_watch.expect(running)
         await self._nic_watch.expect()
+        await self._device_watch.expect()
         await self._mending.watch_services(running)
         await self._networks.judge_ways()
         # They may have changed, or not have been handed on, while there was no daemon.
@@ -224,6 +228,7 @@ class Engine:
             async with record.lock:
                 pass
         self._bridges.close()
+        self._device_watch.close()
         self._holders.close()
         monitor = self._monitor
         if monitor is not None:

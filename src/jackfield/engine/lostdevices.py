@@ -1,23 +1,30 @@
-"""Devices that went with their NIC: a macvtap or macvlan does not outlive what it is on.
+"""Devices of ports that are gone.
 
-When the NIC is back, or another one of its name, those that we make are made again.  Who had a
-macvtap open has the old one, which leads nowhere, and has to open the new one.  What a client
-made is the client's to make again, and what was set of a virtual function may have gone with it,
-so that a port that has one waits for somebody to plug it in anew.
+A macvtap or macvlan does not outlive the NIC that it is on.  When that is back, or another one of
+its name, those that we make are made again.  Who had a macvtap open has the old one, which leads
+nowhere, and has to open the new one.  What a client made is the client's to make again, and what
+was set of a virtual function may have gone with it, so that a port that has one waits for somebody
+to plug it in anew.
+
+A device that somebody deletes, at its guest's end perhaps, may be meant to go, and a new one would
+have none of the guest's addresses: it is told of, and made again when its network is applied or
+started.  One whose namespace was deleted has nowhere to be until there is one again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from jackfield.engine.records import PortRecord, nic_of
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
 from jackfield.host.driver import Presence
+from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import AnyLink
 
-__all__ = ["are_missing", "made_again", "make_again", "problem_of"]
+__all__ = ["are_back", "are_missing", "gone_alone", "made_again", "make_again", "problem_of"]
 
 
 def are_missing(tools: Workplace, states: Sequence[HostState]) -> list[bool]:
@@ -29,7 +36,7 @@ def are_missing(tools: Workplace, states: Sequence[HostState]) -> list[bool]:
 
 def make_again(tools: Workplace, port: PortRecord, state: HostState) -> str | None:
     """Make what a lost port wants of the host so; return why it could not be, or ``None``."""
-    if port.device is not None and port.device.function is not None:
+    if _waits_for_a_new_attach(port):
         return "what was set of its virtual function may have gone with it; attach it anew"
     try:
         _, foreign = tools.applier.mend(list(state.values()))
@@ -38,26 +45,48 @@ def make_again(tools: Workplace, port: PortRecord, state: HostState) -> str | No
     return f"in the way, and not ours: {', '.join(foreign)}" if foreign else None
 
 
-def problem_of(port: PortRecord, failure: str | None) -> str | None:
-    """Return what is wrong with a port that was lost, now that its NIC is there."""
-    nic = nic_of(port)
+def _waits_for_a_new_attach(port: PortRecord) -> bool:
+    """Tell whether a virtual function was set for the device, and may have gone."""
+    # Behind a bridge the function is not the device's, and is still there.
+    on_nic = nic_of(port) is not None
+    return on_nic and port.device is not None and port.device.function is not None
+
+
+def gone_alone(port: PortRecord, network: NetworkName) -> str:
+    """Return what is wrong with a port of ours whose device is gone, and nothing below it."""
+    assert port.device is not None
+    name, netns = port.device.name, port.device.netns
+    free = f"jackfield detach {name}"
+    if netns is not None and not Path(netns).exists():
+        return f"its device went with namespace {netns}, which is not there; free it with: {free}"
+    again = "" if _waits_for_a_new_attach(port) else f"`jackfield apply {network}` makes it again, "
+    return f"its device {name} was deleted or taken away: {again}`{free}` frees the port"
+
+
+def problem_of(port: PortRecord, nic: InterfaceName | None, failure: str | None) -> str | None:
+    """Return what is wrong with a port that was lost, with ``nic`` if that went and is back."""
     if failure is not None:
-        return f"its device went with NIC {nic}, and cannot be made again: {failure}"
+        went = "is gone" if nic is None else f"went with NIC {nic}"
+        return f"its device {went}, and cannot be made again: {failure}"
     if port.device is None:
         return f"its device went with NIC {nic}: who made it has to make it again"
     if port.device.netns is not None:
         return None
-    return (
-        f"its device is another one since NIC {nic} is back: what had it open has to open it again"
-    )
+    since = "it was made again" if nic is None else f"NIC {nic} is back"
+    return f"its device is another one since {since}: what had it open has to open it again"
 
 
-def made_again(ports: Sequence[PortRecord]) -> str:
-    """Say whose devices were made again, and whose have to be opened again."""
-    nics = ", ".join(sorted({str(nic_of(port)) for port in ports}))
-    text = f"NIC {nics} is back; made again: {_owners(ports)}"
+def made_again(ports: Sequence[PortRecord], nics: Iterable[InterfaceName | None]) -> str:
+    """Say whose devices were made again, and whose have to be opened again; ``nics`` are back."""
+    names = ", ".join(sorted({nic for nic in nics if nic is not None}))
+    text = f"{f'NIC {names} is back; ' if names else ''}made again: {_owners(ports)}"
     taps = [port for port in ports if port.problem is not None]
     return f"{text}; to be opened again: {_owners(taps)}" if taps else text
+
+
+def are_back(ports: Sequence[PortRecord]) -> str:
+    """Say whose devices are back, by somebody else's doing."""
+    return f"the devices are back: {_owners(ports)}"
 
 
 def _owners(ports: Sequence[PortRecord]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
@@ -12,7 +13,14 @@ from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.events import EventLog
 from jackfield.engine.guards import Guards
 from jackfield.engine.hostwatch import HostWatch
-from jackfield.engine.lostdevices import are_missing, made_again, make_again, problem_of
+from jackfield.engine.lostdevices import (
+    are_back,
+    are_missing,
+    gone_alone,
+    made_again,
+    make_again,
+    problem_of,
+)
 from jackfield.engine.records import (
     NetworkRecord,
     PortRecord,
@@ -25,7 +33,8 @@ from jackfield.engine.records import (
 from jackfield.engine.services import Services
 from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import ForeignObject, JackfieldError
+from jackfield.errors import ForeignObject, JackfieldError, ServiceError
+from jackfield.host.service.process import Process
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
 from jackfield.model.values import InterfaceName
@@ -33,6 +42,7 @@ from jackfield.plan.describe import describe, describe_resource
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.functions import EchoGuard, FunctionPlace
 from jackfield.state.hoststate import Change
+from jackfield.state.links import port_of
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.private import PrivateGuard
 from jackfield.state.resources import Policing, Resource
@@ -94,18 +104,22 @@ class Mending:
 
     async def _mend_rules(self, records: Sequence[NetworkRecord], reason: str) -> None:
         wanted = [item for record in records for item in self._wanted(record)]
+        woken = await self._thread.run(workplace.wake_rules)
         # These first: until they are back nothing is translated, and an answer that comes from
         # outside meanwhile is refused by the host itself, which ends a guest's connection.
         change, _, _ = await self._thread.run(workplace.mend, wanted)
         guards = await self._guards.wanted()
         guarded, _, _ = await self._thread.run(workplace.mend, guards)
-        if not change and not guarded:
+        if not change and not guarded and not woken:
             return
         mended = {item.key for item in (*change.ensure, *guarded.ensure)}
-        log.warning("rules of %d networks and ports mended: %s", len(mended), reason)
+        if mended:
+            log.warning("rules of %d networks and ports mended: %s", len(mended), reason)
         await self._guards.take_back(guards)
         for record in records:
-            if not mended.isdisjoint(self._rules_of(record)):
+            rules = set(self._rules_of(record))
+            # Of one that was asleep nothing had to be mended, and nothing was in force.
+            if rules and (woken or not mended.isdisjoint(rules)):
                 await self._tell(record, "network-repaired", {"reason": reason})
 
     def _wanted(self, record: NetworkRecord) -> Iterator[Resource]:
@@ -186,9 +200,12 @@ class Mending:
         return change
 
     async def watch_services(self, records: Iterable[NetworkRecord]) -> None:
-        """Watch what serves running networks, whoever started it."""
+        """Watch what serves running networks, whoever started it.
+
+        One that could not be started is told of by who tried to, and must cost no other.
+        """
         services = [item for record in records for item in record.present.values()]
-        for process in await self._thread.run(workplace.launched, services):
+        for process in await self._thread.run(_started, services):
             self._services.watch([process])
             await asyncio.sleep(0)
 
@@ -240,7 +257,7 @@ class Mending:
             await self._thread.run(put_strays_back, network, ports, anew)
         await self._make_devices_again(record)
 
-    async def nic_gone(self, uuid: UUID, nic: str) -> None:
+    async def nic_gone(self, uuid: UUID, nic: InterfaceName) -> None:
         """Tell of the devices that a network's ports have lost with a NIC."""
         record = self._registry.networks.get(uuid)
         if record is None:
@@ -252,7 +269,7 @@ class Mending:
             for port, is_missing in zip(ports, missing, strict=True):
                 if is_missing:
                     problem = f"its device went with NIC {nic}, which is not there"
-                    self._registry.set_lost(port, problem, lost=True)
+                    self._registry.set_lost(port, problem, nic=nic)
             await self._make_devices_again(record)
 
     async def nic_back(self, uuid: UUID) -> None:
@@ -262,32 +279,73 @@ class Mending:
             async with record.lock:
                 await self._make_devices_again(record)
 
-    async def _make_devices_again(self, record: NetworkRecord) -> None:
-        """Make lost devices again whose NIC is there, and tell of the others.
+    async def devices_changed(self, uuid: UUID, ports: Collection[UUID]) -> None:
+        """Tell of those ports of a network whose device is gone, or back, and nothing below it.
 
-        A network's ports have their devices whether it runs or not.
+        A device that has another name is there.
+        """
+        record = self._registry.networks.get(uuid)
+        if record is None:
+            return
+        async with record.lock:
+            await self._host.settle()
+            links = self._host.links()
+            present = {port_of(link.alias) for link in links.values()}
+            gone, back = [], []
+            # Who has detached one meanwhile has taken its device away himself.
+            for port in (one for one in self._registry.ports_of(uuid) if one.uuid in ports):
+                nic, lost = nic_of(port), port.uuid in self._registry.lost
+                if port.uuid in present and lost:
+                    self._registry.set_found(port)
+                    back.append(port)
+                elif port.uuid not in present and not lost and (nic is None or nic in links):
+                    self._registry.set_lost(port, gone_alone(port, record.name))
+                    log.error("port %s of network %s: %s", port.uuid, record.name, port.problem)
+                    gone.append(port)
+                    # There may be many, and others have their turn.
+                    await asyncio.sleep(0)
+            if back:
+                await self.tell_repaired(record, are_back(back))
+            if gone:
+                await self._tell_lost(record)
+
+    async def _tell_lost(self, record: NetworkRecord) -> None:
+        """Tell of the devices that a running network's ports lack."""
+        problem = self._registry.lost_devices(record)
+        if problem is not None:
+            log.error("network %s: %s", record.name, problem)
+            await self._tell(record, "network-problem", {"problem": problem})
+
+    async def _make_devices_again(self, record: NetworkRecord) -> None:
+        """Make lost devices again that have where to be, and tell of the others.
+
+        A network's ports are on their NICs whether it runs or not, and on its bridge while it does.
         """
         lost = self._registry.lost_ports_of(record.uuid)
         if not lost:
             return
         await self._host.settle()
         links = self._host.links()
-        made = []
+        made, nics = [], []
         for port in lost:
-            if nic_of(port) not in links:
+            under = nic_of(port)
+            if under not in links if under is not None else not record.active:
                 continue
+            nic = self._registry.lost[port.uuid]
             state = state_of_port(record.current, port)
             # One by one: others have their turn.
             failure = await self._thread.run(make_again, port, state)
-            self._registry.set_lost(port, problem_of(port, failure), lost=failure is not None)
-            if failure is None and port.device is not None:
+            problem = problem_of(port, nic, failure)
+            if failure is not None:
+                self._registry.set_lost(port, problem, nic=nic)
+                continue
+            self._registry.set_found(port, problem)
+            if port.device is not None:
                 made.append(port)
+                nics.append(nic)
         if made:
-            await self.tell_repaired(record, made_again(made))
-        problem = self._registry.lost_devices(record)
-        if problem is not None:
-            log.error("network %s: %s", record.name, problem)
-            await self._tell(record, "network-problem", {"problem": problem})
+            await self.tell_repaired(record, made_again(made, nics))
+        await self._tell_lost(record)
 
     async def _tell(
         self,
@@ -309,6 +367,15 @@ def _carrier(port: PortRecord) -> FunctionPlace | None:
 
 def _gone(bridge: str) -> str:
     return f"bridge {bridge}, which is somebody else's, does not exist any more"
+
+
+def _started(tools: Workplace, services: Sequence[Resource]) -> list[Process]:
+    """Return the processes that were started for those of ``services`` that are services."""
+    found = []
+    for item in services:
+        with contextlib.suppress(ServiceError):
+            found += workplace.launched(tools, [item])
+    return found
 
 
 def _mend_each(tools: Workplace, wanted: Sequence[Upkeep]) -> None:

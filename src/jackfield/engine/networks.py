@@ -287,8 +287,14 @@ class Networks:
                 ours,
                 transient=record.stored is None,
             )
-        except BaseException:
+        except BaseException as error:
             await self._mending.watch_services([record])
+            if isinstance(error, JackfieldError):
+                # What watches the host may have it whole again before it is stopped again.
+                record.problem = f"could not be stopped: {error}"
+                again = f"jackfield stop {record.name}"
+                error.hint = f"{error.hint}; then: {again}" if error.hint else again
+                raise error.with_context(f"cannot stop network {network.name!r}") from error
             raise
         record.present = HostState()
         record.settled, record.problem = False, None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
 from jackfield.engine.records import Registry, nic_of
+from jackfield.model.values import InterfaceName
 from jackfield.state.facts import LinkFact
 
 __all__ = ["NicWatch"]
@@ -46,7 +47,7 @@ class NicWatch:
             # By the time that its network is looked at it may be back; its devices are not.
             ports = self._registry.ports.values()
             for uuid in {port.network for port in ports if nic_of(port) == old.name}:
-                self._later(self._mending.nic_gone(uuid, old.name))
+                self._later(self._mending.nic_gone(uuid, InterfaceName(old.name)))
         elif new is not None and (old is None or old.name != new.name):
             lost = (self._registry.ports[uuid] for uuid in self._registry.lost)
             for uuid in {port.network for port in lost if nic_of(port) == new.name}:

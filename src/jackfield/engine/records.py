@@ -165,16 +165,16 @@ def nic_of(port: PortRecord) -> InterfaceName | None:
 class Registry:
     """Networks by uuid and name, ports by uuid, and what DHCP has given out by network.
 
-    ``lost`` are ports whose device went with its NIC, ``switches`` the names that bridges of Open
-    vSwitch have, or had, in definitions; ``port_forgotten`` is called with each port that is
-    discarded.
+    ``lost`` are ports whose device is gone, and the NIC that it went with, if it was that;
+    ``switches`` the names that bridges of Open vSwitch have, or had, in definitions;
+    ``port_forgotten`` is called with each port that is discarded.
     """
 
     def __init__(self) -> None:
         """Begin empty."""
         self.networks: dict[UUID, NetworkRecord] = {}
         self.ports: dict[UUID, PortRecord] = {}
-        self.lost: set[UUID] = set()
+        self.lost: dict[UUID, InterfaceName | None] = {}
         self.usage = Usage()
         self._by_name: dict[str, UUID] = {}
         self._in_order: list[NetworkRecord] = []
@@ -262,7 +262,7 @@ class Registry:
         """Forget a port."""
         if self.ports.pop(record.uuid, None) is not None and is_counted(record.port):
             self.usage = self.usage.without_port(str(record.network), record.port)
-        self.lost.discard(record.uuid)
+        self.lost.pop(record.uuid, None)
         self._ports_of.get(record.network, set()).discard(record.uuid)
         if record.port.mac is not None:
             namesakes = self._clients.get(record.port.mac[3:], set())
@@ -282,14 +282,22 @@ class Registry:
         """Return the ports of a network."""
         return [self.ports[uuid] for uuid in self._ports_of.get(network, ())]
 
-    def set_lost(self, port: PortRecord, problem: str | None, *, lost: bool) -> None:
-        """Take note of whether a port's device went with its NIC, and what is wrong with it."""
-        (self.lost.add if lost else self.lost.discard)(port.uuid)
+    def set_lost(
+        self, port: PortRecord, problem: str | None, *, nic: InterfaceName | None = None
+    ) -> None:
+        """Take note that a port's device is gone, with ``nic`` or alone, and what to say of it."""
+        self.lost[port.uuid] = nic
+        port.problem = problem
+        self._ports_changed(port.network)
+
+    def set_found(self, port: PortRecord, problem: str | None = None) -> None:
+        """Take note that a lost port has a device again, and what is wrong with that."""
+        self.lost.pop(port.uuid, None)
         port.problem = problem
         self._ports_changed(port.network)
 
     def lost_ports_of(self, network: UUID) -> list[PortRecord]:
-        """Return the ports of a network whose devices went with their NICs."""
+        """Return the ports of a network whose devices are gone."""
         lost = (self.ports[uuid] for uuid in self.lost)
         return [port for port in lost if port.network == network]
 
@@ -298,9 +306,14 @@ class Registry:
         lost = self.lost_ports_of(record.uuid) if self.lost and record.active else []
         if not lost:
             return None
-        nics = ", ".join(sorted({str(nic_of(port)) for port in lost}))
-        count = counted(len(lost), "port")
-        return f"lost with NIC {nics}: the devices of {count} (see `jackfield ports`)"
+        nics = [nic for port in lost if (nic := self.lost[port.uuid]) is not None]
+        found = []
+        if nics:
+            names = ", ".join(sorted(set(nics)))
+            found.append(f"lost with NIC {names}: the devices of {counted(len(nics), 'port')}")
+        if len(lost) > len(nics):
+            found.append(f"gone: the devices of {counted(len(lost) - len(nics), 'port')}")
+        return f"{'; '.join(found)} (see `jackfield ports`)"
 
     def clients_of(self, tail: str) -> Iterable[UUID]:
         """Return the ports of clients whose MAC ends in these five octets."""

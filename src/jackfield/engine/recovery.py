@@ -29,6 +29,7 @@ from jackfield.engine.workplace import (
     record_event,
     sweep_switch,
     undo_change,
+    wake_rules,
 )
 from jackfield.errors import JackfieldError
 from jackfield.host.driver import Presence
@@ -100,6 +101,7 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
     known = {row.uuid for row, _ in found.definitions} | found.live.keys() | found.unread
     tools.dnsmasq.forget_other_leases(tools.kernel, known)
     _recover_ports(tools, planner, found)
+    wake_rules(tools)
     made = _mend_networks(tools, planner, found)
     _mend_ports(tools, planner, found)
     if made:

@@ -24,6 +24,7 @@ from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.kernel import Kernel
+from jackfield.host.nft.tables import wake_tables
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.openvswitch.members import note_members, put_back
 from jackfield.host.openvswitch.sweep import sweep
@@ -48,6 +49,7 @@ __all__ = [
     "sweep_switch",
     "undo_change",
     "undo_start",
+    "wake_rules",
 ]
 
 
@@ -175,8 +177,17 @@ def mend(tools: Workplace, wanted: Sequence[Resource]) -> tuple[Change, list[str
 
     Returns what that took, what foreign things are in the way, and the processes started.
     """
+    wake_rules(tools)
     change, foreign = tools.applier.mend_networks(wanted)
     return change, foreign, launched(tools, change.ensure)
+
+
+def wake_rules(tools: Workplace) -> list[str]:
+    """Have the tables of ours work again that somebody has put to sleep; return which."""
+    woken = wake_tables(tools.kernel.nft)
+    for words in woken:
+        log.warning("mended: %s was dormant", words)
+    return woken
 
 
 def undo_start(tools: Workplace, uuid: UUID, wanted: HostState) -> None:
@@ -286,7 +297,8 @@ def stop_network(
     """Remove what a network made; remember which links lose their bridge.
 
     ``ours`` are the devices of our own ports, which find their bridge by themselves.  Of a
-    ``transient`` network nothing is remembered: it does not come again.
+    ``transient`` network nothing is remembered: it does not come again.  After a failure it
+    counts as running, with what is left of it, and can be stopped again or mended.
     """
     known = {
         *ours,
@@ -309,8 +321,14 @@ def stop_network(
     with tools.store.transaction(opens=True):
         tools.store.set_live_step(uuid, Step.STOPPING)
         tools.store.put_members(members)
-    tools.applier.dismantle(present)
-    ledger.release(tools.store, tools.applier, uuid)
+    try:
+        tools.applier.dismantle(present)
+        ledger.release(tools.store, tools.applier, uuid)
+    except JackfieldError:
+        # Otherwise a daemon that starts later would complete what was refused, and perhaps mended.
+        with tools.store.transaction():
+            tools.store.set_live_step(uuid, Step.SETTLED)
+        raise
     with tools.store.transaction():
         tools.store.delete_live(uuid)
         event = record_event(tools, "network-stopped", name, uuid)

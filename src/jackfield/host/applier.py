@@ -118,9 +118,9 @@ class Applier:
     def dismantle(self, present: HostState) -> None:
         """Remove everything of ``present`` that exists and is ours; go on after failures.
 
-        A link stays as long as something that it shelters could not be removed.  Raises an
-        ``ExceptionGroup`` of ``JackfieldError`` at the end.  Shared settings are the ledger's
-        business and left alone.
+        A link stays as long as something that it shelters could not be removed.  Raises one
+        ``HostError`` at the end that says of each failure what it was.  Shared settings are the
+        ledger's business and left alone.
         """
         resources = removal_order(present.values())
         keys = set(present)
@@ -130,13 +130,20 @@ class Applier:
             group = [item for item in every if item.key not in sheltering]
             if kind in _SHARED:
                 continue
-            try:
-                self._drivers[kind].remove(self._kernel, group)
-            except* JackfieldError as raised:
-                failures.extend(_leaves(raised))
+            refused = self._remove(kind, group)
+            failures += refused
+            if refused:
                 sheltering |= {item.shelter for item in group if isinstance(item, ManagedUplink)}
-        if failures:
-            raise ExceptionGroup("could not remove everything", failures)
+        _raise_together(failures)
+
+    def _remove(self, kind: str, group: Sequence[Resource]) -> list[JackfieldError]:
+        """Remove what exists of ``group`` and is ours; return what could not be done."""
+        failures: list[JackfieldError] = []
+        try:
+            self._drivers[kind].remove(self._kernel, group)
+        except* JackfieldError as raised:
+            failures += _leaves(raised)
+        return failures
 
     def mend(
         self, wanted: Sequence[Resource], claimed: Collection[str] = frozenset()
@@ -199,8 +206,9 @@ class Applier:
         """
         made = {item.key for item in ensure} - replaced.keys()
         stranded = [item for item in wanted if isinstance(item, Service) and item.serves_on in made]
-        for kind, group in _runs(stranded):
-            self._drivers[kind].remove(self._kernel, group)
+        _raise_together(
+            [error for kind, group in _runs(stranded) for error in self._remove(kind, group)]
+        )
         ensure += [item for item in stranded if item not in ensure]
         for item in stranded:
             replaced.pop(item.key, None)
@@ -257,6 +265,16 @@ def _runs(resources: Iterable[Resource]) -> Iterator[tuple[str, list[Resource]]]
     """Yield runs of neighbours of one kind, so that a driver gets them together."""
     for kind, group in itertools.groupby(resources, key=lambda item: item.kind):
         yield kind, list(group)
+
+
+def _raise_together(failures: Sequence[JackfieldError]) -> None:
+    """Raise one error that says what could not be removed, each thing by its own, if any."""
+    if failures:
+        hints = dict.fromkeys(error.hint for error in failures if error.hint is not None)
+        raise HostError(
+            f"not everything could be removed: {'; '.join(map(str, failures))}",
+            hint="; ".join(hints) or None,
+        )
 
 
 def _leaves(group: BaseExceptionGroup[JackfieldError]) -> Iterator[JackfieldError]:

@@ -80,7 +80,10 @@ class Particular(Protocol[R]):
     """A driver of what not every kernel can do."""
 
     def refuse_impossible(self, kernel: Kernel, resources: Sequence[R]) -> None:
-        """Raise ``MissingFeature`` if the kernel lacks what ``resources`` need; makes nothing."""
+        """Raise ``MissingFeature`` if the kernel lacks what ``resources`` need; makes nothing.
+
+        Or another error that must come before anything is made or changed.
+        """
         ...
 
 

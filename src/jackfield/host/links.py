@@ -22,6 +22,9 @@ from jackfield.state.links import (
 
 __all__ = ["LinkDriver", "found_mac", "found_mtu", "identity"]
 
+# ETH_DATA_LEN of linux/if_ether.h: what the kernel gives a new bridge or tap.
+_DEFAULT_MTU = 1500
+
 L = TypeVar("L", BridgeLink, TapLink, VethLink, MacvtapLink, MacvlanLink)
 
 
@@ -121,12 +124,16 @@ def found_mtu(wanted: int | None, link: Link) -> int | None:
 
 
 def identity(wanted: L, present: L) -> dict[str, Any]:
-    """Return what ``set_link`` must change of alias, address and MTU; empty for nothing."""
+    """Return what ``set_link`` must change of alias, address and MTU; empty for nothing.
+
+    An MTU that is not asked for any more goes back to what a new bridge or tap has; no other link
+    of ours stops asking for one while it is there.
+    """
     changes: dict[str, Any] = {}
     if present.alias != wanted.alias:
         changes["alias"] = wanted.alias
     if wanted.mac is not None and present.mac != wanted.mac:
         changes["mac"] = wanted.mac.packed
-    if wanted.mtu is not None and present.mtu != wanted.mtu:
-        changes["mtu"] = wanted.mtu
+    if present.mtu != wanted.mtu:
+        changes["mtu"] = _DEFAULT_MTU if wanted.mtu is None else wanted.mtu
     return changes

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from jackfield.errors import MissingFeature
+from jackfield.errors import ForeignObject, MissingFeature
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.membership import raise_refusals
@@ -72,18 +72,30 @@ class ShapingDriver:
         self._has_htb: bool | None = None
 
     def refuse_impossible(self, kernel: Kernel, resources: Sequence[Shaping]) -> None:
-        """Raise ``MissingFeature`` if the kernel cannot shape."""
-        shaped = next((item for item in resources if item.rate is not None), None)
-        if shaped is None:
+        """Raise ``MissingFeature`` if the kernel cannot shape.
+
+        ``ForeignObject`` where somebody has put a qdisc of his in the place of ours since.
+        """
+        shaped = [item for item in resources if item.rate is not None]
+        if not shaped:
             return
         if self._has_htb is None:
             (refusal,) = kernel.route.try_all([ask_for_htb()])
             self._has_htb = refusal.errno != errno.ENOENT
         if not self._has_htb:
             raise MissingFeature(
-                f"cannot limit what leaves {shaped.link}: the kernel has no queue htb",
+                f"cannot limit what leaves {shaped[0].link}: the kernel has no queue htb",
                 hint="load the kernel module sch_htb (CONFIG_NET_SCH_HTB)",
             )
+        for item in shaped:
+            link = kernel.route.link(item.link)
+            root = None if link is None else _qdiscs(kernel, link.index)[0]
+            if link is not None and root is not None and root.handle != HANDLE:
+                raise ForeignObject(
+                    f"cannot limit what leaves {item.link}: {_describe(root, link)} is in the way "
+                    "and is not ours; it is left alone",
+                    hint=f"tc qdisc del dev {item.link} root, or take the bandwidth out",
+                )
 
     def _can_fill_checksums(self, kernel: Kernel) -> bool:
         if self._fills_checksums is None:
@@ -94,7 +106,10 @@ class ShapingDriver:
     def observe(
         self, kernel: Kernel, resources: Sequence[Shaping], claimed: Collection[str] = frozenset()
     ) -> dict[str, Observed]:
-        """Return how the links are shaped; another root qdisc than the kernel's is foreign."""
+        """Return how the links are shaped.
+
+        Another root qdisc than the kernel's is foreign, and no matter where no rate is wanted.
+        """
         links = kernel.route.links([item.link for item in resources])
         listed = _all_qdiscs(kernel) if len(resources) > ONE_BY_ONE_LIMIT else None
         return {
@@ -116,8 +131,9 @@ class ShapingDriver:
         else:
             root, clsact = _sorted_out(listed.get(link.index, ()))
         if root is not None and root.handle != HANDLE:
-            description = f"qdisc {root.kind} {root.handle >> 16:x}: on {link.describe()}"
-            return Observed(presence=Presence.FOREIGN, description=description)
+            if wanted.rate is not None:
+                return Observed(presence=Presence.FOREIGN, description=_describe(root, link))
+            root = None
         checksum = clsact is not None and _has_filter(kernel, link.index)
         if root is None and not checksum:
             # Nothing is there; that is right when nothing was asked for that the kernel can do.
@@ -204,6 +220,10 @@ def _sorted_out(qdiscs: Iterable[Qdisc]) -> tuple[Qdisc | None, Qdisc | None]:
         elif qdisc.parent == TC_H_ROOT and qdisc.handle:
             root = qdisc
     return root, clsact
+
+
+def _describe(qdisc: Qdisc, link: Link) -> str:
+    return f"qdisc {qdisc.kind} {qdisc.handle >> 16:x}: on {link.describe()}"
 
 
 def _has_filter(kernel: Kernel, index: int) -> bool:

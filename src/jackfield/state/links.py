@@ -21,6 +21,7 @@ __all__ = [
     "VethLink",
     "alias_of",
     "network_of",
+    "port_of",
 ]
 
 
@@ -38,7 +39,16 @@ def alias_of(kind: OwnerKind, uuid: UUID) -> str:
 
 def network_of(alias: str) -> UUID | None:
     """Return the network that a link with this alias is of, if it is one of ours."""
-    mark = f"jackfield:{OwnerKind.NETWORK.value}:"
+    return _owner_of(OwnerKind.NETWORK, alias)
+
+
+def port_of(alias: str) -> UUID | None:
+    """Return the port that a link with this alias is of, if it is one of ours."""
+    return _owner_of(OwnerKind.PORT, alias)
+
+
+def _owner_of(kind: OwnerKind, alias: str) -> UUID | None:
+    mark = f"jackfield:{kind.value}:"
     if not alias.startswith(mark):
         return None
     try:

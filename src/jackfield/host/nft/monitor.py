@@ -8,28 +8,12 @@ from collections.abc import Callable, Iterable
 
 from jackfield.host.netlink.message import Reply, attributes, text
 from jackfield.host.netlink.socket import NETLINK_NETFILTER, MessagesLost, NetlinkSocket
-from jackfield.host.nft.bpdu import TABLE_NAME as UPLINKS
-from jackfield.host.nft.echo import TABLE_NAME as ECHOES
-from jackfield.host.nft.guardtable import GUARD_TABLE
-from jackfield.host.nft.message import TABLE, TABLE_NAME
-from jackfield.host.nft.policing import POLICE_TABLE
-from jackfield.host.nft.private import PRIVATE_TABLE
+from jackfield.host.nft.tables import TABLES
 
 __all__ = ["NftMonitor"]
 
 _NFNLGRP_NFTABLES = 7
 _SUBSYSTEM = 10
-_NFPROTO_INET, _NFPROTO_NETDEV, _NFPROTO_BRIDGE = 1, 5, 7
-# Our tables by family and name, and what they are called in words.
-_TABLES = {
-    (_NFPROTO_INET, TABLE_NAME): TABLE,
-    (_NFPROTO_NETDEV, TABLE_NAME): f"table netdev {TABLE_NAME}",
-    (_NFPROTO_NETDEV, POLICE_TABLE): f"table netdev {POLICE_TABLE}",
-    (_NFPROTO_NETDEV, PRIVATE_TABLE): f"table netdev {PRIVATE_TABLE}",
-    (_NFPROTO_BRIDGE, TABLE_NAME): GUARD_TABLE,
-    (_NFPROTO_BRIDGE, UPLINKS): f"table bridge {UPLINKS}",
-    (_NFPROTO_BRIDGE, ECHOES): f"table bridge {ECHOES}",
-}
 _GENERIC_HEADER = 4
 _OBJECT_TABLE = 1
 _NEWGEN = 15
@@ -38,7 +22,7 @@ _GEN_PROC_NAME = 3
 
 # What a notification is about: its words, and the attribute with the name of what was touched.
 _EVENTS = {
-    0: ("the table was added", None),
+    0: ("the table was added or changed", None),
     2: ("the table was deleted", None),
     3: ("chain {} was added or changed", 3),
     5: ("chain {} was deleted", 3),
@@ -119,7 +103,7 @@ class NftMonitor(NetlinkSocket):
             self._tell(attributes(reply.body, _GENERIC_HEADER))
         elif event in _EVENTS:
             found = attributes(reply.body, _GENERIC_HEADER)
-            table = _TABLES.get((reply.body[0], text(found.get(_OBJECT_TABLE, b""))))
+            table = TABLES.get((reply.body[0], text(found.get(_OBJECT_TABLE, b""))))
             if table is None:
                 return
             words, name = _EVENTS[event]

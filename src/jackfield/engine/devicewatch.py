@@ -1,0 +1,81 @@
+"""Devices of our ports that somebody deletes by hand, or with the namespace that they lead to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from uuid import UUID
+
+from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.mending import Mending
+from jackfield.engine.records import PortRecord, Registry, nic_of
+from jackfield.state.facts import LinkFact
+from jackfield.state.links import port_of
+
+__all__ = ["DeviceWatch"]
+
+_SETTLE = 0.2
+"""Seconds before a device that is gone is told of: others may go with it, or its port may."""
+
+
+class DeviceWatch:
+    """Has networks told of whose ports' devices are gone, or back."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        host: HostWatch,
+        mending: Mending,
+        later: Callable[[Coroutine[None, None, None]], object],
+    ) -> None:
+        """Watch the ports of ``registry``; ``later`` runs a coroutine as a task."""
+        self._registry = registry
+        self._host = host
+        self._mending = mending
+        self._later = later
+        self._changed: set[UUID] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Tell nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def expect(self) -> None:
+        """Tell of the devices that are not there from the start."""
+        present = {port_of(link.alias) for link in self._host.links().values()}
+        self._changed |= self._registry.ports.keys() - present
+        for network, ports in self._take_changed().items():
+            await self._mending.devices_changed(network, ports)
+
+    def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
+        """Take note of a link that is gone (``new`` is ``None``), or may be a lost one."""
+        link = new or old
+        uuid = None if link is None else port_of(link.alias)
+        if uuid is None or (new is not None and uuid not in self._registry.lost):
+            return
+        self._changed.add(uuid)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_SETTLE, self._judge)
+
+    def _judge(self) -> None:
+        self._timer = None
+        for network, ports in self._take_changed().items():
+            self._later(self._mending.devices_changed(network, ports))
+
+    def _take_changed(self) -> dict[UUID, set[UUID]]:
+        """Return the ports that are to be looked at, by network, and forget that they are."""
+        changed, self._changed = self._changed, set()
+        found: dict[UUID, set[UUID]] = {}
+        for port in filter(None, map(self._registry.ports.get, changed)):
+            if _is_seen(port):
+                found.setdefault(port.network, set()).add(port.uuid)
+        return found
+
+
+def _is_seen(port: PortRecord) -> bool:
+    """Tell whether a port's device is ours, and here: a macvlan is in its guest's namespace."""
+    device = port.device
+    if device is None or device.link is None:
+        return False
+    return device.netns is None or nic_of(port) is None

@@ -1,0 +1,176 @@
+"""Devices of ports that somebody deletes, alone or with the namespace that they lead to.
+
+::
+
+    a, b (namespaces) ── veth ─┐
+    t0, t1 ─────────────────── red0                  host
+
+    m0 (macvtap) ───────────── eth1 ── LAN
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.lab.daemon import Daemon
+from tests.lab.host import Host
+from tests.lab.packets import ping
+from tests.lab.switch import Lan, add_address
+from tests.lab.wait import wait_for
+
+pytestmark = pytest.mark.lab
+
+RED = """
+<network>
+  <name>red</name><bridge name='red0' stp='off'/><ip address='10.0.0.1' prefix='24'/>
+</network>
+"""
+DIRECT = (
+    "<network><name>red</name><forward mode='bridge'><interface dev='eth1'/></forward></network>"
+)
+
+
+def problem(daemon: Daemon) -> str:
+    """Return what is wrong with the network."""
+    (network,) = daemon.cli("list", json=True)
+    return str(network["problem"] or "")
+
+
+def problems(daemon: Daemon) -> dict[str, str | None]:
+    """Return what is wrong with each port, by its owner."""
+    return {port["owner"]["name"]: port["problem"] for port in daemon.cli("ports", json=True)}
+
+
+def told(daemon: Daemon) -> list[dict[str, Any]]:
+    """Return the events about what went wrong and what was put right."""
+    lines = daemon.cli("events", "--no-follow", "--since", "0", "--json").splitlines()
+    events = [json.loads(line) for line in lines]
+    return [one for one in events if one["type"] in {"network-problem", "network-repaired"}]
+
+
+def plug_in(daemon: Daemon, host: Host) -> str:
+    """Plug in guest a and tap t0; return the guest's device on the host."""
+    host.guest("a")
+    port = daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0", json=True)
+    daemon.cli("attach", "red", "--tap", "t0")
+    return str(port["device"])
+
+
+def test_deleted_devices_are_told_of_and_made_again(host: Host, daemon: Daemon) -> None:
+    """Network and ports say what they lack and what to do, and have it again by that."""
+    daemon.cli("apply", daemon.document(RED))
+    device = plug_in(daemon, host)
+    host.run(["ip", "link", "del", "t0"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    assert "gone: the devices of 1 port" in problem(daemon)
+    assert problems(daemon)["a"] is None
+    text = problems(daemon)["t0"] or ""
+    assert "t0 was deleted" in text
+    assert "jackfield apply red" in text
+    assert "jackfield detach t0" in text
+    assert "t0 was deleted" in daemon.cli("ports")
+    # At the guest's end it is the same.
+    host.run(["ip", "netns", "exec", "a", "ip", "link", "del", "eth0"])
+    wait_for(lambda: "2 ports" in problem(daemon), 10, "the network to say so")
+    assert f"jackfield detach {device}" in (problems(daemon)["a"] or "")
+    planned = daemon.cli("plan", "red", json=True)
+    assert {"tap", "veth"} <= {step["kind"] for step in planned["steps"]}
+    assert ["network-problem"] * 2 == [event["type"] for event in told(daemon)]
+
+    daemon.cli("apply", "red")
+    assert "" == problem(daemon)
+    assert {"red0"} == {(host.link(link) or {}).get("master") for link in (device, "t0")}
+    assert problems(daemon)["a"] is None
+    # Who had the tap open has a dead one.
+    assert "open it again" in (problems(daemon)["t0"] or "")
+    assert "network-repaired" == told(daemon)[-1]["type"]
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+
+
+def test_a_deleted_namespace_takes_its_device_along(host: Host, daemon: Daemon) -> None:
+    """The port says so, with and without a daemon that sees it happen, until it is detached."""
+    daemon.cli("apply", daemon.document(RED))
+    device = plug_in(daemon, host)
+    host.run(["ip", "netns", "del", "a"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    for _ in range(2):
+        text = problems(daemon)["a"] or ""
+        assert "went with namespace /run/netns/a" in text
+        assert f"jackfield detach {device}" in text
+        assert problems(daemon)["t0"] is None
+        daemon.restart()
+    # There is one again: applying is enough.
+    guest = host.guest("a")
+    daemon.cli("apply", "red")
+    assert {"a": None, "t0": None} == problems(daemon)
+    add_address(guest, "eth0", "10.0.0.2/24")
+    assert ping(guest, "10.0.0.1", tries=5) is not None
+    host.run(["ip", "netns", "del", "a"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    daemon.cli("detach", device)
+    assert "" == problem(daemon)
+    assert {"t0": None} == problems(daemon)
+
+
+def test_what_is_no_loss(host: Host, daemon: Daemon) -> None:
+    """Detached, of a stopped network, renamed, or gone and back: a device is not missing."""
+    daemon.cli("apply", daemon.document(RED))
+    device = plug_in(daemon, host)
+    daemon.cli("stop", "red")
+    daemon.cli("start", "red")
+    host.run(["ip", "link", "set", "t0", "name", "other"])
+    host.run(["ip", "link", "set", "other", "name", "t0"])
+    daemon.cli("detach", device)
+    daemon.cli("attach", "red", "--tap", "t1")
+    host.run(["ip", "link", "set", "t0", "name", "other"])
+    # What comes after them is told: they have been looked at.
+    host.run(["ip", "link", "del", "t1"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    assert "1 port" in problem(daemon)
+    assert problems(daemon)["t0"] is None
+    assert 1 == len(told(daemon))
+    # Under its other name it can be lost as well.
+    host.run(["ip", "link", "del", "other"])
+    wait_for(lambda: "2 ports" in problem(daemon), 10, "the network to say so")
+    daemon.cli("detach", "t0")
+    daemon.cli("detach", "t1")
+    assert "" == problem(daemon)
+    # Taken to another namespace, and brought back.
+    host.guest("b")
+    daemon.cli("attach", "red", "--tap", "t0")
+    host.run(["ip", "link", "set", "t0", "netns", "b"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    host.run(["ip", "netns", "exec", "b", "ip", "link", "set", "t0", "netns", "1"])
+    wait_for(lambda: not problem(daemon), 10, "the network to be well again")
+    assert {"t0": None} == problems(daemon)
+
+
+def test_a_device_of_a_stopped_network(host: Host, daemon: Daemon) -> None:
+    """The port says so; the network has it made again when it starts."""
+    daemon.cli("apply", daemon.document(RED))
+    daemon.cli("attach", "red", "--tap", "t0")
+    daemon.cli("stop", "red")
+    host.run(["ip", "link", "del", "t0"])
+    wait_for(lambda: problems(daemon)["t0"], 10, "the port to say so")
+    daemon.restart()
+    assert "t0 was deleted" in (problems(daemon)["t0"] or "")
+    daemon.cli("start", "red")
+    assert "red0" == (host.link("t0") or {}).get("master")
+    assert "" == problem(daemon)
+
+
+def test_a_deleted_macvtap(host: Host, lan: Lan, daemon: Daemon) -> None:
+    """It is told of alone, and not as lost with a NIC that is there."""
+    lan.plug(host, "eth1")
+    daemon.cli("apply", daemon.document(DIRECT))
+    daemon.cli("attach", "red", "--tap", "m0")
+    host.run(["ip", "link", "del", "m0"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    assert "NIC" not in problem(daemon)
+    assert "m0 was deleted" in (problems(daemon)["m0"] or "")
+    daemon.cli("apply", "red")
+    assert "" == problem(daemon)
+    assert "m0" in host.links()
