@@ -126,6 +126,20 @@ def test_a_session(cli: Cli, tmp_path: Path) -> None:
     assert "Network red is undefined.\n" == cli.good("undefine", "red")
 
 
+def test_undefine_of_a_running_network(cli: Cli) -> None:
+    """It says that the network runs on, and how to end it; JSON shows what is left."""
+    cli.good("define", "-", stdin=RED)
+    assert {} == json.loads(cli.good("undefine", "red", "--json"))
+    cli.good("apply", "-", stdin=RED)
+    assert (
+        "Network red is undefined, but runs on as a transient one; end it with: "
+        "jackfield stop red\n" == cli.good("undefine", "red")
+    )
+    cli.good("apply", "-", stdin=RED)
+    left = json.loads(cli.good("undefine", "red", "--json"))
+    assert ("red", True, False) == (left["name"], left["active"], left["persistent"])
+
+
 def test_apply(cli: Cli) -> None:
     """Applying prints what was done."""
     assert (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import secrets
 from collections.abc import AsyncIterator
@@ -21,7 +22,9 @@ from jackfield.engine.views import Event, NetworkView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import AlreadyExists, UnsupportedConfiguration, WrongState
 from jackfield.host.thread import KernelThread
+from jackfield.model.mode import Mode
 from jackfield.model.network import Network
+from jackfield.model.uplink import DeviceUplink
 
 __all__ = ["Definitions", "network_row"]
 
@@ -53,7 +56,10 @@ class Definitions:
         self._completing = asyncio.Lock()
 
     async def define(self, network: Network) -> NetworkView:
-        """Store a definition; a running network is not touched."""
+        """Store a definition; a running network is not touched.
+
+        ``problem`` of what is returned says why the network cannot be started, where that is seen.
+        """
         async with contextlib.AsyncExitStack() as stack:
             async with self.completed(network) as (record, complete_network):
                 await stack.enter_async_context(record.lock)
@@ -72,7 +78,23 @@ class Definitions:
                     self._registry.discard(record)
                     self._plans.forget(record.uuid)
                     raise
-        return self._registry.network_view(record)
+        view = self._registry.network_view(record)
+        if view.active:
+            return view
+        return dataclasses.replace(view, problem=self._hindrance(complete_network))
+
+    def _hindrance(self, network: Network) -> str | None:
+        """Return why ``network`` cannot be started here and now, where a glance tells it."""
+        try:
+            self._plans.check(network)
+        except UnsupportedConfiguration as error:
+            return error.message
+        if network.mode is Mode.BRIDGE and network.uplinks:
+            links = self._host.links()
+            for uplink in network.uplinks:
+                if isinstance(uplink, DeviceUplink) and uplink.dev not in links:
+                    return f"its uplink {uplink.dev} does not exist on this host"
+        return None
 
     async def _put(self, record: NetworkRecord, network: Network, event_type: str) -> None:
         """Store ``network`` for a record whose lock is held."""
@@ -90,8 +112,8 @@ class Definitions:
         """Store ``network`` for a record whose lock is held: the same network, changed in part."""
         await self._put(record, network, "network-updated")
 
-    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> None:
-        """Forget a stored definition; a running network becomes transient.
+    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> NetworkView | None:
+        """Forget a stored definition; a running network becomes transient, and is returned.
 
         One that has ports is refused, because its end would be theirs; ``with_ports`` is for a
         door whose clients know that a running network goes on.
@@ -123,6 +145,8 @@ class Definitions:
             if record.live is None:
                 self._registry.discard(record)
                 self._plans.forget(record.uuid)
+                return None
+            return self._registry.network_view(record)
 
     async def set_autostart(self, ref: str | UUID, autostart: bool) -> NetworkView:
         """Mark a persistent network to be started when the daemon starts on a new boot."""

@@ -319,9 +319,9 @@ class Engine:
         """Return how many ports use each uplink of ``network``."""
         return self._registry.connections(network)
 
-    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> None:
-        """Forget a definition; a running network becomes transient."""
-        await self._definitions.undefine(ref, with_ports=with_ports)
+    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> NetworkView | None:
+        """Forget a definition; a running network becomes transient, and is returned."""
+        return await self._definitions.undefine(ref, with_ports=with_ports)
 
     async def start(self, ref: str | UUID) -> NetworkView:
         """Start a stored network."""

@@ -155,7 +155,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         define_network,
         True,
         "define the network in the body; with `apply=1` apply it, with `transient=1` store "
-        "nothing, with `validate=1` hold it against the schema first",
+        "nothing, with `validate=1` hold it against the schema first; `problem` of the answer says "
+        "why the network cannot be started now, where that is seen",
     ),
     Endpoint("GET", "/v1/networks/{ref}", show_network, False, "a network with its documents"),
     Endpoint(
@@ -166,7 +167,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "apply the body: definition and running network become this; `transient` and `validate` "
         "as above",
     ),
-    Endpoint("DELETE", "/v1/networks/{ref}", undefine_network, True, "forget the definition"),
+    Endpoint(
+        "DELETE",
+        "/v1/networks/{ref}",
+        undefine_network,
+        True,
+        "forget the definition; "
+        "a running network goes on without one, and is the answer (200, else 204)",
+    ),
     Endpoint(
         "POST",
         "/v1/networks/{ref}/apply",
