@@ -359,6 +359,28 @@ def test_errors(cli: Cli, words: list[str], status: int, message: str, hint: str
     assert (message, hint) == (told["message"], told["hint"])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["undefine"],
+        ["start"],
+        ["autostart"],
+        ["show", "--json"],
+        ["show"],
+        ["ports"],
+        ["attach", "--tap", "t0"],
+        ["detach", "--network"],
+    ],
+)
+def test_a_name_with_a_slash(cli: Cli, words: list[str]) -> None:
+    """What cannot be a network's name is refused as ``define`` does, whoever is asked for it."""
+    why = "network name 'red/blue' may not hold '/' or control characters"
+    refused = cli("define", "-", stdin=RED.replace(">red<", ">red/blue<"))
+    assert (3, True) == (refused.status, why in refused.err)
+    refused = cli(*words, "red/blue")
+    assert (3, "", True) == (refused.status, refused.out, why in refused.err)
+
+
 def test_common_options_may_stand_anywhere(cli: Cli) -> None:
     """``--json`` and ``--run-dir`` are taken before and after the command."""
     for words in (
