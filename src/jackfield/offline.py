@@ -10,7 +10,7 @@ from jackfield.document import convert as conversion
 from jackfield.document.complete import Taken, complete
 from jackfield.document.guest import read_guest
 from jackfield.document.xml import parse
-from jackfield.errors import InvalidRequest, UnsupportedConfiguration
+from jackfield.errors import UnsupportedConfiguration
 from jackfield.host.nft.text import table_text
 from jackfield.model.network import Network
 from jackfield.plan.describe import describe
@@ -89,12 +89,9 @@ def check(document: bytes) -> Verdict:
     return Verdict(text=f"network {network.name}, mode {network.mode.value}", notes=notes)
 
 
-def convert(document: bytes, to: str) -> str:
-    """Return ``document`` as ``libvirt``, ``layered`` or ``json``."""
-    for dialect in ("libvirt", "layered", "json"):
-        if dialect == to:
-            return conversion.convert(document, dialect)
-    raise InvalidRequest(f"there is no form {to!r}", hint="use libvirt, layered or json")
+def convert(document: bytes, to: conversion.Dialect) -> str:
+    """Return ``document`` in the form ``to``."""
+    return conversion.convert(document, to)
 
 
 def _define(network: Network) -> Network:

@@ -328,6 +328,31 @@ def test_a_reader_that_goes_is_no_error(cli: Cli) -> None:
             "see: jackfield completion --help",
         ),
         (
+            ["export", "--to", "x"],
+            2,
+            "export: --to 'x' is none of libvirt",
+            "see: jackfield export --help",
+        ),
+        (
+            ["plan", "red", "-v"],
+            2,
+            "plan: --verbose goes with a document, not with a network of the daemon",
+            None,
+        ),
+        (
+            ["attach", "red", "--tap", "t0", "--ifname", "eth0"],
+            2,
+            "attach: --ifname goes with --netns",
+            None,
+        ),
+        (
+            ["attach", "red", "--netns", "n", "--ifname", "e", "--owner", "0"],
+            2,
+            "attach: --owner goes with --tap",
+            None,
+        ),
+        (["attach", "red", "--vde", "--queues", "2"], 2, "attach: --queues goes with --tap", None),
+        (
             ["define", "/nonexistent.xml"],
             2,
             "cannot read /nonexistent.xml: No such file or directory",
@@ -505,5 +530,5 @@ def test_convert() -> None:
     libvirt = call("convert", "-", stdin=as_json).out
     assert libvirt == call("convert", "-", "--to", "libvirt", stdin=RED).out
     unknown = call("convert", "-", "--to", "latin", stdin=RED)
-    assert 3 == unknown.status
-    assert "there is no form 'latin'\n  hint: use libvirt, layered or json\n" in unknown.err
+    assert 2 == unknown.status
+    assert "convert: --to 'latin' is none of libvirt, layered, json\n" in unknown.err

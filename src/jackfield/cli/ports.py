@@ -73,6 +73,11 @@ def attach(context: Context, arguments: Arguments) -> None:
         )
     if arguments.netns is not None and arguments.ifname is None:
         raise UsageError("attach: --netns needs --ifname, the interface's name in there")
+    if arguments.netns is None and arguments.ifname is not None:
+        raise UsageError("attach: --ifname goes with --netns")
+    for flag, value in (("--owner", arguments.owner), ("--queues", arguments.queues)):
+        if arguments.tap is None and value is not None:
+            raise UsageError(f"attach: {flag} goes with --tap")
     asked = {
         "netns": arguments.netns,
         "ifname": arguments.ifname,
