@@ -5,7 +5,7 @@ from __future__ import annotations
 from jackfield.cli.networks import ask_for_network, print_steps
 from jackfield.cli.output import print_json, print_text, shell_word
 from jackfield.cli.source import is_file, read_source
-from jackfield.errors import Conflict, DaemonUnreachable, UsageError
+from jackfield.errors import Conflict, DaemonUnreachable, UsageError, counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def _check_guest(context: Context, document: bytes) -> None:
             print("\n".join(verdict["lines"]))
     refused = [verdict for verdict in verdicts if "error" in verdict]
     if refused:
-        raise Conflict(f"{len(refused)} of {len(verdicts)} interfaces would get no port here")
+        interfaces = counted(len(verdicts), "interface")
+        raise Conflict(f"{len(refused)} of {interfaces} would get no port here")
 
 
 def convert(_context: Context, arguments: Arguments) -> None:

@@ -50,7 +50,7 @@ from jackfield.engine.views import (
 )
 from jackfield.engine.watch import BridgeWatch
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import JackfieldError, WrongState
+from jackfield.errors import JackfieldError, WrongState, counted
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.drivers import make_drivers, make_service_drivers
@@ -494,7 +494,7 @@ class Engine:
 
         count = await self._thread.run(refresh)
         if count:
-            log.info("the host's name servers changed: handed to %d networks", count)
+            log.info("the host's name servers changed: handed to %s", counted(count, "network"))
 
     def _rules_changed(self, reason: str) -> None:
         self._later(self._mending.mend_rules(reason))

@@ -23,7 +23,7 @@ from jackfield.engine.libvirtfiles import (
 from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import AlreadyExists, HostError, JackfieldError
+from jackfield.errors import AlreadyExists, HostError, JackfieldError, counted
 from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
@@ -100,7 +100,7 @@ class Giveback:
         if there.live is None:
             count = await self._thread.run(self._copy_leases, stored, dry_run=dry_run)
             if count:
-                yield f"{count} leases given back"
+                yield f"{counted(count, 'lease')} given back"
 
     def _where(self, name: str, daemon: LibvirtDaemon | None) -> Path:
         return self._places.definition(name) if daemon is None else daemon.path

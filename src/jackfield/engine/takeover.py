@@ -35,7 +35,7 @@ from jackfield.engine.records import Registry
 from jackfield.engine.rows import MemberRow
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import HostError, JackfieldError, NetworkNotFound
+from jackfield.errors import HostError, JackfieldError, NetworkNotFound, counted
 from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
@@ -127,7 +127,7 @@ class Takeover:
         elif found.uuid is not None:
             count = await self._thread.run(self._copy_leases, found, dry_run=dry_run)
             if count:
-                yield f"{count} leases taken over"
+                yield f"{counted(count, 'lease')} taken over"
 
     async def _running(
         self, found: Found, live: Network, daemon: LibvirtDaemon | None, *, dry_run: bool
@@ -146,7 +146,7 @@ class Takeover:
         for member in members:
             yield f"{member.name} moved to our {found.bridge}"
         if count:
-            yield f"{count} leases taken over"
+            yield f"{counted(count, 'lease')} taken over"
         for port in found.ports:
             if port.plug is None:
                 continue
