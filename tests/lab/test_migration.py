@@ -248,6 +248,26 @@ def test_what_is_not_safe_is_left_alone(host: Host, libvirtd: StockLibvirtd, gue
         assert host.link("virbr-red")["ifalias"].startswith("jackfield:")  # type: ignore[index]
 
 
+def test_two_of_libvirts_that_cannot_both_be(host: Host, libvirtd: StockLibvirtd) -> None:
+    """What one file takes the next cannot have, and a dry run says so as well."""
+    places = "/etc/libvirt/qemu/networks"
+    libvirtd.stop()
+    twin = BLUE.replace(">blue<", ">twin<").replace("virbr-blue", "virbr-twin")
+    host.file(f"{places}/twin.xml").write_text(twin)
+    rival = RED.replace(">red<", ">rival<").replace("00000000000a", "0000000000aa")
+    host.file(f"{places}/rival.xml").write_text(rival)
+    with Daemon(host) as daemon:
+        wanted = daemon.cli("import", "--dry-run", check=False)
+        assert [] == daemon.cli("list", json=True)
+        done = daemon.cli("import", check=False)
+        assert (5, 5) == (wanted.returncode, done.returncode)
+        assert steps(wanted.stdout) == steps(done.stdout)
+        refusals = [line for line in wanted.stdout.splitlines() if line.startswith("! ")]
+        assert 2 == len(refusals)
+        assert "already defined with uuid 00000000-0000-0000-0000-00000000000b" in done.stdout
+        assert "another network has it" in done.stdout
+
+
 @pytest.mark.parametrize("runs", [True, False], ids=["libvirtd runs", "libvirtd has gone"])
 def test_back_to_libvirt(host: Host, libvirtd: StockLibvirtd, guest: Guest, *, runs: bool) -> None:
     """What is exported starts with libvirt again, marked, and with the leases it had."""

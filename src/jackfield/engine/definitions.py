@@ -176,11 +176,17 @@ class Definitions:
         async with self._completing:
             yield self.complete(network)
 
-    def complete(self, network: Network) -> tuple[NetworkRecord, Network]:
-        """Return the record that a definition belongs to, and the definition made complete."""
-        known = self._registry.by_name(network.name)
+    def complete(
+        self, network: Network, among: Registry | None = None
+    ) -> tuple[NetworkRecord, Network]:
+        """Return the record that a definition belongs to, and the definition made complete.
+
+        ``among`` are other networks than those that there are.
+        """
+        registry = self._registry if among is None else among
+        known = registry.by_name(network.name)
         if network.uuid is not None:
-            same = self._registry.networks.get(network.uuid)
+            same = registry.networks.get(network.uuid)
             if known is not None and known.uuid != network.uuid:
                 raise AlreadyExists(
                     f"network {network.name!r} already exists with uuid {known.uuid}",
@@ -191,7 +197,7 @@ class Definitions:
                     f"network {same.name!r} is already defined with uuid {network.uuid}"
                 )
         former = None if known is None else (known.stored or known.live)
-        taken = Taken(claimed=self._registry.devices(without=known), present=self._host.links())
+        taken = Taken(claimed=registry.devices(without=known), present=self._host.links())
         made = complete(network, taken, secrets.token_bytes, former)
         assert made.uuid is not None
         try:
