@@ -302,6 +302,25 @@ def test_back_to_libvirt(host: Host, libvirtd: StockLibvirtd, guest: Guest, *, r
     assert held == {entry["ip-address"] for entry in status}
 
 
+def test_what_libvirt_has_is_not_overwritten(host: Host, libvirtd: StockLibvirtd) -> None:
+    """A name or a uuid that libvirt has for another network is left to it, also by a dry run."""
+    green = BLUE.replace("blue", "green").replace("10.0.1", "10.0.2")
+    red = RED.replace("00000000000a", "0000000000aa").replace("virbr-red", "virbr-other")
+    with Daemon(host) as daemon:
+        daemon.cli("define", daemon.document(green))
+        daemon.cli("define", daemon.document(red))
+        for arguments in (("--dry-run",), ()):
+            said = daemon.cli("export", *arguments, check=False)
+            assert 5 == said.returncode
+            uuid = "00000000-0000-0000-0000-00000000000"
+            assert [
+                f"! green: libvirt has its uuid {uuid}b for network blue",
+                f"! red: libvirt has another network of this name, with uuid {uuid}a",
+            ] == said.stdout.splitlines()
+    assert not host.file("/etc/libvirt/qemu/networks/green.xml").exists()
+    assert "virbr-red" in libvirtd.virsh("net-dumpxml", "red")
+
+
 def test_what_libvirt_does_not_know_is_named(host: Host, libvirtd: StockLibvirtd) -> None:
     """What an export loses it says; libvirt has all the rest."""
     ours = "<portgroup name='gold' count='3'/><vde group='nogroup'/>"

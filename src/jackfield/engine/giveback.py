@@ -51,12 +51,15 @@ class Giveback:
         )
         known = {item.name: item for item in await asyncio.to_thread(self._read)}
         daemon = await asyncio.to_thread(LibvirtDaemon.find, self._places.sockets, own_sockets)
+        names = {item.uuid: item.name for item in known.values()}
         steps = []
         for record in records:
             if record.stored is None:
                 continue
             there = known.get(record.name) or Found(name=record.name)
             try:
+                if (name := names.get(record.uuid, record.name)) != record.name:
+                    raise AlreadyExists(f"libvirt has its uuid {record.uuid} for network {name}")
                 async for text in self._network(
                     record, record.stored, there, daemon, dry_run=dry_run
                 ):
