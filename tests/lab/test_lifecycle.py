@@ -102,12 +102,15 @@ def test_undefined_while_it_runs(daemon: Daemon) -> None:
     [
         ("layer='network' mode='subnet' dev='eth7'", "asks for mode subnet"),
         ("layer='link' mode='bridge-brctl' dev='eth7'", "its uplink eth7 does not exist"),
+        ("mode='bridge'", "there is no bridge for its <vde>"),
     ],
 )
 def test_defined_but_not_to_be_started(daemon: Daemon, forward: str, why: str) -> None:
     """Who defines what this host cannot start is told so, and not to start it."""
-    ip = "<ip address='10.0.0.1' prefix='24'/>" if "subnet" in forward else ""
-    text = f"<network><name>red</name><forward {forward}/>{ip}</network>"
+    rest = {"mode='bridge'": "<bridge name='br7'/><vde/>"}.get(forward, "")
+    if "subnet" in forward:
+        rest = "<ip address='10.0.0.1' prefix='24'/>"
+    text = f"<network><name>red</name><forward {forward}/>{rest}</network>"
     said = daemon.cli("define", daemon.document(text))
     assert "Network red is defined, but cannot be started now: " in said
     assert why in said

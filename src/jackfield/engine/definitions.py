@@ -20,11 +20,13 @@ from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.views import Event, NetworkView
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import AlreadyExists, UnsupportedConfiguration, WrongState
+from jackfield.errors import AlreadyExists, JackfieldError, UnsupportedConfiguration, WrongState
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.uplink import DeviceUplink
+from jackfield.plan.network import check_host
+from jackfield.state.facts import Facts
 
 __all__ = ["Definitions", "network_row"]
 
@@ -87,13 +89,14 @@ class Definitions:
         """Return why ``network`` cannot be started here and now, where a glance tells it."""
         try:
             self._plans.check(network)
-        except UnsupportedConfiguration as error:
+            if network.mode is Mode.BRIDGE:
+                facts = Facts(links=self._host.links())
+                check_host(network, facts)
+                for uplink in network.uplinks:
+                    if isinstance(uplink, DeviceUplink) and uplink.dev not in facts.links:
+                        return f"its uplink {uplink.dev} does not exist on this host"
+        except JackfieldError as error:
             return error.message
-        if network.mode is Mode.BRIDGE and network.uplinks:
-            links = self._host.links()
-            for uplink in network.uplinks:
-                if isinstance(uplink, DeviceUplink) and uplink.dev not in links:
-                    return f"its uplink {uplink.dev} does not exist on this host"
         return None
 
     async def _put(self, record: NetworkRecord, network: Network, event_type: str) -> None:
