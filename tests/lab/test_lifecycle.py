@@ -86,6 +86,15 @@ def test_transient(daemon: Daemon) -> None:
     assert {"lo"} == daemon.host.links()
 
 
+def test_hints_can_be_pasted(daemon: Daemon) -> None:
+    """A command that an error advises has the network's name as a word of a shell."""
+    daemon.cli("define", daemon.document(document().replace(">red<", ">red one<")))
+    assert "jackfield start 'red one'" in refused(daemon, "attach", "red one", "--tap", "t0")
+    daemon.cli("start", "red one")
+    daemon.cli("undefine", "red one")
+    assert "jackfield stop 'red one'" in refused(daemon, "undefine", "red one")
+
+
 def test_undefined_while_it_runs(daemon: Daemon) -> None:
     """Undefining a running network makes it transient; defining makes it persistent again."""
     daemon.cli("apply", daemon.document(document()))

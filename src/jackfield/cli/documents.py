@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from jackfield.cli.networks import ask_for_network, print_steps
-from jackfield.cli.output import print_json, print_text, shell_word
+from jackfield.cli.output import print_json, print_text
 from jackfield.cli.source import is_file, read_source
-from jackfield.errors import Conflict, DaemonUnreachable, UsageError, counted
+from jackfield.errors import Conflict, DaemonUnreachable, UsageError, counted, shell_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from jackfield.cli.output import print_json, print_table, print_text, shell_word
+from jackfield.cli.output import print_json, print_table, print_text
 from jackfield.cli.source import is_file, read_source
 from jackfield.client import quote
-from jackfield.errors import DaemonUnreachable, NetworkNotFound, UsageError, WrongState
+from jackfield.errors import DaemonUnreachable, NetworkNotFound, UsageError, WrongState, shell_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jackfield.cli.output import print_json, print_table, shell_word, when
+from jackfield.cli.output import print_json, print_table, when
 from jackfield.client import quote
-from jackfield.errors import UsageError, counted
+from jackfield.errors import UsageError, counted, shell_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -20,7 +20,13 @@ from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.views import Event, NetworkView
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import AlreadyExists, JackfieldError, UnsupportedConfiguration, WrongState
+from jackfield.errors import (
+    AlreadyExists,
+    JackfieldError,
+    UnsupportedConfiguration,
+    WrongState,
+    shell_word,
+)
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
@@ -125,7 +131,7 @@ class Definitions:
             if record.stored is None:
                 raise WrongState(
                     f"network {record.name!r} is transient: it has no definition to remove",
-                    hint=f"jackfield stop {record.name} ends it",
+                    hint=f"jackfield stop {shell_word(record.name)} ends it",
                 ).in_libvirt("can't undefine transient network")
             if record.live is None or not with_ports:
                 self._registry.refuse_with_ports(record, "undefined")
@@ -157,7 +163,8 @@ class Definitions:
             if record.stored is None:
                 raise WrongState(
                     f"network {record.name!r} is transient and cannot be autostarted",
-                    hint=f"define it first: jackfield show {record.name} | jackfield define -",
+                    hint="define it first: "
+                    f"jackfield show {shell_word(record.name)} | jackfield define -",
                 ).in_libvirt("cannot set autostart for transient network")
             if record.autostart is not autostart:
                 row = network_row(record, record.stored, autostart=autostart)

@@ -50,7 +50,7 @@ from jackfield.engine.views import (
 )
 from jackfield.engine.watch import BridgeWatch
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import JackfieldError, WrongState, counted
+from jackfield.errors import JackfieldError, WrongState, counted, shell_word
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.drivers import make_drivers, make_service_drivers
@@ -514,8 +514,8 @@ class Engine:
             log.error("a background task failed", exc_info=error)
 
 
-def _not_active(name: str | None) -> WrongState:
-    return WrongState(f"network {name!r} is not active", hint=f"jackfield start {name}")
+def _not_active(name: str) -> WrongState:
+    return WrongState(f"network {name!r} is not active", hint=f"jackfield start {shell_word(name)}")
 
 
 def _open_workplace(
