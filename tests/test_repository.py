@@ -55,6 +55,22 @@ def test_no_path_of_a_machine() -> None:
     assert set() == found
 
 
+def test_numbers_and_their_nouns() -> None:
+    """What is told to people has no "1 networks": ``counted`` puts numbers and nouns together."""
+    nouns = "change|element|function|interface|lease|link|network|port"
+    number = r"(?:%d|\{(?:count|number|total|len\(.*?\))\})"
+    pattern = re.compile(rf"{number} (?:[a-z]+ )?(?:{nouns})s\b")
+    found = {
+        f"{name}:{number}"
+        for name, text in tracked_texts().items()
+        # Those of the protocol are limits that were passed, never 1.
+        if name.startswith("src/") and name != "src/jackfield/rpc/procedures.py"
+        for number, line in enumerate(text.splitlines(), 1)
+        if pattern.search(line)
+    }
+    assert set() == found
+
+
 def test_locks_have_hashes_and_no_addresses() -> None:
     """A lock pins each package by hash and says nothing about where it comes from."""
     for lock in LOCKS:

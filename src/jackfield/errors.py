@@ -70,7 +70,11 @@ __all__ = [
     "by_name",
     "counted",
     "every_error",
+    "shell_word",
 ]
+
+
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._@%+=:,/")
 
 
 class JackfieldError(Exception):
@@ -314,6 +318,15 @@ class InternalError(JackfieldError):
 def counted(number: int, noun: str) -> str:
     """Return how many there are of something, in words: ``1 port``, ``2 ports``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shell_word(text: str) -> str:
+    """Return ``text`` as one word for a shell, to be pasted."""
+    if text and _PLAIN.issuperset(text):
+        return text
+    import shlex
+
+    return shlex.quote(text)
 
 
 def every_error() -> Iterator[type[JackfieldError]]:

@@ -10,7 +10,7 @@ from jackfield.document import convert as conversion
 from jackfield.document.complete import Taken, complete
 from jackfield.document.guest import read_guest
 from jackfield.document.xml import parse
-from jackfield.errors import InvalidRequest, UnsupportedConfiguration
+from jackfield.errors import UnsupportedConfiguration, counted
 from jackfield.host.nft.text import table_text
 from jackfield.model.network import Network
 from jackfield.plan.describe import describe
@@ -71,10 +71,9 @@ def check(document: bytes) -> Verdict:
     if not start.startswith(b"{") and parse(document).tag in {"domain", "interface"}:
         guest = read_guest(document)
         wanted = [item.network for item in guest.interfaces if item.network is not None]
-        plural = "" if len(wanted) == 1 else "s"
         names = ", ".join(wanted)
         return Verdict(
-            text=f"a guest with {len(wanted)} interface{plural} on networks of the host"
+            text=f"a guest with {counted(len(wanted), 'interface')} on networks of the host"
             + (f": {names}" if names else ""),
             notes=[],
             is_guest=True,
@@ -89,12 +88,9 @@ def check(document: bytes) -> Verdict:
     return Verdict(text=f"network {network.name}, mode {network.mode.value}", notes=notes)
 
 
-def convert(document: bytes, to: str) -> str:
-    """Return ``document`` as ``libvirt``, ``layered`` or ``json``."""
-    for dialect in ("libvirt", "layered", "json"):
-        if dialect == to:
-            return conversion.convert(document, dialect)
-    raise InvalidRequest(f"there is no form {to!r}", hint="use libvirt, layered or json")
+def convert(document: bytes, to: conversion.Dialect) -> str:
+    """Return ``document`` in the form ``to``."""
+    return conversion.convert(document, to)
 
 
 def _define(network: Network) -> Network:

@@ -312,10 +312,14 @@ def test_physical_function_expands_to_virtual_ones() -> None:
         DirectPlug(dev=InterfaceName("eth2v1"), mode="passthrough"),
         HostdevPlug(address=FUNCTIONS[2].address, managed=True, driver="vfio"),
     ] == given
-    with pytest.raises(CapacityExhausted, match=r"0000:03:10.0 1/1; uplink 0000:03:10.1 1/1"):
+    with pytest.raises(
+        CapacityExhausted, match=r"0000:03:10.0 1/1; uplink 0000:03:10.1 1/1"
+    ) as full:
         allocate(whole, host, usage, wish(), key="n")
-    with pytest.raises(CapacityExhausted, match="eth2 has no virtual functions"):
+    assert "detach a port, raise a count, or add an uplink" == full.value.hint
+    with pytest.raises(CapacityExhausted, match="eth2 has no virtual functions") as absent:
         allocate(whole, Facts(), Usage(), wish())
+    assert "[virtual_functions]" in str(absent.value.hint)
 
 
 def test_functions_that_the_host_uses_are_passed_over() -> None:

@@ -40,6 +40,7 @@ def test_candidates(served: Served) -> None:
     assert [":files"] == candidates(["define", ""])
     assert [":files"] == candidates(["--run-dir", ""])
     assert ["bash", "zsh", "fish"] == candidates(["completion", ""])
+    assert ["layered"] == candidates(["convert", "-", "--to", "la"])
     assert ["--all", "--active"] == candidates(["list", "--a"])
     assert ["--run-dir", "--json", "--help", "--version"] == candidates(["--"])
     assert [] == candidates([*here, "start", "red", ""])

@@ -75,7 +75,7 @@ def heard(netns: NetworkNamespace, tmp_path: Path) -> Iterator[Heard]:
         ("add chain inet jackfield mine", "chain mine was added or changed"),
         (
             "flush set inet jackfield within; flush chain inet jackfield hide",
-            "an element was deleted from set within and 1 more changes",
+            "an element was deleted from set within and 1 more change",
         ),
     ],
 )
@@ -94,7 +94,7 @@ def test_changes_of_the_ports_table_are_told(heard: Heard) -> None:
     assert said.startswith("table bridge jackfield: an element was deleted from set guarded by nft")
     (said,) = heard.after("flush ruleset")
     assert "table inet jackfield: the table was deleted" in said
-    assert "and 1 more changes" in said
+    assert "and 1 more change" in said
 
 
 def test_changes_elsewhere_are_not_told(heard: Heard) -> None:
@@ -141,7 +141,7 @@ def test_the_limits_of_ports_are_watched(heard: Heard) -> None:
     (said,) = heard.after("flush chain netdev jackfield-police lo")
     assert said.startswith("table netdev jackfield-police: a rule was deleted from chain lo by nft")
     (said,) = heard.after("flush ruleset")
-    assert "the table was deleted and 1 more changes by nft" in said
+    assert "the table was deleted and 1 more change by nft" in said
     assert [] == heard.after("add table netdev other")
 
 

@@ -86,15 +86,45 @@ def test_transient(daemon: Daemon) -> None:
     assert {"lo"} == daemon.host.links()
 
 
+def test_hints_can_be_pasted(daemon: Daemon) -> None:
+    """A command that an error advises has the network's name as a word of a shell."""
+    daemon.cli("define", daemon.document(document().replace(">red<", ">red one<")))
+    assert "jackfield start 'red one'" in refused(daemon, "attach", "red one", "--tap", "t0")
+    daemon.cli("start", "red one")
+    daemon.cli("undefine", "red one")
+    assert "jackfield stop 'red one'" in refused(daemon, "undefine", "red one")
+
+
 def test_undefined_while_it_runs(daemon: Daemon) -> None:
     """Undefining a running network makes it transient; defining makes it persistent again."""
     daemon.cli("apply", daemon.document(document()))
     before = listed(daemon)["red"]
-    daemon.cli("undefine", "red")
+    assert "runs on as a transient one" in daemon.cli("undefine", "red")
     assert {**before, "persistent": False} == listed(daemon)["red"]
     daemon.cli("define", daemon.document(document()))
     assert before == listed(daemon)["red"]
     assert 1 == len(daemon.host.processes("dnsmasq"))
+
+
+@pytest.mark.parametrize(
+    ("forward", "why"),
+    [
+        ("layer='network' mode='subnet' dev='eth7'", "asks for mode subnet"),
+        ("layer='link' mode='bridge-brctl' dev='eth7'", "its uplink eth7 does not exist"),
+        ("mode='bridge'", "there is no bridge for its <vde>"),
+    ],
+)
+def test_defined_but_not_to_be_started(daemon: Daemon, forward: str, why: str) -> None:
+    """Who defines what this host cannot start is told so, and not to start it."""
+    rest = {"mode='bridge'": "<bridge name='br7'/><vde/>"}.get(forward, "")
+    if "subnet" in forward:
+        rest = "<ip address='10.0.0.1' prefix='24'/>"
+    text = f"<network><name>red</name><forward {forward}/>{rest}</network>"
+    said = daemon.cli("define", daemon.document(text))
+    assert "Network red is defined, but cannot be started now: " in said
+    assert why in said
+    refusal = daemon.cli("start", "red", check=False)
+    assert why in refusal.stderr
 
 
 def test_leases_go_with_their_network(daemon: Daemon) -> None:

@@ -248,6 +248,26 @@ def test_what_is_not_safe_is_left_alone(host: Host, libvirtd: StockLibvirtd, gue
         assert host.link("virbr-red")["ifalias"].startswith("jackfield:")  # type: ignore[index]
 
 
+def test_two_of_libvirts_that_cannot_both_be(host: Host, libvirtd: StockLibvirtd) -> None:
+    """What one file takes the next cannot have, and a dry run says so as well."""
+    places = "/etc/libvirt/qemu/networks"
+    libvirtd.stop()
+    twin = BLUE.replace(">blue<", ">twin<").replace("virbr-blue", "virbr-twin")
+    host.file(f"{places}/twin.xml").write_text(twin)
+    rival = RED.replace(">red<", ">rival<").replace("00000000000a", "0000000000aa")
+    host.file(f"{places}/rival.xml").write_text(rival)
+    with Daemon(host) as daemon:
+        wanted = daemon.cli("import", "--dry-run", check=False)
+        assert [] == daemon.cli("list", json=True)
+        done = daemon.cli("import", check=False)
+        assert (5, 5) == (wanted.returncode, done.returncode)
+        assert steps(wanted.stdout) == steps(done.stdout)
+        refusals = [line for line in wanted.stdout.splitlines() if line.startswith("! ")]
+        assert 2 == len(refusals)
+        assert "already defined with uuid 00000000-0000-0000-0000-00000000000b" in done.stdout
+        assert "another network has it" in done.stdout
+
+
 @pytest.mark.parametrize("runs", [True, False], ids=["libvirtd runs", "libvirtd has gone"])
 def test_back_to_libvirt(host: Host, libvirtd: StockLibvirtd, guest: Guest, *, runs: bool) -> None:
     """What is exported starts with libvirt again, marked, and with the leases it had."""
@@ -280,6 +300,25 @@ def test_back_to_libvirt(host: Host, libvirtd: StockLibvirtd, guest: Guest, *, r
     assert held == {word.partition("/")[0] for word in leases.split() if "/" in word}
     status = json.loads(host.file("/var/lib/libvirt/dnsmasq/virbr-red.status").read_text())
     assert held == {entry["ip-address"] for entry in status}
+
+
+def test_what_libvirt_has_is_not_overwritten(host: Host, libvirtd: StockLibvirtd) -> None:
+    """A name or a uuid that libvirt has for another network is left to it, also by a dry run."""
+    green = BLUE.replace("blue", "green").replace("10.0.1", "10.0.2")
+    red = RED.replace("00000000000a", "0000000000aa").replace("virbr-red", "virbr-other")
+    with Daemon(host) as daemon:
+        daemon.cli("define", daemon.document(green))
+        daemon.cli("define", daemon.document(red))
+        for arguments in (("--dry-run",), ()):
+            said = daemon.cli("export", *arguments, check=False)
+            assert 5 == said.returncode
+            uuid = "00000000-0000-0000-0000-00000000000"
+            assert [
+                f"! green: libvirt has its uuid {uuid}b for network blue",
+                f"! red: libvirt has another network of this name, with uuid {uuid}a",
+            ] == said.stdout.splitlines()
+    assert not host.file("/etc/libvirt/qemu/networks/green.xml").exists()
+    assert "virbr-red" in libvirtd.virsh("net-dumpxml", "red")
 
 
 def test_what_libvirt_does_not_know_is_named(host: Host, libvirtd: StockLibvirtd) -> None:

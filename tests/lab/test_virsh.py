@@ -68,6 +68,27 @@ DOCUMENTS = {
     "host1b": "<host mac='52:54:00:00:00:01' name='one' ip='192.168.150.6'/>",
     "port": PORT,
     "portgroup": PORT.replace("4d<", "4e<").replace("<mac", "<group>nosuch</group><mac"),
+    "two": "<network><name>two</name><bridge name='two0' stp='off'/>"
+    "<ip address='10.7.0.1' prefix='24'/>"
+    "<ip family='ipv6' address='fd00::1' prefix='64'/></network>",
+    "half": "<network><name>half</name><bridge name='half0' stp='off'/>"
+    "<ip address='10.7.0.129' prefix='25'/></network>",
+    "long": "<network><name>long</name><bridge name='sixteen-letters0'/></network>",
+    "maybe": "<network><name>maybe</name><bridge name='maybe0' stp='maybe'/></network>",
+    "zone": "<network><name>zone</name><bridge name='zone0' stp='off' zone='public'/></network>",
+    "vlan": "<network><name>vlan</name><bridge name='vlan0' stp='off'/><vlan><tag id='4'/></vlan>"
+    "</network>",
+    "nic": "<network><name>nic</name><forward mode='bridge'><interface dev='eth7'/></forward>"
+    "</network>",
+    "functions": "<network><name>functions</name><forward mode='hostdev' managed='yes'>"
+    "<pf dev='eth7'/></forward></network>",
+    "porttwo": PORT.replace("4d<", "5d<"),
+    "portnic": PORT.replace("4d<", "5e<"),
+    "portqbg": PORT.replace("4d<", "5f<").replace(
+        "<mac",
+        "<virtualport type='802.1Qbg'><parameters managerid='1' typeid='2' typeidversion='3'/>"
+        "</virtualport><mac",
+    ),
     "portbad": "<networkport><uuid>00000000-0000-0000-0000-00000000004e</uuid></networkport>",
 }
 
@@ -95,6 +116,30 @@ UNKNOWN = "a portgroup that does not exist is an error; libvirt ignores it"
 SECTIONS = (
     "`net-update` also changes the sections bridge, domain, ip, forward and forward-pf, which "
     "libvirt lists and refuses"
+)
+
+UUIDS = "the uuid of a port is its own on the whole host; libvirt's on its network only"
+VIRTUALPORT = (
+    "a guest's `<virtualport>` means nothing where its network is a Linux bridge, and is left out; "
+    "libvirt refuses most of them there"
+)
+FAMILY = (
+    "a `--parent-index` of the wrong address family is passed over: an address goes to an `<ip>` "
+    "of its own family; libvirt refuses it"
+)
+OVERLAP = "a subnet that is a part of one that is in use is refused; libvirt starts the network"
+VALUES = (
+    "a value that nothing can be made of is refused: a bridge's name of 16 letters, "
+    "`stp='maybe'`; libvirt defines the network"
+)
+ZONE = (
+    "`zone` of a bridge and `register` of a domain are kept, and nobody is asked; libvirt asks "
+    "firewalld and systemd-resolved, and does not start without them"
+)
+VLAN = "`<vlan>` is allowed on isolated and routed networks as well"
+CARRIER = "a port gets no NIC that is not there or has no carrier; libvirt gives it any"
+FUNCTIONS = (
+    "a network of virtual functions starts also while there is none; then its ports are refused"
 )
 
 KEPT = (
@@ -342,6 +387,23 @@ COMMANDS: tuple[str | Differs, ...] = (
     # The last, because here the daemons part.
     "net-create /run/lab/plain.xml",
     Differs("net-port-create plain /run/lab/portgroup.xml", UNKNOWN),
+    "net-create /run/lab/two.xml",
+    "net-port-create two /run/lab/porttwo.xml",
+    Differs("net-port-create plain /run/lab/porttwo.xml", UUIDS),
+    Differs("net-port-create two /run/lab/portqbg.xml", VIRTUALPORT),
+    Differs(
+        "net-update two add ip-dhcp-host \"<host mac='52:54:00:00:00:01' ip='10.7.0.5'/>\" "
+        "--live --parent-index 1",
+        FAMILY,
+    ),
+    Differs("net-create /run/lab/half.xml", OVERLAP),
+    Differs("net-define /run/lab/long.xml", VALUES),
+    Differs("net-define /run/lab/maybe.xml", VALUES),
+    Differs("net-create /run/lab/zone.xml", ZONE),
+    Differs("net-create /run/lab/vlan.xml", VLAN),
+    "net-create /run/lab/nic.xml",
+    Differs("net-port-create nic /run/lab/portnic.xml", CARRIER),
+    Differs("net-create /run/lab/functions.xml", FUNCTIONS),
 )
 
 
@@ -366,8 +428,10 @@ def test_virsh_is_answered_as_by_libvirt(pair: Pair) -> None:
             wrong.append(f"{command}: marked as different, but both say:\n{ours}")
         elif isinstance(entry, str) and stock != ours:
             wrong.append(f"{command}:\n--- libvirt\n{stock}\n--- ours\n{ours}")
-    for name in ("plain", "red"):
+    for name in ("plain", "red", "two", "half", "zone", "vlan", "nic", "functions"):
         pair.ask(f"net-destroy {name}")
+    for name in ("long", "maybe"):
+        pair.ask(f"net-undefine {name}")
     assert not wrong, "\n\n".join(wrong)
 
 

@@ -52,8 +52,8 @@ class RpcEngine(FakeEngine):
         self.order.append("stop")
         return await super().stop(ref)
 
-    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> None:
-        await super().undefine(ref)
+    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> NetworkView | None:
+        return await super().undefine(ref)
 
     async def create(self, network: Network) -> NetworkView:
         await self.define(network)

@@ -112,8 +112,12 @@ class FakeEngine:
     def check_guest(self, guest: Guest) -> tuple[Verdict, ...]:
         return check_guest(guest, {}, Facts(), Usage())
 
-    async def undefine(self, ref: str | uuid.UUID) -> None:
-        del self.found[self.network(ref).name]
+    async def undefine(self, ref: str | uuid.UUID) -> NetworkView | None:
+        view = self.network(ref)
+        if view.live is not None:
+            return self._keep(dataclasses.replace(view, stored=None))
+        del self.found[view.name]
+        return None
 
     async def start(self, ref: str | uuid.UUID) -> NetworkView:
         view = self.network(ref)

@@ -227,6 +227,8 @@ def test_errors_have_one_shape(served: Served) -> None:
         (404, "not-found", "GET", "/v1/nothing", None),
         (404, "not-found", "DELETE", "/v1/networks/", None),
         (404, "not-found", "POST", "/v1/networks//start", None),
+        (404, "not-found", "GET", "/v1/networks/red/blue", None),
+        (400, "invalid-request", "GET", "/v1/networks/red%2fblue", None),
         (405, "invalid-request", "POST", "/v1/networks/red", None),
         (409, "wrong-state", "POST", "/v1/networks/red/start", None),
         (400, "invalid-request", "POST", "/v1/networks", None),

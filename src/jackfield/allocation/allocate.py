@@ -214,17 +214,20 @@ def _full(
 ) -> CapacityExhausted:
     """Return the error that lists every portgroup and uplink with what is used and the limit."""
     lines: list[str] = []
+    useless: list[str] = []
     exclusive = network.mode in (Mode.PASSTHROUGH, Mode.HOSTDEV)
     seen: set[str] = set()
 
     def uplinks(candidates: Candidates) -> list[str]:
         shown = list(candidates.problems)
+        useless.extend(candidates.problems)
         for key in candidates.keys:
             seen.add(key)
             problem = link_problem(key, network.mode, facts)
             used = candidates.used(key, usage)
             if problem is not None and network.mode is not Mode.BRIDGE:
                 shown.append(problem)
+                useless.append(problem)
             elif exclusive or candidates.is_taken(key, usage):
                 shown.append(f"{key} {used}/1")
             else:
@@ -241,10 +244,16 @@ def _full(
         lines += [f"uplink {one}" for one in uplinks(candidates_of(network, None, facts))]
     if not lines:
         lines.append("it has no uplinks")
+    hint = "detach a port, raise a count, or add an uplink"
+    if useless:
+        hint += (
+            "; `ip link` shows which NICs are there and have a carrier, and [virtual_functions] in "
+            "the daemon's configuration has functions made"
+        )
     where = "" if asked is None else f" for portgroup '{asked.name}'"
     return CapacityExhausted(
         f"network '{network.name}' has no free port{where}: {'; '.join(lines)}",
-        hint="detach a port, raise a count, or add an uplink",
+        hint=hint,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from jackfield.allocation.allocate import DIRECT_MODES
 from jackfield.allocation.candidates import every_candidate
 from jackfield.allocation.usage import uplink_key
-from jackfield.errors import Conflict
+from jackfield.errors import Conflict, counted
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, DirectPlug, HostdevPlug, NetworkPlug, Port, VdePlug
@@ -46,8 +46,8 @@ def check_change(old: Network, new: Network, ports: Iterable[Port], facts: Facts
     for uplink, count in uplinks_in_use(old, ports, facts).items():
         if uplink not in new.uplinks:
             raise Conflict(
-                f"network '{old.name}' cannot lose the uplink {describe(uplink)}: it has {count} "
-                f"port{'s' * (count != 1)}",
+                f"network '{old.name}' cannot lose the uplink {describe(uplink)}: it has "
+                f"{counted(count, 'port')}",
                 hint="detach them first, or keep the uplink",
             )
 

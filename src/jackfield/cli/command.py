@@ -51,10 +51,11 @@ class Word:
 class Option:
     """An option with a value; ``number`` ones take a natural number.
 
-    ``many`` ones may be given several times, and are lists.
+    ``choices`` are the only values allowed, if there are any.  ``many`` ones may be given several
+    times, and are lists.
     """
 
-    __slots__ = ("completes", "flag", "help", "many", "metavar", "number")
+    __slots__ = ("choices", "completes", "flag", "help", "many", "metavar", "number")
 
     def __init__(
         self,
@@ -64,9 +65,11 @@ class Option:
         *,
         number: bool = False,
         many: bool = False,
+        choices: tuple[str, ...] = (),
         completes: str = "",
     ) -> None:
         """Keep what is given."""
+        self.choices = choices
         self.flag = flag
         self.metavar = metavar
         self.help = help

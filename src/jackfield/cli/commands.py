@@ -169,7 +169,12 @@ COMMANDS = (
         "documents.convert",
         "print a document in another form (no daemon needed)",
         _FILE,
-        Option("--to", "FORM", "libvirt (the default), layered or json"),
+        Option(
+            "--to",
+            "FORM",
+            "libvirt (the default), layered or json",
+            choices=("libvirt", "layered", "json"),
+        ),
     ),
     Command(
         "import",
@@ -183,7 +188,12 @@ COMMANDS = (
         "migration.export_networks",
         "give definitions, autostart marks and leases back to libvirt",
         _LIBVIRT_NETWORK,
-        Option("--to", "WHERE", "libvirt, which is the default and all there is"),
+        Option(
+            "--to",
+            "WHERE",
+            "libvirt, which is the default and all there is",
+            choices=("libvirt",),
+        ),
         Flag("--dry-run", "change nothing, and say what would be done"),
     ),
     Command(

@@ -110,6 +110,8 @@ def candidates(words: Sequence[str]) -> list[str]:
             positionals = list(command.words)
         elif positionals:
             positionals.pop(0)
+    if expected is not None and expected.choices:
+        return _matching(expected.choices, last)
     if expected is not None:
         return _values(expected.completes, last, run_dir)
     if last.startswith("-"):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from jackfield.cli.networks import ask_for_network, print_steps
-from jackfield.cli.output import print_json, print_text, shell_word
+from jackfield.cli.output import print_json, print_text
 from jackfield.cli.source import is_file, read_source
-from jackfield.errors import Conflict, DaemonUnreachable
+from jackfield.errors import Conflict, DaemonUnreachable, UsageError, counted, shell_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ def plan(context: Context, arguments: Arguments) -> None:
 
 def _plan_network(context: Context, arguments: Arguments) -> None:
     name = arguments.source
+    if arguments.verbose:
+        raise UsageError("plan: --verbose goes with a document, not with a network of the daemon")
     answer = ask_for_network(context, name, "plan")
     if context.json:
         print_json(answer)
@@ -93,7 +95,8 @@ def _check_guest(context: Context, document: bytes) -> None:
             print("\n".join(verdict["lines"]))
     refused = [verdict for verdict in verdicts if "error" in verdict]
     if refused:
-        raise Conflict(f"{len(refused)} of {len(verdicts)} interfaces would get no port here")
+        interfaces = counted(len(verdicts), "interface")
+        raise Conflict(f"{len(refused)} of {interfaces} would get no port here")
 
 
 def convert(_context: Context, arguments: Arguments) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jackfield.cli.output import print_json
-from jackfield.errors import UsageError, WrongState
+from jackfield.errors import WrongState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ def import_networks(context: Context, arguments: Arguments) -> None:
 
 def export_networks(context: Context, arguments: Arguments) -> None:
     """Give networks to libvirt."""
-    if arguments.to not in {None, "libvirt"}:
-        raise UsageError(f"export: --to {arguments.to!r} is not known; it can be libvirt")
     _migrate(context, arguments, "export", "libvirt has everything already.")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from jackfield.cli.output import print_json, print_table, print_text, shell_word
+from jackfield.cli.output import print_json, print_table, print_text
 from jackfield.cli.source import is_file, read_source
 from jackfield.client import quote
-from jackfield.errors import DaemonUnreachable, NetworkNotFound, UsageError, WrongState
+from jackfield.errors import DaemonUnreachable, NetworkNotFound, UsageError, WrongState, shell_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def define(context: Context, arguments: Arguments) -> None:
     if network["active"]:
         word = shell_word(name)
         print(f"Network {name} is defined; it runs as before, until: jackfield apply {word}")
+    elif network["problem"]:
+        print(f"Network {name} is defined, but cannot be started now: {network['problem']}")
     else:
         print(f"Network {name} is defined; start it with: jackfield start {shell_word(name)}")
 
@@ -83,11 +85,17 @@ def ask_for_network(context: Context, name: str, action: str) -> Any:
 
 def undefine(context: Context, arguments: Arguments) -> None:
     """Forget a definition."""
-    context.client.request("DELETE", f"/v1/networks/{quote(arguments.name)}")
+    network = context.client.request("DELETE", f"/v1/networks/{quote(arguments.name)}")
     if context.json:
-        print_json({})
-    else:
+        print_json(network or {})
+    elif network is None:
         print(f"Network {arguments.name} is undefined.")
+    else:
+        name = network["name"]
+        print(
+            f"Network {name} is undefined, but runs on as a transient one; end it with: "
+            f"jackfield stop {shell_word(name)}"
+        )
 
 
 def start(context: Context, arguments: Arguments) -> None:

@@ -7,9 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-__all__ = ["print_json", "print_table", "print_text", "shell_word", "when"]
-
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._@%+=:,/")
+__all__ = ["print_json", "print_table", "print_text", "when"]
 
 
 def print_json(value: object) -> None:
@@ -32,15 +30,6 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def print_text(text: str) -> None:
     """Print a document as it is, with the end of line that it may lack."""
     print(text, end="" if text.endswith("\n") else "\n")
-
-
-def shell_word(text: str) -> str:
-    """Return ``text`` as one word for a shell, to be pasted."""
-    if text and _PLAIN.issuperset(text):
-        return text
-    import shlex
-
-    return shlex.quote(text)
 
 
 def when(seconds: float) -> str:

@@ -72,6 +72,8 @@ def parse(command: Command, words: Sequence[str]) -> Arguments:
             value = following
         if not value:
             raise _wrong(command, f"{flag} is empty")
+        if option.choices and value not in option.choices:
+            raise _wrong(command, f"{flag} {value!r} is none of {', '.join(option.choices)}")
         if option.many:
             values[_attribute(option)].append(value)
         else:

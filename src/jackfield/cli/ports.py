@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jackfield.cli.output import print_json, print_table, shell_word, when
+from jackfield.cli.output import print_json, print_table, when
 from jackfield.client import quote
-from jackfield.errors import UsageError, counted
+from jackfield.errors import UsageError, counted, shell_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ def attach(context: Context, arguments: Arguments) -> None:
         )
     if arguments.netns is not None and arguments.ifname is None:
         raise UsageError("attach: --netns needs --ifname, the interface's name in there")
+    if arguments.netns is None and arguments.ifname is not None:
+        raise UsageError("attach: --ifname goes with --netns")
+    for flag, value in (("--owner", arguments.owner), ("--queues", arguments.queues)):
+        if arguments.tap is None and value is not None:
+            raise UsageError(f"attach: {flag} goes with --tap")
     asked = {
         "netns": arguments.netns,
         "ifname": arguments.ifname,

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from jackfield.document.rules import makes_bridge
 from jackfield.engine.records import NetworkRecord
-from jackfield.errors import Conflict, ForeignObject
+from jackfield.errors import Conflict, ForeignObject, shell_word
 from jackfield.model.address import IpNetwork
 from jackfield.model.network import Network
 from jackfield.model.uplink import describe
@@ -44,7 +44,8 @@ def _check_uplinks(network: Network, other: Network) -> None:
             raise Conflict(
                 f"network {network.name!r}: its uplink {describe(uplink)} is one of network "
                 f"{other.name!r}, which is active",
-                hint=f"stop that one first, or choose another uplink: jackfield stop {other.name}",
+                hint="stop that one first, or choose another uplink: "
+                f"jackfield stop {shell_word(other.name)}",
             )
 
 

@@ -27,6 +27,7 @@ from jackfield.errors import (
     PortNotFound,
     UnsupportedOperation,
     WrongState,
+    shell_word,
 )
 from jackfield.host.thread import KernelThread
 from jackfield.model.bandwidth import Bandwidth
@@ -182,7 +183,8 @@ class ClientPorts:
 def _running(record: NetworkRecord) -> Network:
     if record.live is None or not record.settled:
         raise WrongState(
-            f"network {record.name!r} is not active", hint=f"jackfield start {record.name}"
+            f"network {record.name!r} is not active",
+            hint=f"jackfield start {shell_word(record.name)}",
         )
     return record.live
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import secrets
 from collections.abc import AsyncIterator
@@ -19,9 +20,19 @@ from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.views import Event, NetworkView
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import AlreadyExists, UnsupportedConfiguration, WrongState
+from jackfield.errors import (
+    AlreadyExists,
+    JackfieldError,
+    UnsupportedConfiguration,
+    WrongState,
+    shell_word,
+)
 from jackfield.host.thread import KernelThread
+from jackfield.model.mode import Mode
 from jackfield.model.network import Network
+from jackfield.model.uplink import DeviceUplink
+from jackfield.plan.network import check_host
+from jackfield.state.facts import Facts
 
 __all__ = ["Definitions", "network_row"]
 
@@ -53,7 +64,10 @@ class Definitions:
         self._completing = asyncio.Lock()
 
     async def define(self, network: Network) -> NetworkView:
-        """Store a definition; a running network is not touched."""
+        """Store a definition; a running network is not touched.
+
+        ``problem`` of what is returned says why the network cannot be started, where that is seen.
+        """
         async with contextlib.AsyncExitStack() as stack:
             async with self.completed(network) as (record, complete_network):
                 await stack.enter_async_context(record.lock)
@@ -72,7 +86,24 @@ class Definitions:
                     self._registry.discard(record)
                     self._plans.forget(record.uuid)
                     raise
-        return self._registry.network_view(record)
+        view = self._registry.network_view(record)
+        if view.active:
+            return view
+        return dataclasses.replace(view, problem=self._hindrance(complete_network))
+
+    def _hindrance(self, network: Network) -> str | None:
+        """Return why ``network`` cannot be started here and now, where a glance tells it."""
+        try:
+            self._plans.check(network)
+            if network.mode is Mode.BRIDGE:
+                facts = Facts(links=self._host.links())
+                check_host(network, facts)
+                for uplink in network.uplinks:
+                    if isinstance(uplink, DeviceUplink) and uplink.dev not in facts.links:
+                        return f"its uplink {uplink.dev} does not exist on this host"
+        except JackfieldError as error:
+            return error.message
+        return None
 
     async def _put(self, record: NetworkRecord, network: Network, event_type: str) -> None:
         """Store ``network`` for a record whose lock is held."""
@@ -90,8 +121,8 @@ class Definitions:
         """Store ``network`` for a record whose lock is held: the same network, changed in part."""
         await self._put(record, network, "network-updated")
 
-    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> None:
-        """Forget a stored definition; a running network becomes transient.
+    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> NetworkView | None:
+        """Forget a stored definition; a running network becomes transient, and is returned.
 
         One that has ports is refused, because its end would be theirs; ``with_ports`` is for a
         door whose clients know that a running network goes on.
@@ -100,7 +131,7 @@ class Definitions:
             if record.stored is None:
                 raise WrongState(
                     f"network {record.name!r} is transient: it has no definition to remove",
-                    hint=f"jackfield stop {record.name} ends it",
+                    hint=f"jackfield stop {shell_word(record.name)} ends it",
                 ).in_libvirt("can't undefine transient network")
             if record.live is None or not with_ports:
                 self._registry.refuse_with_ports(record, "undefined")
@@ -123,6 +154,8 @@ class Definitions:
             if record.live is None:
                 self._registry.discard(record)
                 self._plans.forget(record.uuid)
+                return None
+            return self._registry.network_view(record)
 
     async def set_autostart(self, ref: str | UUID, autostart: bool) -> NetworkView:
         """Mark a persistent network to be started when the daemon starts on a new boot."""
@@ -130,7 +163,8 @@ class Definitions:
             if record.stored is None:
                 raise WrongState(
                     f"network {record.name!r} is transient and cannot be autostarted",
-                    hint=f"define it first: jackfield show {record.name} | jackfield define -",
+                    hint="define it first: "
+                    f"jackfield show {shell_word(record.name)} | jackfield define -",
                 ).in_libvirt("cannot set autostart for transient network")
             if record.autostart is not autostart:
                 row = network_row(record, record.stored, autostart=autostart)
@@ -152,11 +186,17 @@ class Definitions:
         async with self._completing:
             yield self.complete(network)
 
-    def complete(self, network: Network) -> tuple[NetworkRecord, Network]:
-        """Return the record that a definition belongs to, and the definition made complete."""
-        known = self._registry.by_name(network.name)
+    def complete(
+        self, network: Network, among: Registry | None = None
+    ) -> tuple[NetworkRecord, Network]:
+        """Return the record that a definition belongs to, and the definition made complete.
+
+        ``among`` are other networks than those that there are.
+        """
+        registry = self._registry if among is None else among
+        known = registry.by_name(network.name)
         if network.uuid is not None:
-            same = self._registry.networks.get(network.uuid)
+            same = registry.networks.get(network.uuid)
             if known is not None and known.uuid != network.uuid:
                 raise AlreadyExists(
                     f"network {network.name!r} already exists with uuid {known.uuid}",
@@ -167,7 +207,7 @@ class Definitions:
                     f"network {same.name!r} is already defined with uuid {network.uuid}"
                 )
         former = None if known is None else (known.stored or known.live)
-        taken = Taken(claimed=self._registry.devices(without=known), present=self._host.links())
+        taken = Taken(claimed=registry.devices(without=known), present=self._host.links())
         made = complete(network, taken, secrets.token_bytes, former)
         assert made.uuid is not None
         try:

@@ -51,7 +51,7 @@ from jackfield.engine.views import (
 )
 from jackfield.engine.watch import BridgeWatch
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import JackfieldError, WrongState
+from jackfield.errors import JackfieldError, WrongState, counted, shell_word
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.drivers import make_drivers, make_service_drivers
@@ -324,9 +324,9 @@ class Engine:
         """Return how many ports use each uplink of ``network``."""
         return self._registry.connections(network)
 
-    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> None:
-        """Forget a definition; a running network becomes transient."""
-        await self._definitions.undefine(ref, with_ports=with_ports)
+    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> NetworkView | None:
+        """Forget a definition; a running network becomes transient, and is returned."""
+        return await self._definitions.undefine(ref, with_ports=with_ports)
 
     async def start(self, ref: str | UUID) -> NetworkView:
         """Start a stored network."""
@@ -499,7 +499,7 @@ class Engine:
 
         count = await self._thread.run(refresh)
         if count:
-            log.info("the host's name servers changed: handed to %d networks", count)
+            log.info("the host's name servers changed: handed to %s", counted(count, "network"))
 
     def _rules_changed(self, reason: str) -> None:
         self._later(self._mending.mend_rules(reason))
@@ -519,8 +519,8 @@ class Engine:
             log.error("a background task failed", exc_info=error)
 
 
-def _not_active(name: str | None) -> WrongState:
-    return WrongState(f"network {name!r} is not active", hint=f"jackfield start {name}")
+def _not_active(name: str) -> WrongState:
+    return WrongState(f"network {name!r} is not active", hint=f"jackfield start {shell_word(name)}")
 
 
 def _open_workplace(

@@ -23,7 +23,7 @@ from jackfield.engine.libvirtfiles import (
 from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import AlreadyExists, HostError, JackfieldError
+from jackfield.errors import AlreadyExists, HostError, JackfieldError, counted
 from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
@@ -51,12 +51,15 @@ class Giveback:
         )
         known = {item.name: item for item in await asyncio.to_thread(self._read)}
         daemon = await asyncio.to_thread(LibvirtDaemon.find, self._places.sockets, own_sockets)
+        names = {item.uuid: item.name for item in known.values()}
         steps = []
         for record in records:
             if record.stored is None:
                 continue
             there = known.get(record.name) or Found(name=record.name)
             try:
+                if (name := names.get(record.uuid, record.name)) != record.name:
+                    raise AlreadyExists(f"libvirt has its uuid {record.uuid} for network {name}")
                 async for text in self._network(
                     record, record.stored, there, daemon, dry_run=dry_run
                 ):
@@ -100,7 +103,7 @@ class Giveback:
         if there.live is None:
             count = await self._thread.run(self._copy_leases, stored, dry_run=dry_run)
             if count:
-                yield f"{count} leases given back"
+                yield f"{counted(count, 'lease')} given back"
 
     def _where(self, name: str, daemon: LibvirtDaemon | None) -> Path:
         return self._places.definition(name) if daemon is None else daemon.path

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from jackfield.engine.records import NetworkRecord
-from jackfield.errors import WrongState
+from jackfield.errors import WrongState, shell_word
 
 __all__ = ["Impact"]
 
@@ -34,7 +34,7 @@ class Impact:
         if live and not record.active:
             raise WrongState(
                 f"network {record.name!r} is not active, so there is nothing running to change",
-                hint=f"jackfield start {record.name}, or change its definition only",
+                hint=f"jackfield start {shell_word(record.name)}, or change its definition only",
             ).in_libvirt("network is not running")
         if config and record.stored is None:
             raise WrongState(

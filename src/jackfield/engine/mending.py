@@ -33,7 +33,7 @@ from jackfield.engine.records import (
 from jackfield.engine.services import Services
 from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import ForeignObject, JackfieldError, ServiceError
+from jackfield.errors import ForeignObject, JackfieldError, ServiceError, counted
 from jackfield.host.service.process import Process
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
@@ -113,14 +113,17 @@ class Mending:
         if not change and not guarded and not woken:
             return
         mended = {item.key for item in (*change.ensure, *guarded.ensure)}
+        # Of one that was asleep nothing had to be mended, and nothing was in force.
+        concerned = [
+            one
+            for one in records
+            if (rules := set(self._rules_of(one))) and (woken or not mended.isdisjoint(rules))
+        ]
         if mended:
-            log.warning("rules of %d networks and ports mended: %s", len(mended), reason)
+            log.warning("rules of %s mended: %s", counted(len(concerned), "network"), reason)
         await self._guards.take_back(guards)
-        for record in records:
-            rules = set(self._rules_of(record))
-            # Of one that was asleep nothing had to be mended, and nothing was in force.
-            if rules and (woken or not mended.isdisjoint(rules)):
-                await self._tell(record, "network-repaired", {"reason": reason})
+        for record in concerned:
+            await self._tell(record, "network-repaired", {"reason": reason})
 
     def _wanted(self, record: NetworkRecord) -> Iterator[Resource]:
         """Yield the rules of a network that runs, and the limits and guards of its ports."""
@@ -165,7 +168,8 @@ class Mending:
             log.error("ports of Open vSwitch not mended: %s", error)
             return
         if change:
-            log.warning("%d ports of Open vSwitch mended: %s", len(change.ensure), reason)
+            ports_mended = counted(len(change.ensure), "port")
+            log.warning("%s of Open vSwitch mended: %s", ports_mended, reason)
 
     async def tell_problem(self, record: NetworkRecord, problem: str) -> None:
         """Say what is wrong with a running network: in its view, the log, and an event."""

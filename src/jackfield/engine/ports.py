@@ -39,6 +39,7 @@ from jackfield.errors import (
     PortNotFound,
     UnsupportedConfiguration,
     WrongState,
+    shell_word,
 )
 from jackfield.host.openvswitch.datapath import is_in_user_space
 from jackfield.host.tap import open_macvtap, open_tap
@@ -224,7 +225,7 @@ class Ports:
         if network is None or not record.settled:
             raise WrongState(
                 f"network {record.name!r} is not active",
-                hint=f"jackfield start {record.name}",
+                hint=f"jackfield start {shell_word(record.name)}",
             )
         if request.vde and network.vde is None:
             raise UnsupportedConfiguration(

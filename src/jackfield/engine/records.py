@@ -400,8 +400,9 @@ class Registry:
                 hint="`jackfield ports` shows the ports of this host",
             )
         if len(found) > 1:
+            uuids = ", ".join(sorted(str(port.uuid) for port in found))
             raise InvalidRequest(
-                f"{ref!r} owns {len(found)} ports: {', '.join(sorted(str(p.uuid) for p in found))}",
+                f"{ref!r} owns {counted(len(found), 'port')}: {uuids}",
                 hint="name one by its uuid",
             )
         return found[0]

@@ -31,11 +31,11 @@ from jackfield.engine.libvirtfiles import (
 from jackfield.engine.members import member_port, member_row
 from jackfield.engine.networks import Networks
 from jackfield.engine.plans import Plans
-from jackfield.engine.records import Registry
+from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.rows import MemberRow
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import HostError, JackfieldError, NetworkNotFound
+from jackfield.errors import HostError, JackfieldError, NetworkNotFound, counted
 from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
@@ -93,9 +93,11 @@ class Takeover:
                     )
             daemon = await asyncio.to_thread(LibvirtDaemon.find, places.sockets, own_sockets)
             steps = []
+            # What is only said is noted here: one network may be in the way of the next.
+            known = _copied(self._registry) if dry_run else self._registry
             for item in found:
                 try:
-                    async for text in self._network(item, daemon, dry_run=dry_run):
+                    async for text in self._network(item, daemon, known, dry_run=dry_run):
                         # One by one: what was done before a failure is told as well.
                         step = MigrationStep(network=item.name, text=text, done=not dry_run)
                         steps.append(step)
@@ -105,15 +107,18 @@ class Takeover:
             return steps
 
     async def _network(
-        self, found: Found, daemon: LibvirtDaemon | None, *, dry_run: bool
+        self, found: Found, daemon: LibvirtDaemon | None, known: Registry, *, dry_run: bool
     ) -> AsyncIterator[str]:
         """Yield what is done for one network, each thing after it is done."""
         if found.problem is not None:
             raise HostError(f"cannot be read: {found.problem}")
         if found.stored is not None:
-            record, complete = self._definitions.complete(found.stored)
+            record, complete = self._definitions.complete(found.stored, known)
             if record.stored is None:
-                if not dry_run:
+                if dry_run:
+                    record.stored = complete
+                    known.add(record)
+                else:
                     await self._definitions.define(found.stored)
                 yield f"defined, as {_described(complete)}"
             if found.autostart:
@@ -122,31 +127,41 @@ class Takeover:
                     await self._unmark(found, daemon)
                 yield "starts with the host, and no longer by libvirt"
         if found.live is not None:
-            async for text in self._running(found, found.live, daemon, dry_run=dry_run):
+            running = self._running(found, found.live, daemon, known, dry_run=dry_run)
+            async for text in running:
                 yield text
         elif found.uuid is not None:
             count = await self._thread.run(self._copy_leases, found, dry_run=dry_run)
             if count:
-                yield f"{count} leases taken over"
+                yield f"{counted(count, 'lease')} taken over"
 
     async def _running(
-        self, found: Found, live: Network, daemon: LibvirtDaemon | None, *, dry_run: bool
+        self,
+        found: Found,
+        live: Network,
+        daemon: LibvirtDaemon | None,
+        known: Registry,
+        *,
+        dry_run: bool,
     ) -> AsyncIterator[str]:
-        record, _ = self._definitions.complete(live)
+        record, _ = self._definitions.complete(live, known)
         if record.live is not None:
             return
         assert live.uuid is not None
         self._check(found, live, daemon)
         members = await self._thread.run(_members, live)
         count = await self._thread.run(self._copy_leases, found, dry_run=True)
-        if not dry_run:
+        if dry_run:
+            record.live = live
+            known.add(record)
+        else:
             count = await self._move(found, live, daemon, members)
         who = f"libvirt's daemon at {daemon.path}" if daemon else "what libvirt's daemon left"
         yield f"stopped in libvirt ({who}) and running here, on {found.bridge or 'no bridge'}"
         for member in members:
             yield f"{member.name} moved to our {found.bridge}"
         if count:
-            yield f"{count} leases taken over"
+            yield f"{counted(count, 'lease')} taken over"
         for port in found.ports:
             if port.plug is None:
                 continue
@@ -252,6 +267,14 @@ class Takeover:
             files.leases.parent.mkdir(parents=True, exist_ok=True)
             files.leases.write_text(text)
         return sum(not line.startswith("duid ") for line in text.splitlines())
+
+
+def _copied(registry: Registry) -> Registry:
+    """Return the networks of ``registry`` in one that may be changed, without their ports."""
+    copy = Registry()
+    for one in registry.networks.values():
+        copy.add(NetworkRecord(one.uuid, one.name, stored=one.stored, live=one.live))
+    return copy
 
 
 def _without_stp(network: Network) -> Network:

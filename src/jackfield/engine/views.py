@@ -27,7 +27,8 @@ __all__ = [
 class NetworkView:
     """One network: ``stored`` is its definition, ``live`` what runs; ``None`` where there is none.
 
-    ``problem`` says in one sentence what is wrong with a running network, or is ``None``.
+    ``problem`` says in one sentence what is wrong with a running network, or why one that has just
+    been defined cannot be started; else it is ``None``.
     """
 
     name: NetworkName

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from jackfield.errors import counted
 from jackfield.model.bandwidth import Rate
 from jackfield.model.vlan import Vlan
 from jackfield.state.functions import EchoGuard, FunctionCount, FunctionSetting, OwnAddress
@@ -179,7 +180,8 @@ def _rules(rules: NetworkRules) -> str:
     sets = len({element.place for element in rules.elements})
     chains = "".join(f", chain {chain.name}" for chain in rules.chains)
     return (
-        f"firewall: {len(rules.elements)} elements in {sets} sets of table inet jackfield{chains}"
+        f"firewall: {counted(len(rules.elements), 'element')} in {counted(sets, 'set')} "
+        f"of table inet jackfield{chains}"
     )
 
 
@@ -257,7 +259,7 @@ _TEXTS: dict[type[Resource], Callable[[Any], str]] = {
     MacvtapLink: _macvtap,
     MacvlanLink: _macvlan,
     LinkSetting: lambda item: f"{item.attribute.value} of {item.link} = {item.value}",
-    FunctionCount: lambda item: f"{item.value} virtual functions of {item.link}",
+    FunctionCount: lambda item: f"{counted(int(item.value), 'virtual function')} of {item.link}",
     FunctionSetting: _function_setting,
     OwnAddress: lambda item: f"frames to {item.mac} received by {item.link} = {item.value}",
     TapNode: _node,

@@ -19,6 +19,7 @@ from jackfield.errors import (
     MissingFeature,
     UnsupportedConfiguration,
     WrongState,
+    shell_word,
 )
 from jackfield.model.address import IpInterface, IpNetwork, StaticRoute
 from jackfield.model.mode import Mode
@@ -202,7 +203,7 @@ def check_bridge(network: Network, links: Mapping[str, LinkFact]) -> LinkFact:
         raise WrongState(
             f"network {network.name!r}: its bridge {bridge} does not exist on this host",
             hint=(
-                f"jackfield stop and start {network.name} make it again"
+                f"jackfield stop and start {shell_word(network.name)} make it again"
                 if is_made
                 else f"make {bridge} first: this network uses it but does not make it"
             ),
@@ -214,7 +215,8 @@ def check_bridge(network: Network, links: Mapping[str, LinkFact]) -> LinkFact:
     if is_made and network_of(link.alias) != network.uuid:
         raise ForeignObject(
             f"network {network.name!r}: the bridge {bridge} is not ours",
-            hint=f"rename or remove it, and jackfield apply {network.name} makes ours again",
+            hint="rename or remove it, and "
+            f"jackfield apply {shell_word(network.name)} makes ours again",
         )
     return link
 

@@ -61,7 +61,7 @@ class Engine(Protocol):
         """Start a network by a definition that is not stored."""
         ...
 
-    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> None:
+    async def undefine(self, ref: str | UUID, *, with_ports: bool = False) -> NetworkView | None:
         """Forget the definition."""
         ...
 

@@ -9,6 +9,7 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,6 +27,7 @@ from jackfield.errors import (
     NotFound,
     RequestTooLarge,
 )
+from jackfield.model.values import NetworkName
 from jackfield.web import bodies, views
 from jackfield.web.door import JSON, Door, caller_of, json_answer
 from jackfield.web.events import list_events
@@ -106,11 +108,28 @@ async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 404:
+        if (refusal := _refuse_name(request)) is not None:
+            return _error(refusal)
         return _error(NotFound(f"there is no {path}", hint="see docs/http.md for the paths"))
     response = _error(InvalidRequest(f"{path} has no method {request.method}"))
     response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response
+
+
+def _refuse_name(request: Request) -> InvalidRequest | None:
+    """Return why a network's name in the path, quoted and with a slash, cannot be one.
+
+    The router takes that slash for one of the path's own, and finds no such path.
+    """
+    parts = request.scope["raw_path"].decode("latin-1").split("/")
+    if parts[1:3] != ["v1", "networks"] or "%2f" not in "".join(parts[3:4]).lower():
+        return None
+    try:
+        NetworkName(unquote(parts[3]))
+    except ValueError as error:
+        return InvalidRequest(str(error))
+    return None
 
 
 def _error(error: JackfieldError) -> Response:
@@ -155,7 +174,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         define_network,
         True,
         "define the network in the body; with `apply=1` apply it, with `transient=1` store "
-        "nothing, with `validate=1` hold it against the schema first",
+        "nothing, with `validate=1` hold it against the schema first; `problem` of the answer says "
+        "why the network cannot be started now, where that is seen",
     ),
     Endpoint("GET", "/v1/networks/{ref}", show_network, False, "a network with its documents"),
     Endpoint(
@@ -166,7 +186,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "apply the body: definition and running network become this; `transient` and `validate` "
         "as above",
     ),
-    Endpoint("DELETE", "/v1/networks/{ref}", undefine_network, True, "forget the definition"),
+    Endpoint(
+        "DELETE",
+        "/v1/networks/{ref}",
+        undefine_network,
+        True,
+        "forget the definition; "
+        "a running network goes on without one, and is the answer (200, else 204)",
+    ),
     Endpoint(
         "POST",
         "/v1/networks/{ref}/apply",

@@ -69,8 +69,8 @@ class Engine(Protocol):
         """Make a network run as it is stored, and say what was done."""
         ...
 
-    async def undefine(self, ref: str) -> None:
-        """Forget the definition."""
+    async def undefine(self, ref: str) -> NetworkView | None:
+        """Forget the definition; return a network that runs on without one."""
         ...
 
     async def start(self, ref: str) -> NetworkView:

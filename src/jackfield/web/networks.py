@@ -107,13 +107,13 @@ async def apply_stored(door: Door, request: Request) -> Response:
 
 
 async def undefine_network(door: Door, request: Request) -> Response:
-    """Forget a definition."""
+    """Forget a definition; answer with a network that runs on without one."""
     bodies.check_parameters(request)
     ref = ref_of(request)
-    await door.operations.run(
+    view = await door.operations.run(
         caller_of(request), "undefine", f"network {ref}", door.engine.undefine(ref)
     )
-    return Response(status_code=204)
+    return Response(status_code=204) if view is None else json_answer(views.network_json(view))
 
 
 async def start_network(door: Door, request: Request) -> Response:

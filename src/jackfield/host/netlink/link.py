@@ -11,6 +11,7 @@ import random
 import struct
 from typing import NamedTuple
 
+from jackfield.errors import counted
 from jackfield.host.netlink.message import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -463,7 +464,7 @@ def delete_link(index: int) -> Message:
 def delete_group(group: int, count: int) -> Message:
     """Return the request that deletes every link of a link group, ``count`` of them."""
     body = _HEADER.pack(0, 0, 0, 0, 0) + attribute_u32(_IFLA_GROUP, group)
-    return Message(RTM_DELLINK, 0, body, f"delete {count} links at once")
+    return Message(RTM_DELLINK, 0, body, f"delete {counted(count, 'link')} at once")
 
 
 def wears_group(body: bytes, group: int) -> int | None:

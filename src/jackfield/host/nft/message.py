@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 
+from jackfield.errors import counted
 from jackfield.host.netlink.message import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -284,13 +285,14 @@ def element_attributes(element: Element) -> bytes:
 def add_elements(place: NamedSet, elements: Iterable[Element]) -> Message:
     """Put elements into a set; one that is there already stays as it is."""
     keys = {encode_key(element): element_attributes(element) for element in elements}
-    return _elements(_NEWSETELEM, NLM_F_CREATE, f"add {len(keys)} elements to", place.name, keys)
+    what = f"add {counted(len(keys), 'element')} to"
+    return _elements(_NEWSETELEM, NLM_F_CREATE, what, place.name, keys)
 
 
 def delete_elements(name: str, keys: Iterable[bytes]) -> Message:
     """Remove elements of a set."""
     what = dict.fromkeys(keys, b"")
-    return _elements(_DELSETELEM, 0, f"delete {len(what)} elements of", name, what)
+    return _elements(_DELSETELEM, 0, f"delete {counted(len(what), 'element')} of", name, what)
 
 
 def get_element(name: str, key: bytes) -> Message:

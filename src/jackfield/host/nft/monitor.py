@@ -6,6 +6,7 @@ import ctypes
 import socket
 from collections.abc import Callable, Iterable
 
+from jackfield.errors import counted
 from jackfield.host.netlink.message import Reply, attributes, text
 from jackfield.host.netlink.socket import NETLINK_NETFILTER, MessagesLost, NetlinkSocket
 from jackfield.host.nft.tables import TABLES
@@ -122,7 +123,7 @@ class NftMonitor(NetlinkSocket):
             return
         first, *others = self._touched
         self._touched = []
-        more = f" and {len(others)} more changes" if others else ""
+        more = f" and {counted(len(others), 'more change')}" if others else ""
         name = text(generation.get(_GEN_PROC_NAME, b""))
         pid = int.from_bytes(generation.get(_GEN_PROC_PID, b""), "big")
         who = f" by {name} (pid {pid})" if name else ""

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from jackfield.errors import ForeignObject, HostError, MissingFeature, WrongState
+from jackfield.errors import ForeignObject, HostError, MissingFeature, WrongState, counted
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.link import Link, set_link
@@ -320,7 +320,7 @@ def _raise_errors(session: Session, ports: Sequence[OvsPort]) -> None:
 
 
 def _names(ports: Sequence[OvsPort]) -> str:
-    return ports[0].link if len(ports) == 1 else f"{len(ports)} ports"
+    return ports[0].link if len(ports) == 1 else counted(len(ports), "port")
 
 
 def _what(ports: Sequence[OvsPort]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
-from jackfield.errors import ConfigurationError, NotFound
+from jackfield.errors import ConfigurationError, NotFound, counted
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.sriov import pci
@@ -71,16 +71,16 @@ def _make(kernel: Kernel, wanted: FunctionCount) -> None:
         )
     if count > total:
         raise ConfigurationError(
-            f"{wanted.link} can have {total} virtual functions, not {count}",
+            f"{wanted.link} can have {counted(total, 'virtual function')}, not {count}",
             hint="lower its number under [virtual_functions] in the configuration",
         )
     used = [str(address) for address in present if _is_used(kernel, address)]
     if used:
         # The number can only be changed by taking all of them away.
         _log.warning(
-            "%s keeps its %d virtual functions instead of %d: used are %s",
+            "%s keeps its %s instead of %d: used are %s",
             wanted.link,
-            len(present),
+            counted(len(present), "virtual function"),
             count,
             ", ".join(used),
         )

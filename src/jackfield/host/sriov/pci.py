@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from jackfield.errors import HostError, KernelError, MissingFeature, NotFound, WrongState
+from jackfield.errors import HostError, KernelError, MissingFeature, NotFound, WrongState, counted
 from jackfield.host.netlink.message import errno_text
 from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName
@@ -85,7 +85,8 @@ def set_count(link: InterfaceName, count: int) -> None:
     folder = _folder_of_link(link, DEVICES)
     if folder is None:
         raise NotFound(f"{link} is no PCI device of this host, so it has no virtual functions")
-    _write(folder / "sriov_numvfs", str(count), f"make {count} virtual functions of {link}")
+    what = f"make {counted(count, 'virtual function')} of {link}"
+    _write(folder / "sriov_numvfs", str(count), what)
 
 
 def physical_of(address: PciAddress, devices: Path = DEVICES) -> Physical | None:
