@@ -77,6 +77,10 @@ class FakeEngine:
         self.found[view.name] = view
         return view
 
+    def hindrance(self, ref: str) -> str | None:
+        """Know of none."""
+        return None
+
     async def define(self, network: Network) -> NetworkView:
         known = self.found.get(network.name)
         identity = network.uuid or (known.uuid if known else uuid.uuid4())

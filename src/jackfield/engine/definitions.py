@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import secrets
 from collections.abc import AsyncIterator
@@ -64,10 +63,7 @@ class Definitions:
         self._completing = asyncio.Lock()
 
     async def define(self, network: Network) -> NetworkView:
-        """Store a definition; a running network is not touched.
-
-        ``problem`` of what is returned says why the network cannot be started, where that is seen.
-        """
+        """Store a definition; a running network is not touched."""
         async with contextlib.AsyncExitStack() as stack:
             async with self.completed(network) as (record, complete_network):
                 await stack.enter_async_context(record.lock)
@@ -86,13 +82,14 @@ class Definitions:
                     self._registry.discard(record)
                     self._plans.forget(record.uuid)
                     raise
-        view = self._registry.network_view(record)
-        if view.active:
-            return view
-        return dataclasses.replace(view, problem=self._hindrance(complete_network))
+        return self._registry.network_view(record)
 
-    def _hindrance(self, network: Network) -> str | None:
-        """Return why ``network`` cannot be started here and now, where a glance tells it."""
+    def hindrance(self, ref: str | UUID) -> str | None:
+        """Return why a network that does not run cannot be started now, where a glance tells it."""
+        record = self._registry.network(ref)
+        network = record.stored
+        if network is None or record.live is not None:
+            return None
         try:
             self._plans.check(network)
             if network.mode is Mode.BRIDGE:

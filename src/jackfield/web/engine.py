@@ -59,6 +59,10 @@ class Engine(Protocol):
         """Store a definition; a running network goes on as it is."""
         ...
 
+    def hindrance(self, ref: str) -> str | None:
+        """Return why a network that does not run cannot be started now, where a glance tells it."""
+        ...
+
     async def apply(
         self, network: Network, *, transient: bool = False
     ) -> tuple[NetworkView, list[PlanStep]]:

@@ -79,6 +79,9 @@ async def define_network(door: Door, request: Request) -> Response:
     view = await door.operations.run(
         caller_of(request), "define", f"network {network.name}", door.engine.define(network)
     )
+    hindrance = door.engine.hindrance(str(view.uuid))
+    if hindrance is not None:
+        view = dataclasses.replace(view, problem=hindrance)
     return json_answer(views.network_json(view), 201)
 
 
