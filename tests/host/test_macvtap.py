@@ -82,3 +82,21 @@ def test_all_multicast_is_changed_in_place(kernel: Kernel) -> None:
     driver.ensure(kernel, [LINK], {LINK.key: trusted})
     assert LINK == driver.observe(kernel, [LINK])[LINK.key].resource
     assert index == kernel.route.index("mv0")
+
+
+def test_a_macvtap_is_never_made_anew(kernel: Kernel, here: NetworkNamespace) -> None:
+    """Its mode is changed in place; what it is on has another name, and that is all."""
+    driver, other = MacvtapDriver(), dataclasses.replace(LINK, mode="vepa")
+    driver.ensure(kernel, [LINK], {})
+    index = kernel.route.index("mv0")
+    driver.ensure(kernel, [other], {LINK.key: LINK})
+    assert other == driver.observe(kernel, [other])[LINK.key].resource
+    here.ip("link", "set", "v0", "down")
+    here.ip("link", "set", "v0", "name", "v1")
+    found = driver.observe(kernel, [LINK])[LINK.key].resource
+    assert isinstance(found, MacvtapLink)
+    assert other == found
+    assert found.lower not in ("v0", "v1")
+    driver.ensure(kernel, [LINK], {LINK.key: found})
+    assert LINK == driver.observe(kernel, [LINK])[LINK.key].resource
+    assert index == kernel.route.index("mv0")

@@ -163,6 +163,62 @@ def test_a_nic_that_is_another_one_at_once(
     wait_for(lambda: not problem(daemon), 5, "the network to be well again")
 
 
+def rename(host: Host, old: str, new: str) -> None:
+    """Give a NIC another name, as udev does."""
+    lines = [f"link set {old} down", f"link set {old} name {new}", f"link set {new} up"]
+    host.run(["ip", "-batch", "-"], input="\n".join(lines) + "\n")
+
+
+def index_of(host: Host, link: str) -> int:
+    """Return a link's index."""
+    (found,) = host.ip("link", "show", "dev", link)
+    return int(found["ifindex"])
+
+
+def test_a_nic_that_gets_another_name(host: Host, lan: Lan, outside: Host, daemon: Daemon) -> None:
+    """Its guests go on, over a restart of the daemon too, whoever has the name by then."""
+    assert outside.name == "outside"
+    lan.plug(host, "eth1")
+    lan.plug(host, "eth2", mac="02:00:00:00:00:02")
+    daemon.cli("apply", daemon.document(RED.format("bridge")))
+    a = plug_in(daemon, host)
+    add_address(a, "eth0", "192.0.2.21/24")
+    daemon.cli("attach", "red", "--tap", "t0")
+    with RawClient(host.file(RUN_DIR) / "libvirt-sock") as client:
+        client.open()
+        client.call("port_create", client.lookup("red"), PORT, 0)
+    host.run(
+        [
+            *("ip", "link", "add", "macvtap0", "link", "eth1"),
+            *("address", "52:54:00:7b:35:93", "type", "macvtap", "mode", "bridge"),
+        ]
+    )
+    before, node = index_of(host, "t0"), number_of(host, "t0")
+
+    rename(host, "eth1", "old0")
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    assert {"a", "t0", "vm"} == {
+        name for name, text in problems(daemon).items() if "not called eth1" in (text or "")
+    }
+    daemon.restart()
+    assert "eth1" in problem(daemon)
+    rename(host, "eth2", "eth1")
+    daemon.kill9()
+    daemon.start()
+    assert "eth1" in problem(daemon)
+    assert (before, node) == (index_of(host, "t0"), number_of(host, "t0"))
+    assert ping(a, OUTSIDE, tries=5) is not None
+    (tap,) = host.ip("link", "show", "dev", "t0")
+    assert "UP" in tap["flags"]
+    assert "old0" == tap["link"]
+
+    rename(host, "eth1", "eth2")
+    rename(host, "old0", "eth1")
+    wait_for(lambda: not problem(daemon), 10, "the network to be well again")
+    assert {"a": None, "t0": None, "vm": None} == problems(daemon)
+    assert before == index_of(host, "t0")
+
+
 def test_what_is_in_the_way_of_a_lost_device(host: Host, lan: Lan, daemon: Daemon) -> None:
     """A device whose name somebody has taken is made when it is free again, and applied."""
     cable = lan.plug(host, "eth1")

@@ -134,11 +134,14 @@ class ClientPorts:
                 port_detail(port),
             )
             lost, nic = port.uuid in self._registry.lost, self._registry.lost.get(port.uuid)
+            astray = port.uuid in self._registry.astray
             self._registry.discard_port(port)
             port.port = changed.port
             self._registry.add_port(port)
             if lost:
                 self._registry.set_lost(port, port.problem, nic=nic)
+            elif astray:
+                self._registry.set_astray(port, port.problem)
             self._events.add(event)
             return self._registry.port_view(port)
 

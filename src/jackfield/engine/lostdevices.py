@@ -4,7 +4,7 @@ A macvtap or macvlan does not outlive the NIC that it is on.  When that is back,
 its name, those that we make are made again.  Who had a macvtap open has the old one, which leads
 nowhere, and has to open the new one.  What a client made is the client's to make again, and what
 was set of a virtual function may have gone with it, so that a port that has one waits for somebody
-to plug it in anew.
+to plug it in anew.  One whose NIC got another name goes on, and says so.
 
 A device that somebody deletes, at its guest's end perhaps, may be meant to go, and a new one would
 have none of the guest's addresses: it is told of, and made again when its network is applied or
@@ -13,25 +13,67 @@ started.  One whose namespace was deleted has nowhere to be until there is one a
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from jackfield.engine import ledger
 from jackfield.engine.records import PortRecord, nic_of
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
+from jackfield.host.applier import is_astray
 from jackfield.host.driver import Presence
+from jackfield.host.netlink.link import Link
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import AnyLink
 
-__all__ = ["are_back", "are_missing", "gone_alone", "made_again", "make_again", "problem_of"]
+__all__ = [
+    "Device",
+    "are_back",
+    "gone_alone",
+    "look_at",
+    "made_again",
+    "make_again",
+    "problem_of",
+]
 
 
-def are_missing(tools: Workplace, states: Sequence[HostState]) -> list[bool]:
-    """Return of each port whether its device is gone; one that a client made is taken to be."""
+class Device(enum.Enum):
+    """What became of a port's device: gone, on a NIC that is not called so any more, or neither."""
+
+    GONE = enum.auto()
+    ASTRAY = enum.auto()
+    WELL = enum.auto()
+
+
+def look_at(
+    tools: Workplace, ports: Sequence[PortRecord], states: Sequence[HostState]
+) -> list[Device]:
+    """Return what became of the device of each of ``ports``, which wants the one of ``states``."""
     links = [[item for item in state.values() if isinstance(item, AnyLink)] for state in states]
     found = tools.applier.observe([item for items in links for item in items])
-    return [all(found[item.key].presence is Presence.ABSENT for item in items) for items in links]
+    clients = any(port.device is None for port in ports)
+    every = list(tools.kernel.route.links().values()) if clients else []
+    return [
+        _of_client(tools, port, every)
+        if port.device is None
+        else Device.GONE
+        if all(found[item.key].presence is Presence.ABSENT for item in items)
+        else Device.ASTRAY
+        if any(is_astray(item, found[item.key]) for item in items)
+        else Device.WELL
+        for port, items in zip(ports, links, strict=True)
+    ]
+
+
+def _of_client(tools: Workplace, port: PortRecord, links: Iterable[Link]) -> Device:
+    """Return what became of a client's macvtap, which is known by its address."""
+    own = [link for link in links if link.kind == "macvtap" and link.mac_text == port.port.mac]
+    if not own:
+        return Device.GONE
+    nic = tools.kernel.route.index(nic_of(port) or "")
+    return Device.WELL if any(link.lower == nic for link in own) else Device.ASTRAY
 
 
 def make_again(tools: Workplace, port: PortRecord, state: HostState) -> str | None:
@@ -39,6 +81,9 @@ def make_again(tools: Workplace, port: PortRecord, state: HostState) -> str | No
     if _waits_for_a_new_attach(port):
         return "what was set of its virtual function may have gone with it; attach it anew"
     try:
+        with tools.store.transaction():
+            # The NIC may be another one of that name, with values of its own.
+            ledger.acquire(tools.store, tools.applier, port.uuid, state.values())
         _, foreign = tools.applier.mend(list(state.values()))
     except (JackfieldError, ExceptionGroup) as error:
         return str(error)

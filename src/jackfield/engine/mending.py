@@ -14,9 +14,10 @@ from jackfield.engine.events import EventLog
 from jackfield.engine.guards import Guards
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.lostdevices import (
+    Device,
     are_back,
-    are_missing,
     gone_alone,
+    look_at,
     made_again,
     make_again,
     problem_of,
@@ -261,27 +262,33 @@ class Mending:
             await self._thread.run(put_strays_back, network, ports, anew)
         await self._make_devices_again(record)
 
-    async def nic_gone(self, uuid: UUID, nic: InterfaceName) -> None:
-        """Tell of the devices that a network's ports have lost with a NIC."""
+    async def look_at_nic(self, uuid: UUID, nic: InterfaceName) -> None:
+        """Tell of the devices that a network's ports have lost with a NIC, or with its name.
+
+        Those that are lost are made again if the NIC is there.
+        """
         record = self._registry.networks.get(uuid)
         if record is None:
             return
         async with record.lock:
             ports = [port for port in self._registry.ports_of(uuid) if nic_of(port) == nic]
             states = [state_of_port(record.current, port) for port in ports]
-            missing = await self._thread.run(are_missing, states)
-            for port, is_missing in zip(ports, missing, strict=True):
-                if is_missing:
+            strayed = False
+            found = await self._thread.run(look_at, ports, states)
+            for port, device in zip(ports, found, strict=True):
+                if device is Device.GONE:
                     problem = f"its device went with NIC {nic}, which is not there"
-                    self._registry.set_lost(port, problem, nic=nic)
+                    if port.uuid not in self._registry.lost:
+                        self._registry.set_lost(port, problem, nic=nic)
+                elif device is Device.ASTRAY:
+                    strayed = strayed or port.uuid not in self._registry.astray
+                    problem = f"its device goes on, on a NIC that is not called {nic} here any more"
+                    self._registry.set_astray(port, problem)
+                elif port.uuid in self._registry.astray:
+                    self._registry.set_found(port)
             await self._make_devices_again(record)
-
-    async def nic_back(self, uuid: UUID) -> None:
-        """Make the devices again that a network's ports have lost with a NIC."""
-        record = self._registry.networks.get(uuid)
-        if record is not None:
-            async with record.lock:
-                await self._make_devices_again(record)
+            if strayed and not self._registry.lost_ports_of(uuid):
+                await self._tell_lost(record)
 
     async def devices_changed(self, uuid: UUID, ports: Collection[UUID]) -> None:
         """Tell of those ports of a network whose device is gone, or back, and nothing below it.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
-from jackfield.engine.records import Registry, nic_of
+from jackfield.engine.records import PortRecord, Registry, nic_of
 from jackfield.model.values import InterfaceName
 from jackfield.state.facts import LinkFact
 
@@ -34,21 +34,32 @@ class NicWatch:
         links = self._host.links()
         ports = self._registry.ports.values()
         nics = {(port.network, nic_of(port)) for port in ports}
-        for uuid, nic in nics:
-            if nic is not None and nic not in links:
-                await self._mending.nic_gone(uuid, nic)
+        # Whose macvtap is on another one than has the NIC's name now.
+        astray = {
+            (port.network, nic_of(port))
+            for port in ports
+            if port.device is not None
+            and (device := links.get(port.device.name)) is not None
+            and (nic := links.get(nic_of(port) or "")) is not None
+            and device.lower != nic.index
+        }
+        for uuid, name in nics:
+            if name is not None and (name not in links or (uuid, name) in astray):
+                await self._mending.look_at_nic(uuid, name)
 
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that is gone (``new`` is ``None``), has come, or has another name."""
-        link = new or old
-        if link is None or link.name not in self._registry.usage.uplinks:
+        was, now = (None if link is None else link.name for link in (old, new))
+        if was == now:
             return
-        if old is not None and new is None:
+        if was is not None and was in self._registry.usage.uplinks:
             # By the time that its network is looked at it may be back; its devices are not.
-            ports = self._registry.ports.values()
-            for uuid in {port.network for port in ports if nic_of(port) == old.name}:
-                self._later(self._mending.nic_gone(uuid, InterfaceName(old.name)))
-        elif new is not None and (old is None or old.name != new.name):
-            lost = (self._registry.ports[uuid] for uuid in self._registry.lost)
-            for uuid in {port.network for port in lost if nic_of(port) == new.name}:
-                self._later(self._mending.nic_back(uuid))
+            self._look(self._registry.ports.values(), InterfaceName(was))
+        if now is not None and now in self._registry.usage.uplinks:
+            troubled = {*self._registry.lost, *self._registry.astray}
+            self._look([self._registry.ports[uuid] for uuid in troubled], InterfaceName(now))
+
+    def _look(self, ports: Iterable[PortRecord], nic: InterfaceName) -> None:
+        """Have the networks of those ``ports`` that are on a NIC looked at."""
+        for uuid in {port.network for port in ports if nic_of(port) == nic}:
+            self._later(self._mending.look_at_nic(uuid, nic))

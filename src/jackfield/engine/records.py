@@ -6,7 +6,7 @@ import asyncio
 import bisect
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Container, Iterable, Mapping
 from uuid import UUID
 
 from jackfield.allocation.usage import Usage, is_counted
@@ -166,8 +166,9 @@ class Registry:
     """Networks by uuid and name, ports by uuid, and what DHCP has given out by network.
 
     ``lost`` are ports whose device is gone, and the NIC that it went with, if it was that;
-    ``switches`` the names that bridges of Open vSwitch have, or had, in definitions;
-    ``port_forgotten`` is called with each port that is discarded.
+    ``astray`` those whose NIC has another name now; ``switches`` the names that bridges of Open
+    vSwitch have, or had, in definitions; ``port_forgotten`` is called with each port that is
+    discarded.
     """
 
     def __init__(self) -> None:
@@ -175,6 +176,7 @@ class Registry:
         self.networks: dict[UUID, NetworkRecord] = {}
         self.ports: dict[UUID, PortRecord] = {}
         self.lost: dict[UUID, InterfaceName | None] = {}
+        self.astray: set[UUID] = set()
         self.usage = Usage()
         self._by_name: dict[str, UUID] = {}
         self._in_order: list[NetworkRecord] = []
@@ -263,6 +265,7 @@ class Registry:
         if self.ports.pop(record.uuid, None) is not None and is_counted(record.port):
             self.usage = self.usage.without_port(str(record.network), record.port)
         self.lost.pop(record.uuid, None)
+        self.astray.discard(record.uuid)
         self._ports_of.get(record.network, set()).discard(record.uuid)
         if record.port.mac is not None:
             namesakes = self._clients.get(record.port.mac[3:], set())
@@ -286,34 +289,50 @@ class Registry:
         self, port: PortRecord, problem: str | None, *, nic: InterfaceName | None = None
     ) -> None:
         """Take note that a port's device is gone, with ``nic`` or alone, and what to say of it."""
+        self.astray.discard(port.uuid)
         self.lost[port.uuid] = nic
         port.problem = problem
         self._ports_changed(port.network)
 
-    def set_found(self, port: PortRecord, problem: str | None = None) -> None:
-        """Take note that a lost port has a device again, and what is wrong with that."""
+    def set_astray(self, port: PortRecord, problem: str | None) -> None:
+        """Take note that the NIC of a port's device has another name, and what to say of it."""
         self.lost.pop(port.uuid, None)
+        self.astray.add(port.uuid)
+        port.problem = problem
+        self._ports_changed(port.network)
+
+    def set_found(self, port: PortRecord, problem: str | None = None) -> None:
+        """Take note that a port has its device where it should be, and what is wrong with that."""
+        self.lost.pop(port.uuid, None)
+        self.astray.discard(port.uuid)
         port.problem = problem
         self._ports_changed(port.network)
 
     def lost_ports_of(self, network: UUID) -> list[PortRecord]:
         """Return the ports of a network whose devices are gone."""
-        lost = (self.ports[uuid] for uuid in self.lost)
-        return [port for port in lost if port.network == network]
+        return self._ports_among(self.lost, network)
 
     def lost_devices(self, record: NetworkRecord) -> str | None:
-        """Return what is wrong with a running network that has lost ports."""
-        lost = self.lost_ports_of(record.uuid) if self.lost and record.active else []
-        if not lost:
+        """Return what is wrong with a running network that has ports lost or astray."""
+        if not record.active:
             return None
+        lost = self._ports_among(self.lost, record.uuid)
         nics = [nic for port in lost if (nic := self.lost[port.uuid]) is not None]
+        astray = self._ports_among(self.astray, record.uuid)
         found = []
         if nics:
             names = ", ".join(sorted(set(nics)))
             found.append(f"lost with NIC {names}: the devices of {counted(len(nics), 'port')}")
         if len(lost) > len(nics):
             found.append(f"gone: the devices of {counted(len(lost) - len(nics), 'port')}")
-        return f"{'; '.join(found)} (see `jackfield ports`)"
+        if astray:
+            names = ", ".join(sorted({str(nic_of(port)) for port in astray}))
+            count = counted(len(astray), "port")
+            found.append(f"NIC {names} has another name now, or is elsewhere, with {count} on it")
+        return f"{'; '.join(found)} (see `jackfield ports`)" if found else None
+
+    def _ports_among(self, uuids: Collection[UUID], network: UUID) -> list[PortRecord]:
+        return [port for uuid in uuids if (port := self.ports[uuid]).network == network]
 
     def clients_of(self, tail: str) -> Iterable[UUID]:
         """Return the ports of clients whose MAC ends in these five octets."""

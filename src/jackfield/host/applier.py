@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from jackfield.errors import ForeignObject, HostError, JackfieldError
 from jackfield.host.bridge import take_names_back
@@ -19,10 +19,11 @@ from jackfield.host.driver import Driver, Observed, Particular, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
 from jackfield.state.hoststate import Change, HostState, removal_order
-from jackfield.state.links import AnyLink, BridgeLink
+from jackfield.state.links import AnyLink, BridgeLink, MacvlanLink, MacvtapLink
 from jackfield.state.openvswitch import AnyRow
 from jackfield.state.resources import (
     BridgePort,
+    LinkSetting,
     ManagedUplink,
     Resource,
     Service,
@@ -30,7 +31,7 @@ from jackfield.state.resources import (
     VlanFiltering,
 )
 
-__all__ = ["Applier"]
+__all__ = ["Applier", "is_astray"]
 
 _NOT_VERIFIED = frozenset({"setting", "up", "rules", "port-guard", "dnsmasq", "vde-switch"})
 """Kinds whose request is one value or one transaction that the kernel answers for, or that prove
@@ -151,11 +152,13 @@ class Applier:
         """Make ``wanted`` so where it is not, and return what that took.
 
         The second value names what could not be mended because something foreign is in the way;
-        what belongs on a link is not put on a foreign one of that name.
+        what belongs on a link is not put on a foreign one of that name.  Nor is what a macvtap or
+        macvlan needs of its NIC set of another one that has got that NIC's name.
         """
         wanted = [item for item in wanted if item.kind not in _NOT_MENDED]
         found = self.observe(wanted, claimed)
         taken = {key for key, seen in found.items() if seen.presence is Presence.FOREIGN}
+        renamed = {item.lower for item in wanted if is_astray(item, found[item.key])}
         ensure: list[Resource] = []
         replaced: dict[str, Resource] = {}
         foreign: list[str] = []
@@ -163,7 +166,9 @@ class Applier:
             seen = found[resource.key]
             if seen.presence is Presence.FOREIGN:
                 foreign.append(seen.description)
-            elif _place_of(resource) in taken:
+            elif _place_of(resource) in taken or (
+                isinstance(resource, LinkSetting) and resource.link in renamed
+            ):
                 continue
             elif seen.presence is Presence.ABSENT:
                 ensure.append(resource)
@@ -250,6 +255,15 @@ def _without_promised(group: list[Resource], wanted: Sequence[Resource]) -> list
     return [
         item for item in group if not (isinstance(item, BridgePort) and item.bridge in filtering)
     ]
+
+
+def is_astray(wanted: Resource, seen: Observed) -> TypeGuard[MacvtapLink | MacvlanLink]:
+    """Tell whether a link of ours is over one that has another name now than the one wanted."""
+    return (
+        isinstance(wanted, MacvtapLink | MacvlanLink)
+        and isinstance(seen.resource, MacvtapLink | MacvlanLink)
+        and seen.resource.lower != wanted.lower
+    )
 
 
 def _place_of(resource: Resource) -> str | None:

@@ -10,7 +10,7 @@ from jackfield.errors import JackfieldError, KernelError, NotFound
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.links import LinkDriver, found_mac, found_mtu
-from jackfield.host.macvtap import make_over
+from jackfield.host.macvtap import found_lower, make_over
 from jackfield.host.netlink.link import Link, delete_link
 from jackfield.host.netlink.macvlan import macvlan_mode, move_link
 from jackfield.host.netlink.namespace import call_in_namespace, open_namespace
@@ -40,11 +40,13 @@ class MacvlanDriver(LinkDriver[MacvlanLink]):
         if not self._is_ours(wanted, inside):
             where = f"{inside.describe()} in {wanted.netns}"
             return Observed(presence=Presence.FOREIGN, description=where)
-        return Observed(presence=Presence.OURS, resource=_found(wanted, inside, wanted.netns))
+        return Observed(
+            presence=Presence.OURS, resource=_found(kernel, wanted, inside, wanted.netns)
+        )
 
     def _as_found(self, kernel: Kernel, wanted: MacvlanLink, link: Link) -> MacvlanLink:
         """Return one that has not moved yet."""
-        return _found(wanted, link, "")
+        return _found(kernel, wanted, link, "")
 
     def _create(
         self, kernel: Kernel, resources: Sequence[MacvlanLink]
@@ -95,12 +97,13 @@ class MacvlanDriver(LinkDriver[MacvlanLink]):
             call_in_namespace(descriptor, remove)
 
 
-def _found(wanted: MacvlanLink, link: Link, netns: str) -> MacvlanLink:
+def _found(kernel: Kernel, wanted: MacvlanLink, link: Link, netns: str) -> MacvlanLink:
     """Return the resource as ``link``, which is in ``netns``, shows it."""
     return dataclasses.replace(
         wanted,
         alias=link.alias,
         mac=found_mac(wanted.mac, link),
+        lower=found_lower(kernel, wanted.lower, link),
         mode=macvlan_mode(link.data),
         netns=netns,
         ifname=InterfaceName(link.name),

@@ -14,13 +14,13 @@ from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
 from jackfield.host.netlink.link import Link, mark_group, random_group, set_link
-from jackfield.host.netlink.macvlan import create_macvlan, macvlan_mode
+from jackfield.host.netlink.macvlan import change_macvlan, create_macvlan, macvlan_mode
 from jackfield.host.netlink.message import errno_text
 from jackfield.model.values import InterfaceName
 from jackfield.state.links import MacvlanLink, MacvtapLink
 from jackfield.state.resources import TapNode
 
-__all__ = ["MacvtapDriver", "TapNodeDriver", "make_over", "node_directory"]
+__all__ = ["MacvtapDriver", "TapNodeDriver", "found_lower", "make_over", "node_directory"]
 
 _SYS_NET = Path("/sys/class/net")
 _DEVICES = Path("/dev/jackfield")
@@ -32,12 +32,11 @@ class MacvtapDriver(LinkDriver[MacvtapLink]):
     info_kind = "macvtap"
 
     def _as_found(self, kernel: Kernel, wanted: MacvtapLink, link: Link) -> MacvtapLink:
-        lower = kernel.route.index(wanted.lower)
         return MacvtapLink(
             name=InterfaceName(link.name),
             alias=link.alias,
             mac=found_mac(wanted.mac, link),
-            lower=wanted.lower if link.lower == lower else InterfaceName(f"index{link.lower}"),
+            lower=found_lower(kernel, wanted.lower, link),
             mode=macvlan_mode(link.data),
             mtu=found_mtu(wanted.mtu, link),
             all_multicast=link.all_multicast,
@@ -57,15 +56,21 @@ class MacvtapDriver(LinkDriver[MacvtapLink]):
     def _change(self, kernel: Kernel, wanted: MacvtapLink, present: MacvtapLink) -> None:
         what = f"change macvtap {wanted.name}"
         index = kernel.route.require_index(wanted.name, what)
-        if (present.lower, present.mode) != (wanted.lower, wanted.mode):
-            kernel.route.delete_links([index])
-            _make(kernel, wanted)
-            return
+        if present.mode != wanted.mode:
+            # Whoever has it open goes on.
+            kernel.route.send([change_macvlan(index, self.info_kind, wanted.mode, what)])
         changes = identity(wanted, present)
         if present.all_multicast != wanted.all_multicast:
             changes["all_multicast"] = wanted.all_multicast
         if changes:
             kernel.route.send([set_link(index, what, **changes)])
+
+
+def found_lower(kernel: Kernel, wanted: InterfaceName, link: Link) -> InterfaceName:
+    """Return ``wanted`` where that is what ``link`` is over, else a name that no link has."""
+    if link.lower == kernel.route.index(wanted):
+        return wanted
+    return InterfaceName(f"index{link.lower}")
 
 
 def _make(kernel: Kernel, link: MacvtapLink) -> None:

@@ -148,13 +148,16 @@ class MacvtapLink(Standing):
     ``mode`` is bridge, vepa, private or passthrough (``IFLA_MACVLAN_MODE``).  It gets the
     multicast that the host asks for through it, which is next to none, or with ``all_multicast``
     whatever there is.
+
+    What it is over, it is over for life.  So one that is found over another link is as it was made:
+    ``lower`` is what that link was called then.
     """
 
     kind: ClassVar[str] = "macvtap"
     name: InterfaceName
     alias: str
     mac: MacAddress | None
-    lower: InterfaceName
+    lower: InterfaceName = dataclasses.field(compare=False)
     mode: str
     mtu: int | None = None
     all_multicast: bool = False
@@ -170,13 +173,14 @@ class MacvlanLink(Standing):
     """A macvlan over ``lower``, moved into the namespace ``netns`` as ``ifname`` and brought up.
 
     ``name`` is what it is called here, before it moves; ``netns`` the path of a namespace file.
+    It is over ``lower`` for life, as a macvtap is.
     """
 
     kind: ClassVar[str] = "macvlan"
     name: InterfaceName
     alias: str
     mac: MacAddress | None
-    lower: InterfaceName
+    lower: InterfaceName = dataclasses.field(compare=False)
     mode: str
     netns: str
     ifname: InterfaceName

@@ -16,7 +16,7 @@ from jackfield.host.netlink.message import (
     nested,
 )
 
-__all__ = ["MODES", "create_macvlan", "macvlan_mode", "move_link"]
+__all__ = ["MODES", "change_macvlan", "create_macvlan", "macvlan_mode", "move_link"]
 
 _IFLA_ADDRESS = 1
 _IFLA_IFNAME = 3
@@ -58,6 +58,19 @@ def create_macvlan(
     if mtu is not None:
         body += attribute_u32(_IFLA_MTU, mtu)
     return Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, f"create {kind} {name}")
+
+
+def change_macvlan(index: int, kind: str, mode: str, what: str) -> Message:
+    """Return the request that gives a link of ``kind`` another mode.
+
+    The kernel refuses passthrough mode, before or after.
+    """
+    info = nested(
+        _IFLA_LINKINFO,
+        attribute_text(_IFLA_INFO_KIND, kind),
+        nested(_IFLA_INFO_DATA, attribute_u32(_IFLA_MACVLAN_MODE, MODES[mode])),
+    )
+    return Message(RTM_NEWLINK, 0, _HEADER.pack(0, 0, index, 0, 0) + info, what)
 
 
 def macvlan_mode(data: bytes) -> str:
