@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from jackfield.engine import ledger
+from jackfield.engine.rows import SettingRow
 from jackfield.engine.store import Store
 from jackfield.errors import KernelError
 from jackfield.host.applier import Applier
@@ -131,7 +132,7 @@ def test_acquiring_again_keeps_the_first_value(
     """The value before us is that before the first user, however often one acquires."""
     acquire(store, applier, host, RED)
     acquire(store, applier, host, RED)
-    assert ("0", "1") == store.setting(NAME)
+    assert SettingRow("0", "1") == store.setting(NAME)
 
 
 def test_another_value_of_ours_is_ours(store: Store, applier: Applier, host: FakeSettings) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from jackfield.engine.rows import LiveRow, MemberRow, NetworkRow, PortRow, Step
+from jackfield.engine.rows import LiveRow, MemberRow, NetworkRow, PortRow, SettingRow, Step
 from jackfield.engine.store import Store
 from jackfield.errors import HostError
 
@@ -45,7 +45,7 @@ def fill(store: Store) -> None:
         store.put_live(LiveRow(RED, Step.SETTLED, b"{}"))
         store.put_port(PortRow(BLUE, RED, Step.SETTLED, "jackfield", b"{}", None))
         store.put_members([MemberRow(RED, "vnet0", 7, {"isolated": True}, "br0")])
-        store.put_setting("net/ipv4/ip_forward", "0", "1")
+        store.put_setting("net/ipv4/ip_forward", SettingRow("0", "1"))
         store.add_setting_user("net/ipv4/ip_forward", RED)
         store.set_autostarted()
     store.put_record("uplink:eth0", "what it was")
@@ -75,7 +75,7 @@ def test_everything_is_there_again(store: Store, path: Path) -> None:
     assert [BLUE] == [row.uuid for row in second.ports()]
     assert [MemberRow(RED, "vnet0", 7, {"isolated": True}, "br0")] == second.members(RED)
     assert "what it was" == second.record("uplink:eth0")
-    assert ("0", "1") == second.setting("net/ipv4/ip_forward")
+    assert SettingRow("0", "1") == second.setting("net/ipv4/ip_forward")
     assert ["net/ipv4/ip_forward"] == second.settings_of(RED)
     assert not second.setting_has_users("net/ipv4/ip_forward", besides=RED)
     assert second.autostarted()

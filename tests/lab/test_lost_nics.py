@@ -169,6 +169,12 @@ def rename(host: Host, old: str, new: str) -> None:
     host.run(["ip", "-batch", "-"], input="\n".join(lines) + "\n")
 
 
+def mac_of(host: Host, link: str) -> str:
+    """Return a link's hardware address."""
+    (found,) = host.ip("link", "show", "dev", link)
+    return str(found["address"])
+
+
 def index_of(host: Host, link: str) -> int:
     """Return a link's index."""
     (found,) = host.ip("link", "show", "dev", link)
@@ -217,6 +223,39 @@ def test_a_nic_that_gets_another_name(host: Host, lan: Lan, outside: Host, daemo
     wait_for(lambda: not problem(daemon), 10, "the network to be well again")
     assert {"a": None, "t0": None, "vm": None} == problems(daemon)
     assert before == index_of(host, "t0")
+
+
+def test_an_address_goes_back_to_the_nic_it_is_of(
+    host: Host, lan: Lan, outside: Host, daemon: Daemon
+) -> None:
+    """Another NIC that has got the name of one keeps its own, whatever became of that one."""
+    assert outside.name == "outside"
+    lan.plug(host, "eth1", mac="02:00:00:00:00:01")
+    cable = lan.plug(host, "eth2", mac="02:00:00:00:00:02")
+    daemon.cli("apply", daemon.document(RED.format("passthrough")))
+    a = plug_in(daemon, host)
+    assert a.mac() == mac_of(host, "eth1")
+    rename(host, "eth1", "old0")
+    rename(host, "eth2", "eth1")
+    daemon.restart()
+    assert [a.mac(), "02:00:00:00:00:02"] == [mac_of(host, "old0"), mac_of(host, "eth1")]
+    daemon.cli("detach", "a")
+    assert "02:00:00:00:00:01" == mac_of(host, "old0")
+    assert "02:00:00:00:00:02" == mac_of(host, "eth1")
+
+    daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
+    lan.unplug(cable)
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    cable = lan.plug(host, "eth1", mac="02:00:00:00:00:03")
+    wait_for(lambda: not problem(daemon), 10, "the network to be well again")
+    assert a.mac() == mac_of(host, "eth1")
+    daemon.terminate()
+    lan.unplug(cable)
+    lan.plug(host, "eth1", mac="02:00:00:00:00:04")
+    daemon.start()
+    assert a.mac() == mac_of(host, "eth1")
+    daemon.cli("detach", "a")
+    assert "02:00:00:00:00:04" == mac_of(host, "eth1")
 
 
 def test_what_is_in_the_way_of_a_lost_device(host: Host, lan: Lan, daemon: Daemon) -> None:

@@ -3,13 +3,18 @@
 A shared sysctl (``net.ipv4.ip_forward``), or an uplink's state or address, is set when its first
 user comes, a network or a port.  When the last one goes it is put back, unless somebody else has
 changed it since: then it is theirs.
+
+What is an uplink's is that very link's, by whatever name it goes: it is not put on another one
+that has got its name.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from uuid import UUID
 
+from jackfield.engine.rows import SettingRow
 from jackfield.engine.store import Store
 from jackfield.errors import JackfieldError, WrongState
 from jackfield.host.applier import Applier
@@ -21,9 +26,9 @@ from jackfield.state.functions import (
     OwnAddress,
 )
 from jackfield.state.hoststate import Change
-from jackfield.state.resources import Resource, SharedSetting, shared_setting
+from jackfield.state.resources import LinkSetting, Resource, SharedSetting, shared_setting
 
-__all__ = ["acquire", "release"]
+__all__ = ["acquire", "of_another_link", "release"]
 
 _ASPECTS = tuple(FunctionAspect)
 
@@ -33,16 +38,48 @@ def acquire(store: Store, applier: Applier, user: UUID, wanted: Iterable[Resourc
 
     Part of the transaction that opens the step; the values are written afterwards.
     """
-    for setting in _shared(wanted):
+    shared = _shared(wanted)
+    for other in of_another_link(store, applier, shared):
+        _set_aside(store, applier, other)
+    for setting in shared:
         recorded = store.setting(setting.name)
-        if recorded is not None and recorded[1] != setting.value:
-            store.put_setting(setting.name, recorded[0], setting.value)
+        if recorded is not None and recorded.ours != setting.value:
+            store.put_setting(setting.name, dataclasses.replace(recorded, ours=setting.value))
         if recorded is None:
             seen = applier.observe([setting])[setting.key]
             if seen.presence is Presence.ABSENT or not isinstance(seen.resource, SharedSetting):
                 continue
-            store.put_setting(setting.name, seen.resource.value, setting.value)
+            link = seen.resource.index if isinstance(seen.resource, LinkSetting) else None
+            row = SettingRow(seen.resource.value, setting.value, link)
+            store.put_setting(setting.name, row)
         store.add_setting_user(setting.name, user)
+
+
+def of_another_link(
+    store: Store, applier: Applier, wanted: Iterable[Resource]
+) -> list[LinkSetting]:
+    """Return the settings whose link's name was another one's when they were recorded."""
+    found = []
+    for setting in {item.name: item for item in wanted if isinstance(item, LinkSetting)}.values():
+        recorded = store.setting(setting.name)
+        if recorded is None or recorded.link is None:
+            continue
+        seen = applier.observe([setting])[setting.key].resource
+        if isinstance(seen, LinkSetting) and seen.index != recorded.link:
+            found.append(setting)
+    return found
+
+
+def _set_aside(store: Store, applier: Applier, setting: LinkSetting) -> None:
+    """Have what is recorded go with its link, if that is still there by another name."""
+    recorded = store.setting(setting.name)
+    assert recorded is not None
+    former = dataclasses.replace(setting, index=recorded.link)
+    seen = applier.observe([former])[former.key].resource
+    if isinstance(seen, LinkSetting) and store.setting(seen.name) is None:
+        store.rename_setting(setting.name, seen.name)
+    else:
+        store.delete_setting(setting.name)
 
 
 def release(store: Store, applier: Applier, user: UUID, wanted: Iterable[Resource] = ()) -> None:
@@ -60,8 +97,10 @@ def release(store: Store, applier: Applier, user: UUID, wanted: Iterable[Resourc
         if recorded is None or store.setting_has_users(name, besides=user):
             continue
         finished.append(name)
-        previous, ours = recorded
+        previous, ours = recorded.previous, recorded.ours
         setting = shared_setting(name, previous)
+        if isinstance(setting, LinkSetting):
+            setting = dataclasses.replace(setting, index=recorded.link)
         found = applier.observe([setting])[setting.key].resource
         if isinstance(found, SharedSetting) and _is_ours(found, ours) and found.value != previous:
             put_back.append(setting)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import socket
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -37,7 +37,7 @@ from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.plan.describe import describe
 from jackfield.state.hoststate import HostState, difference
-from jackfield.state.links import BridgeLink
+from jackfield.state.links import AnyLink, BridgeLink
 from jackfield.state.resources import KINDS, BridgePort, NetworkRules, Resource
 
 __all__ = ["Planner", "Recovered", "recover"]
@@ -252,8 +252,22 @@ def _mend_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:
             for item in planned.values()
             if not (isinstance(item, BridgePort) and item.bridge in taken)
         )
+    _note_other_links(tools, wanted)
     for uuid, problem in _mend(tools, wanted, set()).items():
         log.error("port %s: %s", uuid, problem)
+
+
+def _note_other_links(tools: Workplace, wanted: Mapping[UUID, HostState]) -> None:
+    """Record what NICs are by themselves that came instead of others, before it is changed."""
+    every = (item for state in wanted.values() for item in state.values())
+    others = {item.key for item in ledger.of_another_link(tools.store, tools.applier, every)}
+    for uuid, state in wanted.items() if others else ():
+        links = [item for item in state.values() if isinstance(item, AnyLink)]
+        found = tools.applier.observe(links)
+        if any(found[item.key].presence is Presence.ABSENT for item in links):
+            with tools.store.transaction():
+                settings = [item for item in state.values() if item.key in others]
+                ledger.acquire(tools.store, tools.applier, uuid, settings)
 
 
 def _taken_bridges(tools: Workplace, found: Recovered) -> set[InterfaceName]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-__all__ = ["EventRow", "LiveRow", "MemberRow", "NetworkRow", "PortRow", "Step"]
+__all__ = ["EventRow", "LiveRow", "MemberRow", "NetworkRow", "PortRow", "SettingRow", "Step"]
 
 
 class Step:
@@ -64,6 +64,15 @@ class MemberRow:
     link: int
     flags: Mapping[str, Any]
     bridge: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SettingRow:
+    """A shared setting: its value before us, and ours; of what is a link's, that one's index."""
+
+    previous: str
+    ours: str
+    link: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -58,4 +58,5 @@ MIGRATIONS = (
     CREATE TABLE records (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     ALTER TABLE members ADD COLUMN bridge TEXT;
     """,
+    "ALTER TABLE settings ADD COLUMN link INTEGER;",
 )

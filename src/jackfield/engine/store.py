@@ -41,7 +41,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from jackfield.engine.rows import EventRow, LiveRow, MemberRow, NetworkRow, PortRow, Step
+from jackfield.engine.rows import (
+    EventRow,
+    LiveRow,
+    MemberRow,
+    NetworkRow,
+    PortRow,
+    SettingRow,
+    Step,
+)
 from jackfield.engine.schema import MIGRATIONS
 from jackfield.errors import HostError
 
@@ -345,16 +353,24 @@ class Store:
 
     # Shared sysctls
 
-    def setting(self, name: str) -> tuple[str, str] | None:
-        """Return (value before us, our value) of a shared sysctl, or ``None``."""
-        row: tuple[str, str] | None = self._db.execute(
-            "SELECT previous, ours FROM settings WHERE name=?", (name,)
+    def setting(self, name: str) -> SettingRow | None:
+        """Return what is remembered of a shared setting, or ``None``."""
+        row = self._db.execute(
+            "SELECT previous, ours, link FROM settings WHERE name=?", (name,)
         ).fetchone()
-        return row
+        return None if row is None else SettingRow(*row)
 
-    def put_setting(self, name: str, previous: str, ours: str) -> None:
-        """Remember a shared sysctl's value before it is changed."""
-        self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", (name, previous, ours))
+    def put_setting(self, name: str, row: SettingRow) -> None:
+        """Remember a shared setting before it is changed."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO settings VALUES (?, ?, ?, ?)",
+            (name, row.previous, row.ours, row.link),
+        )
+
+    def rename_setting(self, name: str, other: str) -> None:
+        """Give what is remembered of a shared setting, and its users, another name."""
+        for table in ("settings", "setting_users"):
+            self._db.execute(f"UPDATE OR REPLACE {table} SET name=? WHERE name=?", (other, name))
 
     def delete_setting(self, name: str) -> None:
         """Forget a shared sysctl that nobody of us needs."""

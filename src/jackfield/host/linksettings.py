@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 from collections.abc import Collection, Mapping, Sequence
 
@@ -9,7 +10,7 @@ from jackfield.errors import KernelError
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.link import Link, set_link
-from jackfield.model.values import MacAddress
+from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.resources import LinkAttribute, LinkSetting
 
 __all__ = ["LinkSettingDriver"]
@@ -27,9 +28,18 @@ class LinkSettingDriver:
         resources: Sequence[LinkSetting],
         claimed: Collection[str] = frozenset(),
     ) -> dict[str, Observed]:
-        """Return each attribute as it is; absent where there is no such link."""
-        links = kernel.route.links({setting.link for setting in resources})
-        return {setting.key: _observed(setting, links.get(setting.link)) for setting in resources}
+        """Return each attribute as it is, and of which link; absent where there is no such link."""
+        named = {setting.link for setting in resources if setting.index is None}
+        links = kernel.route.links(named)
+        return {
+            setting.key: _observed(
+                setting,
+                links.get(setting.link)
+                if setting.index is None
+                else kernel.route.link_at(setting.index),
+            )
+            for setting in resources
+        }
 
     def ensure(
         self,
@@ -40,7 +50,7 @@ class LinkSettingDriver:
         """Set the attributes."""
         for setting in resources:
             what = f"set the {setting.attribute.value} of {setting.link} to {setting.value}"
-            index = kernel.route.require_index(setting.link, what)
+            index = setting.index or kernel.route.require_index(setting.link, what)
             if setting.attribute is LinkAttribute.STATE:
                 kernel.route.send([set_link(index, what, up=setting.value == _UP)])
             elif setting.attribute is LinkAttribute.MTU:
@@ -60,7 +70,9 @@ def _observed(setting: LinkSetting, link: Link | None) -> Observed:
         value = _UP if link.up else _DOWN
     elif setting.attribute is LinkAttribute.MTU:
         value = str(link.mtu)
-    found = LinkSetting(link=setting.link, attribute=setting.attribute, value=value)
+    found = dataclasses.replace(
+        setting, link=InterfaceName(link.name), value=value, index=link.index
+    )
     return Observed(presence=Presence.OURS, resource=found)
 
 

@@ -112,7 +112,8 @@ class LinkSetting(Standing):
 
     Its ``STATE`` (up or down), its ``ADDRESS``, or its ``MTU`` in bytes.
 
-    Always shared, as a ``Setting`` may be: recorded before it is set, and put back.
+    Always shared, as a ``Setting`` may be: recorded before it is set, and put back.  With an
+    ``index`` it is of the link that has that, whatever its name is now.
     """
 
     kind: ClassVar[str] = "link-setting"
@@ -120,6 +121,7 @@ class LinkSetting(Standing):
     link: InterfaceName
     attribute: LinkAttribute
     value: str
+    index: int | None = dataclasses.field(default=None, compare=False)
 
     @property
     def name(self) -> str:
