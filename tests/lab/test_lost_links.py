@@ -173,6 +173,38 @@ def test_a_renamed_uplink_gets_everything_back(
     assert ping(outside, uplink.address4, tries=5) is not None
 
 
+def test_a_renamed_bridge_whose_name_others_have(
+    host: Host, outside: Host, uplink: Uplink, daemon: Daemon
+) -> None:
+    """Its network says so, and gives everything back when it is stopped, and leaves nothing."""
+    wait_for(lambda: not host.ip("addr", "show", "tentative"), 5, "addresses to be usable")
+    before = take_snapshot(host)
+    daemon.cli("apply", daemon.document(NAT))
+    daemon.cli("apply", daemon.document(MANAGED.format("eth0")))
+    lines = [
+        f"link set {name} name {name}x\nlink add {name} type bridge\n" for name in ("red0", "br0")
+    ]
+    host.run(["ip", "-batch", "-"], input="".join(lines))
+    wait_for(
+        lambda: all(
+            "in the way" in (one["problem"] or "") for one in daemon.cli("list", json=True)
+        ),
+        10,
+        "the networks to say so",
+    )
+    daemon.kill9()
+    daemon.start()
+    daemon.cli("stop", "red")
+    daemon.cli("stop", "lan")
+    assert {"lo", "eth0", "red0", "br0"} == host.links()
+    assert ping(outside, uplink.address4, tries=5) is not None
+    for name in ("red0", "br0"):
+        host.run(["ip", "link", "del", name])
+    for name in ("red", "lan"):
+        daemon.cli("undefine", name)
+    wait_for(lambda: before == take_snapshot(host), 5, "the host to be as before")
+
+
 def test_a_renamed_bridge_gets_its_name_back(
     host: Host, outside: Host, uplink: Uplink, daemon: Daemon
 ) -> None:

@@ -180,7 +180,7 @@ def _recover_network(tools: Workplace, planner: Planner, row: LiveRow, found: Re
     if found.problems.pop(row.uuid, None) is not None:
         found.unread.add(row.uuid)
         return
-    _dismantle(tools, wanted, f"network {network.name}")
+    _dismantle(tools, wanted, f"network {network.name}", tools.applier.dismantle_network)
     ledger.release(tools.store, tools.applier, row.uuid)
     with tools.store.transaction():
         tools.store.delete_live(row.uuid)
@@ -200,7 +200,8 @@ def _recover_ports(tools: Workplace, planner: Planner, found: Recovered) -> None
             continue
         log.warning("port %s: unfinished step %s is being mended", row.uuid, row.step)
         if network is not None:
-            _dismantle(tools, planner.plan_port(network, record), f"port {row.uuid}")
+            state = planner.plan_port(network, record)
+            _dismantle(tools, state, f"port {row.uuid}", tools.applier.dismantle)
             try:
                 ledger.release(tools.store, tools.applier, row.uuid)
             except JackfieldError as error:
@@ -217,11 +218,13 @@ def _recover_ports(tools: Workplace, planner: Planner, found: Recovered) -> None
                 )
 
 
-def _dismantle(tools: Workplace, state: HostState, whose: str) -> None:
+def _dismantle(
+    tools: Workplace, state: HostState, whose: str, dismantle: Callable[[HostState], None]
+) -> None:
     """Remove what an open step made or was removing, whether it had got its mark or not."""
     try:
         tools.applier.claim(list(state.values()))
-        tools.applier.dismantle(state)
+        dismantle(state)
     except* JackfieldError as errors:
         log.error("%s: %s", whose, _flat(errors))
 

@@ -192,7 +192,7 @@ def wake_rules(tools: Workplace) -> list[str]:
 
 def undo_start(tools: Workplace, uuid: UUID, wanted: HostState) -> None:
     """Take back a start whose second half failed."""
-    tools.applier.dismantle(wanted)
+    tools.applier.dismantle_network(wanted)
     _forget_live(tools, uuid)
 
 
@@ -322,7 +322,7 @@ def stop_network(
         tools.store.set_live_step(uuid, Step.STOPPING)
         tools.store.put_members(members)
     try:
-        tools.applier.dismantle(present)
+        tools.applier.dismantle_network(present)
         ledger.release(tools.store, tools.applier, uuid)
     except JackfieldError:
         # Otherwise a daemon that starts later would complete what was refused, and perhaps mended.

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from jackfield.errors import ForeignObject, HostError, JackfieldError
-from jackfield.host.bridge import take_names_back
+from jackfield.host.bridge import remove_renamed, take_names_back
 from jackfield.host.driver import Driver, Observed, Particular, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
@@ -145,6 +145,17 @@ class Applier:
         except* JackfieldError as raised:
             failures += _leaves(raised)
         return failures
+
+    def dismantle_network(self, present: HostState) -> None:
+        """Do as ``dismantle`` does, where ``present`` is all that a network has.
+
+        A bridge of it that somebody renamed goes too, also where others have its name now.
+        """
+        bridges = [item for item in present.values() if isinstance(item, BridgeLink)]
+        found = self.observe(bridges)
+        self.dismantle(present)
+        if any(seen.presence is not Presence.OURS for seen in found.values()):
+            remove_renamed(self._kernel, bridges)
 
     def mend(
         self, wanted: Sequence[Resource], claimed: Collection[str] = frozenset()

@@ -20,7 +20,7 @@ from jackfield.host.netlink.message import Message
 from jackfield.model.values import InterfaceName
 from jackfield.state.links import BridgeLink
 
-__all__ = ["BridgeDriver", "take_names_back"]
+__all__ = ["BridgeDriver", "remove_renamed", "take_names_back"]
 
 # BR_MIN_FORWARD_DELAY and BR_MAX_FORWARD_DELAY in net/bridge/br_private_stp.h, in seconds: the
 # kernel keeps a bridge with STP within them.
@@ -129,6 +129,19 @@ def take_names_back(kernel: Kernel, wanted: Sequence[BridgeLink]) -> list[Bridge
         what = f"give bridge {link.name} its name {bridge.name} back"
         kernel.route.send([set_link(link.index, what, name=bridge.name)])
     return back
+
+
+def remove_renamed(kernel: Kernel, former: Sequence[BridgeLink]) -> None:
+    """Remove the bridges of networks of which nothing is to be left, whatever they are called.
+
+    ``former`` are all bridges of the networks in question.
+    """
+    aliases = {bridge.alias for bridge in former}
+    kernel.route.delete_links(
+        link.index
+        for link in kernel.route.links().values()
+        if link.kind == BridgeDriver.info_kind and link.alias in aliases
+    )
 
 
 def _filter_vlans(kernel: Kernel, bridge: BridgeLink) -> None:

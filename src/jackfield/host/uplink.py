@@ -136,9 +136,7 @@ class UplinkDriver:
     def _give_back(self, kernel: Kernel, wanted: ManagedUplink) -> None:
         text = self._records.record(wanted.key)
         record = None if text is None else UplinkRecord.from_text(text)
-        bridge = kernel.route.link(wanted.bridge)
-        if bridge is not None and not is_marked(bridge.alias):
-            bridge = None
+        bridge = _bridge_now(kernel, wanted, record)
         uplink = _uplink_now(kernel, wanted, record, bridge)
         master = None if uplink is None else uplink.master
         free = uplink is not None and master in (None, None if bridge is None else bridge.index)
@@ -215,6 +213,15 @@ def _move_out(
     _send(kernel, messages, take_off(there), place)
     if record is not None and not record.up:
         kernel.route.send([set_link(uplink.index, what, up=False)])
+
+
+def _bridge_now(kernel: Kernel, wanted: ManagedUplink, record: UplinkRecord | None) -> Link | None:
+    """Return the bridge of ours that took over, also where others have its name now."""
+    named = kernel.route.link(wanted.bridge)
+    if named is not None and is_marked(named.alias):
+        return named
+    former = None if record is None else kernel.route.link_at(record.bridge)
+    return former if former is not None and is_marked(former.alias) else None
 
 
 def _uplink_now(
