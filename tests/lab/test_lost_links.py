@@ -112,6 +112,13 @@ def test_a_bridge_of_others_that_comes_back(host: Host, daemon: Daemon) -> None:
     host.run(make)
     wait_back(daemon, host, device)
     wait_for(lambda: problem() is None, 10, "the network to be well again")
+    # One that is called otherwise is gone as well, until it has its name back.
+    rename(host, "red0", "blue0")
+    wait_for(lambda: "red0" in (problem() or ""), 10, "the network to say so")
+    daemon.restart()
+    assert "red0" in (problem() or "")
+    rename(host, "blue0", "red0")
+    wait_for(lambda: problem() is None, 10, "the network to be well again")
     told = daemon.cli("events", "--no-follow", "--since", "0", "--json")
     events = [json.loads(line) for line in told.splitlines()]
     assert ["network-problem", "network-repaired"] == [event["type"] for event in events[-2:]]
@@ -203,6 +210,34 @@ def test_a_renamed_bridge_whose_name_others_have(
     for name in ("red", "lan"):
         daemon.cli("undefine", name)
     wait_for(lambda: before == take_snapshot(host), 5, "the host to be as before")
+
+
+def test_an_uplink_that_somebody_sets_down(host: Host, uplink: Uplink, daemon: Daemon) -> None:
+    """Its network says so, until somebody sets it up, or applies it."""
+    assert "eth0" == uplink.ifname
+    daemon.cli("apply", daemon.document(MANAGED.format("eth0")))
+
+    def problem() -> str:
+        (network,) = daemon.cli("list", json=True)
+        return str(network["problem"] or "")
+
+    host.run(["ip", "link", "set", "eth0", "down"])
+    wait_for(lambda: "eth0 is not up" in problem(), 10, "the network to say so")
+    host.run(["ip", "link", "set", "eth0", "up"])
+    wait_for(lambda: not problem(), 10, "the network to be well again")
+    host.run(["ip", "link", "set", "eth0", "down"])
+    wait_for(problem, 10, "the network to say so")
+    daemon.cli("apply", "lan")
+    assert "" == problem()
+    (link,) = host.ip("link", "show", "dev", "eth0")
+    assert "UP" in link["flags"]
+    # Its own end of the network is none.
+    daemon.cli("stop", "lan")
+    host.run(["ip", "link", "set", "eth0", "down"])
+    daemon.cli("start", "lan")
+    assert "" == problem()
+    daemon.cli("stop", "lan")
+    assert "" == problem()
 
 
 def test_a_renamed_bridge_gets_its_name_back(

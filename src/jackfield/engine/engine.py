@@ -211,6 +211,7 @@ class Engine:
         self._uplink_watch.expect(running)
         await self._nic_watch.expect()
         await self._device_watch.expect()
+        await self._bridges.expect()
         await self._mending.watch_services(running)
         await self._networks.judge_ways()
         # They may have changed, or not have been handed on, while there was no daemon.

@@ -2,7 +2,7 @@
 
 A link that vanishes, with a driver that is loaded anew or an adapter that is unplugged, leaves
 its bridge.  When one of its name appears, the bridge gets it back.  One that somebody took off
-the bridge is left alone: the network says so.
+the bridge, or set down, is left alone: the network says so.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ class UplinkWatch:
             self._renamed(old, new)
         elif new is not None and new.master is not None and (old is None or old.master is None):
             self._joined(new)
+        elif old is not None and new is not None and old.up is not new.up:
+            self._set_up_or_down(new)
 
     def _left(self, link: LinkFact) -> None:
         assert link.master is not None
-        bridge = self._host.link(link.master)
-        uuid = None if bridge is None else network_of(bridge.alias)
-        record = None if uuid is None else self._registry.networks.get(uuid)
+        bridge, record = self._host.link(link.master), self._network_of(link)
         if record is None or not self._is_missed(record, link.name):
             return
         self._away[link.name] = record.uuid
@@ -72,11 +72,32 @@ class UplinkWatch:
         problem = f"uplink {link.name} is not on {bridge.name} any more"
         self._later(self._tell(record, link.name, problem))
 
+    def _set_up_or_down(self, link: LinkFact) -> None:
+        """Tell of an uplink that somebody set down, until somebody sets it up."""
+        record = self._network_of(link)
+        if record is None or not record.active or f"uplink:{link.name}" not in record.present:
+            return
+        if link.up:
+            self._forget_problem(record, link.name)
+        else:
+            self._later(self._tell_down(record, link.index))
+
+    async def _tell_down(self, record: NetworkRecord, index: int) -> None:
+        """Tell of an uplink that is down, if it still is."""
+        link = self._host.link(index)
+        if link is not None and not link.up:
+            await self._mending.tell_problem(record, f"uplink {link.name} is not up")
+
+    def _network_of(self, link: LinkFact) -> NetworkRecord | None:
+        """Return the network whose bridge a link is on."""
+        bridge = None if link.master is None else self._host.link(link.master)
+        uuid = None if bridge is None else network_of(bridge.alias)
+        return None if uuid is None else self._registry.networks.get(uuid)
+
     def _renamed(self, old: LinkFact, new: LinkFact) -> None:
         """Tell of an uplink that is where it was, but not what the definition calls it."""
         bridge = None if new.master is None else self._host.link(new.master)
-        uuid = None if bridge is None else network_of(bridge.alias)
-        record = None if uuid is None else self._registry.networks.get(uuid)
+        record = self._network_of(new)
         if bridge is None or record is None or not self._is_missed(record, old.name):
             return
         self._away[old.name] = record.uuid
@@ -100,13 +121,10 @@ class UplinkWatch:
 
     def _joined(self, link: LinkFact) -> None:
         """Forget the uplinks that a network missed, and does without now that it has this one."""
-        assert link.master is not None
-        bridge = self._host.link(link.master)
-        uuid = None if bridge is None else network_of(bridge.alias)
-        record = None if uuid is None else self._registry.networks.get(uuid)
+        record = self._network_of(link)
         if record is None:
             return
-        for name in [name for name, whose in self._away.items() if whose == uuid]:
+        for name in [name for name, whose in self._away.items() if whose == record.uuid]:
             if f"uplink:{name}" not in record.present:
                 del self._away[name]
                 self._forget_problem(record, name)

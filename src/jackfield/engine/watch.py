@@ -56,14 +56,23 @@ class BridgeWatch:
         if self._timer is not None:
             self._timer.cancel()
 
+    async def expect(self) -> None:
+        """Tell of the bridges of others that are not there from the start."""
+        links = self._host.links()
+        for record in list(self._registry.networks.values()):
+            if record.active and not makes_bridge(record.current):
+                for name in bridges_of(record.current) - links.keys():
+                    await self._mending.bridge_gone(record.uuid, name)
+
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that is another now, or gone (``new`` is ``None``)."""
         link = new or old
         if link is None:
             return
-        may_be_bridge = link.kind == "bridge" or link.name in self._registry.switches
-        if may_be_bridge and (old is None or new is None):
-            self._bridge_changed(link.name, there=new is not None)
+        if old is None or new is None or old.name != new.name:
+            for one, there in ((old, False), (new, True)):
+                if one is not None and self._may_be_bridge(one):
+                    self._bridge_changed(one.name, there=there)
         uuid = network_of(link.alias)
         if uuid is None:
             return
@@ -80,6 +89,9 @@ class BridgeWatch:
         self._changed.add(record.uuid)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SETTLE, self._judge)
+
+    def _may_be_bridge(self, link: LinkFact) -> bool:
+        return link.kind == "bridge" or link.name in self._registry.switches
 
     def _bridge_changed(self, name: str, *, there: bool) -> None:
         """Take note of a bridge that came or went, of others or of Open vSwitch.
