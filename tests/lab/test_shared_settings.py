@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lab.daemon import Daemon
+from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -87,6 +88,36 @@ def test_not_put_back_when_somebody_else_changed_it(daemon: Daemon) -> None:
     daemon.cli("start", "one")
     daemon.cli("stop", "one")
     assert ("3", "0") == forwarding(daemon)
+
+
+def problems(daemon: Daemon) -> dict[str, str]:
+    """Return what is wrong with each network."""
+    return {one["name"]: one["problem"] or "" for one in daemon.cli("list", json=True)}
+
+
+def test_told_of_when_somebody_turns_it_off(daemon: Daemon) -> None:
+    """The networks that need it say so, until it is on again or one is applied."""
+    daemon.cli("apply", daemon.document(document("one", 1)))
+    daemon.cli("apply", daemon.document(document("two", 2, ipv6=True)))
+    daemon.cli("apply", daemon.document(document("isolated", 3, mode="")))
+    assert {"one": "", "two": "", "isolated": ""} == problems(daemon)
+    daemon.host.set_sysctl(IPV4, "0")
+    wait_for(
+        lambda: (
+            [name for name, text in problems(daemon).items() if "ip_forward is 0" in text]
+            == ["one", "two"]
+        ),
+        10,
+        "both to say so",
+    )
+    daemon.host.set_sysctl(IPV4, "1")
+    wait_for(lambda: not any(problems(daemon).values()), 10, "both to be well again")
+    daemon.host.set_sysctl(IPV6, "0")
+    wait_for(lambda: "forwarding is 0" in problems(daemon)["two"], 10, "the network to say so")
+    assert "" == problems(daemon)["one"]
+    daemon.cli("apply", "two")
+    assert "" == problems(daemon)["two"]
+    assert ("1", "1") == forwarding(daemon)
 
 
 def test_put_back_when_a_start_fails(daemon: Daemon) -> None:

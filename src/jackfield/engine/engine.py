@@ -18,6 +18,7 @@ from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.devicewatch import DeviceWatch
 from jackfield.engine.events import EventLog
+from jackfield.engine.forwardingwatch import ForwardingWatch
 from jackfield.engine.giveback import Giveback
 from jackfield.engine.guards import Guards
 from jackfield.engine.holders import Holders
@@ -147,6 +148,7 @@ class Engine:
         self._uplink_watch = UplinkWatch(self._registry, self._host, self._mending, self._later)
         self._nic_watch = NicWatch(self._registry, self._host, self._mending, self._later)
         self._device_watch = DeviceWatch(self._registry, self._host, self._mending, self._later)
+        self._forwarding = ForwardingWatch(self._registry, self._mending, self._later)
         self._book = PortBook(self._thread, journal)
         self._holders = Holders(self._holder_ended)
         self._associations = Associations(
@@ -203,6 +205,7 @@ class Engine:
         self._host.on_link(self._uplink_watch.link_changed)
         self._host.on_link(self._nic_watch.link_changed)
         self._host.on_link(self._device_watch.link_changed)
+        self._host.on_forwarding(self._forwarding.changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         await self._leases.open(self._inotify)
@@ -230,6 +233,7 @@ class Engine:
                 pass
         self._bridges.close()
         self._device_watch.close()
+        self._forwarding.close()
         self._holders.close()
         monitor = self._monitor
         if monitor is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from jackfield.engine.workplace import Workplace
 from jackfield.host.ipv6 import with_ipv6
@@ -40,6 +40,10 @@ class HostWatch:
     def on_link(self, callback: LinkCallback) -> None:
         """Call ``callback`` at every change of a link."""
         self._mirror.on_link(callback)
+
+    def on_forwarding(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the host may have begun to forward, or have ceased to."""
+        self._mirror.on_forwarding(callback)
 
     async def settle(self) -> None:
         """Return when the mirror shows everything that was done before, by us or others.

@@ -30,6 +30,7 @@ from jackfield.host.netlink.address import (
 )
 from jackfield.host.netlink.link import RTM_DELLINK, RTM_NEWLINK, Link, decode_link
 from jackfield.host.netlink.message import NLM_F_REPLACE, Reply
+from jackfield.host.netlink.netconf import RTM_NEWNETCONF, is_about_all
 from jackfield.host.netlink.route import RouteSocket
 from jackfield.host.netlink.routing import (
     RTM_DELROUTE,
@@ -55,6 +56,8 @@ _RTNLGRP_IPV4_IFADDR = 5
 _RTNLGRP_IPV4_ROUTE = 7
 _RTNLGRP_IPV6_IFADDR = 9
 _RTNLGRP_IPV6_ROUTE = 11
+_RTNLGRP_IPV4_NETCONF = 24
+_RTNLGRP_IPV6_NETCONF = 25
 
 # A notification of a link is about 2 KiB in the buffer: room for some ten thousand.
 _RECEIVE_BUFFER = 16 << 20
@@ -97,6 +100,7 @@ class Mirror:
         self._addresses: dict[int, tuple[IpInterface, ...]] = {}
         self._routes = RouteTable((), {})
         self._callbacks: list[LinkCallback] = []
+        self._forwarding_changed: Callable[[], None] = lambda: None
         self._untold: collections.deque[_LinkChange] = collections.deque()
         self._stale = True
         self._facts: Facts | None = None
@@ -203,6 +207,8 @@ class Mirror:
             _RTNLGRP_IPV6_IFADDR,
             _RTNLGRP_IPV4_ROUTE,
             _RTNLGRP_IPV6_ROUTE,
+            _RTNLGRP_IPV4_NETCONF,
+            _RTNLGRP_IPV6_NETCONF,
         )
 
     def close(self) -> None:
@@ -234,6 +240,10 @@ class Mirror:
                 self._callbacks.remove(callback)
 
         return cancel
+
+    def on_forwarding(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the host may have begun to forward, or have ceased to."""
+        self._forwarding_changed = callback
 
     def read(self) -> bool:
         """Apply what the kernel has sent, for a few milliseconds at most.
@@ -294,6 +304,7 @@ class Mirror:
         self._untold.extend(snapshot.changes)
         self._facts = None
         self._stale = False
+        self._forwarding_changed()
 
     def tell(self) -> bool:
         """Tell the subscribers what a snapshot changed, for a few milliseconds at most.
@@ -323,6 +334,8 @@ class Mirror:
                     self._routes.remove(route)
                 else:
                     self._routes.add(route, replaces=bool(message.flags & NLM_F_REPLACE))
+        elif message.type == RTM_NEWNETCONF and is_about_all(message.body):
+            self._forwarding_changed()
 
     def _apply_link(self, link: Link, *, gone: bool) -> None:
         old = self._links.get(link.index)
