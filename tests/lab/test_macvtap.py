@@ -105,6 +105,23 @@ def shows(mode: str) -> pytest.MarkDecorator:
     return pytest.mark.shows(mode, "guests in namespaces")
 
 
+def test_a_device_that_its_guest_renames(host: Host, lan: Lan, daemon: Daemon) -> None:
+    """It is the guest's to rename; it is known all the same, and goes with its port."""
+    lan.plug(host, "eth1")
+    begin(daemon, document("bridge", "eth1"))
+    guest = plug_in(daemon, host, "a", "192.0.2.21/24")
+    guest.run(["ip", "link", "set", "eth0", "down"])
+    guest.run(["ip", "link", "set", "eth0", "name", "wan0"])
+    # And what has its name then is not taken for it.
+    guest.run(["ip", "link", "add", "eth0", "type", "bridge"])
+    daemon.restart()
+    assert {"lo", "wan0", "eth0"} == guest.links()
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+    assert [] == [entry for entry in daemon.log() if entry["level"] in {"warning", "error"}]
+    daemon.cli("detach", "a")
+    assert {"lo", "eth0"} == guest.links()
+
+
 @pytest.fixture
 def uplinks(host: Host, lan: Lan, outside: Host) -> dict[str, str]:
     """Plug three NICs of the host into the LAN; return the switch's ports by their names."""

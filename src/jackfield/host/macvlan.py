@@ -15,7 +15,6 @@ from jackfield.host.netlink.link import Link, delete_link
 from jackfield.host.netlink.macvlan import macvlan_mode, move_link
 from jackfield.host.netlink.namespace import call_in_namespace, open_namespace
 from jackfield.host.netlink.route import RouteSocket
-from jackfield.model.values import InterfaceName
 from jackfield.state.links import MacvlanLink
 
 __all__ = ["MacvlanDriver"]
@@ -24,7 +23,7 @@ __all__ = ["MacvlanDriver"]
 class MacvlanDriver(LinkDriver[MacvlanLink]):
     """Makes macvlans here, marks them, and moves them; looks for them in both places.
 
-    What a crash left here is made anew.
+    What a crash left here is made anew.  In there its name is the guest's to change.
     """
 
     info_kind = "macvlan"
@@ -87,10 +86,8 @@ class MacvlanDriver(LinkDriver[MacvlanLink]):
     def _remove_inside(self, link: MacvlanLink) -> None:
         def remove() -> None:
             with contextlib.closing(RouteSocket()) as inside:
-                # One that could not be renamed has kept its name.
-                for name in (link.ifname, link.name):
-                    found = inside.link(name)
-                    if found is not None and self._is_ours(link, found):
+                for found in inside.links().values():
+                    if self._is_ours(link, found):
                         inside.send([delete_link(found.index)])
 
         with contextlib.suppress(NotFound), _namespace(link) as descriptor:
@@ -98,7 +95,7 @@ class MacvlanDriver(LinkDriver[MacvlanLink]):
 
 
 def _found(kernel: Kernel, wanted: MacvlanLink, link: Link, netns: str) -> MacvlanLink:
-    """Return the resource as ``link``, which is in ``netns``, shows it."""
+    """Return the resource as ``link``, which is in ``netns``, shows it, by whatever name."""
     return dataclasses.replace(
         wanted,
         alias=link.alias,
@@ -106,7 +103,6 @@ def _found(kernel: Kernel, wanted: MacvlanLink, link: Link, netns: str) -> Macvl
         lower=found_lower(kernel, wanted.lower, link),
         mode=macvlan_mode(link.data),
         netns=netns,
-        ifname=InterfaceName(link.name),
         mtu=found_mtu(wanted.mtu, link),
     )
 
@@ -130,7 +126,9 @@ def _make(kernel: Kernel, link: MacvlanLink) -> None:
 def _look_inside(link: MacvlanLink) -> Link | None:
     def look() -> Link | None:
         with contextlib.closing(RouteSocket()) as inside:
-            return inside.link(link.ifname) if inside.index(link.ifname) is not None else None
+            links = inside.links()
+        own = (item for item in links.values() if item.alias == link.alias)
+        return next(own, links.get(link.ifname))
 
     try:
         with _namespace(link) as descriptor:
