@@ -288,6 +288,45 @@ def test_a_renamed_bridge_gets_its_name_back(
     wait_for(lambda: before == take_snapshot(host), 5, "the host to be as before")
 
 
+def test_a_renamed_device_gets_its_name_back(host: Host, uplink: Uplink, daemon: Daemon) -> None:
+    """And one whose name others have goes with its port: nobody stays plugged in."""
+    assert "eth0" == uplink.ifname
+    macvtap = "<network><name>lan</name><forward mode='bridge'>{}</forward></network>"
+    daemon.cli("apply", daemon.document(NAT))
+    daemon.cli("apply", daemon.document(macvtap.format("<interface dev='eth0'/>")))
+    host.guest("a")
+    veth = daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0", json=True)["device"]
+    daemon.cli("attach", "red", "--tap", "t0")
+    daemon.cli("attach", "lan", "--tap", "t1")
+    indexes = {name: (host.link(name) or {})["ifindex"] for name in (veth, "t0", "t1")}
+
+    def are_back() -> bool:
+        links = {name: host.link(name) or {} for name in indexes}
+        return indexes == {name: link.get("ifindex") for name, link in links.items()}
+
+    for running in (True, False):
+        if not running:
+            daemon.kill9()
+        for number, name in enumerate(indexes):
+            host.run(["ip", "link", "set", name, "name", f"x{number}"])
+        if not running:
+            daemon.start()
+        wait_for(are_back, 10, "the devices to have their names back")
+    assert "tun t0 was renamed to x1" in daemon.cli("events", "--no-follow", "--since", "0")
+
+    lines = [
+        f"link set {name} name x{number}\nlink add {name} type bridge\n"
+        for number, name in enumerate(indexes)
+    ]
+    host.run(["ip", "-batch", "-"], input="".join(lines))
+    for name in indexes:
+        daemon.cli("detach", name)
+    assert {"lo", "eth0", "red0", *indexes} == host.links()
+    for name in indexes:
+        (found,) = host.ip("-d", "link", "show", "dev", name)
+        assert "bridge" == found["linkinfo"]["info_kind"]
+
+
 def test_a_bridge_of_somebody_else_in_its_place(host: Host, daemon: Daemon) -> None:
     """Nothing of a network or its guests is put on a foreign bridge of its bridge's name."""
     daemon.cli("apply", daemon.document(NAT))

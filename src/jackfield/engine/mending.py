@@ -35,6 +35,7 @@ from jackfield.engine.services import Services
 from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import ForeignObject, JackfieldError, ServiceError, counted
+from jackfield.host.renamed import LinkHere, take_names_back
 from jackfield.host.service.process import Process
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
@@ -232,6 +233,25 @@ class Mending:
             if record.problem == _gone(bridge):
                 record.problem = None
             await self._tell(record, "network-repaired", {"reason": f"bridge {bridge} is back"})
+
+    async def take_name_back(self, uuid: UUID, reason: str) -> None:
+        """Give a port's device that somebody renamed its name back."""
+        port = self._registry.ports.get(uuid)
+        if port is None:
+            return
+        record = self._registry.networks[port.network]
+        async with record.lock:
+            if uuid not in self._registry.ports:
+                return
+            wanted = state_of_port(record.current, port).values()
+            links = [item for item in wanted if isinstance(item, LinkHere)]
+            try:
+                taken = await self._thread.run(lambda tools: take_names_back(tools.kernel, links))
+            except JackfieldError as error:
+                log.error("network %s: %s; mending failed: %s", record.name, reason, error)
+                return
+            if taken:
+                await self.tell_repaired(record, reason)
 
     async def guard_ports(self, record: NetworkRecord) -> None:
         """Guard the ports of a network that starts, before they have their place on it back."""

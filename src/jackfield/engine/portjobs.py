@@ -103,7 +103,7 @@ def delete_ports(
             tools.store.set_port_step(port.uuid, Step.STOPPING)
     # Two ports may need the same setting of one uplink.
     together = {key: item for port in ports for key, item in port.present.items()}
-    tools.applier.dismantle(HostState(together.values()))
+    tools.applier.dismantle_whole(HostState(together.values()))
     for port in ports:
         ledger.release(tools.store, tools.applier, port.uuid)
     with tools.store.transaction():

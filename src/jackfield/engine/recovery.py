@@ -180,7 +180,7 @@ def _recover_network(tools: Workplace, planner: Planner, row: LiveRow, found: Re
     if found.problems.pop(row.uuid, None) is not None:
         found.unread.add(row.uuid)
         return
-    _dismantle(tools, wanted, f"network {network.name}", tools.applier.dismantle_network)
+    _dismantle(tools, wanted, f"network {network.name}", tools.applier.dismantle_whole)
     ledger.release(tools.store, tools.applier, row.uuid)
     with tools.store.transaction():
         tools.store.delete_live(row.uuid)
@@ -297,7 +297,7 @@ def _mend(
     """
     together = _together(states.values())
     try:
-        change, foreign = tools.applier.mend_networks(together)
+        change, foreign = tools.applier.mend_whole(together)
         made |= bridges_made(change)
         for step in describe(change):
             log.warning("mended: %s", step.text)
@@ -308,7 +308,7 @@ def _mend(
     problems = {}
     for uuid, state in states.items():
         try:
-            change, foreign = tools.applier.mend_networks(list(state.values()))
+            change, foreign = tools.applier.mend_whole(list(state.values()))
             made |= bridges_made(change)
             if foreign:
                 problems[uuid] = f"in the way, and not ours: {', '.join(foreign)}"

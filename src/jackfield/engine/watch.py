@@ -1,6 +1,7 @@
 """What others do to bridges of ours: a removed one is made again, a changed one is told of.
 
-One that is renamed gets its name back, because rules and services know it by that alone.
+One that is renamed gets its name back, because rules and services know it by that alone, and so
+does the device of a port.
 A bridge of others that a network uses is theirs to make again; its ports are put back then.
 Bridges of Open vSwitch are known by their names: what is ours is marked in its database, not on
 the link, and the datapath in user space makes a tap.
@@ -23,7 +24,7 @@ from jackfield.model.values import InterfaceName
 from jackfield.plan.drift import drift
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.facts import LinkFact
-from jackfield.state.links import network_of
+from jackfield.state.links import network_of, port_of
 
 __all__ = ["BridgeWatch"]
 
@@ -75,6 +76,8 @@ class BridgeWatch:
                     self._bridge_changed(one.name, there=there)
         uuid = network_of(link.alias)
         if uuid is None:
+            if old is not None and new is not None and old.name != new.name:
+                self._port_renamed(old.name, new)
             return
         record = self._registry.networks.get(uuid)
         if record is None or record.live is None:
@@ -89,6 +92,14 @@ class BridgeWatch:
         self._changed.add(record.uuid)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SETTLE, self._judge)
+
+    def _port_renamed(self, name: str, link: LinkFact) -> None:
+        """Have a port's device that has another name get its own back."""
+        uuid = port_of(link.alias)
+        port = None if uuid is None else self._registry.ports.get(uuid)
+        if port is not None and port.device is not None and port.device.link == name:
+            reason = f"{link.kind} {name} was renamed to {link.name}"
+            self._later(self._mending.take_name_back(port.uuid, reason))
 
     def _may_be_bridge(self, link: LinkFact) -> bool:
         return link.kind == "bridge" or link.name in self._registry.switches

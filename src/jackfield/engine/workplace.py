@@ -178,7 +178,7 @@ def mend(tools: Workplace, wanted: Sequence[Resource]) -> tuple[Change, list[str
     Returns what that took, what foreign things are in the way, and the processes started.
     """
     wake_rules(tools)
-    change, foreign = tools.applier.mend_networks(wanted)
+    change, foreign = tools.applier.mend_whole(wanted)
     return change, foreign, launched(tools, change.ensure)
 
 
@@ -192,7 +192,7 @@ def wake_rules(tools: Workplace) -> list[str]:
 
 def undo_start(tools: Workplace, uuid: UUID, wanted: HostState) -> None:
     """Take back a start whose second half failed."""
-    tools.applier.dismantle_network(wanted)
+    tools.applier.dismantle_whole(wanted)
     _forget_live(tools, uuid)
 
 
@@ -322,7 +322,7 @@ def stop_network(
         tools.store.set_live_step(uuid, Step.STOPPING)
         tools.store.put_members(members)
     try:
-        tools.applier.dismantle_network(present)
+        tools.applier.dismantle_whole(present)
         ledger.release(tools.store, tools.applier, uuid)
     except JackfieldError:
         # Otherwise a daemon that starts later would complete what was refused, and perhaps mended.

@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from jackfield.errors import ForeignObject, HostError, JackfieldError
-from jackfield.host.bridge import remove_renamed, take_names_back
 from jackfield.host.driver import Driver, Observed, Particular, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
+from jackfield.host.renamed import LinkHere, remove_renamed, take_names_back
 from jackfield.state.hoststate import Change, HostState, removal_order
 from jackfield.state.links import AnyLink, BridgeLink, MacvlanLink, MacvtapLink
 from jackfield.state.openvswitch import AnyRow
@@ -146,16 +146,22 @@ class Applier:
             failures += _leaves(raised)
         return failures
 
-    def dismantle_network(self, present: HostState) -> None:
-        """Do as ``dismantle`` does, where ``present`` is all that a network has.
+    def dismantle_whole(self, present: HostState) -> None:
+        """Do as ``dismantle`` does, where ``present`` is all that networks or ports have.
 
-        A bridge of it that somebody renamed goes too, also where others have its name now.
+        A link of theirs that somebody renamed goes too, also where others have its name now.
         """
-        bridges = [item for item in present.values() if isinstance(item, BridgeLink)]
-        found = self.observe(bridges)
+        links = [item for item in present.values() if isinstance(item, LinkHere)]
+        found = self.observe(links)
         self.dismantle(present)
-        if any(seen.presence is not Presence.OURS for seen in found.values()):
-            remove_renamed(self._kernel, bridges)
+        # A port's device is often gone already, with its guest.
+        if any(
+            seen.presence is Presence.FOREIGN
+            or (seen.presence is Presence.ABSENT and isinstance(item, BridgeLink))
+            for item in links
+            for seen in (found[item.key],)
+        ):
+            remove_renamed(self._kernel, links)
 
     def mend(
         self, wanted: Sequence[Resource], claimed: Collection[str] = frozenset()
@@ -193,16 +199,16 @@ class Applier:
             self._drivers[kind].ensure(self._kernel, group, change.replaced)
         return change, foreign
 
-    def mend_networks(
+    def mend_whole(
         self, wanted: Sequence[Resource], claimed: Collection[str] = frozenset()
     ) -> tuple[Change, list[str]]:
-        """Do as ``mend`` does, where ``wanted`` has all bridges of the networks it is about.
+        """Do as ``mend`` does, where ``wanted`` has all links of the networks or ports.
 
-        A bridge that somebody renamed gets its name back: what knows it by that, rules and
-        services among them, is right again, and its ports and addresses have never left it.
+        A link that somebody renamed gets its name back: what knows it by that, rules and services
+        among them, is right again, and its ports and addresses have never left it.
         """
-        bridges = [item for item in wanted if isinstance(item, BridgeLink)]
-        renamed = take_names_back(self._kernel, bridges)
+        links = [item for item in wanted if isinstance(item, LinkHere)]
+        renamed = take_names_back(self._kernel, links)
         change, foreign = self.mend(wanted, claimed)
         ensured = {item.key for item in change.ensure}
         others = {item.key: item for item in renamed if item.key not in ensured}

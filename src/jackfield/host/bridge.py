@@ -20,7 +20,7 @@ from jackfield.host.netlink.message import Message
 from jackfield.model.values import InterfaceName
 from jackfield.state.links import BridgeLink
 
-__all__ = ["BridgeDriver", "remove_renamed", "take_names_back"]
+__all__ = ["BridgeDriver"]
 
 # BR_MIN_FORWARD_DELAY and BR_MAX_FORWARD_DELAY in net/bridge/br_private_stp.h, in seconds: the
 # kernel keeps a bridge with STP within them.
@@ -102,46 +102,6 @@ class BridgeDriver(LinkDriver[BridgeLink]):
         kernel.route.send(messages)
         if wanted.vlan_filtering not in (None, present.vlan_filtering):
             _filter_vlans(kernel, wanted)
-
-
-def take_names_back(kernel: Kernel, wanted: Sequence[BridgeLink]) -> list[BridgeLink]:
-    """Give bridges of ours that somebody renamed their names back; return those.
-
-    ``wanted`` are all bridges of the networks in question: which has whose name is clear only
-    where one name of a network is missing, and one bridge of it has a name that is not its.
-    """
-    missing = [bridge for bridge in wanted if kernel.route.index(bridge.name) is None]
-    if not missing:
-        return []
-    known = {bridge.name for bridge in wanted}
-    strays: dict[str, list[Link]] = {}
-    for link in kernel.route.links().values():
-        if link.kind == BridgeDriver.info_kind and link.name not in known:
-            strays.setdefault(link.alias, []).append(link)
-    aliases = [bridge.alias for bridge in missing]
-    back = [
-        bridge
-        for bridge in missing
-        if aliases.count(bridge.alias) == 1 and len(strays.get(bridge.alias, ())) == 1
-    ]
-    for bridge in back:
-        (link,) = strays[bridge.alias]
-        what = f"give bridge {link.name} its name {bridge.name} back"
-        kernel.route.send([set_link(link.index, what, name=bridge.name)])
-    return back
-
-
-def remove_renamed(kernel: Kernel, former: Sequence[BridgeLink]) -> None:
-    """Remove the bridges of networks of which nothing is to be left, whatever they are called.
-
-    ``former`` are all bridges of the networks in question.
-    """
-    aliases = {bridge.alias for bridge in former}
-    kernel.route.delete_links(
-        link.index
-        for link in kernel.route.links().values()
-        if link.kind == BridgeDriver.info_kind and link.alias in aliases
-    )
 
 
 def _filter_vlans(kernel: Kernel, bridge: BridgeLink) -> None:
