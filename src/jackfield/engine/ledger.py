@@ -5,7 +5,7 @@ user comes, a network or a port.  When the last one goes it is put back, unless 
 changed it since: then it is theirs.
 
 What is an uplink's is that very link's, by whatever name it goes: it is not put on another one
-that has got its name.
+that has got its name.  Of a virtual function it is what has its name.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ def acquire(store: Store, applier: Applier, user: UUID, wanted: Iterable[Resourc
     Part of the transaction that opens the step; the values are written afterwards.
     """
     shared = _shared(wanted)
+    # A virtual function has another device, of the same name, when its driver has taken on what is
+    # set of it.
+    lasts = not any(isinstance(item, FunctionSetting) for item in shared)
     for other in of_another_link(store, applier, shared):
         _set_aside(store, applier, other)
     for setting in shared:
@@ -49,7 +52,7 @@ def acquire(store: Store, applier: Applier, user: UUID, wanted: Iterable[Resourc
             seen = applier.observe([setting])[setting.key]
             if seen.presence is Presence.ABSENT or not isinstance(seen.resource, SharedSetting):
                 continue
-            link = seen.resource.index if isinstance(seen.resource, LinkSetting) else None
+            link = seen.resource.index if lasts and isinstance(seen.resource, LinkSetting) else None
             row = SettingRow(seen.resource.value, setting.value, link)
             store.put_setting(setting.name, row)
         store.add_setting_user(setting.name, user)
