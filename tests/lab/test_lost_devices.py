@@ -10,15 +10,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from tests.lab.daemon import Daemon
 from tests.lab.host import Host
 from tests.lab.packets import ping
 from tests.lab.switch import Lan, add_address
+from tests.lab.troubles import problem, problems, told
 from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
@@ -31,24 +29,6 @@ RED = """
 DIRECT = (
     "<network><name>red</name><forward mode='bridge'><interface dev='eth1'/></forward></network>"
 )
-
-
-def problem(daemon: Daemon) -> str:
-    """Return what is wrong with the network."""
-    (network,) = daemon.cli("list", json=True)
-    return str(network["problem"] or "")
-
-
-def problems(daemon: Daemon) -> dict[str, str | None]:
-    """Return what is wrong with each port, by its owner."""
-    return {port["owner"]["name"]: port["problem"] for port in daemon.cli("ports", json=True)}
-
-
-def told(daemon: Daemon) -> list[dict[str, Any]]:
-    """Return the events about what went wrong and what was put right."""
-    lines = daemon.cli("events", "--no-follow", "--since", "0", "--json").splitlines()
-    events = [json.loads(line) for line in lines]
-    return [one for one in events if one["type"] in {"network-problem", "network-repaired"}]
 
 
 def plug_in(daemon: Daemon, host: Host) -> str:

@@ -8,9 +8,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from tests.lab.daemon import RUN_DIR, Daemon
@@ -18,6 +15,7 @@ from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.packets import ping
 from tests.lab.switch import Lan, add_address
+from tests.lab.troubles import problem, problems, told
 from tests.lab.wait import wait_for
 from tests.rpc.client import RawClient
 
@@ -34,24 +32,6 @@ PORT = """
   <mac address='52:54:00:7b:35:93'/>
 </networkport>
 """
-
-
-def problem(daemon: Daemon) -> str:
-    """Return what is wrong with the network."""
-    (network,) = daemon.cli("list", json=True)
-    return str(network["problem"] or "")
-
-
-def problems(daemon: Daemon) -> dict[str, str | None]:
-    """Return what is wrong with each port, by its owner."""
-    return {port["owner"]["name"]: port["problem"] for port in daemon.cli("ports", json=True)}
-
-
-def told(daemon: Daemon) -> list[dict[str, Any]]:
-    """Return the events about what went wrong and what was put right."""
-    lines = daemon.cli("events", "--no-follow", "--since", "0", "--json").splitlines()
-    events = [json.loads(line) for line in lines]
-    return [one for one in events if one["type"] in {"network-problem", "network-repaired"}]
 
 
 def plug_in(daemon: Daemon, host: Host) -> Guest:
