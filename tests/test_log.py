@@ -49,3 +49,35 @@ def test_an_exception_brings_its_traceback(stream: io.StringIO) -> None:
         logging.getLogger("jackfield.test").exception("failed")
     (line,) = stream.getvalue().splitlines()
     assert json.loads(line)["traceback"].endswith("ValueError: why")
+
+
+def test_records_logged_together_are_a_line_each(stream: io.StringIO) -> None:
+    """They look as those logged one by one, with their own times, and other handlers get them."""
+    logger = logging.getLogger("jackfield.test")
+    seen: list[str] = []
+
+    class Other(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+
+    other = Other()
+    logger.addHandler(other)
+    try:
+        logger.info("one %s", "by itself", extra={"uid": 7})
+        log.log_together(
+            logger,
+            [
+                log.made_record(logger, logging.INFO, "50 %s", {"uid": 8}, created=0.25),
+                log.made_record(logger, logging.WARNING, "three", {}, created=61),
+            ],
+        )
+    finally:
+        logger.removeHandler(other)
+    first, *rest = map(json.loads, stream.getvalue().splitlines())
+    assert {"time", "level", "logger", "message", "uid"} == first.keys()
+    common = {"logger": "jackfield.test"}
+    assert [
+        {"time": "1970-01-01T00:00:00.250Z", "level": "info", "message": "50 %s", "uid": 8},
+        {"time": "1970-01-01T00:01:01.000Z", "level": "warning", "message": "three"},
+    ] == [{key: line[key] for key in line if key not in common} for line in rest]
+    assert ["one by itself", "50 %s", "three"] == seen

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from jackfield.access import Caller
 from jackfield.errors import JackfieldError, WrongState
+from jackfield.log import log_together, made_record
 
 __all__ = ["Operations"]
 
@@ -90,19 +91,12 @@ class Operations:
         unsaid, self._unsaid = self._unsaid, []
         if not logger.isEnabledFor(logging.INFO):
             return
+        lines = []
         for when, caller, name, target, more in unsaid:
-            record = logger.makeRecord(
-                logger.name,
-                logging.INFO,
-                "",
-                0,
-                "%s %s: asked by %s, done",
-                (name, target, caller),
-                None,
-                extra=_fields(caller, name, target) | more,
-            )
-            record.created = when
-            logger.handle(record)
+            fields = _fields(caller, name, target)
+            message = f"{name} {fields['target']}: asked by {caller}, done"
+            lines.append(made_record(logger, logging.INFO, message, fields | more, created=when))
+        log_together(logger, lines)
 
     async def close(self) -> None:
         """Accept no more changes, and wait for those under way; all of them are in the log."""
