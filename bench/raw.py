@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
+
 from bench.networks import nat_network
 from bench.worker import serve
 from jackfield.document.reader import read_network
@@ -146,7 +148,7 @@ class Raw:
 
 def work_out(*, services: bool) -> Work:
     """Return what network 0 needs."""
-    network = dataclasses.replace(
+    network = msgspec.structs.replace(
         read_network(nat_network(0, services=services)),
         uuid=UUID(int=1),
         bridge=Bridge(name=BRIDGE, stp=False),

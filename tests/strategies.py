@@ -7,12 +7,12 @@ readers produce; ``definitions()`` those that pass ``check_definition`` as well.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import ipaddress
 import string
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from jackfield.document.metadata import canonical_metadata
@@ -199,7 +199,7 @@ ANY_KIND: frozenset[VirtualPortType | None] = frozenset({None, *VirtualPortType}
 TYPED: frozenset[VirtualPortType | None] = frozenset(VirtualPortType)
 
 pci_addresses = st.builds(
-    PciAddress,
+    PciAddress.of,
     domain=st.integers(0, 0xFFFF),
     bus=st.integers(0, 0xFF),
     slot=st.integers(0, 0x1F),
@@ -290,7 +290,7 @@ def subnets(draw: st.DrawFn) -> Subnet:
         local_ptr=draw(maybe(st.booleans())),
         tftp_root=draw(maybe(texts())) if version == 4 else None,
     )
-    return dataclasses.replace(subnet, dhcp=draw(maybe(_dhcp(subnet))))
+    return msgspec.structs.replace(subnet, dhcp=draw(maybe(_dhcp(subnet))))
 
 
 @st.composite
@@ -591,36 +591,36 @@ def _definable(network: Network) -> Network:
         changes |= {"mac": None, "subnets": (), "routes": (), "domain": None, "bandwidth": None}
         changes |= {"dns": None, "isolated": None}
         changes["portgroups"] = tuple(
-            dataclasses.replace(one, isolated=None) for one in network.portgroups
+            msgspec.structs.replace(one, isolated=None) for one in network.portgroups
         )
     if network.vpn is not None and mode is not Mode.BRIDGE:
         changes["uplinks"] = ()
         changes["port_forwards"] = ()
         changes["portgroups"] = tuple(
-            dataclasses.replace(one, uplinks=()) for one in network.portgroups
+            msgspec.structs.replace(one, uplinks=()) for one in network.portgroups
         )
-    plain = dataclasses.replace(network, **changes)
+    plain = msgspec.structs.replace(network, **changes)
     names: set[str] = set()
     groups = []
     for index, one in enumerate(plain.portgroups):
         if one.name in names:
             continue
         names.add(one.name)
-        groups.append(dataclasses.replace(one, default=one.default and index == 0))
+        groups.append(msgspec.structs.replace(one, default=one.default and index == 0))
     changes["portgroups"] = tuple(groups)
     if len([one for one in plain.subnets if one.dhcp]) > 1:
-        changes["subnets"] = tuple(dataclasses.replace(one, dhcp=None) for one in plain.subnets)
-    plain = dataclasses.replace(network, **changes)
+        changes["subnets"] = tuple(msgspec.structs.replace(one, dhcp=None) for one in plain.subnets)
+    plain = msgspec.structs.replace(network, **changes)
     if not _passes(check_definition)(plain):
         # What is left are virtualports, vlans and filters that do not fit the mode.
-        plain = dataclasses.replace(
+        plain = msgspec.structs.replace(
             plain,
             virtualport=None,
             vlan=None,
             anti_spoofing=None,
             guest_addresses=(),
             portgroups=tuple(
-                dataclasses.replace(
+                msgspec.structs.replace(
                     one, virtualport=None, vlan=None, anti_spoofing=None, guest_addresses=()
                 )
                 for one in plain.portgroups

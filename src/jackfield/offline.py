@@ -6,6 +6,8 @@ import dataclasses
 import os
 import socket
 
+import msgspec
+
 from jackfield.document import convert as conversion
 from jackfield.document.complete import Taken, complete
 from jackfield.document.guest import read_guest
@@ -51,7 +53,7 @@ def plan(document: bytes) -> Plan:
     document does, because it is made up when the network is defined.
     """
     network = conversion.read_definition(document)
-    state = plan_network(dataclasses.replace(_define(network), mac=network.mac))
+    state = plan_network(msgspec.structs.replace(_define(network), mac=network.mac))
     services = [item for item in state.values() if isinstance(item, Dnsmasq)]
     rules = [item for item in state.values() if isinstance(item, NetworkRules)]
     return Plan(

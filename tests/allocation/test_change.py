@@ -68,7 +68,7 @@ def test_bridges_and_functions_count_for_their_uplink() -> None:
     port = Port(plug=BridgePlug(bridge=InterfaceName("br0-1")))
     assert {ETH1: 1} == uplinks_in_use(bridge, [port], Facts())
     pool = network("<forward mode='hostdev'><pf dev='eth2'/></forward>")
-    address = PciAddress(bus=3)
+    address = PciAddress.of(bus=3)
     facts = Facts(virtual_functions={"eth2": (VirtualFunctionFact(address=address),)})
     taken = Port(plug=HostdevPlug(address=address))
     physical = PhysicalFunction(dev=InterfaceName("eth2"))
@@ -88,7 +88,7 @@ PLUGS: dict[str, tuple[Plug, VirtualPort | None]] = {
     "switched": (BridgePlug(bridge=InterfaceName("br0")), OVS),
     "direct": (DirectPlug(dev=InterfaceName("eth0"), mode="vepa"), None),
     "private": (DirectPlug(dev=InterfaceName("eth0"), mode="private"), None),
-    "function": (HostdevPlug(address=PciAddress(bus=3)), None),
+    "function": (HostdevPlug(address=PciAddress.of(bus=3)), None),
     "vde": (VdePlug(path=Text("/run/vde")), None),
 }
 

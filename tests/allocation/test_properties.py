@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 
+import msgspec
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -100,7 +100,7 @@ def test_full_means_full_and_freed_means_free(data: st.DataObject) -> None:
 @settings(deadline=None)
 def test_fewest_connections_in_document_order(data: st.DataObject) -> None:
     """The chosen uplink is the first of the least used; asking twice gives the same."""
-    network = dataclasses.replace(data.draw(pools(SHARED)), portgroups=())
+    network = msgspec.structs.replace(data.draw(pools(SHARED)), portgroups=())
     counts = data.draw(st.dictionaries(st.sampled_from(DEVICES), st.integers(1, 5)))
     usage = Usage(uplinks={str(name): count for name, count in counts.items()})
     allocation = allocate(network, HOST, usage, Request(), key="pool")
@@ -156,9 +156,9 @@ def test_any_wish_gets_a_port_or_an_error_of_ours(
     """No combination of network and guest ends otherwise than in a port or our own error."""
     assume(_can_be_defined(network))
     request = Request.from_interface(interface, Owner(name=Text("g"), uuid=owner))  # type: ignore[arg-type]
-    request = dataclasses.replace(request, mac=MacAddress("52:54:00:00:00:01"))
+    request = msgspec.structs.replace(request, mac=MacAddress("52:54:00:00:00:01"))
     if network.portgroups and request.portgroup is not None:
-        request = dataclasses.replace(request, portgroup=network.portgroups[0].name)
+        request = msgspec.structs.replace(request, portgroup=network.portgroups[0].name)
     links = {
         str(one.dev): LinkFact(index=1, name=one.dev, up=True)
         for one in network.uplinks

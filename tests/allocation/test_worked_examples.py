@@ -279,7 +279,7 @@ def test_private_with_vn_link_is_exclusive() -> None:
 
 FUNCTIONS = tuple(
     VirtualFunctionFact(
-        address=PciAddress(bus=3, slot=16, function=number), dev=InterfaceName(f"eth2v{number}")
+        address=PciAddress.of(bus=3, slot=16, function=number), dev=InterfaceName(f"eth2v{number}")
     )
     for number in range(3)
 )

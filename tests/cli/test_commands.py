@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import jackfield
@@ -173,7 +174,7 @@ def test_a_problem_is_shown(cli: Cli) -> None:
     """A running network with a problem is not called active, and the problem is printed."""
     cli.good("apply", "-", stdin=RED)
     found = cli.served.engine.found
-    found["red"] = dataclasses.replace(found["red"], problem="dnsmasq does not start")
+    found["red"] = msgspec.structs.replace(found["red"], problem="dnsmasq does not start")
     lines = cli.good("list").splitlines()
     assert "problem" == lines[1].split()[1]
     assert "red: dnsmasq does not start" == lines[2]

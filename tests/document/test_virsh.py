@@ -5,7 +5,6 @@ libvirt's built-in ``test`` driver needs no daemon and no root; a stock ``virsh`
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from html import unescape
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import Phase, given, settings
 
@@ -109,7 +109,7 @@ def test_whatever_we_emit_passes_libvirts_parser(tmp_path: Path) -> None:
     @settings(deadline=None, max_examples=60, phases=[Phase.generate])
     def emit(network: Network) -> None:
         number = len(commands)
-        named = dataclasses.replace(
+        named = msgspec.structs.replace(
             network, name=NetworkName(f"n{number}"), uuid=UUID(int=(number + 1) << 64 | 7)
         )
         file = tmp_path / f"{number}.xml"
@@ -124,12 +124,12 @@ def _as_libvirt_9_knows_it(network: Network) -> Network:
     """Return ``network`` without our additions and without what came after libvirt 9.0."""
     dns, driver, bridge = network.dns, network.driver, network.bridge
     if network.mode is Mode.BRIDGE and bridge is not None:
-        bridge = dataclasses.replace(bridge, uplinks_mtu=None)
+        bridge = msgspec.structs.replace(bridge, uplinks_mtu=None)
         bridge = None if bridge == Bridge() else bridge
     if dns is not None:
-        forwarders = tuple(dataclasses.replace(one, port=None) for one in dns.forwarders)
-        dns = dataclasses.replace(dns, forwarders=forwarders)
-    return dataclasses.replace(
+        forwarders = tuple(msgspec.structs.replace(one, port=None) for one in dns.forwarders)
+        dns = msgspec.structs.replace(dns, forwarders=forwarders)
+    return msgspec.structs.replace(
         network,
         title=None,
         description=None,
@@ -145,7 +145,7 @@ def _as_libvirt_9_knows_it(network: Network) -> Network:
         proxy_ndp=False,
         dns=dns,
         driver=None if driver is None or driver.name is None else PciDriver(name=driver.name),
-        domain=network.domain and dataclasses.replace(network.domain, register=None),
+        domain=network.domain and msgspec.structs.replace(network.domain, register=None),
         uplinks=()
         if network.mode is Mode.BRIDGE
         else network.uplinks[:1]
@@ -154,7 +154,7 @@ def _as_libvirt_9_knows_it(network: Network) -> Network:
         bridge=bridge,
         portgroups=tuple(
             # libvirt does not escape a portgroup's name, and writes what it cannot read.
-            dataclasses.replace(
+            msgspec.structs.replace(
                 one,
                 name=Text(f"group{number}"),
                 count=None,
@@ -177,7 +177,7 @@ def test_any_document_of_libvirts_is_written_as_libvirt_writes_it(tmp_path: Path
     @settings(deadline=None, max_examples=60, phases=[Phase.generate])
     def emit(network: Network) -> None:
         number = len(commands)
-        named = dataclasses.replace(
+        named = msgspec.structs.replace(
             network, name=NetworkName(f"n{number}"), uuid=UUID(int=(number + 1) << 64 | 7)
         )
         ours.append(write_network(named))

@@ -190,7 +190,7 @@ class FakeFunctions:
 
 def aspect(which: FunctionAspect, values: Mapping[FunctionAspect, str]) -> FunctionSetting:
     """Return one aspect with its value among ``values``."""
-    return FunctionSetting(address=PciAddress(bus=1, slot=16), aspect=which, value=values[which])
+    return FunctionSetting(address=PciAddress.of(bus=1, slot=16), aspect=which, value=values[which])
 
 
 BEFORE = {

@@ -11,7 +11,7 @@ from jackfield.plan.port import PortDevice
 from jackfield.state.functions import FunctionPlace
 
 PLACE = FunctionPlace(
-    address=PciAddress(bus=1),
+    address=PciAddress.of(bus=1),
     physical=InterfaceName("eth0"),
     driver="igbvf",
     count=3,

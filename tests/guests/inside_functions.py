@@ -115,9 +115,7 @@ def _ioctl(descriptor: int, request: int, argument: bytes) -> int:
 
 
 def _setting(address: str, aspect: str, value: str) -> FunctionSetting:
-    return FunctionSetting(
-        address=PciAddress.parse(address), aspect=FunctionAspect(aspect), value=value
-    )
+    return FunctionSetting(address=PciAddress(address), aspect=FunctionAspect(aspect), value=value)
 
 
 def set_switch(address: str, on: bool) -> None:

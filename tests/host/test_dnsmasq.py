@@ -23,6 +23,7 @@ from types import SimpleNamespace
 from typing import cast
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from jackfield.engine.leases import compare_leases, read_leases
@@ -164,16 +165,16 @@ def red(**changes: object) -> Network:
             ),
         ),
     )
-    return dataclasses.replace(network, **changes)  # type: ignore[arg-type]
+    return msgspec.structs.replace(network, **changes)
 
 
 def with_host(network: Network, address: str) -> Network:
     """Return ``network`` with another reservation for the guest."""
     (subnet,) = network.subnets
     assert subnet.dhcp is not None
-    host = dataclasses.replace(subnet.dhcp.hosts[0], ip=ipaddress.ip_address(address))
-    dhcp = dataclasses.replace(subnet.dhcp, hosts=(host,))
-    return dataclasses.replace(network, subnets=(dataclasses.replace(subnet, dhcp=dhcp),))
+    host = msgspec.structs.replace(subnet.dhcp.hosts[0], ip=ipaddress.ip_address(address))
+    dhcp = msgspec.structs.replace(subnet.dhcp, hosts=(host,))
+    return msgspec.structs.replace(network, subnets=(msgspec.structs.replace(subnet, dhcp=dhcp),))
 
 
 def service_of(network: Network) -> Dnsmasq:
@@ -419,7 +420,7 @@ def test_change_of_config_restarts_and_keeps_leases(site: Site) -> None:
     assert lease is not None
     leases = read_leases(site.files.leases, network, BRIDGE)
 
-    moved = dataclasses.replace(network, domain=Domain(name=DnsName("blue.example")))
+    moved = msgspec.structs.replace(network, domain=Domain(name=DnsName("blue.example")))
     after = site.ensure(service_of(moved))
 
     assert before.pid != after.pid
@@ -561,7 +562,7 @@ def test_a_directory_that_cannot_be_served_is_told(site: Site) -> None:
     (subnet,) = red().subnets
     root = Text("/run/lab/no-such-root")
     with pytest.raises(ServiceError, match=rf"{root} inaccessible: No such file"):
-        site.ensure(service_of(red(subnets=(dataclasses.replace(subnet, tftp_root=root),))))
+        site.ensure(service_of(red(subnets=(msgspec.structs.replace(subnet, tftp_root=root),))))
 
 
 def test_one_that_serves_for_long_is_ready(site: Site) -> None:

@@ -11,8 +11,8 @@ from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName
 from jackfield.state.facts import Facts, LinkFact, VirtualFunctionFact
 
-CARD = PciAddress(bus=1)
-FUNCTIONS = [PciAddress(bus=1, slot=16, function=number) for number in (0, 2, 4)]
+CARD = PciAddress.of(bus=1)
+FUNCTIONS = [PciAddress.of(bus=1, slot=16, function=number) for number in (0, 2, 4)]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_one_function(devices: Path) -> None:
     here, given, free = FUNCTIONS
     assert pci.Physical(InterfaceName("eth0"), 10) == pci.physical_of(free, devices)
     assert pci.physical_of(CARD, devices) is None
-    assert pci.physical_of(PciAddress(bus=9), devices) is None
+    assert pci.physical_of(PciAddress.of(bus=9), devices) is None
     assert ["eth1", None] == [pci.interface_of(one, devices) for one in (here, given)]
     assert ["igbvf", "vfio-pci", ""] == [pci.driver_of(one, devices) for one in FUNCTIONS]
     assert ["", "vfio-pci", ""] == [pci.override_of(one, devices) for one in FUNCTIONS]

@@ -6,7 +6,6 @@ One host with a daemon, and nothing else: whatever is there afterwards was left 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import hypothesis
+import msgspec
 import pytest
 
 from jackfield.client import Client, quote
@@ -486,10 +486,10 @@ def test_the_daemon_serves_on(host: Host, daemon: Daemon) -> None:
 @hypothesis.given(network=definitions().filter(lambda one: one.mode.is_routed))
 def test_dnsmasq_reads_only_what_was_meant(network: Network) -> None:
     """Whatever texts a definition holds, its files are lines of ours that dnsmasq understands."""
-    network = dataclasses.replace(network, uuid=RED_UUID)
+    network = msgspec.structs.replace(network, uuid=RED_UUID)
     if network.mtu is not None:
         # With IPv6 less is refused before dnsmasq comes into it.
-        network = dataclasses.replace(network, mtu=max(network.mtu, 1280))
+        network = msgspec.structs.replace(network, mtu=max(network.mtu, 1280))
     try:
         service = dnsmasq_service(network, InterfaceName("virbr-red"), user="nobody")
     except (InvalidRequest, UnsupportedConfiguration):

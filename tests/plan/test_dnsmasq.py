@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import re
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -55,7 +55,7 @@ def network(**fields: object) -> Network:
 
 def with_dhcp(subnet: Subnet, **fields: object) -> Subnet:
     """Return ``subnet`` with a DHCP service."""
-    return dataclasses.replace(subnet, dhcp=Dhcp(**fields))  # type: ignore[arg-type]
+    return msgspec.structs.replace(subnet, dhcp=Dhcp(**fields))  # type: ignore[arg-type]
 
 
 def serve(**fields: object) -> Dnsmasq:
@@ -143,7 +143,7 @@ def test_same_meaning_as_libvirt(path: Path) -> None:
         {"subnets": ()},
         {"mode": Mode.BRIDGE},
         {"dns": Dns(enable=False)},
-        {"dns": Dns(enable=False), "subnets": (dataclasses.replace(V6, prefix=80),)},
+        {"dns": Dns(enable=False), "subnets": (msgspec.structs.replace(V6, prefix=80),)},
     ],
 )
 def test_nothing_to_serve(fields: dict[str, object]) -> None:
@@ -157,7 +157,7 @@ def test_nothing_to_serve(fields: dict[str, object]) -> None:
         with_dhcp(V4, ranges=(RANGE4,)),
         with_dhcp(V6, ranges=(RANGE6,)),
         V6,
-        dataclasses.replace(V4, tftp_root=Text("/srv/tftp")),
+        msgspec.structs.replace(V4, tftp_root=Text("/srv/tftp")),
     ],
 )
 def test_service_without_dns(subnet: Subnet) -> None:
@@ -183,7 +183,7 @@ def test_service_without_dns(subnet: Subnet) -> None:
         {"mtu": 1400},
         {"dns": Dns(hosts=(DnsHost(ip=RANGE4.start, hostnames=(DnsName("a"),)),))},
         {"dns": Dns(forwarders=(DnsForwarder(address=RANGE4.start),))},
-        {"subnets": (dataclasses.replace(with_dhcp(V4, ranges=(RANGE4,)), local_ptr=True),)},
+        {"subnets": (msgspec.structs.replace(with_dhcp(V4, ranges=(RANGE4,)), local_ptr=True),)},
     ],
 )
 def test_needs_no_restart(fields: dict[str, object]) -> None:
@@ -395,12 +395,12 @@ def test_router_advertisement(mode: Mode, mtu: int | None, parameters: list[str]
 @pytest.mark.parametrize(
     "subnets",
     [
-        (with_dhcp(dataclasses.replace(V6, prefix=48), ranges=(RANGE6,)),),
+        (with_dhcp(msgspec.structs.replace(V6, prefix=48), ranges=(RANGE6,)),),
         (
-            dataclasses.replace(V4, tftp_root=Text("/a")),
-            dataclasses.replace(V6, tftp_root=Text("/b")),
+            msgspec.structs.replace(V4, tftp_root=Text("/a")),
+            msgspec.structs.replace(V6, tftp_root=Text("/b")),
         ),
-        (dataclasses.replace(V4, tftp_root=Text("relative")),),
+        (msgspec.structs.replace(V4, tftp_root=Text("relative")),),
         (with_dhcp(V4, hosts=(DhcpHost(),)),),
     ],
 )
@@ -488,7 +488,7 @@ def _with_texts(txt_name: str, txt_value: str, file: str, root: str, service: st
             srvs=(DnsSrv(service=Text(service), protocol=Text("tcp"), target=CORP),),
         ),
         subnets=(
-            dataclasses.replace(
+            msgspec.structs.replace(
                 with_dhcp(V4, ranges=(RANGE4,), bootp=Bootp(file=Text(file), server=Text(file))),
                 tftp_root=Text(f"/{root}"),
             ),

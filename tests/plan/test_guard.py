@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 
+import msgspec
 import pytest
 
 from jackfield.document.reader import read_network
@@ -109,7 +109,7 @@ def test_bridge_of_somebody_else() -> None:
         f"<network><name>b</name><forward mode='bridge'/><bridge name='br0'/>{FILTER}</network>"
     )
     assert plain.mode is Mode.BRIDGE
-    port = dataclasses.replace(PORT, plug=BridgePlug(bridge=InterfaceName("br0")))
+    port = msgspec.structs.replace(PORT, plug=BridgePlug(bridge=InterfaceName("br0")))
     found = guard(plain, port)
     assert (True, True, False, (), ()) == (
         found.open4,
@@ -137,7 +137,7 @@ def test_portgroup_is_asked_first(
 ) -> None:
     """A portgroup that says something is right, whatever its network says."""
     planned = network(V4, group, attributes=attribute)
-    port = dataclasses.replace(PORT, group=None if named is None else Text(named))
+    port = msgspec.structs.replace(PORT, group=None if named is None else Text(named))
     assert wanted == is_guarded(planned, port)
     assert wanted == (plan_guard(planned, port, DEVICE) is not None)
 
@@ -151,13 +151,13 @@ def test_portgroup_has_addresses_of_its_own() -> None:
         f"<portgroup name='a'>{named.format('10.0.1.8')}</portgroup><portgroup name='b'/>",
     )
     for group, address in ("a", "10.0.1.8"), ("b", "10.0.1.7"):
-        port = dataclasses.replace(PORT, group=Text(group))
+        port = msgspec.structs.replace(PORT, group=Text(group))
         assert of(address) == guard(planned, port).addresses
 
 
 def test_port_past_all_bridges_has_no_guard() -> None:
     """A macvtap's frames are seen by nobody."""
-    port = dataclasses.replace(PORT, plug=DirectPlug(dev=InterfaceName("eth0"), mode="vepa"))
+    port = msgspec.structs.replace(PORT, plug=DirectPlug(dev=InterfaceName("eth0"), mode="vepa"))
     assert not is_guarded(network(FILTER, V4), port)
 
 

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Iterable
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from jackfield.errors import (
@@ -110,8 +111,8 @@ def test_a_plan_in_words() -> None:
 
 def test_a_function_by_its_address_is_not_planned() -> None:
     """A bridge needs its interface."""
-    address = PciAddress(domain=0, bus=1, slot=0, function=1)
-    wanted = dataclasses.replace(network("eth0"), uplinks=(PciUplink(address=address),))
+    address = PciAddress.of(domain=0, bus=1, slot=0, function=1)
+    wanted = msgspec.structs.replace(network("eth0"), uplinks=(PciUplink(address=address),))
     with pytest.raises(UnsupportedConfiguration, match="cannot be made over"):
         plan_network(wanted)
 
@@ -203,7 +204,7 @@ def test_uplinks_carry_what_the_document_names() -> None:
     assert [] == vlans(plan_network(plain).values())
     both = Portgroup(name=Text("both"), vlan=tagged(42, 43, 1))
     second = Portgroup(name=Text("second"), vlan=tagged(7), uplinks=plain.uplinks[1:])
-    grouped = dataclasses.replace(plain, portgroups=(both, second))
+    grouped = msgspec.structs.replace(plain, portgroups=(both, second))
     assert [
         "VLANs on bridge br0 kept apart: on",
         "VLANs on bridge br0-1 kept apart: on",
@@ -214,7 +215,7 @@ def test_uplinks_carry_what_the_document_names() -> None:
         "VLAN 43 on uplink eth1: tagged",
     ] == vlans(plan_network(grouped).values())
     with pytest.raises(UnsupportedConfiguration, match="cannot be in VLAN 4095"):
-        plan_network(dataclasses.replace(plain, vlan=tagged(4095)))
+        plan_network(msgspec.structs.replace(plain, vlan=tagged(4095)))
 
 
 def test_what_the_vlans_of_a_port_want() -> None:
@@ -223,13 +224,13 @@ def test_what_the_vlans_of_a_port_want() -> None:
     plain = network("eth0", "eth1")
     wanted = ["VLANs on bridge br0-1 kept apart: on", "VLAN 9 on uplink eth1: tagged"]
     assert wanted == vlans(plan_port_vlans(plain, port))
-    assert [] == plan_port_vlans(plain, dataclasses.replace(port, vlan=None))
+    assert [] == plan_port_vlans(plain, msgspec.structs.replace(port, vlan=None))
     # A bridge of somebody else's is not changed, and one of Open vSwitch has VLANs of its own.
-    assert [] == plan_port_vlans(dataclasses.replace(plain, uplinks=()), port)
+    assert [] == plan_port_vlans(msgspec.structs.replace(plain, uplinks=()), port)
     switched = VirtualPort(type=VirtualPortType.OPENVSWITCH)
-    assert [] == plan_port_vlans(dataclasses.replace(plain, virtualport=switched), port)
+    assert [] == plan_port_vlans(msgspec.structs.replace(plain, virtualport=switched), port)
     with pytest.raises(UnsupportedConfiguration, match="cannot be in VLAN 0"):
-        plan_port_vlans(plain, dataclasses.replace(port, vlan=tagged(0)))
+        plan_port_vlans(plain, msgspec.structs.replace(port, vlan=tagged(0)))
 
 
 def test_uplinks_keep_their_bridges() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from jackfield.document.reader import read_network
@@ -154,7 +155,7 @@ def test_a_ports_row() -> None:
 
 def test_a_port_is_on_the_bridge_it_was_given() -> None:
     """Of several bridges of a network the one of its uplink."""
-    port = dataclasses.replace(PORT, plug=BridgePlug(bridge=InterfaceName("br0-1")))
+    port = msgspec.structs.replace(PORT, plug=BridgePlug(bridge=InterfaceName("br0-1")))
     assert "br0-1" == row(port, MANAGED).bridge
 
 
@@ -191,21 +192,21 @@ ONE = VlanTag(id=42)
 )
 def test_vlans(vlan: Vlan, wanted: OvsVlan) -> None:
     """Every form of ``<vlan>`` as the table Port spells it."""
-    assert wanted == row(dataclasses.replace(PORT, vlan=vlan)).vlan
+    assert wanted == row(msgspec.structs.replace(PORT, vlan=vlan)).vlan
 
 
 def test_bandwidth() -> None:
     """Both directions; a guarantee alone limits nothing."""
     slow, fast = Rate(average=100), Rate(average=200, peak=300)
-    found = row(dataclasses.replace(PORT, bandwidth=Bandwidth(inbound=slow, outbound=fast)))
+    found = row(msgspec.structs.replace(PORT, bandwidth=Bandwidth(inbound=slow, outbound=fast)))
     assert (slow, fast) == (found.inbound, found.outbound)
-    found = row(dataclasses.replace(PORT, bandwidth=Bandwidth(inbound=Rate(floor=10))))
+    found = row(msgspec.structs.replace(PORT, bandwidth=Bandwidth(inbound=Rate(floor=10))))
     assert (None, None) == (found.inbound, found.outbound)
 
 
 def test_the_plan_in_words() -> None:
     """What a reader of the plan wants to know of a port and a bridge."""
-    port = dataclasses.replace(
+    port = msgspec.structs.replace(
         PORT,
         vlan=Vlan(tags=(ONE, UNTAGGED), trunk=True),
         bandwidth=Bandwidth(inbound=Rate(average=100)),

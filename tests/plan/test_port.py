@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from jackfield.errors import MissingFeature, UnsupportedConfiguration
@@ -32,7 +32,7 @@ NETWORK = Network(
     bandwidth=Bandwidth(inbound=Rate(average=1000, peak=3000)),
 )
 PORT = Port(uuid=UUID(int=1), mac=MAC, plug=NetworkPlug(bridge=BRIDGE))
-DIRECT = dataclasses.replace(PORT, plug=DirectPlug(dev=InterfaceName("eth1"), mode="vepa"))
+DIRECT = msgspec.structs.replace(PORT, plug=DirectPlug(dev=InterfaceName("eth1"), mode="vepa"))
 TAP = PortDevice(name=InterfaceName("tap0"))
 INSIDE = PortDevice(name=InterfaceName("jf0"), netns="/run/netns/a", ifname=InterfaceName("eth0"))
 LIMITS = Bandwidth(
@@ -56,14 +56,14 @@ def test_which_way_is_limited_how() -> None:
     """What the guest gets leaves by a device on a bridge, and comes in by a macvtap."""
     into, out = Rate(average=100, peak=200), Rate(average=10, burst=20)
     promised = Guarantee(link=BRIDGE, number=3, mac=MAC, floor=50, ceiling=3000)
-    port = dataclasses.replace(PORT, bandwidth=LIMITS)
+    port = msgspec.structs.replace(PORT, bandwidth=LIMITS)
     assert [
         Policing(link=TAP.name, rate=out),
         Shaping(link=TAP.name, rate=into),
         promised,
     ] == limits(plan_port(NETWORK, port, TAP))
-    direct = dataclasses.replace(DIRECT, bandwidth=LIMITS)
-    network = dataclasses.replace(NETWORK, mode=Mode.VEPA, bridge=None, bandwidth=None)
+    direct = msgspec.structs.replace(DIRECT, bandwidth=LIMITS)
+    network = msgspec.structs.replace(NETWORK, mode=Mode.VEPA, bridge=None, bandwidth=None)
     assert [Policing(link=TAP.name, rate=into), Shaping(link=TAP.name, rate=out)] == limits(
         plan_port(network, direct, TAP)
     )
@@ -73,10 +73,10 @@ def test_which_way_is_limited_how() -> None:
 
 def test_a_guarantee_needs_a_rate_of_the_network() -> None:
     """Where the network has none any more, nothing is wanted; clients' ports want nothing else."""
-    port = dataclasses.replace(PORT, bandwidth=LIMITS)
+    port = msgspec.structs.replace(PORT, bandwidth=LIMITS)
     assert ["guarantee:red0:3"] == list(plan_guarantee(NETWORK, port))
     for without in (None, Bandwidth(outbound=Rate(average=5))):
-        network = dataclasses.replace(NETWORK, bandwidth=without)
+        network = msgspec.structs.replace(NETWORK, bandwidth=without)
         assert HostState() == plan_guarantee(network, port)
     assert HostState() == plan_guarantee(NETWORK, PORT)
 
@@ -107,17 +107,17 @@ def test_who_is_known_to_the_bridge(
         learning=learning,
         unicast_flood=flooded,
         addresses=(MAC,) if known else (),
-    ) == place(dataclasses.replace(PORT, isolated=isolated, plug=plug))
+    ) == place(msgspec.structs.replace(PORT, isolated=isolated, plug=plug))
 
 
 def test_vlans_of_a_bridge() -> None:
     """The port is in its VLANs, of those that there are."""
     vlan = Vlan(tags=(VlanTag(id=42), VlanTag(id=4094)), trunk=True)
-    found = place(dataclasses.replace(PORT, vlan=vlan))
+    found = place(msgspec.structs.replace(PORT, vlan=vlan))
     assert vlan == found.vlan
     assert "tap0 on bridge red0, trunk of VLANs 42 4094" == describe_resource(found)
     for number in (0, 4095):
-        tagged = dataclasses.replace(PORT, vlan=Vlan(tags=(VlanTag(id=number),)))
+        tagged = msgspec.structs.replace(PORT, vlan=Vlan(tags=(VlanTag(id=number),)))
         with pytest.raises(UnsupportedConfiguration, match=f"cannot be in VLAN {number}"):
             place(tagged)
 
@@ -125,7 +125,7 @@ def test_vlans_of_a_bridge() -> None:
 @pytest.mark.parametrize("trusted", [None, False, True])
 def test_trusted_guests_get_multicast(trusted: bool | None) -> None:
     """A macvtap lets all multicast in where its guest is trusted with it."""
-    port = dataclasses.replace(DIRECT, trust_guest_rx_filters=trusted)
+    port = msgspec.structs.replace(DIRECT, trust_guest_rx_filters=trusted)
     link = plan_port(NETWORK, port, TAP)["link:tap0"]
     assert isinstance(link, MacvtapLink)
     assert bool(trusted) is link.all_multicast
@@ -133,7 +133,7 @@ def test_trusted_guests_get_multicast(trusted: bool | None) -> None:
 
 def test_limits_in_words() -> None:
     """Each limit is a line."""
-    port = dataclasses.replace(PORT, bandwidth=LIMITS)
+    port = msgspec.structs.replace(PORT, bandwidth=LIMITS)
     assert [
         "at most 10 KiB/s, 20 KiB at once in by tap0",
         "traffic control on tap0: 100 KiB/s, up to 200 out",
@@ -154,7 +154,7 @@ def test_switch_is_told_last_and_first() -> None:
         type_id_version=1,
         instance_id=UUID(int=7),
     )
-    port = dataclasses.replace(DIRECT, virtualport=virtualport)
+    port = msgspec.structs.replace(DIRECT, virtualport=virtualport)
     wanted = SwitchAssociation(
         link=InterfaceName("eth1"),
         mac=MAC,
@@ -171,5 +171,5 @@ def test_switch_is_told_last_and_first() -> None:
         "VSI instance 00000000-0000-0000-0000-000000000007 (52:54:00:00:00:01) of type 1193046, "
         "version 1, manager 11, associated with the switch at eth1"
     ) == describe_resource(wanted)
-    other = dataclasses.replace(virtualport, type=VirtualPortType.VN_LINK)
-    assert [] == plan_association(dataclasses.replace(port, virtualport=other))
+    other = msgspec.structs.replace(virtualport, type=VirtualPortType.VN_LINK)
+    assert [] == plan_association(msgspec.structs.replace(port, virtualport=other))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 
+import msgspec
 import pytest
 
 from jackfield.host.nft.text import element_text, rule_text
@@ -197,7 +197,7 @@ def test_routed_networks_are_open_for_their_own_addresses(mode: Mode) -> None:
 
 def test_a_tunnel_is_the_only_way_out() -> None:
     """Traffic of a network with a VPN leaves through it or not at all."""
-    definition = dataclasses.replace(
+    definition = msgspec.structs.replace(
         network(Mode.ROUTE, "192.168.122.1/24", uplinks=("eth0",)),
         vpn=Vpn(dev=InterfaceName("wg-red")),
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from jackfield.errors import UnsupportedConfiguration, WrongState
@@ -42,15 +42,15 @@ SWITCH = [
 def test_a_bridge_of_somebody_elses_gets_a_tap_and_a_switch() -> None:
     """And nothing else: the bridge is not ours.  They are always the same."""
     assert SWITCH == list(plan_network(BRIDGED, vde_user=103).values())
-    without = dataclasses.replace(BRIDGED, vde=None)
+    without = msgspec.structs.replace(BRIDGED, vde=None)
     assert [] == list(plan_network(without, vde_user=103).values())
 
 
 @pytest.mark.parametrize("mode", [Mode.ISOLATED, Mode.NAT, Mode.ROUTE, Mode.OPEN])
 def test_a_bridge_of_ours_gets_them_as_well(mode: Mode) -> None:
     """They are what is different from the same network without a switch."""
-    network = dataclasses.replace(BRIDGED, mode=mode)
-    plain = plan_network(dataclasses.replace(network, vde=None))
+    network = msgspec.structs.replace(BRIDGED, mode=mode)
+    plain = plan_network(msgspec.structs.replace(network, vde=None))
 
     planned = plan_network(network, vde_user=103)
 
@@ -66,12 +66,12 @@ def test_a_switch_ends_before_its_tap_goes() -> None:
 
 def test_longer_frames_than_a_switch_carries_are_refused() -> None:
     """They would be cut off."""
-    network = dataclasses.replace(BRIDGED, mode=Mode.NAT, mtu=1501)
+    network = msgspec.structs.replace(BRIDGED, mode=Mode.NAT, mtu=1501)
     with pytest.raises(UnsupportedConfiguration, match=r"MTU of 1501 and a <vde>.* 1500 bytes"):
         plan_network(network)
     (tap,) = [
         item
-        for item in plan_network(dataclasses.replace(network, mtu=1400)).values()
+        for item in plan_network(msgspec.structs.replace(network, mtu=1400)).values()
         if isinstance(item, TapLink)
     ]
     assert 1400 == tap.mtu
@@ -96,7 +96,7 @@ def test_a_bridge_that_cannot_have_a_switch(
     facts = Facts(links={} if link is None else {"br0": link})
     with pytest.raises(error, match=message):
         check_host(BRIDGED, facts)
-    check_host(dataclasses.replace(BRIDGED, vde=None), facts)
+    check_host(msgspec.structs.replace(BRIDGED, vde=None), facts)
 
 
 def test_a_bridge_that_can() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from jackfield.document.reader import read_network
@@ -27,7 +28,7 @@ from jackfield.plan.virtualfunction import (
 from jackfield.state.facts import Facts, LinkFact, VirtualFunctionFact
 from jackfield.state.functions import FunctionPlace, FunctionSetting
 
-ADDRESS = PciAddress(bus=1, slot=16)
+ADDRESS = PciAddress.of(bus=1, slot=16)
 MAC = MacAddress("52:54:00:00:00:42")
 PASSED_ON = HostdevPlug(address=ADDRESS, managed=True)
 UNDER = DirectPlug(dev=InterfaceName("eth1"), mode="passthrough")
@@ -35,7 +36,7 @@ FACTS = Facts(
     virtual_functions={
         "eth0": (
             VirtualFunctionFact(address=ADDRESS, dev=InterfaceName("eth1"), driver="igbvf"),
-            VirtualFunctionFact(address=PciAddress(bus=1, slot=16, function=2)),
+            VirtualFunctionFact(address=PciAddress.of(bus=1, slot=16, function=2)),
         )
     }
 )
@@ -63,7 +64,7 @@ def test_where_a_port_is() -> None:
     assert place_of(DirectPlug(dev=InterfaceName("eth1"), mode="bridge"), FACTS) is None
     assert place_of(DirectPlug(dev=InterfaceName("eth9"), mode="passthrough"), FACTS) is None
     with pytest.raises(HostError, match=r"0000:01:00\.0 is no virtual function"):
-        place_of(HostdevPlug(address=PciAddress(bus=1)), FACTS)
+        place_of(HostdevPlug(address=PciAddress.of(bus=1)), FACTS)
 
 
 def test_a_function_that_is_passed_on() -> None:
@@ -114,7 +115,7 @@ def test_what_carries_a_ports_frames() -> None:
     facts = dataclasses.replace(FACTS, links={one.name: one for one in links})
     shared = DirectPlug(dev=InterfaceName("eth1"), mode="vepa")
     assert PLACE == carrier_of(shared, facts)
-    assert PLACE == carrier_of(dataclasses.replace(shared, dev=InterfaceName("eth1.7")), facts)
+    assert PLACE == carrier_of(msgspec.structs.replace(shared, dev=InterfaceName("eth1.7")), facts)
     for bridge, way in (("br0", "eth1"), ("br7", "eth1.7")):
         place = dataclasses.replace(PLACE, way=InterfaceName(way))
         assert place == carrier_of(BridgePlug(bridge=InterfaceName(bridge)), facts)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from jackfield.config import Config
 from jackfield.document.update.request import Command, Section
 from jackfield.engine.metadata import MetadataType
@@ -108,8 +110,8 @@ class RpcEngine(FakeEngine):
 
     async def limit_port(self, uuid: UUID, bandwidth: Bandwidth | None) -> PortView:
         view = self.port(uuid)
-        changed = dataclasses.replace(view.port, bandwidth=bandwidth)
-        self.made[uuid] = dataclasses.replace(view, port=changed)
+        changed = msgspec.structs.replace(view.port, bandwidth=bandwidth)
+        self.made[uuid] = msgspec.structs.replace(view, port=changed)
         return self.made[uuid]
 
 

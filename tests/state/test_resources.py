@@ -31,7 +31,7 @@ from jackfield.state.vlans import Membership
         VlanFiltering(link=InterfaceName("br0")),
         UplinkVlan(link=InterfaceName("eth0.7"), vlan=42, value=Membership.NATIVE.value),
         *(
-            FunctionSetting(address=PciAddress(bus=1, slot=16), aspect=aspect, value="")
+            FunctionSetting(address=PciAddress.of(bus=1, slot=16), aspect=aspect, value="")
             for aspect in FunctionAspect
         ),
     ],

@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import msgspec
+
 from jackfield.allocation.check import Verdict, check_guest
 from jackfield.allocation.usage import Usage
 from jackfield.client import Client
@@ -84,9 +86,9 @@ class FakeEngine:
     async def define(self, network: Network) -> NetworkView:
         known = self.found.get(network.name)
         identity = network.uuid or (known.uuid if known else uuid.uuid4())
-        complete = dataclasses.replace(network, uuid=identity)
+        complete = msgspec.structs.replace(network, uuid=identity)
         if known:
-            view = dataclasses.replace(known, stored=complete)
+            view = msgspec.structs.replace(known, stored=complete)
         else:
             view = NetworkView(
                 name=network.name,
@@ -105,7 +107,7 @@ class FakeEngine:
         steps = await self.plan(network.name, network)
         view = await self.define(network)
         stored = None if transient else view.stored
-        view = dataclasses.replace(view, active=True, live=view.stored, stored=stored)
+        view = msgspec.structs.replace(view, active=True, live=view.stored, stored=stored)
         return self._keep(view), steps
 
     async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
@@ -119,7 +121,7 @@ class FakeEngine:
     async def undefine(self, ref: str | uuid.UUID) -> NetworkView | None:
         view = self.network(ref)
         if view.live is not None:
-            return self._keep(dataclasses.replace(view, stored=None))
+            return self._keep(msgspec.structs.replace(view, stored=None))
         del self.found[view.name]
         return None
 
@@ -130,17 +132,17 @@ class FakeEngine:
         if self.gate is not None:
             self.waiting.set()
             await self.gate.wait()
-        view = dataclasses.replace(view, active=True, live=view.stored)
+        view = msgspec.structs.replace(view, active=True, live=view.stored)
         self.emit("network-started", view)
         return self._keep(view)
 
     async def stop(self, ref: str | uuid.UUID) -> NetworkView:
-        view = dataclasses.replace(self.network(ref), active=False, live=None)
+        view = msgspec.structs.replace(self.network(ref), active=False, live=None)
         self.emit("network-stopped", view)
         return self._keep(view)
 
     async def set_autostart(self, ref: str | uuid.UUID, autostart: bool) -> NetworkView:
-        return self._keep(dataclasses.replace(self.network(ref), autostart=autostart))
+        return self._keep(msgspec.structs.replace(self.network(ref), autostart=autostart))
 
     async def plan(self, ref: str, network: Network | None = None) -> list[PlanStep]:
         view = self.found.get(ref)

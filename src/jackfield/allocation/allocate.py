@@ -11,7 +11,7 @@ are those of DESIGN section 4: portgroup, uplink, virtualport, then what is inhe
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from jackfield.allocation.candidates import Candidates, candidates_of, link_problem, pick
 from jackfield.allocation.request import Allocation, Request
@@ -55,8 +55,7 @@ _TAGGED_MODES = frozenset({Mode.BRIDGE, Mode.PASSTHROUGH, Mode.HOSTDEV})
 _FIRST_CLASS = 3
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a port goes: its portgroup, and its uplink where the mode has one."""
 
     group: Portgroup | None
@@ -280,7 +279,7 @@ def allocate_bandwidth(
     """
     floor = None if bandwidth.inbound is None else bandwidth.inbound.floor
     if not floor:
-        return dataclasses.replace(bandwidth, class_id=None)
+        return msgspec.structs.replace(bandwidth, class_id=None)
     whole = None if network.bandwidth is None else network.bandwidth.inbound
     if whole is None or whole.average is None:
         raise UnsupportedOperation(
@@ -301,7 +300,7 @@ def allocate_bandwidth(
         number = _FIRST_CLASS
     while number in taken:
         number += 1
-    return dataclasses.replace(bandwidth, class_id=number)
+    return msgspec.structs.replace(bandwidth, class_id=number)
 
 
 def _plug(network: Network, place: _Place, request: Request, facts: Facts) -> Plug:
@@ -310,7 +309,7 @@ def _plug(network: Network, place: _Place, request: Request, facts: Facts) -> Pl
         assert place.key is not None
         driver = network.driver
         return HostdevPlug(
-            address=PciAddress.parse(place.key),
+            address=PciAddress(place.key),
             managed=bool(network.managed),
             driver=None if driver is None else driver.name,
             model=None if driver is None else driver.model,

@@ -10,9 +10,10 @@ by name.  An interface counts for those after it, as it will when the guest star
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from uuid import UUID
+
+import msgspec
 
 from jackfield.allocation.allocate import allocate, usage_key
 from jackfield.allocation.request import Allocation, Request
@@ -37,8 +38,7 @@ _NOT_YET_IDENTIFIED = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What one interface gets: exactly one of ``allocation`` and ``error``."""
 
     interface: GuestInterface
@@ -57,7 +57,7 @@ def check_guest(
             network = _network(interface, networks)
             request = Request.from_interface(interface, owner)
             if interface.mac is None:
-                request = dataclasses.replace(request, mac=_SOME_MAC)
+                request = msgspec.structs.replace(request, mac=_SOME_MAC)
             allocation = allocate(network, facts, usage, request)
         except JackfieldError as error:
             verdicts.append(Verdict(interface=interface, error=error))
@@ -66,7 +66,7 @@ def check_guest(
         if allocation.port.virtualport is not None and (
             guest.uuid is None or interface.mac is None
         ):
-            allocation = dataclasses.replace(
+            allocation = msgspec.structs.replace(
                 allocation, notes=(*allocation.notes, _NOT_YET_IDENTIFIED)
             )
         verdicts.append(Verdict(interface=interface, allocation=allocation))

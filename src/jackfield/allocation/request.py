@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from uuid import UUID
+
+import msgspec
 
 from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.guest import GuestInterface
@@ -16,8 +17,7 @@ from jackfield.model.vlan import Vlan
 __all__ = ["Allocation", "Request"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A wish for one port; ``vde`` is a VDE switch's directory, when the port is to be there.
 
     ``owner`` and ``mac`` are needed where identifiers are generated for a switch.
@@ -64,8 +64,7 @@ class Request:
         )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Allocation:
+class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     """The port, and what else its making needs to know.
 
     ``uplink`` is the uplink of the network that was chosen; ``bring_up`` a device that is down

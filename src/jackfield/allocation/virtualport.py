@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
+
+import msgspec
 
 from jackfield.allocation.request import Request
 from jackfield.errors import InvalidRequest, UnsupportedConfiguration
@@ -101,7 +102,7 @@ def merge_virtualport(
             f"{', '.join(missing)}",
             hint="the network, its portgroup or the guest must say it",
         )
-    return dataclasses.replace(VirtualPort(type=kind), **merged), ()  # type: ignore[arg-type]
+    return msgspec.structs.replace(VirtualPort(type=kind), **merged), ()
 
 
 def _merge_type(network: Network, sources: list[tuple[str, VirtualPort]]) -> VirtualPortType | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 
+import msgspec
+
 from jackfield.document.xml import (
     MAX_UINT32,
     Element,
@@ -259,7 +261,7 @@ def read_subnet(element: Element) -> Subnet:
     )
     if dhcp is not None and (service := _read_dhcp(dhcp, subnet)) is not None:
         # The subnet was needed to judge the ranges; nobody else holds it yet.
-        object.__setattr__(subnet, "dhcp", service)
+        msgspec.structs.force_setattr(subnet, "dhcp", service)
     return subnet
 
 

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Literal
 
 import msgspec
@@ -75,15 +74,15 @@ def checked(network: Network) -> Network:
     can say is an error that names the field.
     """
     if network.metadata is not None:
-        network = dataclasses.replace(network, metadata=canonical_metadata(network.metadata))
+        network = msgspec.structs.replace(network, metadata=canonical_metadata(network.metadata))
     if network.mode.is_routed and network.bridge is None:
-        network = dataclasses.replace(network, bridge=Bridge())
+        network = msgspec.structs.replace(network, bridge=Bridge())
     if network.mode is Mode.HOSTDEV and network.managed is None:
-        network = dataclasses.replace(network, managed=False)
-    network = dataclasses.replace(network, connections=None)
+        network = msgspec.structs.replace(network, managed=False)
+    network = msgspec.structs.replace(network, connections=None)
     if network.vpn is not None:
-        network = dataclasses.replace(
-            network, vpn=dataclasses.replace(network.vpn, public_key=None)
+        network = msgspec.structs.replace(
+            network, vpn=msgspec.structs.replace(network.vpn, public_key=None)
         )
     check(network)
     try:
@@ -92,7 +91,7 @@ def checked(network: Network) -> Network:
         # The line is of a text that the caller never saw.
         prefix = "" if error.line is None else f"line {error.line}: "
         raise DocumentError(error.message.removeprefix(prefix), hint=error.hint) from None
-    for field in dataclasses.fields(Network):
+    for field in msgspec.structs.fields(Network):
         wanted, got = getattr(network, field.name), getattr(same, field.name)
         if wanted != got:
             raise DocumentError(

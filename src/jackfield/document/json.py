@@ -1,6 +1,6 @@
 """JSON of the model: the representation of the HTTP API and of the store.
 
-A value is an object with the field names of its dataclass; fields that hold their default are
+A value is an object with the names of its attributes; those that hold their default are
 left out, and a key that is no field is an error.  Enumerations, addresses, UUIDs and PCI
 addresses are strings; an uplink and a plug carry ``kind``.  One converter for each class is
 compiled from its type hints when it is first used.
@@ -12,14 +12,11 @@ for what we stored ourselves; text from outside goes through
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
-import itertools
 import types
 import typing
 from collections.abc import Callable
 from enum import Enum
-from operator import attrgetter, is_not
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -28,15 +25,8 @@ import msgspec
 from jackfield.document.address import address_text, parse_address
 from jackfield.errors import DocumentError, SyntaxDocumentError
 from jackfield.model.network import Network
-from jackfield.model.port import (
-    BridgePlug,
-    DirectPlug,
-    HostdevPlug,
-    NetworkPlug,
-    Port,
-    VdePlug,
-)
-from jackfield.model.uplink import DeviceUplink, PciAddress, PciUplink, PhysicalFunction
+from jackfield.model.port import Port
+from jackfield.model.value import Value
 
 __all__ = [
     "from_builtins",
@@ -54,17 +44,6 @@ Model = TypeVar("Model")
 Convert = Callable[[Any], Any]
 
 MAX_BYTES = 4 * 1024 * 1024
-
-_KINDS: dict[type, str] = {
-    DeviceUplink: "device",
-    PciUplink: "pci",
-    PhysicalFunction: "pf",
-    NetworkPlug: "network",
-    BridgePlug: "bridge",
-    DirectPlug: "direct",
-    HostdevPlug: "hostdev-pci",
-    VdePlug: "vde",
-}
 
 
 class _Wrong(Exception):
@@ -91,7 +70,6 @@ def _ipv4(text: str) -> ipaddress.IPv4Address:
 # How text becomes a value, for the types that are not dataclasses, enumerations or ``str``.
 _FROM_TEXT: dict[type, Convert] = {
     UUID: UUID,
-    PciAddress: PciAddress.parse,
     ipaddress.IPv4Address: _ipv4,
 }
 _FAMILIES: dict[frozenset[type], Convert] = {
@@ -115,8 +93,8 @@ def _decoder(hint: Any) -> Convert:
         return _sequence(_decoder(typing.get_args(hint)[0]))
     if hint in _FROM_TEXT:
         return _text(_FROM_TEXT[hint])
-    if dataclasses.is_dataclass(hint):
-        return _class_decoder(typing.cast("type[Any]", hint))
+    if issubclass(hint, Value):
+        return _class_decoder(hint)
     if issubclass(hint, Enum):
         return _enumeration(hint)
     if issubclass(hint, str):
@@ -180,8 +158,8 @@ def _sequence(item: Convert) -> Convert:
     return decode
 
 
-def _tagged(arms: list[type]) -> Convert:
-    decoders = {_KINDS[arm]: _class_decoder(arm) for arm in arms}
+def _tagged(arms: list[type[Value]]) -> Convert:
+    decoders = {str(arm.__struct_config__.tag): _class_decoder(arm) for arm in arms}
     allowed = ", ".join(map(repr, decoders))
 
     def decode(value: Any) -> Any:
@@ -204,12 +182,8 @@ def _class_decoder(cls: type[Any]) -> Convert:
     if found is not None:
         return found
     hints = typing.get_type_hints(cls)
-    fields = {one.name: _decoder(hints[one.name]) for one in dataclasses.fields(cls)}
-    needed = [
-        one.name
-        for one in dataclasses.fields(cls)
-        if one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
-    ]
+    fields = {one.name: _decoder(hints[one.name]) for one in msgspec.structs.fields(cls)}
+    needed = [one.name for one in msgspec.structs.fields(cls) if one.required]
     nullable = {name for name in fields if types.NoneType in typing.get_args(hints[name])}
 
     def decode(value: Any) -> Any:
@@ -265,75 +239,17 @@ def _parse(data: bytes | str) -> Any:
         raise SyntaxDocumentError(f"not JSON: {error}") from None
 
 
-_class_encoders: dict[type, Convert] = {}
+def _as_text(value: Any) -> str:
+    """Return as text what the encoder does not know: addresses, and subclasses of ``str``."""
+    return address_text(value) if type(value) is ipaddress.IPv6Address else str(value)
 
 
-def _encoder(hint: Any) -> Convert | None:
-    """Compile the function that makes JSON's builtins of a ``hint``; ``None``: as it is."""
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        arms = [arm for arm in typing.get_args(hint) if arm is not types.NoneType]
-        if len(arms) == 1:
-            return _encoder(arms[0])
-        if arms[0] is ipaddress.IPv4Address:
-            return address_text
-        if frozenset(arms) in _FAMILIES:
-            return str
-        tagged = {arm: (_KINDS[arm], _class_encoder(arm)) for arm in arms}
-
-        def encode_tagged(value: Any) -> Any:
-            kind, encode = tagged[type(value)]
-            return {"kind": kind, **encode(value)}
-
-        return encode_tagged
-    if origin is tuple:
-        item = _encoder(typing.get_args(hint)[0])
-        if item is None:
-            return list
-        return lambda value: [item(one) for one in value]
-    if hint in _FROM_TEXT:
-        return str
-    if dataclasses.is_dataclass(hint):
-        return _class_encoder(typing.cast("type[Any]", hint))
-    if issubclass(hint, Enum):
-        return lambda value: value.value
-    # The encoder knows no subclass of ``str``, and a plain field may hold one.
-    return str if issubclass(hint, str) else None
-
-
-def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return the function that gives all these attributes of a value."""
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda value: tuple(getattr(value, name) for name in names)
-
-
-def _class_encoder(cls: type[Any]) -> Convert:
-    found = _class_encoders.get(cls)
-    if found is not None:
-        return found
-    hints = typing.get_type_hints(cls)
-    fields = [(one.name, one.default, _encoder(hints[one.name])) for one in dataclasses.fields(cls)]
-    defaults = [default for _, default, _ in fields]
-    values_of = _getter([name for name, _, _ in fields])
-
-    def encode(value: Any) -> Any:
-        made: dict[str, Any] = {}
-        values = values_of(value)
-        # Most fields are at their default: the loop is for the few that are not.
-        others = itertools.compress(zip(values, fields, strict=True), map(is_not, values, defaults))
-        for one, (name, default, convert) in others:
-            if default is None or one != default:
-                made[name] = one if convert is None else convert(one)
-        return made
-
-    _class_encoders[cls] = encode
-    return encode
+_encode = msgspec.json.Encoder(enc_hook=_as_text).encode
 
 
 def to_builtins(value: Any) -> dict[str, Any]:
     """Return a value of the model as builtins that any JSON encoder takes."""
-    made: dict[str, Any] = _class_encoder(type(value))(value)
+    made: dict[str, Any] = msgspec.to_builtins(value, enc_hook=_as_text)
     return made
 
 
@@ -344,7 +260,7 @@ def network_to_builtins(network: Network) -> dict[str, Any]:
 
 def network_to_json(network: Network) -> bytes:
     """Return ``network`` as one line of JSON."""
-    return msgspec.json.encode(to_builtins(network))
+    return _encode(network)
 
 
 def network_from_builtins(value: Any) -> Network:
@@ -364,7 +280,7 @@ def port_to_builtins(port: Port) -> dict[str, Any]:
 
 def port_to_json(port: Port) -> bytes:
     """Return ``port`` as one line of JSON."""
-    return msgspec.json.encode(to_builtins(port))
+    return _encode(port)
 
 
 def port_from_json(data: bytes | str) -> Port:

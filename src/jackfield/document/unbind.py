@@ -6,9 +6,9 @@ stays is ``<interface type='network'>``, which works on every host with a networ
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
+import msgspec
 from lxml import etree
 
 from jackfield.document.guest import read_interface
@@ -54,7 +54,7 @@ def _rename(network: Network, found: dict[str, Network]) -> Network:
     """Return ``network``, which differs from its namesake in ``found``, under a name of its own."""
     number = 2
     while True:
-        renamed = dataclasses.replace(network, name=NetworkName(f"{network.name}-{number}"))
+        renamed = msgspec.structs.replace(network, name=NetworkName(f"{network.name}-{number}"))
         if found.setdefault(renamed.name, renamed) == renamed:
             return renamed
         number += 1
@@ -68,7 +68,7 @@ def _network(interface: Element) -> Network:
     virtualport = None if element is None else read_virtualport(element)
     if virtualport is not None:
         # What identifies the one guest stays with it.
-        virtualport = dataclasses.replace(virtualport, instance_id=None, interface_id=None)
+        virtualport = msgspec.structs.replace(virtualport, instance_id=None, interface_id=None)
         if virtualport == VirtualPort():
             virtualport = None
     attribute = "bridge" if interface.get("type") == "bridge" else "dev"

@@ -28,7 +28,7 @@ def device(element: Element) -> InterfaceName:
 
 def read_pci_address(element: Element) -> PciAddress:
     """Read domain, bus, slot and function of an ``<address>``."""
-    return PciAddress(
+    return PciAddress.of(
         domain=number(element, "domain", 0xFFFF) or 0,
         bus=number(element, "bus", 0xFF) or 0,
         slot=number(element, "slot", 0x1F) or 0,
@@ -62,9 +62,9 @@ def read_uplinks(parent: Element, names: tuple[str, ...]) -> tuple[Uplink, ...]:
 
 def pci_attributes(address: PciAddress) -> str:
     """Return the attributes of an ``<address>`` as libvirt writes them."""
+    domain, bus, slot, function = address.parts
     return (
-        f" domain='0x{address.domain:04x}' bus='0x{address.bus:02x}'"
-        f" slot='0x{address.slot:02x}' function='0x{address.function:x}'"
+        f" domain='0x{domain:04x}' bus='0x{bus:02x}' slot='0x{slot:02x}' function='0x{function:x}'"
     )
 
 

@@ -9,6 +9,8 @@ import dataclasses
 import logging
 from uuid import UUID
 
+import msgspec
+
 from jackfield.allocation.allocate import allocate, allocate_bandwidth, usage_key
 from jackfield.allocation.request import Request
 from jackfield.engine import portjobs
@@ -148,15 +150,15 @@ class ClientPorts:
     def _limited(self, record: NetworkRecord, port: Port, bandwidth: Bandwidth | None) -> Port:
         """Return the port with another bandwidth, and with the class that it needs for that."""
         if bandwidth is None:
-            return dataclasses.replace(port, bandwidth=None)
+            return msgspec.structs.replace(port, bandwidth=None)
         if port.bandwidth is not None:
-            bandwidth = dataclasses.replace(bandwidth, class_id=port.bandwidth.class_id)
-        changed = dataclasses.replace(port, bandwidth=bandwidth)
+            bandwidth = msgspec.structs.replace(bandwidth, class_id=port.bandwidth.class_id)
+        changed = msgspec.structs.replace(port, bandwidth=bandwidth)
         _check_floor(record.current, changed)
         counted = str(record.uuid)
         others = self._registry.usage.without_port(counted, port)
         allocated = allocate_bandwidth(record.current, others, bandwidth, counted)
-        return dataclasses.replace(port, bandwidth=allocated)
+        return msgspec.structs.replace(port, bandwidth=allocated)
 
     def _reclaim(self, network: Network, wish: Port) -> Port:
         """Return the port as it was allocated once; only its class may be taken by another."""
@@ -165,7 +167,7 @@ class ClientPorts:
         allocated = allocate_bandwidth(
             network, self._registry.usage, wish.bandwidth, usage_key(network)
         )
-        return dataclasses.replace(wish, bandwidth=allocated)
+        return msgspec.structs.replace(wish, bandwidth=allocated)
 
     def _allocate(self, network: Network, wish: Port) -> Port:
         allocation = allocate(

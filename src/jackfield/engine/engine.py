@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import Collection, Coroutine, Mapping
 from pathlib import Path
 from uuid import UUID
+
+import msgspec
 
 from jackfield.allocation.check import Verdict, check_guest
 from jackfield.document.json import network_from_json
@@ -360,7 +361,7 @@ class Engine:
         idle = {record.name for record in records if not record.active}
         verdicts = check_guest(guest, networks, self._host.all_facts(), self._registry.usage)
         return tuple(
-            dataclasses.replace(verdict, allocation=None, error=_not_active(name))
+            msgspec.structs.replace(verdict, allocation=None, error=_not_active(name))
             if verdict.allocation is not None and (name := verdict.interface.network) in idle
             else verdict
             for verdict in verdicts

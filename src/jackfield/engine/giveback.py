@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
+
+import msgspec
 
 from jackfield.document.additions import additions
 from jackfield.document.libvirt import write_network
@@ -88,7 +89,7 @@ class Giveback:
             raise AlreadyExists(f"libvirt has another network of this name, with uuid {there.uuid}")
         autostart = record.autostart
         # What both write alike is the same network, whatever the file looks like.
-        text = write_network(dataclasses.replace(stored, connections=None), inactive=True)
+        text = write_network(msgspec.structs.replace(stored, connections=None), inactive=True)
         same = there.stored is not None and write_network(there.stored, inactive=True) == text
         if not same or there.autostart is not autostart:
             if not dry_run:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import enum
 import logging
 import os
@@ -22,6 +21,8 @@ import subprocess
 import time
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 from jackfield.document.libvirt import write_network
 from jackfield.document.port import write_port
@@ -81,7 +82,7 @@ class Hooks:
             return
         connections = self._registry.connections(network)
         count = self._registry.port_count(network.uuid) if network.uuid else 0
-        shown = dataclasses.replace(network, connections=count or None)
+        shown = msgspec.structs.replace(network, connections=count or None)
 
         def describe() -> bytes:
             text = write_network(shown, inactive=False, connections=connections)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from uuid import UUID
+
+import msgspec
 
 from jackfield.document.json import network_to_json
 from jackfield.document.metadata import element_of, with_element
@@ -45,15 +46,15 @@ def _changed(
     network: Network, kind: MetadataType, text: str | None, key: str | None, uri: str | None
 ) -> Network:
     if kind is MetadataType.DESCRIPTION:
-        return dataclasses.replace(network, description=text or None)
+        return msgspec.structs.replace(network, description=text or None)
     if kind is MetadataType.TITLE:
         if text is not None and "\n" in text:
             raise InvalidRequest("a title is one line").in_libvirt(
                 "metadata title can't contain newlines"
             )
-        return dataclasses.replace(network, title=text or None)
+        return msgspec.structs.replace(network, title=text or None)
     changed = with_element(network.metadata, _required(uri), key, text)
-    return dataclasses.replace(network, metadata=changed)
+    return msgspec.structs.replace(network, metadata=changed)
 
 
 def _required(uri: str | None) -> str:

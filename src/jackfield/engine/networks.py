@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
+
+import msgspec
 
 from jackfield.allocation.change import check_change, check_kind
 from jackfield.document.json import network_to_json
@@ -116,7 +117,7 @@ class Networks:
                 self._registry.refuse_with_ports(
                     record, "stopped, which would end it", realiser="jackfield"
                 )
-            view = dataclasses.replace(self._registry.network_view(record), active=False)
+            view = msgspec.structs.replace(self._registry.network_view(record), active=False)
             if record.stored is None:
                 await self._free_clients(record)
             await self._stop(record)

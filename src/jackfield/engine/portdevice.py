@@ -141,7 +141,7 @@ def _place_from_json(fields: dict[str, Any] | None) -> FunctionPlace | None:
     if fields is None:
         return None
     return FunctionPlace(
-        address=PciAddress.parse(fields["address"]),
+        address=PciAddress(fields["address"]),
         physical=InterfaceName(fields["physical"]),
         driver=fields["driver"],
         count=fields["count"],

@@ -8,11 +8,12 @@ name and address.  They stay up meanwhile; a guest sees a gap and nothing else.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from uuid import UUID
+
+import msgspec
 
 from jackfield.document.libvirt import write_network
 from jackfield.engine import workplace
@@ -285,7 +286,9 @@ def _without_stp(network: Network) -> Network:
     """
     if network.bridge is None or not network.mode.is_routed:
         return network
-    return dataclasses.replace(network, bridge=dataclasses.replace(network.bridge, stp=False))
+    return msgspec.structs.replace(
+        network, bridge=msgspec.structs.replace(network.bridge, stp=False)
+    )
 
 
 def _described(network: Network) -> str:

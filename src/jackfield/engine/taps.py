@@ -7,8 +7,9 @@ A macvtap has the guest's MAC itself and lies over the plug's device.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from jackfield.engine.views import PortView
 from jackfield.model.port import BridgePlug, DirectPlug, NetworkPlug
@@ -48,6 +49,6 @@ def recognised(views: Iterable[PortView], links: Mapping[str, LinkFact]) -> list
     def seen(view: PortView) -> PortView:
         name = device(view)
         # With one that its client has made again nothing is wrong any more.
-        return view if name is None else dataclasses.replace(view, device=name, problem=None)
+        return view if name is None else msgspec.structs.replace(view, device=name, problem=None)
 
     return [view if view.device is not None else seen(view) for view in found]

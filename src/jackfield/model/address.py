@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import functools
 import ipaddress
 
+from jackfield.model.value import Value
 from jackfield.model.values import DnsName, MacAddress, Text
 
 __all__ = [
@@ -50,8 +50,7 @@ class LeaseUnit(enum.Enum):
     HOURS = "hours"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseTime:
+class LeaseTime(Value, frozen=True, kw_only=True):
     """How long a lease lasts: ``expiry`` in ``unit``; 0 is for ever."""
 
     expiry: int
@@ -64,8 +63,7 @@ class LeaseTime:
         return self.expiry * factor[self.unit]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DhcpRange:
+class DhcpRange(Value, frozen=True, kw_only=True):
     """Addresses that DHCP may give out, both ends included."""
 
     start: Address
@@ -73,8 +71,7 @@ class DhcpRange:
     lease: LeaseTime | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DhcpHost:
+class DhcpHost(Value, frozen=True, kw_only=True):
     """A fixed assignment: by ``mac`` (IPv4), client ``id`` or ``name`` (IPv6: DUID or name).
 
     ``mac_spelling`` is how the document spelled ``mac`` where that is not its canonical form,
@@ -89,16 +86,14 @@ class DhcpHost:
     lease: LeaseTime | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Bootp:
+class Bootp(Value, frozen=True, kw_only=True):
     """Network boot: ``file`` to load, from ``server`` (``None``: this host)."""
 
     file: Text
     server: Text | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Dhcp:
+class Dhcp(Value, frozen=True, kw_only=True):
     """What one subnet's DHCP service gives out."""
 
     ranges: tuple[DhcpRange, ...] = ()
@@ -114,8 +109,7 @@ def default_prefix(address: Address) -> int:
     return 8 if first < 128 else 16 if first < 192 else 24
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Subnet:
+class Subnet(Value, frozen=True, kw_only=True, dict=True):
     """An address of the bridge and the subnet around it (libvirt's ``<ip>``).
 
     ``family``, ``netmask`` and ``prefix`` are kept as the document spelled them, because the
@@ -149,8 +143,7 @@ class Subnet:
         return made((int(self.address), self.prefix_length))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StaticRoute:
+class StaticRoute(Value, frozen=True, kw_only=True, dict=True):
     """A route to a network behind a guest (libvirt's ``<route>``); spelling kept as in Subnet."""
 
     address: Address

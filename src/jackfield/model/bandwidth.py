@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+from jackfield.model.value import Value
 
 __all__ = ["Bandwidth", "Rate"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class Rate(Value, frozen=True, kw_only=True):
     """One direction: ``average``, ``peak``, ``floor`` in kibibytes a second, ``burst`` in KiB."""
 
     average: int | None = None
@@ -17,8 +16,7 @@ class Rate:
     burst: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Bandwidth:
+class Bandwidth(Value, frozen=True, kw_only=True):
     """Both directions as the guest sees them: ``inbound`` is traffic to the guest."""
 
     inbound: Rate | None = None

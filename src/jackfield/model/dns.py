@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from jackfield.model.address import Address
+from jackfield.model.value import Value
 from jackfield.model.values import DnsName, Text
 
 __all__ = ["Dns", "DnsForwarder", "DnsHost", "DnsSrv", "DnsTxt", "Domain"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Domain:
+class Domain(Value, frozen=True, kw_only=True):
     """The domain of the network's guests."""
 
     name: DnsName
@@ -19,8 +17,7 @@ class Domain:
     register: bool | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DnsForwarder:
+class DnsForwarder(Value, frozen=True, kw_only=True):
     """Where queries go: those under ``domain`` (``None``: all) to ``address``.
 
     Without an address, names of the domain are answered from the host's own servers.
@@ -31,24 +28,21 @@ class DnsForwarder:
     port: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DnsHost:
+class DnsHost(Value, frozen=True, kw_only=True):
     """An address with its names."""
 
     ip: Address | None
     hostnames: tuple[DnsName, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DnsTxt:
+class DnsTxt(Value, frozen=True, kw_only=True):
     """A TXT record."""
 
     name: Text
     value: Text | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DnsSrv:
+class DnsSrv(Value, frozen=True, kw_only=True):
     """A SRV record (RFC 2782)."""
 
     service: Text | None = None
@@ -60,8 +54,7 @@ class DnsSrv:
     weight: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Dns:
+class Dns(Value, frozen=True, kw_only=True):
     """The network's DNS service; ``enable`` and ``forward_plain_names`` ``None`` mean yes."""
 
     enable: bool | None = None

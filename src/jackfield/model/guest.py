@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from uuid import UUID
 
 from jackfield.model.bandwidth import Bandwidth
+from jackfield.model.value import Value
 from jackfield.model.values import MacAddress, NetworkName, Text
 from jackfield.model.virtualport import VirtualPort
 from jackfield.model.vlan import Vlan
@@ -13,8 +13,7 @@ from jackfield.model.vlan import Vlan
 __all__ = ["Guest", "GuestInterface"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class GuestInterface:
+class GuestInterface(Value, frozen=True, kw_only=True):
     """One ``<interface>``; ``network`` is ``None`` when its ``kind`` is not ``network``."""
 
     kind: str = "network"
@@ -28,8 +27,7 @@ class GuestInterface:
     isolated: bool | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Guest:
+class Guest(Value, frozen=True, kw_only=True):
     """A guest, or a lone interface (then without ``name`` and ``uuid``)."""
 
     name: Text | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.dns import Dns, Domain
 from jackfield.model.mode import Mode
 from jackfield.model.uplink import Uplink
+from jackfield.model.value import Value
 from jackfield.model.values import InterfaceName, MacAddress, NetworkName, Text
 from jackfield.model.virtualport import VirtualPort
 from jackfield.model.vlan import Vlan
@@ -36,8 +36,7 @@ class MacTableManager(enum.Enum):
     LIBVIRT = "libvirt"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Bridge:
+class Bridge(Value, frozen=True, kw_only=True):
     """The network's bridge.
 
     ``delay`` is the STP forward delay in seconds.  ``uplinks_mtu`` and the uplinks of the
@@ -52,8 +51,7 @@ class Bridge:
     uplinks_mtu: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Nat:
+class Nat(Value, frozen=True, kw_only=True):
     """How sources are translated: addresses and ports, both ends included (libvirt's ``<nat>``)."""
 
     ipv6: bool | None = None
@@ -63,8 +61,7 @@ class Nat:
     port_end: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ForwardTarget:
+class ForwardTarget(Value, frozen=True, kw_only=True):
     """The guest a forwarded port leads to: exactly one of ``mac``, ``name``, ``ip``."""
 
     mac: MacAddress | None = None
@@ -72,8 +69,7 @@ class ForwardTarget:
     ip: Address | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PortForward:
+class PortForward(Value, frozen=True, kw_only=True):
     """Ports of the host that lead to a guest (Jackfield's ``<portForward>``)."""
 
     protocol: str
@@ -85,16 +81,14 @@ class PortForward:
     dev: InterfaceName | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PciDriver:
+class PciDriver(Value, frozen=True, kw_only=True):
     """How a PCI function is bound for a guest (libvirt's ``<driver>`` under ``<forward>``)."""
 
     name: str | None = None
     model: Text | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Portgroup:
+class Portgroup(Value, frozen=True, kw_only=True):
     """A class of connection; ``count`` is how many ports it admits (``None``: no limit).
 
     ``anti_spoofing`` and ``guest_addresses`` are as those of the network, which they replace.
@@ -113,15 +107,13 @@ class Portgroup:
     guest_addresses: tuple[Address, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Vde:
+class Vde(Value, frozen=True, kw_only=True):
     """A VDE switch on the network's bridge, open to the members of ``group``."""
 
     group: Text | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class Network(Value, frozen=True, kw_only=True):
     """What a host offers under a name; one value whatever the dialect it was read from.
 
     ``uuid`` is ``None`` only before the definition is completed.  ``metadata`` is the text of

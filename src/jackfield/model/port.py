@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from uuid import UUID
 
 from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.network import MacTableManager
 from jackfield.model.uplink import PciAddress
+from jackfield.model.value import Value
 from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.model.virtualport import VirtualPort
 from jackfield.model.vlan import Vlan
@@ -25,40 +25,35 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class Owner(Value, frozen=True, kw_only=True):
     """Whom a port belongs to: a guest's name and uuid."""
 
     name: Text
     uuid: UUID
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkPlug:
+class NetworkPlug(Value, frozen=True, kw_only=True, tag_field="kind", tag="network"):
     """A tap (or veth) on the bridge of a routed network."""
 
     bridge: InterfaceName
     mac_table_manager: MacTableManager | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class BridgePlug:
+class BridgePlug(Value, frozen=True, kw_only=True, tag_field="kind", tag="bridge"):
     """A tap (or veth) on a bridge to the outside."""
 
     bridge: InterfaceName
     mac_table_manager: MacTableManager | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DirectPlug:
+class DirectPlug(Value, frozen=True, kw_only=True, tag_field="kind", tag="direct"):
     """A macvtap over ``dev``; ``mode`` is bridge, vepa, private or passthrough."""
 
     dev: InterfaceName
     mode: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HostdevPlug:
+class HostdevPlug(Value, frozen=True, kw_only=True, tag_field="kind", tag="hostdev-pci"):
     """A PCI function given to the guest."""
 
     address: PciAddress
@@ -67,8 +62,7 @@ class HostdevPlug:
     model: Text | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class VdePlug:
+class VdePlug(Value, frozen=True, kw_only=True, tag_field="kind", tag="vde"):
     """A VDE switch's control socket directory, ``path``."""
 
     path: Text
@@ -80,8 +74,7 @@ PASSTHROUGH = "passthrough"
 Plug = NetworkPlug | BridgePlug | DirectPlug | HostdevPlug | VdePlug
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
+class Port(Value, frozen=True, kw_only=True):
     """One connection, as asked for (``plug`` is ``None``) or as allocated."""
 
     uuid: UUID | None = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import Self
 
+from jackfield.model.value import Value
 from jackfield.model.values import InterfaceName
 
 __all__ = [
@@ -17,48 +17,45 @@ __all__ = [
     "describe",
 ]
 
-_ADDRESS = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])")
+_ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class PciAddress:
-    """PCI address: domain 16 bit, bus 8 bit, slot 5 bit, function 3 bit."""
+class PciAddress(str):
+    """PCI address in the kernel's spelling, ``0000:01:10.0``."""
 
-    domain: int = 0
-    bus: int = 0
-    slot: int = 0
-    function: int = 0
+    __slots__ = ()
 
-    def __str__(self) -> str:
-        """Return the kernel's spelling, ``0000:01:10.0``."""
-        return f"{self.domain:04x}:{self.bus:02x}:{self.slot:02x}.{self.function:x}"
+    def __new__(cls, text: str) -> Self:
+        """Accept ``text`` in either case or raise ``ValueError``."""
+        lowered = text.lower()
+        if not _ADDRESS.fullmatch(lowered):
+            raise ValueError(f"{text[:64]!r} is not a PCI address like 0000:01:10.0")
+        return super().__new__(cls, lowered)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse the kernel's spelling or raise ``ValueError``."""
-        match = _ADDRESS.fullmatch(text.lower())
-        if match is None:
-            raise ValueError(f"{text[:64]!r} is not a PCI address like 0000:01:10.0")
-        domain, bus, slot, function = (int(part, 16) for part in match.groups())
-        return cls(domain=domain, bus=bus, slot=slot, function=function)
+    def of(cls, *, domain: int = 0, bus: int = 0, slot: int = 0, function: int = 0) -> Self:
+        """Return the address with a domain of 16 bits, a bus of 8, a slot of 5, a function of 3."""
+        return cls(f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}")
+
+    @property
+    def parts(self) -> tuple[int, int, int, int]:
+        """Domain, bus, slot and function."""
+        return int(self[:4], 16), int(self[5:7], 16), int(self[8:10], 16), int(self[11:], 16)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceUplink:
+class DeviceUplink(Value, frozen=True, kw_only=True, tag_field="kind", tag="device"):
     """A host interface, libvirt's ``<interface dev='…'/>``."""
 
     dev: InterfaceName
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PciUplink:
+class PciUplink(Value, frozen=True, kw_only=True, tag_field="kind", tag="pci"):
     """A PCI function, libvirt's ``<address type='pci' …/>``."""
 
     address: PciAddress
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PhysicalFunction:
+class PhysicalFunction(Value, frozen=True, kw_only=True, tag_field="kind", tag="pf"):
     """An SR-IOV physical function, libvirt's ``<pf dev='…'/>``: stands for its functions."""
 
     dev: InterfaceName

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from uuid import UUID
 
 from jackfield.model.mode import Mode
+from jackfield.model.value import Value
 from jackfield.model.values import Text
 
 __all__ = ["PARAMETERS", "VirtualPort", "VirtualPortType", "virtualport_types"]
@@ -21,8 +21,7 @@ class VirtualPortType(enum.Enum):
     MIDONET = "midonet"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class VirtualPort:
+class VirtualPort(Value, frozen=True, kw_only=True):
     """Parameters, each ``None`` where not given; ``type`` ``None`` contributes parameters only.
 
     ``manager_id`` 8 bit, ``type_id`` 24 bit, ``type_id_version`` 8 bit (802.1Qbg);

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
+
+from jackfield.model.value import Value
 
 __all__ = ["NativeMode", "Vlan", "VlanTag"]
 
@@ -15,16 +16,14 @@ class NativeMode(enum.Enum):
     UNTAGGED = "untagged"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class VlanTag:
+class VlanTag(Value, frozen=True, kw_only=True):
     """One tag, ``id`` 0 to 4095."""
 
     id: int
     native_mode: NativeMode | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Vlan:
+class Vlan(Value, frozen=True, kw_only=True):
     """The tags of a port; several tags, or ``trunk``, make it a trunk."""
 
     tags: tuple[VlanTag, ...]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from jackfield.model.address import IpInterface, IpNetwork
+from jackfield.model.value import Value
 from jackfield.model.values import InterfaceName, Text
 
 __all__ = ["Vpn", "VpnPeer"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class VpnPeer:
+class VpnPeer(Value, frozen=True, kw_only=True):
     """The other end: ``endpoint`` is ``ADDRESS:PORT``, ``keepalive`` in seconds."""
 
     public_key: Text
@@ -21,8 +19,7 @@ class VpnPeer:
     allowed: tuple[IpNetwork, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Vpn:
+class Vpn(Value, frozen=True, kw_only=True):
     """A WireGuard tunnel; ``vni`` (24 bit) makes it carry Ethernet in VXLAN.
 
     ``public_key`` is this host's own and appears in live documents only.

@@ -6,8 +6,9 @@ that it has the guest's address is recorded and taken back with the last port th
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from jackfield.errors import MissingFeature
 from jackfield.model.port import PASSTHROUGH, DirectPlug, Port
@@ -130,5 +131,5 @@ def _limits(port: Port, device: PortDevice) -> list[Resource]:
     if outbound is not None:
         found.append(Shaping(link=device.name, rate=outbound))
     if inbound is not None and inbound.average is not None:
-        found.append(Policing(link=device.name, rate=dataclasses.replace(inbound, floor=None)))
+        found.append(Policing(link=device.name, rate=msgspec.structs.replace(inbound, floor=None)))
     return found

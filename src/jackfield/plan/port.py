@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from uuid import UUID
 
+import msgspec
+
 from jackfield.errors import InternalError
 from jackfield.model.network import MacTableManager, Network
 from jackfield.model.port import BridgePlug, DirectPlug, HostdevPlug, NetworkPlug, Port
@@ -167,7 +169,7 @@ def _limits(port: Port, device: PortDevice) -> list[Resource]:
     inbound, outbound = port.bandwidth.inbound, port.bandwidth.outbound
     found: list[Resource] = []
     if inbound is not None and inbound.average is not None:
-        found.append(Shaping(link=device.name, rate=dataclasses.replace(inbound, floor=None)))
+        found.append(Shaping(link=device.name, rate=msgspec.structs.replace(inbound, floor=None)))
     if outbound is not None:
         found.append(Policing(link=device.name, rate=outbound))
     return found

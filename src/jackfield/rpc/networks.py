@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from uuid import UUID
+
+import msgspec
 
 from jackfield.access import require_definition
 from jackfield.document.libvirt import write_network
@@ -169,7 +170,7 @@ async def get_xml(session: Session, net: NetworkRef, flags: int) -> tuple[object
     network = view.current
     if inactive and view.stored is not None:
         network = view.stored
-    network = dataclasses.replace(network, connections=view.ports or None)
+    network = msgspec.structs.replace(network, connections=view.ports or None)
     connections = session.engine.connections(network)
     if is_long(network):
         text = await asyncio.to_thread(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from jackfield.document.port import write_port
 from jackfield.engine.views import NetworkView, PortView
@@ -117,7 +118,7 @@ def get_xml(session: Session, port: PortRef, flags: int) -> tuple[object, ...]:
     bridge = view_of(session, port.net).current.bridge
     shown = found.port
     if isinstance(shown.plug, VdePlug) and bridge is not None and bridge.name is not None:
-        shown = dataclasses.replace(shown, plug=BridgePlug(bridge=bridge.name))
+        shown = msgspec.structs.replace(shown, plug=BridgePlug(bridge=bridge.name))
     return (write_port(shown),)
 
 

@@ -151,7 +151,7 @@ def shared_setting(name: str, value: str) -> SharedSetting:
     owner, space, what = name.partition(" ")
     if ":" in owner:
         # No link has a colon in its name.
-        address = PciAddress.parse(owner)
+        address = PciAddress(owner)
         return FunctionSetting(address=address, aspect=FunctionAspect(what), value=value)
     if what == "functions":
         return FunctionCount(link=InterfaceName(owner), value=value)

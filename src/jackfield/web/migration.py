@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Coroutine
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,4 +44,4 @@ async def _migrate(
     else:
         target = "all networks" if ref is None else f"network {ref}"
         steps = await door.operations.run(caller_of(request), name, target, coroutine)
-    return json_answer({"steps": [dataclasses.asdict(step) for step in steps]})
+    return json_answer({"steps": [msgspec.structs.asdict(step) for step in steps]})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Coroutine
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -81,7 +81,7 @@ async def define_network(door: Door, request: Request) -> Response:
     )
     hindrance = door.engine.hindrance(str(view.uuid))
     if hindrance is not None:
-        view = dataclasses.replace(view, problem=hindrance)
+        view = msgspec.structs.replace(view, problem=hindrance)
     return json_answer(views.network_json(view), 201)
 
 
@@ -178,7 +178,7 @@ async def show_xml(door: Door, request: Request) -> Response:
     if network is None:
         raise WrongState(f"network {view.name!r} is transient: nothing of it is stored")
     if view.ports and not inactive:
-        network = dataclasses.replace(network, connections=view.ports)
+        network = msgspec.structs.replace(network, connections=view.ports)
     return Response(_WRITERS[dialect](network, inactive=inactive), media_type="application/xml")
 
 

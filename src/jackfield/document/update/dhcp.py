@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from jackfield.document.address import read_dhcp_host, read_dhcp_range
 from jackfield.document.update.request import Command, Update
@@ -43,14 +43,14 @@ def _find_subnet(update: Update, version: int | None) -> int:
 
 def _with_dhcp(update: Update, index: int, **changes: object) -> Network:
     subnet = update.network.subnets[index]
-    dhcp = dataclasses.replace(subnet.dhcp or Dhcp(), **changes)  # type: ignore[arg-type]
+    dhcp = msgspec.structs.replace(subnet.dhcp or Dhcp(), **changes)
     if not dhcp.ranges and not dhcp.hosts:
-        changed = dataclasses.replace(subnet, dhcp=None)
+        changed = msgspec.structs.replace(subnet, dhcp=None)
     else:
-        changed = dataclasses.replace(subnet, dhcp=dhcp)
+        changed = msgspec.structs.replace(subnet, dhcp=dhcp)
     subnets = list(update.network.subnets)
     subnets[index] = changed
-    return dataclasses.replace(update.network, subnets=tuple(subnets))
+    return msgspec.structs.replace(update.network, subnets=tuple(subnets))
 
 
 def _host_text(host: DhcpHost) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
+
+import msgspec
 
 from jackfield.document.names import read_dns_host, read_dns_srv, read_dns_txt, read_domain
 from jackfield.document.update.request import Command, Update
@@ -18,10 +19,10 @@ Item = TypeVar("Item")
 
 
 def _with_dns(update: Update, **changes: object) -> Network:
-    dns = dataclasses.replace(update.network.dns or Dns(), **changes)  # type: ignore[arg-type]
+    dns = msgspec.structs.replace(update.network.dns or Dns(), **changes)
     if dns.enable is False and (dns.hosts or dns.txts or dns.srvs):
         update.refuse("DNS is off (enable='no'), so it has no records")
-    return dataclasses.replace(update.network, dns=None if dns == Dns() else dns)
+    return msgspec.structs.replace(update.network, dns=None if dns == Dns() else dns)
 
 
 def _record(
@@ -89,7 +90,7 @@ def update_srv(update: Update) -> Network:
     srvs = (update.network.dns or Dns()).srvs
     given = [
         (field.name, value)
-        for field in dataclasses.fields(DnsSrv)
+        for field in msgspec.structs.fields(DnsSrv)
         if (value := getattr(srv, field.name)) is not None
     ]
 
@@ -106,7 +107,7 @@ def update_domain(update: Update) -> Network:
         name = update.element.get("name")
         if old is None or (name and name != old.name):
             update.refuse("there is no such domain")
-        return dataclasses.replace(update.network, domain=None)
+        return msgspec.structs.replace(update.network, domain=None)
     domain = read_domain(update.element)
     if domain is None:
         fail(update.element, "lacks its attribute 'name'")
@@ -114,4 +115,4 @@ def update_domain(update: Update) -> Network:
         update.refuse(f"it has the domain '{old.name}' already", hint="modify it")
     if update.command is Command.MODIFY and old is None:
         update.refuse("there is no domain to modify", hint="add it")
-    return dataclasses.replace(update.network, domain=domain)
+    return msgspec.structs.replace(update.network, domain=domain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from jackfield.document.address import read_subnet
 from jackfield.document.libvirt import write_network
@@ -28,7 +28,7 @@ def update_ip(update: Update) -> Network:
     if update.command.adds:
         if places:
             update.refuse(f"it has the address {subnet.address} already")
-        return dataclasses.replace(update.network, subnets=update.added(subnets, subnet))
+        return msgspec.structs.replace(update.network, subnets=update.added(subnets, subnet))
     if update.command is Command.MODIFY and update.parent_index >= 0:
         if update.parent_index >= len(subnets):
             update.refuse(f"there is no <ip> with index {update.parent_index}")
@@ -37,7 +37,7 @@ def update_ip(update: Update) -> Network:
         update.refuse(f"there is no <ip> with the address {subnet.address}")
     middle = (subnet,) if update.command is Command.MODIFY else ()
     changed = subnets[: places[0]] + middle + subnets[places[0] + 1 :]
-    return dataclasses.replace(update.network, subnets=changed)
+    return msgspec.structs.replace(update.network, subnets=changed)
 
 
 def update_element(update: Update) -> Network:
@@ -81,4 +81,4 @@ def _reread(update: Update, text: str) -> Network:
         # The line is of a text that the caller never saw.
         prefix = "" if error.line is None else f"line {error.line}: "
         raise DocumentError(error.message.removeprefix(prefix), hint=error.hint) from None
-    return dataclasses.replace(changed, connections=update.network.connections)
+    return msgspec.structs.replace(changed, connections=update.network.connections)

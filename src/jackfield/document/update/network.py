@@ -9,8 +9,9 @@ that element.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
+
+import msgspec
 
 from jackfield.document.convert import checked
 from jackfield.document.rules import check_definition
@@ -83,7 +84,7 @@ def update_network(
     )
     # Only a live document has these two, which are not of the definition.
     connections, vpn = updated.connections, updated.vpn
-    updated = dataclasses.replace(checked(updated), connections=connections, vpn=vpn)
+    updated = msgspec.structs.replace(checked(updated), connections=connections, vpn=vpn)
     # What was defined against our advice before may be updated; new faults may not come.
     if _definable(network):
         check_definition(updated)

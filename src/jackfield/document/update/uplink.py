@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from jackfield.document.portgroup import read_portgroup
 from jackfield.document.update.request import Command, Update
@@ -42,7 +42,7 @@ def update_uplink(update: Update) -> Network:
                 f"the uplink {shown} cannot stand beside {describe(uplinks[0])}",
                 hint="<interface>, <address> and <pf> exclude each other; one <pf> is the most",
             )
-        return dataclasses.replace(network, uplinks=update.added(uplinks, wanted))
+        return msgspec.structs.replace(network, uplinks=update.added(uplinks, wanted))
     if wanted not in uplinks:
         update.refuse(
             f"the uplink {shown} is not there",
@@ -53,7 +53,7 @@ def update_uplink(update: Update) -> Network:
     users = [group.name for group in network.portgroups if wanted in group.uplinks]
     if users:
         update.refuse(f"the uplink {shown} belongs to portgroup '{users[0]}'")
-    return dataclasses.replace(network, uplinks=tuple(one for one in uplinks if one != wanted))
+    return msgspec.structs.replace(network, uplinks=tuple(one for one in uplinks if one != wanted))
 
 
 def refuse_used(update: Update, uplink: Uplink) -> None:
@@ -73,9 +73,9 @@ def _replace_uplink(network: Network, old: Uplink, new: Uplink) -> Network:
         return tuple(new if one == old else one for one in uplinks)
 
     groups = tuple(
-        dataclasses.replace(one, uplinks=swap(one.uplinks)) for one in network.portgroups
+        msgspec.structs.replace(one, uplinks=swap(one.uplinks)) for one in network.portgroups
     )
-    return dataclasses.replace(network, uplinks=swap(network.uplinks), portgroups=groups)
+    return msgspec.structs.replace(network, uplinks=swap(network.uplinks), portgroups=groups)
 
 
 def update_portgroup(update: Update) -> Network:
@@ -97,7 +97,7 @@ def update_portgroup(update: Update) -> Network:
                 libvirt=f"there is an existing portgroup entry in network '{name}' that matches "
                 f"\"<portgroup name='{group.name}'>\"",
             )
-        return dataclasses.replace(update.network, portgroups=update.added(groups, group))
+        return msgspec.structs.replace(update.network, portgroups=update.added(groups, group))
     if not places:
         update.refuse(
             f"portgroup '{group.name}' is not there",
@@ -106,4 +106,4 @@ def update_portgroup(update: Update) -> Network:
         )
     middle = (group,) if update.command is Command.MODIFY else ()
     changed = groups[: places[0]] + middle + groups[places[0] + 1 :]
-    return dataclasses.replace(update.network, portgroups=changed)
+    return msgspec.structs.replace(update.network, portgroups=changed)

@@ -209,7 +209,7 @@ def _virtual(folder: Path) -> list[tuple[int, PciAddress]]:
         if match is not None:
             with contextlib.suppress(OSError, ValueError):
                 target = (folder / name).readlink().name
-                found.append((int(match[1]), PciAddress.parse(target)))
+                found.append((int(match[1]), PciAddress(target)))
     return sorted(found)
 
 
