@@ -64,24 +64,29 @@ class Definitions:
 
     async def define(self, network: Network) -> NetworkView:
         """Store a definition; a running network is not touched."""
-        async with contextlib.AsyncExitStack() as stack:
-            async with self.completed(network) as (record, complete_network):
-                await stack.enter_async_context(record.lock)
-                is_new = record.uuid not in self._registry.networks
-                if is_new:
-                    # Its names are taken from here on, so that others are defined meanwhile:
-                    # what waits for the disk together waits once.
-                    record.stored = complete_network
-                    self._registry.add(record)
-                else:
-                    await self._put(record, complete_network, "network-defined")
+        async with self._completing:
+            record, made = self.complete(network)
+            await record.lock.acquire()
+            is_new = record.uuid not in self._registry.networks
             if is_new:
+                # Its names are taken from here on, so that others are defined meanwhile: what
+                # waits for the disk together waits once.
+                record.stored = made
+                self._registry.add(record)
+            else:
                 try:
-                    await self._put(record, complete_network, "network-defined")
-                except BaseException:
-                    self._registry.discard(record)
-                    self._plans.forget(record.uuid)
-                    raise
+                    await self._put(record, made, "network-defined")
+                finally:
+                    record.lock.release()
+        if is_new:
+            try:
+                await self._put(record, made, "network-defined")
+            except BaseException:
+                self._registry.discard(record)
+                self._plans.forget(record.uuid)
+                raise
+            finally:
+                record.lock.release()
         return self._registry.network_view(record)
 
     def hindrance(self, ref: str | UUID) -> str | None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from uuid import UUID
 
 from jackfield.allocation.usage import Usage, is_counted
@@ -225,18 +224,12 @@ class Registry:
             )
         return found
 
-    @contextlib.asynccontextmanager
-    async def held(self, ref: str | UUID) -> AsyncIterator[NetworkRecord]:
-        """Give the network with that name or uuid, its lock held.
+    def held(self, ref: str | UUID) -> _Held:
+        """Give, to ``async with``, the network with that name or uuid, its lock held.
 
         ``NetworkNotFound`` if there is none, or none any more when its lock is free.
         """
-        while True:
-            record = self.network(ref)
-            async with record.lock:
-                if self.networks.get(record.uuid) is record:
-                    yield record
-                    return
+        return _Held(self, ref)
 
     def _by_ref(self, ref: str) -> NetworkRecord | None:
         """Return the network of that name or, where there is none, of the uuid it may be."""
@@ -486,6 +479,29 @@ class Registry:
         for network in filter(None, (record.stored, record.live)):
             if uses_openvswitch(network):
                 self.switches |= bridges_of(network)
+
+
+class _Held:
+    """A network whose lock is held; a generator would take longer than a port's record."""
+
+    __slots__ = ("_record", "_ref", "_registry")
+
+    def __init__(self, registry: Registry, ref: str | UUID) -> None:
+        self._registry = registry
+        self._ref = ref
+        self._record: NetworkRecord
+
+    async def __aenter__(self) -> NetworkRecord:
+        while True:
+            record = self._registry.network(self._ref)
+            await record.lock.acquire()
+            if self._registry.networks.get(record.uuid) is record:
+                self._record = record
+                return record
+            record.lock.release()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._record.lock.release()
 
 
 def _name(record: NetworkRecord) -> str:

@@ -442,7 +442,7 @@ class Store:
                     row.type,
                     row.network,
                     str(row.uuid),
-                    json.dumps(dict(row.detail)),
+                    json.dumps(dict(row.detail)) if row.detail else "{}",
                 )
                 for row in rows
             ],

@@ -408,7 +408,15 @@ def _quoted(text: str) -> str:
 
 def _file(lines: Iterable[str]) -> str:
     """Return ``lines`` as a file's text, or raise ``InvalidRequest`` for one that is not one."""
-    return "".join(f"{_checked(line)}\n" for line in lines)
+    found = list(lines)
+    text = "\n".join([*found, ""])
+    # Mostly all of them are right: what is printable is no control character, and a character
+    # is four bytes at most.
+    longest = max(map(len, found), default=0)
+    if not "".join(found).isprintable() or 4 * longest > LINE_LIMIT:
+        for line in found:
+            _checked(line)
+    return text
 
 
 def _checked(line: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from jackfield.errors import HostError
-from jackfield.host.dnsmasq.files import RELOADED, DnsmasqFiles, lease_file, state_directory
+from jackfield.host.dnsmasq.files import RELOADED, DnsmasqFiles, lease_path, state_directory
 from jackfield.host.dnsmasq.process import reload
 from jackfield.host.resolver import RESOLV_CONF, read_resolvers
 from jackfield.host.service.driver import ServiceDriver
@@ -121,7 +122,8 @@ class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
 
     def forget_leases(self, kernel: Kernel, network: UUID) -> None:
         """Remove the lease file of a network that is no more."""
-        lease_file(kernel.state_dir, network).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(lease_path(kernel.state_dir, network))  # noqa: PTH108
 
     def forget_other_leases(self, kernel: Kernel, known: Collection[UUID]) -> None:
         """Remove the lease files of all networks but the ``known`` ones."""

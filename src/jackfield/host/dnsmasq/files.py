@@ -34,7 +34,7 @@ from jackfield.host.dnsmasq.process import DnsmasqProcess
 from jackfield.host.service.files import ServiceFiles
 from jackfield.state.resources import Dnsmasq
 
-__all__ = ["RELOADED", "DnsmasqFiles", "lease_file", "state_directory"]
+__all__ = ["RELOADED", "DnsmasqFiles", "lease_file", "lease_path", "state_directory"]
 
 RELOADED = ("hosts", "names", "options", "servers")
 """The files that dnsmasq reads again on SIGHUP."""
@@ -57,7 +57,12 @@ def state_directory(state_dir: Path) -> Path:
 
 def lease_file(state_dir: Path, network: UUID) -> Path:
     """Return where the leases of ``network`` are kept."""
-    return Path(state_dir, _LEASES, f"{network}.leases")
+    return Path(lease_path(state_dir, network))
+
+
+def lease_path(state_dir: Path, network: UUID) -> str:
+    """Return the same as text: to make a ``Path`` takes longer than to remove the file."""
+    return f"{state_dir}/{_LEASES}/{network}.leases"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
