@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -31,6 +32,8 @@ log = logging.getLogger("jackfield.daemon")
 _LOCK_ADDRESS = "\0jackfieldd"
 _LOCK_PATIENCE = 0.5
 _NET_ADMIN = 12  # CAP_NET_ADMIN in linux/capability.h
+_MADE_BEFORE_COLLECTING = 10_000
+"""How many more objects are made than freed before the youngest are looked at."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,10 +99,22 @@ async def run(settings: Config) -> None:
         switch_timeout=settings.switch_timeout,
     )
     await engine.open()
+    _spare_collector()
     try:
         await _serve(engine, settings, stop)
     finally:
         await engine.close()
+
+
+def _spare_collector() -> None:
+    """Have the garbage collector pass by what is there now: most of it stays until the end.
+
+    To look at all of it takes 40 ms with 10,000 ports, in which nobody gets an answer.  What a
+    call makes is freed without the collector, so it need not look as often either.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_MADE_BEFORE_COLLECTING)
 
 
 async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:

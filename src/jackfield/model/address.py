@@ -109,7 +109,7 @@ def default_prefix(address: Address) -> int:
     return 8 if first < 128 else 16 if first < 192 else 24
 
 
-class Subnet(Value, frozen=True, kw_only=True, dict=True):
+class Subnet(Value, frozen=True, kw_only=True, dict=True, gc=True):
     """An address of the bridge and the subnet around it (libvirt's ``<ip>``).
 
     ``family``, ``netmask`` and ``prefix`` are kept as the document spelled them, because the
@@ -143,7 +143,7 @@ class Subnet(Value, frozen=True, kw_only=True, dict=True):
         return made((int(self.address), self.prefix_length))
 
 
-class StaticRoute(Value, frozen=True, kw_only=True, dict=True):
+class StaticRoute(Value, frozen=True, kw_only=True, dict=True, gc=True):
     """A route to a network behind a guest (libvirt's ``<route>``); spelling kept as in Subnet."""
 
     address: Address
