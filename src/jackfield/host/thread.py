@@ -83,7 +83,9 @@ class KernelThread(Generic[T]):
     async def _call(self, call: Callable[[], R], *, brief: bool = False) -> R:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[R] = loop.create_future()
-        self._jobs.put((loop, done, call, brief))
+        # Not before the loop is done with what it is at: until it waits, the two threads would
+        # take the interpreter from each other, and each time one of them sleeps.
+        loop.call_soon(self._jobs.put, (loop, done, call, brief))
         return await done
 
     def _work(self) -> None:
