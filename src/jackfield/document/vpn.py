@@ -21,7 +21,7 @@ from jackfield.document.address import address_text, parse_address
 from jackfield.document.xml import Element, escape, fail, integer, required, typed
 from jackfield.model.address import Address
 from jackfield.model.values import InterfaceName, Text
-from jackfield.model.vpn import Vpn, VpnPeer
+from jackfield.model.vpn import Vpn, VpnPeer, VpnType
 
 __all__ = ["read_vpn", "write_vpn"]
 
@@ -83,14 +83,13 @@ def _read_peer(element: Element) -> VpnPeer:
 def read_vpn(element: Element) -> Vpn:
     """Read a ``<vpn>``."""
     kind = required(element, "type")
-    if kind != "wireguard":
+    if kind != VpnType.WIREGUARD.value:
         fail(element, f"has type='{kind}': allowed is 'wireguard'")
     peers = tuple(_read_peer(one) for one in element.iterchildren("peer"))
     keys = [peer.public_key for peer in peers]
     if len(set(keys)) != len(keys):
         fail(element, "has two peers with the same publicKey")
     return Vpn(
-        type=kind,
         dev=typed(element, "dev", InterfaceName),
         listen_port=integer(element, "listenPort", 1, 65535),
         vni=integer(element, "vni", 1, 0xFFFFFF),
@@ -123,7 +122,7 @@ def _write_peer(out: list[str], indent: str, peer: VpnPeer) -> None:
 
 def write_vpn(out: list[str], indent: str, vpn: Vpn, *, inactive: bool = True) -> None:
     """Append the ``<vpn>`` of ``vpn``; a live one (not ``inactive``) shows the public key."""
-    head = f"{indent}<vpn type='{vpn.type}'"
+    head = f"{indent}<vpn type='{vpn.type.value}'"
     if vpn.dev is not None:
         head += f" dev='{vpn.dev}'"
     if vpn.listen_port is not None:

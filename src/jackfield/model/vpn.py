@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import enum
+
 from jackfield.model.address import IpInterface, IpNetwork
 from jackfield.model.value import Value
 from jackfield.model.values import InterfaceName, Text
 
-__all__ = ["Vpn", "VpnPeer"]
+__all__ = ["Vpn", "VpnPeer", "VpnType"]
+
+
+class VpnType(enum.Enum):
+    """What makes a tunnel."""
+
+    WIREGUARD = "wireguard"
 
 
 class VpnPeer(Value, frozen=True, kw_only=True):
@@ -25,7 +33,7 @@ class Vpn(Value, frozen=True, kw_only=True):
     ``public_key`` is this host's own and appears in live documents only.
     """
 
-    type: str = "wireguard"
+    type: VpnType = VpnType.WIREGUARD
     dev: InterfaceName | None = None
     listen_port: int | None = None
     vni: int | None = None
