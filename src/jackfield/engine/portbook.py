@@ -86,8 +86,8 @@ class PortBook:
                 number=event.number,
                 time=event.time,
                 type=event_type,
-                name=str(name),
-                detail={key: str(value) for key, value in detail.items()},
+                name=name,
+                detail=detail,
             )
         )
         if self._journal.lines % _FOLD_EVERY == 0 and self._folding is None:

@@ -21,6 +21,7 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -55,7 +56,7 @@ class PortEntry(msgspec.Struct, frozen=True, kw_only=True):
     time: float
     type: str
     name: str
-    detail: dict[str, str]
+    detail: Mapping[str, str]
 
 
 class PortJournal:
@@ -66,7 +67,8 @@ class PortJournal:
         self._path = directory / _NAME
         self._folding = directory / f"{_NAME}.folding"
         self._lock = threading.Lock()
-        self._encode = msgspec.json.Encoder().encode
+        # It knows no subclass of ``str``.
+        self._encode = msgspec.json.Encoder(enc_hook=str).encode
         self._file = -1
         self._size = 0
         self.lines = 0

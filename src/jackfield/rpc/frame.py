@@ -106,6 +106,8 @@ class FrameBuffer:
         """Return the next complete frame, ``None`` until there is one, or raise ``FrameError``."""
         data, at = self._data, self._at
         waiting = len(data) - at
+        if not waiting:
+            return None
         if waiting < HEADER_SIZE:
             if waiting >= _LENGTH.size:
                 self._check(_LENGTH.unpack_from(data, at)[0])
