@@ -28,7 +28,7 @@ from jackfield.engine.services import Services
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
-from jackfield.errors import JackfieldError, WrongState, counted
+from jackfield.errors import JackfieldError, Undoing, WrongState, counted
 from jackfield.host.service.process import Process
 from jackfield.host.service.readiness import serve_soon
 from jackfield.host.thread import KernelThread
@@ -202,8 +202,11 @@ class Networks:
                     await self._services.wait_ready(processes)
                     await self._uplinks.expect(gateways)
                     await self._hooks.run(Operation.STARTED, network)
-                except BaseException:
-                    await self._thread.run(workplace.undo_start, record.uuid, wanted)
+                except BaseException as error:
+                    with Undoing(error, workplace.LEFT) as undoing:
+                        await self._thread.run(workplace.undo_start, record.uuid, wanted)
+                    if undoing.failure is not None:
+                        record.problem = f"left by a start that failed: {undoing.failure}"
                     raise
                 settled = await self._thread.run(settle)
             await self._note_settled(record, settled)
@@ -396,10 +399,11 @@ class Networks:
             try:
                 await self._services.wait_ready(processes)
                 await self._uplinks.expect(gateways)
-            except BaseException:
-                await self._thread.run(
-                    workplace.undo_change, record.uuid, previous, change, present
-                )
+            except BaseException as error:
+                with Undoing(error, workplace.LEFT_OF_CHANGE):
+                    await self._thread.run(
+                        workplace.undo_change, record.uuid, previous, change, present
+                    )
                 raise
         except BaseException as error:
             record.live, record.present = former, present
