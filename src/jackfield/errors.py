@@ -72,6 +72,7 @@ __all__ = [
     "counted",
     "every_error",
     "shell_word",
+    "visible",
 ]
 
 
@@ -361,12 +362,34 @@ def counted(number: int, noun: str) -> str:
 
 
 def shell_word(text: str) -> str:
-    """Return ``text`` as one word for a shell, to be pasted."""
+    """Return ``text`` as the last word of a command line, to be pasted into a shell.
+
+    What begins like an option has the ``--`` before it that says that it is none; what a terminal
+    would not show as it is stands in escapes (bash and zsh).
+    """
+    if text.startswith("-") and text != "-":
+        return f"-- {_quoted(text)}"
+    return _quoted(text)
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with escapes for what a terminal obeys, reorders or does not show."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in text
+    )
+
+
+def _quoted(text: str) -> str:
     if text and _PLAIN.issuperset(text):
         return text
     import shlex
 
-    return shlex.quote(text)
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{visible(plain)}'"
 
 
 def every_error() -> Iterator[type[JackfieldError]]:

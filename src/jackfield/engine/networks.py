@@ -28,7 +28,7 @@ from jackfield.engine.services import Services
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
-from jackfield.errors import JackfieldError, Undoing, WrongState, counted
+from jackfield.errors import JackfieldError, Undoing, WrongState, counted, shell_word
 from jackfield.host.service.process import Process
 from jackfield.host.service.readiness import serve_soon
 from jackfield.host.thread import KernelThread
@@ -295,7 +295,7 @@ class Networks:
             if isinstance(error, JackfieldError):
                 # What watches the host may have it whole again before it is stopped again.
                 record.problem = f"could not be stopped: {error}"
-                again = f"jackfield stop {record.name}"
+                again = f"jackfield stop {shell_word(record.name)}"
                 error.hint = f"{error.hint}; then: {again}" if error.hint else again
                 raise error.with_context(f"cannot stop network {network.name!r}") from error
             raise
