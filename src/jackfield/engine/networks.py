@@ -29,12 +29,13 @@ from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
 from jackfield.errors import JackfieldError, Undoing, WrongState, counted, shell_word
+from jackfield.host.nft.tables import sleeping_tables
 from jackfield.host.service.process import Process
 from jackfield.host.service.readiness import serve_soon
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.model.port import VdePlug
-from jackfield.plan.describe import describe
+from jackfield.plan.describe import describe, describe_waking
 from jackfield.plan.managedbridge import check_bridges_kept
 from jackfield.plan.network import check_host
 from jackfield.state.hoststate import Change, HostState, difference
@@ -480,16 +481,18 @@ class Networks:
         lost = [item for state in states for item in state.values() if isinstance(item, AnyLink)]
         present = record.present
 
-        def look(tools: Workplace) -> tuple[HostState, HostState]:
+        def look(tools: Workplace) -> tuple[Change, list[str]]:
             plugged = [item for item in upkeep if tools.kernel.route.index(item.link) is not None]
             found = tools.applier.observe([*present.values(), *plugged, *lost])
             actual = [seen.resource for seen in found.values() if seen.resource is not None]
             # Ports share some of it with each other, and with their network.
             whole = {item.key: item for item in (*wanted.values(), *plugged, *lost)}
-            return HostState(whole.values()), HostState(actual)
+            asleep = sleeping_tables(tools.kernel.nft) if record.active else []
+            return difference(HostState(whole.values()), HostState(actual)), asleep
 
         async with record.lock:
-            return describe(difference(*await self._thread.run(look)))
+            change, asleep = await self._thread.run(look)
+            return [*describe_waking(asleep), *describe(change)]
 
 
 def _begin_and_settle(
