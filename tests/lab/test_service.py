@@ -23,6 +23,7 @@ import pytest
 
 from jackfield.client import Client
 from jackfield.config import Config
+from jackfield.errors import ConfigurationError
 from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host
 from tests.lab.namespace import CommandFailed
@@ -117,6 +118,8 @@ def test_the_unit_says_what_the_daemon_needs(unit: configparser.ConfigParser) ->
     defaults = Config()
     assert str(defaults.run_dir) == f"/run/{service['RuntimeDirectory']}"
     assert str(defaults.state_dir) == f"/var/lib/{service['StateDirectory']}"
+    # A wrong configuration is no better a second later.
+    assert str(ConfigurationError.exit_status) == service["RestartPreventExitStatus"]
     # dnsmasqs outlive the daemon, and need their files meanwhile.
     assert "process" == service["KillMode"]
     assert "yes" == service["RuntimeDirectoryPreserve"]
