@@ -368,3 +368,12 @@ def test_an_address_that_comes_later(host: Host, outside: Host, pki: Path) -> No
         assert any(f"have the address {ADDRESS} yet" in item["message"] for item in daemon.log())
         host.run(["ip", "address", "add", f"{ADDRESS}/24", "dev", "eth0"])
         assert serial(outside, pki, "anna") is not None
+
+
+def test_an_end_during_a_handshake(outside: Host, server: Daemon) -> None:
+    """Who has connected and says nothing does not keep the daemon from ending."""
+    with outside.socket(socket.AF_INET, socket.SOCK_STREAM) as silent:
+        silent.settimeout(10)
+        silent.connect((ADDRESS, PORT))
+        server.terminate(timeout=8)
+        assert b"" == silent.recv(1)
