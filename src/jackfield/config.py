@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import grp
 import ipaddress
+import json
 import pwd
 import re
 import tomllib
@@ -14,13 +16,14 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from jackfield.errors import ConfigurationError
+from jackfield.errors import ConfigurationError, shell_word
 
 __all__ = ["DEFAULT_PATH", "KEYS", "Config", "TlsConfig", "load"]
 
 DEFAULT_PATH = Path("/etc/jackfield/jackfieldd.toml")
 
 _TLS_PORT = 16514
+_LONGEST = 60  # characters of a value, in an error
 _LISTEN = re.compile(
     r"(?:\[(?P<six>[^\]]*)\]|(?P<four>[^:\[\]]*))(?::(?P<port>\d{1,5}))?|(?P<bare>[0-9a-fA-F:.]+)"
 )
@@ -31,35 +34,77 @@ _DNSMASQ_USERS = ("dnsmasq", "nobody")
 _VDE_USERS = ("vde2-net", "nobody")
 
 
+# Not empty, and without what the kernel takes for the end.
+_Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\0]+\Z")]
+# A day is more than anybody waits for, and less than the event loop can.
+_Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The keys of the file, with their types."""
 
-    run_dir: str = "/run/jackfield"
-    state_dir: str = "/var/lib/jackfield"
-    group: str | None = None
+    run_dir: _Text = "/run/jackfield"
+    state_dir: _Text = "/var/lib/jackfield"
+    group: _Text | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     autostart: bool = True
-    dnsmasq_user: str | None = None
-    vde_user: str | None = None
-    libvirt_socket: str | None = None
-    libvirt_socket_ro: str | None = None
-    openvswitch_socket: str | None = None
-    hooks_dir: str = "/etc/libvirt/hooks"
-    hook_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30
+    dnsmasq_user: _Text | None = None
+    vde_user: _Text | None = None
+    libvirt_socket: _Text | None = None
+    libvirt_socket_ro: _Text | None = None
+    openvswitch_socket: _Text | None = None
+    hooks_dir: _Text = "/etc/libvirt/hooks"
+    hook_timeout: _Seconds = 30
     take_managed_uplinks: bool = False
-    gateway_timeout: Annotated[float, msgspec.Meta(ge=0)] = 10
-    switch_timeout: Annotated[float, msgspec.Meta(gt=0)] = 10
-    libvirt_tls: str | None = None
-    tls_ca_file: str = "/etc/pki/CA/cacert.pem"
-    tls_crl_file: str = "/etc/pki/CA/cacrl.pem"
-    tls_cert_file: str = "/etc/pki/libvirt/servercert.pem"
-    tls_key_file: str = "/etc/pki/libvirt/private/serverkey.pem"
+    gateway_timeout: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 10
+    switch_timeout: _Seconds = 10
+    libvirt_tls: _Text | None = None
+    tls_ca_file: _Text = "/etc/pki/CA/cacert.pem"
+    tls_crl_file: _Text = "/etc/pki/CA/cacrl.pem"
+    tls_cert_file: _Text = "/etc/pki/libvirt/servercert.pem"
+    tls_key_file: _Text = "/etc/pki/libvirt/private/serverkey.pem"
     tls_allowed_dn_list: tuple[str, ...] | None = None
     virtual_functions: dict[str, Annotated[int, msgspec.Meta(gt=0)]] = {}
 
 
 KEYS = _File.__struct_fields__
 """Every key the file may hold."""
+
+_SWITCH = "true or false, without quotes"
+_DIRECTORY = "the path of a directory, in quotes"
+_FILE = "the path of a file, in quotes"
+_SOCKET = "the path of a socket, in quotes"
+_USER = "the name of a user, in quotes"
+_SECONDS = "a number of seconds above 0, at most 86400"
+
+# What an error says that a value must be, and a line that would be right.
+_EXPECTED: Mapping[str, tuple[str, str]] = {
+    "run_dir": (_DIRECTORY, '"/run/jackfield"'),
+    "state_dir": (_DIRECTORY, '"/var/lib/jackfield"'),
+    "group": ("the name of a group, in quotes", '"jackfield"'),
+    "log_level": ('"debug", "info", "warning" or "error"', '"info"'),
+    "autostart": (_SWITCH, "true"),
+    "dnsmasq_user": (_USER, '"nobody"'),
+    "vde_user": (_USER, '"nobody"'),
+    "libvirt_socket": (_SOCKET, '"/run/libvirt/virtnetworkd-sock"'),
+    "libvirt_socket_ro": (_SOCKET, '"/run/libvirt/virtnetworkd-sock-ro"'),
+    "openvswitch_socket": (_SOCKET, '"/run/openvswitch/db.sock"'),
+    "hooks_dir": (_DIRECTORY, '"/etc/libvirt/hooks"'),
+    "hook_timeout": (_SECONDS, "30"),
+    "take_managed_uplinks": (_SWITCH, "true"),
+    "gateway_timeout": ("a number of seconds from 0, which does not ask, to 86400", "10"),
+    "switch_timeout": (_SECONDS, "10"),
+    "libvirt_tls": ("an address in quotes, with :PORT where it is not 16514", '"*"'),
+    "tls_ca_file": (_FILE, '"/etc/pki/CA/cacert.pem"'),
+    "tls_crl_file": (_FILE, '"/etc/pki/CA/cacrl.pem"'),
+    "tls_cert_file": (_FILE, '"/etc/pki/libvirt/servercert.pem"'),
+    "tls_key_file": (_FILE, '"/etc/pki/libvirt/private/serverkey.pem"'),
+    "tls_allowed_dn_list": ("a list of patterns, each in quotes", '["O=Lab,CN=anna", "O=Lab,*"]'),
+    "virtual_functions": (
+        "a table that has, for names of cards, how many: whole numbers above 0",
+        "{ ens1f0 = 8 }",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,40 +173,93 @@ class Config:
         return self.libvirt_socket_ro or self.run_dir / "libvirt-sock-ro"
 
 
-def load(path: Path | None = None, overrides: Mapping[str, object] | None = None) -> Config:
+def load(path: Path | None = None, overrides: Mapping[str, str | None] | None = None) -> Config:
     """Return the configuration of the file ``path``, with ``overrides`` winning over it.
 
     Without ``path`` the default file is read, if there is one.  An override of ``None`` says
-    nothing.  Raises ``ConfigurationError``, which names the file and the key.
+    nothing; the others are values of options.  Raises ``ConfigurationError``, which names the file
+    and the key, or the option.
     """
     source = DEFAULT_PATH if path is None else path
     values = _read(source, required=path is not None)
-    unknown = sorted(set(values) - set(KEYS))
-    if unknown:
-        raise ConfigurationError(
-            f"{source}: unknown key {unknown[0]!r}", hint=f"the keys are {', '.join(KEYS)}"
-        )
-    try:
-        file = msgspec.convert(values, _File)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{source}: {error}") from error
+    _check(source, values)
     said = {key: value for key, value in (overrides or {}).items() if value is not None}
+    for key, value in said.items():
+        if not _fits(key, value):
+            option = f"--{key.replace('_', '-')}"
+            raise ConfigurationError(f"{option} is {value!r}, and must be a directory's path")
+    file = msgspec.convert({**values, **said}, _File)
     try:
-        file = msgspec.convert({**msgspec.structs.asdict(file), **said}, _File)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"command line: {error}") from error
+        return _resolve(file)
+    except ConfigurationError as error:
+        raise error.with_context(str(source)) from error
+
+
+def _check(source: Path, values: Mapping[str, object]) -> None:
+    """Raise ``ConfigurationError`` for the first of ``values`` that cannot be."""
+    for key, value in values.items():
+        if key not in KEYS:
+            raise ConfigurationError(f"{source}: there is no key {key}", hint=_advice(key, value))
+        if not _fits(key, value):
+            expected, example = _EXPECTED[key]
+            hint = f"write, for example: {key} = {example}"
+            if isinstance(value, dict) and (strayed := [word for word in value if word in KEYS]):
+                hint = f"what stands below [{key}] belongs to it: move {strayed[0]} above it"
+            raise ConfigurationError(
+                f"{source}: {key} is {_shown(value)}, and must be {expected}", hint=hint
+            )
+
+
+def _fits(key: str, value: object) -> bool:
+    """Return whether ``value`` can be that of ``key``."""
+    try:
+        msgspec.convert({key: value}, _File)
+    except msgspec.ValidationError:
+        return False
+    return value is not None
+
+
+def _advice(key: str, value: object) -> str:
+    """Return what to do about a key that does not exist."""
+    if isinstance(value, dict) and not value.keys().isdisjoint(KEYS):
+        return f"keys stand by themselves: leave out the line [{key}]"
+    near = difflib.get_close_matches(key.lower().replace("-", "_"), KEYS, n=1)
+    return f"did you mean {near[0]}?" if near else f"the keys are {', '.join(KEYS)}"
+
+
+def _shown(value: object) -> str:
+    """Return a value as TOML has it, not longer than a line bears."""
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{key} = {_shown(item)}" for key, item in value.items())
+        text = f"{{ {pairs} }}" if pairs else "{}"
+    elif isinstance(value, list):
+        text = f"[{', '.join(map(_shown, value))}]"
+    elif isinstance(value, str | bool):
+        text = json.dumps(value, ensure_ascii=False)
+    else:
+        text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _resolve(file: _File) -> Config:
+    """Return what the file's values mean here; ``ConfigurationError`` names the key."""
+    if file.libvirt_socket is not None and file.libvirt_socket == file.libvirt_socket_ro:
+        raise ConfigurationError(
+            "libvirt_socket and libvirt_socket_ro are one path, and must be two",
+            hint=f"write, for example: libvirt_socket_ro = {_shown(f'{file.libvirt_socket}-ro')}",
+        )
     return Config(
-        run_dir=_absolute("run_dir", file.run_dir),
-        state_dir=_absolute("state_dir", file.state_dir),
+        run_dir=Path(file.run_dir).absolute(),
+        state_dir=Path(file.state_dir).absolute(),
         group=_group(file.group),
         log_level=file.log_level,
         autostart=file.autostart,
         dnsmasq_user=_helper_user("dnsmasq", file.dnsmasq_user, _DNSMASQ_USERS).pw_name,
         vde_user=_helper_user("vde", file.vde_user, _VDE_USERS).pw_uid,
-        libvirt_socket=_optional("libvirt_socket", file.libvirt_socket),
-        libvirt_socket_ro=_optional("libvirt_socket_ro", file.libvirt_socket_ro),
-        openvswitch_socket=_optional("openvswitch_socket", file.openvswitch_socket),
-        hooks_dir=_absolute("hooks_dir", file.hooks_dir),
+        libvirt_socket=_optional(file.libvirt_socket),
+        libvirt_socket_ro=_optional(file.libvirt_socket_ro),
+        openvswitch_socket=_optional(file.openvswitch_socket),
+        hooks_dir=Path(file.hooks_dir).absolute(),
         hook_timeout=file.hook_timeout,
         take_managed_uplinks=file.take_managed_uplinks,
         gateway_timeout=file.gateway_timeout,
@@ -179,22 +277,19 @@ def _read(path: Path, *, required: bool) -> dict[str, object]:
             return {}
         raise ConfigurationError(f"configuration file {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read configuration file {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else f"it is no UTF-8 text: {error}"
+        raise ConfigurationError(f"cannot read configuration file {path}: {reason}") from error
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+        raise ConfigurationError(
+            f"{path} is no TOML: {error}",
+            hint='a line is KEY = VALUE; text stands in quotes: log_level = "info"',
+        ) from error
 
 
-def _absolute(key: str, text: str) -> Path:
-    """Return the directory ``text``, made absolute: the daemon may change its own later."""
-    if not text or "\0" in text:
-        raise ConfigurationError(f"{key} must be a directory's path, not {text!r}")
-    return Path(text).absolute()
-
-
-def _optional(key: str, text: str | None) -> Path | None:
-    return None if text is None else _absolute(key, text)
+def _optional(text: str | None) -> Path | None:
+    return None if text is None else Path(text).absolute()
 
 
 def _tls(text: str, file: _File) -> TlsConfig:
@@ -203,23 +298,25 @@ def _tls(text: str, file: _File) -> TlsConfig:
     port = int(match["port"] or _TLS_PORT) if match else 0
     if match is None or not 0 < port < 65536:
         raise ConfigurationError(
-            f"libvirt_tls is {text!r}, and must be an address, with :PORT where it is not "
-            f"{_TLS_PORT}",
-            hint="for example '*', '192.0.2.1' or '[2001:db8::1]:16514'",
+            f"libvirt_tls is {_shown(text)}, and must be {_EXPECTED['libvirt_tls'][0]}",
+            hint='write, for example: libvirt_tls = "*", "192.0.2.1" or "[2001:db8::1]:16514"',
         )
     address = match["six"] or match["bare"] or match["four"]
     if address != "*":
         try:
             ipaddress.ip_address(address)
         except ValueError as error:
-            raise ConfigurationError(f"libvirt_tls: {error}") from error
+            raise ConfigurationError(
+                f"libvirt_tls is {_shown(text)}, and {address!r} is no IP address",
+                hint='write an address that this host has, or libvirt_tls = "*" for all of them',
+            ) from error
     return TlsConfig(
         address=address,
         port=port,
-        ca_file=_absolute("tls_ca_file", file.tls_ca_file),
-        crl_file=_absolute("tls_crl_file", file.tls_crl_file),
-        cert_file=_absolute("tls_cert_file", file.tls_cert_file),
-        key_file=_absolute("tls_key_file", file.tls_key_file),
+        ca_file=Path(file.tls_ca_file).absolute(),
+        crl_file=Path(file.tls_crl_file).absolute(),
+        cert_file=Path(file.tls_cert_file).absolute(),
+        key_file=Path(file.tls_key_file).absolute(),
         allowed=file.tls_allowed_dn_list,
     )
 
@@ -232,7 +329,8 @@ def _group(name: str | None) -> int | None:
         if name is None:
             return None
         raise ConfigurationError(
-            f"group {name!r} does not exist", hint=f"make it with: groupadd --system {name}"
+            f"group is {_shown(name)}, and there is no such group",
+            hint=f"make it with: groupadd --system {shell_word(name)}",
         ) from None
 
 
@@ -244,7 +342,9 @@ def _helper_user(program: str, name: str | None, usual: tuple[str, ...]) -> pwd.
             return pwd.getpwnam(candidate)
         except KeyError:
             continue
+    key = f"{program}_user"
+    said = "is not given" if name is None else f"is {_shown(name)}"
     raise ConfigurationError(
-        f"user {candidates[0]!r} for {program} does not exist",
-        hint=f"name an existing one with the key {program}_user",
+        f"{key} {said}, and there is no user {' or '.join(map(repr, candidates))}",
+        hint=f"write the name of a user that exists: {key} = {_EXPECTED[key][1]}",
     )

@@ -20,8 +20,9 @@ from jackfield.config import Config, TlsConfig
 from jackfield.engine.engine import Engine
 from jackfield.errors import AccessDenied, ConfigurationError, JackfieldError, WrongState
 from jackfield.listener import listen
+from jackfield.rpc.credentials import Credentials
 from jackfield.rpc.server import RpcServer
-from jackfield.rpc.tls import Credentials, listen_tls
+from jackfield.rpc.tls import listen_tls
 from jackfield.web.descriptors import DescriptorDoor
 from jackfield.web.server import WebServer
 

@@ -63,6 +63,7 @@ __all__ = [
     "SchemaDocumentError",
     "ServiceError",
     "SyntaxDocumentError",
+    "Undoing",
     "UnsupportedConfiguration",
     "UnsupportedOperation",
     "UsageError",
@@ -71,6 +72,7 @@ __all__ = [
     "counted",
     "every_error",
     "shell_word",
+    "visible",
 ]
 
 
@@ -116,6 +118,45 @@ class JackfieldError(Exception):
         self.message = f"{context}: {self.message}"
         self.args = (self.message,)
         return self
+
+
+class Undoing:
+    """What goes on while something that failed with ``error`` is undone, as a ``with`` block.
+
+    What fails in it is told with ``error``, after it, and not instead of it; ``left`` says what
+    becomes of that.  ``failure`` is then what could not be undone, in words.
+    """
+
+    def __init__(self, error: BaseException, left: str | None = None) -> None:
+        """Undo what led to ``error``."""
+        self._error = error
+        self._left = left
+        self.failure: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, second: BaseException | None, _traceback: object) -> bool:
+        failures = [item for item in _failures(second) if isinstance(item, JackfieldError)]
+        if not failures:
+            return False
+        self.failure = "; ".join(dict.fromkeys(map(str, failures)))
+        error, words = self._error, f"taking it back failed as well: {self.failure}"
+        if not isinstance(error, JackfieldError):
+            error.add_note(words)
+            return True
+        error.message = f"{error.message}; {words}"
+        error.args = (error.message,)
+        hints = [error.hint, *(item.hint for item in failures), self._left]
+        error.hint = "; ".join(dict.fromkeys(filter(None, hints))) or None
+        return True
+
+
+def _failures(error: BaseException | None) -> list[BaseException | None]:
+    """Return the errors of a group, or the one that it is."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for item in error.exceptions for leaf in _failures(item)]
+    return [error]
 
 
 class DocumentError(JackfieldError):
@@ -321,12 +362,34 @@ def counted(number: int, noun: str) -> str:
 
 
 def shell_word(text: str) -> str:
-    """Return ``text`` as one word for a shell, to be pasted."""
+    """Return ``text`` as the last word of a command line, to be pasted into a shell.
+
+    What begins like an option has the ``--`` before it that says that it is none; what a terminal
+    would not show as it is stands in escapes (bash and zsh).
+    """
+    if text.startswith("-") and text != "-":
+        return f"-- {_quoted(text)}"
+    return _quoted(text)
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with escapes for what a terminal obeys, reorders or does not show."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in text
+    )
+
+
+def _quoted(text: str) -> str:
     if text and _PLAIN.issuperset(text):
         return text
     import shlex
 
-    return shlex.quote(text)
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{visible(plain)}'"
 
 
 def every_error() -> Iterator[type[JackfieldError]]:

@@ -106,7 +106,7 @@ def test_a_session(cli: Cli, tmp_path: Path) -> None:
     )
     assert (
         "Network red runs on virbr7 (192.168.7.1/24); plug something in with: "
-        "jackfield attach red --netns NAME --ifname eth0\n" == cli.good("start", "red")
+        "jackfield attach --netns NAME --ifname eth0 red\n" == cli.good("start", "red")
     )
     assert "Network red is defined; it runs as before, until: jackfield apply red\n" == cli.good(
         "define", str(document)
@@ -533,3 +533,29 @@ def test_convert() -> None:
     unknown = call("convert", "-", "--to", "latin", stdin=RED)
     assert 2 == unknown.status
     assert "convert: --to 'latin' is none of libvirt, layered, json\n" in unknown.err
+
+
+@pytest.mark.parametrize("name", ["-x", "red\u202edlog", "it's \u2067\\here"])
+def test_a_name_that_is_not_what_it_seems(cli: Cli, tmp_path: Path, name: str) -> None:
+    """Nothing is printed that would reorder the line, and what is advised can be pasted."""
+    document = tmp_path / "red.xml"
+    document.write_text(RED.replace("red<", f"{name}<"))
+    said = [cli.good("define", str(document))]
+    for _ in range(3):
+        # define advises to start it, start to attach to it, and that to detach it.
+        advised = said[-1].strip().partition(": jackfield ")[2]
+        command = advised.replace("--netns NAME", "--netns g1")
+        words = subprocess.run(
+            ["bash", "-c", f"printf '%s\\0' {command}"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+        ).stdout.split("\0")[:-1]
+        said.append(cli.good(*words))
+    assert "is unplugged." in said[-1]
+    said += [cli.good("list"), cli.good("plan", "--", name), cli("start", "--", name).err]
+    said.append(cli("stop", "--", f"{name}?").err)
+    shown = "".join(said)
+    assert all(character.isprintable() or character == "\n" for character in shown)
+    assert name.replace("\u202e", "\\u202e").replace("\u2067", "\\u2067") in said[4]

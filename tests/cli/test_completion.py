@@ -124,7 +124,11 @@ def test_fish(shell: dict[str, str]) -> None:
     assert ["red one", "red.xml"] == in_fish(shell, "jackfield plan re")
 
 
-def in_zsh(shell: dict[str, str], *lines: str) -> list[str]:
+COMPINIT = "autoload -U compinit; compinit -u -D"
+SOURCE = "source <(jackfield completion zsh)"
+
+
+def in_zsh(shell: dict[str, str], setup: tuple[str, ...], *lines: str) -> list[str]:
     """Return what the program is called with when each line is typed, completed and entered.
 
     zsh completes nothing but what is typed at a terminal.
@@ -139,8 +143,8 @@ def in_zsh(shell: dict[str, str], *lines: str) -> list[str]:
         ) as zsh,
     ):
         os.close(theirs)
-        terminal.write(b"autoload -U compinit; compinit -u -D\n")
-        terminal.write(b"source <(jackfield completion zsh)\n")
+        for line in setup:
+            terminal.write(f"{line}\n".encode())
         for line in lines:
             terminal.write(f"{line}\t\n".encode())
         try:
@@ -158,6 +162,7 @@ def test_zsh(shell: dict[str, str]) -> None:
     """Zsh completes commands, options, files, and names with their spaces quoted."""
     called = in_zsh(
         shell,
+        (COMPINIT, SOURCE),
         "jackfield sto",
         "jackfield show --ina",
         "jackfield start r",
@@ -169,3 +174,19 @@ def test_zsh(shell: dict[str, str]) -> None:
         "called: ['start', 'red one']",
         "called: ['define', 'red.xml']",
     ] == called
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        # Of somebody whose zsh completes nothing yet.
+        (SOURCE,),
+        # As a distribution's packages do it.
+        ("mkdir f; jackfield completion zsh >f/_jackfield", "fpath=($PWD/f $fpath)", COMPINIT),
+    ],
+)
+def test_zsh_by_other_ways(shell: dict[str, str], setup: tuple[str, ...]) -> None:
+    """The script begins what it needs, and may be a file that zsh loads when it is asked."""
+    assert ["called: ['stop']", "called: ['stop']"] == in_zsh(
+        shell, setup, "jackfield sto", "jackfield sto"
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from jackfield.host.nft.guarddriver import PortGuardDriver
 from jackfield.host.nft.policing import PolicingDriver
-from jackfield.host.nft.tables import wake_tables
+from jackfield.host.nft.tables import sleeping_tables, wake_tables
 from jackfield.model.bandwidth import Rate
 from jackfield.model.mode import Mode
 from jackfield.model.values import InterfaceName, MacAddress
@@ -40,7 +40,9 @@ def test_tables_of_all_families_are_woken(netns: NetworkNamespace, tmp_path: Pat
     for name in ours:
         netns.run(["nft", f"add table {name} {{ flags dormant; }}"])
         assert "flags dormant" in netns.run(["nft", "list", "table", *name.split()]).stdout
+    assert [f"table {name}" for name in ours] == sleeping_tables(kernel.nft)
     assert [f"table {name}" for name in ours] == wake_tables(kernel.nft)
+    assert [] == sleeping_tables(kernel.nft)
     after = [netns.run(["nft", "list", "table", *name.split()]).stdout for name in ours]
     assert before == after
     theirs = netns.run(["nft", "list", "table", "bridge", "jackfield-uplinks"]).stdout

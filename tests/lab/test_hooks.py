@@ -292,3 +292,47 @@ def test_a_script_need_not_listen_nor_be_quiet(host: Host) -> None:
         # Its own to end.
         for child in host.file("/run/lab/child").read_text().split():
             host.run(["kill", child])
+
+
+SPITEFUL = """#!/bin/sh
+[ "$2" = started ] || exit 0
+nft add chain inet jackfield mine
+nft add rule inet jackfield mine jump police-virbr-red
+for folder in /run/jackfield/dnsmasq/*; do mkdir $folder/mine; done
+echo no luck today >&2
+exit 1
+"""
+
+
+@pytest.mark.parametrize("again", ["start", "restart"])
+def test_a_start_that_fails_and_cannot_be_taken_back(host: Host, again: str) -> None:
+    """Both are told, what failed first first; what is left goes as the hint says."""
+    with Daemon(host, config=config()) as daemon:
+        limited = DOCUMENT.replace("<ip", "<bandwidth><outbound average='1000'/></bandwidth><ip")
+        daemon.cli("define", daemon.document(limited))
+        script = hook(host, "network", SPITEFUL)
+        failed = daemon.cli("start", "red", check=False)
+        assert 7 == failed.returncode
+        first, _, second = failed.stderr.partition("; taking it back failed as well: ")
+        assert "cannot start network 'red': hook" in first
+        assert "no luck today" in first
+        assert "cannot delete chain police-virbr-red of table inet jackfield: EBUSY" in second
+        assert "cannot remove /run/jackfield/dnsmasq/" in second
+        assert "what is left goes when the network is started and stopped again, or jackf" in second
+        (network,) = daemon.cli("list", json=True)
+        assert not network["active"]
+        assert "left by a start that failed: not everything could be removed" in network["problem"]
+        assert "inet jackfield" in host.tables()
+        script.unlink()
+        host.run(["nft", "delete", "chain", "inet", "jackfield", "mine"])
+        (folder,) = host.file("/run/jackfield/dnsmasq").glob("*/mine")
+        folder.rmdir()
+        if again == "restart":
+            daemon.restart()
+        else:
+            daemon.cli("start", "red")
+            assert [None] == [item["problem"] for item in daemon.cli("list", json=True)]
+            daemon.cli("stop", "red")
+        assert "virbr-red" not in host.links()
+        assert not any("jackfield" in table for table in host.tables())
+        assert [] == list(host.file("/run/jackfield/dnsmasq").glob("*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import sys
 import tempfile
@@ -84,6 +85,27 @@ def test_transient(daemon: Daemon) -> None:
     daemon.cli("stop", "red")
     assert {} == listed(daemon)
     assert {"lo"} == daemon.host.links()
+
+
+def test_a_database_that_is_lost(host: Host, daemon: Daemon) -> None:
+    """Links of what nobody knows any more are named, with what removes them, and left alone."""
+    host.open_tun()
+    daemon.cli("apply", daemon.document(document()))
+    daemon.cli("attach", "red", "--tap", "t0")
+    (bridge,) = (link for link in host.links() if link.startswith("virbr"))
+    daemon.restart()
+    assert not any("not on record" in item["message"] for item in daemon.log())
+    daemon.terminate()
+    host.run(["rm", "-r", daemon.state_dir])
+    daemon.start()
+    assert {"lo", bridge, "t0"} == host.links()
+    told = [item["message"] for item in daemon.log() if "not on record" in item["message"]]
+    assert ["network", "port"] == [re.findall("of a (network|port)", text)[0] for text in told]
+    for text in told:
+        host.run(text.partition("any more: ")[2].split())
+    assert {"lo"} == host.links()
+    daemon.restart()
+    assert 2 == sum("not on record" in item["message"] for item in daemon.log())
 
 
 def test_hints_can_be_pasted(daemon: Daemon) -> None:

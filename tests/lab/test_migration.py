@@ -18,6 +18,7 @@ from tests.lab.flow import EchoServer, TcpFlow
 from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.libvirtd import StockLibvirtd, skip_reason
+from tests.lab.test_service import as_a_service
 from tests.lab.virsh import normalised
 from tests.lab.wait import wait_for
 
@@ -123,11 +124,15 @@ def check_taken_over(daemon: Daemon, guest: Guest) -> None:
 def test_a_running_network_is_taken_over(
     host: Host, outside: Host, libvirtd: StockLibvirtd, guest: Guest, *, runs: bool
 ) -> None:
-    """Definitions, marks, leases, ports and taps are ours; connections live on."""
+    """Definitions, marks, leases, ports and taps are ours; connections live on.
+
+    The daemon may do what its service may do, and no more.
+    """
     if not runs:
         libvirtd.stop()
     before = guest.addresses()
-    with Daemon(host) as daemon, EchoServer(outside), EchoServer(host):
+    confined = Daemon(host, prefix=as_a_service())
+    with confined as daemon, EchoServer(outside), EchoServer(host):
         with TcpFlow(guest, OUTSIDE) as through, TcpFlow(guest, "10.0.0.1") as local:
             wanted = daemon.cli("import", "--dry-run")
             assert [] == daemon.cli("list", json=True)
@@ -273,7 +278,7 @@ def test_back_to_libvirt(host: Host, libvirtd: StockLibvirtd, guest: Guest, *, r
     """What is exported starts with libvirt again, marked, and with the leases it had."""
     stored = libvirtd.virsh("net-dumpxml", "--inactive", "red")
     held = {item.partition("/")[0] for item in guest.addresses()}
-    with Daemon(host) as daemon:
+    with Daemon(host, prefix=as_a_service()) as daemon:
         daemon.cli("import")
         reserved = "<host mac='52:54:00:00:00:07' ip='10.0.0.7'/>"
         changed = RED.replace("<dhcp><range start='10", f"<dhcp>{reserved}<range start='10")

@@ -190,6 +190,27 @@ def test_tables_that_are_put_to_sleep(host: Host, daemon: Daemon) -> None:
     assert ping(anna, "10.0.0.1", tries=5) is not None
 
 
+def test_a_plan_tells_of_a_table_that_sleeps(host: Host, daemon: Daemon) -> None:
+    """Rules that are there and not in force are a step of a plan, for as long as they are not."""
+    apply(daemon, document(SLOW))
+    # It is woken within milliseconds, so it is put to sleep as often as it takes to be seen.
+    spite = "while nft 'add table inet jackfield { flags dormant; }'; do :; done"
+    spiteful = host.start(["sh", "-c", spite])
+
+    def told() -> list[str]:
+        return [step["text"] for step in daemon.cli("plan", "red", json=True)["steps"]]
+
+    try:
+        wait_for(
+            lambda: told() == ["table inet jackfield: its rules are in force (it is dormant)"],
+            20,
+            "the plan to tell",
+        )
+    finally:
+        spiteful.kill9()
+    wait_for(lambda: told() == [], 10, "the table to be awake")
+
+
 def test_limits_of_a_macvtap(host: Host, lan: Lan, outside: Host, daemon: Daemon) -> None:
     """A macvtap is limited both ways, the other way round; a guest's own macvlan cannot be."""
     lan.plug(host, "eth1")

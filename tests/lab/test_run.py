@@ -198,6 +198,16 @@ def test_what_cannot_be_run_plugs_nothing_in(
     assert {"lo", "eth1", "virbr-red"} == host.links()
 
 
+@pytest.mark.usefixtures("networks")
+def test_a_wrong_command_line_is_told_before_anything(daemon: Daemon) -> None:
+    """Who runs what is no QEMU, and does not say where its NICs go, has plugged nothing in."""
+    before = daemon.cli("events", "--no-follow")
+    refused = daemon.cli("run", "--nic", "network=red", "--", "sleep", "1000", check=False)
+    assert 2 == refused.returncode
+    assert "sleep is not QEMU" in refused.stderr
+    assert before == daemon.cli("events", "--no-follow")
+
+
 def test_descriptors_are_for_those_who_may_change_things(
     host: Host, networks: Host, daemon: Daemon
 ) -> None:

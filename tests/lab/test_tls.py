@@ -7,10 +7,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import pytest
 from tests.lab.daemon import Daemon
 from tests.lab.host import Host
 from tests.lab.libvirtd import skip_reason, use_stock_programs
+from tests.lab.test_service import NOBODY, capabilities_of_unit, confined
 from tests.lab.wait import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("uplink")]
@@ -52,7 +55,9 @@ def authority(directory: Path, name: str) -> None:
     )
 
 
-def certificate(directory: Path, signer: str, name: str, subject: str, purpose: str) -> None:
+def certificate(
+    directory: Path, signer: str, name: str, subject: str, purpose: str, days: int = 2
+) -> None:
     """Make a key and a certificate of an authority."""
     (directory / f"{name}.ext").write_text(
         "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature,"
@@ -66,7 +71,7 @@ def certificate(directory: Path, signer: str, name: str, subject: str, purpose: 
     openssl(
         directory,
         *("x509", "-req", "-in", f"{name}.csr", "-CA", f"{signer}.pem", "-CAkey", f"{signer}.key"),
-        *("-CAcreateserial", "-out", f"{name}.pem", "-days", "2", "-extfile", f"{name}.ext"),
+        *("-CAcreateserial", "-out", f"{name}.pem", "-days", str(days), "-extfile", f"{name}.ext"),
     )
 
 
@@ -220,3 +225,155 @@ def test_without_a_certificate(outside: Host, server: Daemon, pki: Path) -> None
 
         wait_for(closed, 20, "the silent connection to be ended")
     assert server.process.poll() is None
+
+
+def serial(outside: Host, pki: Path, who: str) -> str | None:
+    """Return the serial number of the certificate that the server shows, ``None`` if it refuses."""
+    context = ssl.create_default_context(cafile=pki / "ca.pem")
+    context.load_cert_chain(pki / f"{who}.pem", pki / f"{who}.key")
+    with outside.socket(socket.AF_INET, socket.SOCK_STREAM) as bare:
+        bare.settimeout(10)
+        bare.connect((ADDRESS, PORT))
+        try:
+            with context.wrap_socket(bare, server_hostname=ADDRESS) as client:
+                shown = client.getpeercert() or {}
+                return str(shown["serialNumber"]) if client.recv(1) == b"\1" else None
+        except OSError:
+            return None
+
+
+def test_a_renewed_certificate(outside: Host, server: Daemon, pki: Path) -> None:
+    """A certificate counts when it is there with its key, with no restart; half of it does not."""
+    directory = server.host.file(PKI)
+    before = serial(outside, pki, "anna")
+    assert before is not None
+    certificate(pki, "ca", "renewed", "/O=Lab/CN=server", "serverAuth")
+    shutil.copy(pki / "renewed.pem", directory / "server.pem")
+    assert before == serial(outside, pki, "anna")
+    told = [item["message"] for item in server.log() if item["level"] == "error"]
+    assert [f"cannot serve TLS: {PKI}/server.key: it is not the key of {PKI}/server.pem"] == [
+        message.partition(": what was read before")[0] for message in told
+    ]
+    shutil.copy(pki / "renewed.key", directory / "server.key")
+    after = serial(outside, pki, "anna")
+    assert after not in (None, before)
+    # Whom another authority has signed is let in once that one is named.
+    assert serial(outside, pki, "eve") is None
+    both = (pki / "ca.pem").read_text() + (pki / "other.pem").read_text()
+    (directory / "ca.pem").write_text(both)
+    assert after == serial(outside, pki, "eve")
+    use_stock_programs(outside)
+    assert 0 == virsh(outside, pki, "anna", "net-list").returncode
+
+
+def test_a_list_that_is_gone(outside: Host, server: Daemon, pki: Path) -> None:
+    """Who was revoked stays so when the list is taken away, also when other files change."""
+    directory = server.host.file(PKI)
+    shutil.copy(revoke(pki, "ca", "anna"), directory / "cacrl.pem")
+    assert serial(outside, pki, "anna") is None
+    (directory / "cacrl.pem").unlink()
+    assert serial(outside, pki, "anna") is None
+    (directory / "ca.pem").touch()
+    assert serial(outside, pki, "anna") is None
+    assert any("cacrl.pem: it is gone: what was read" in item["message"] for item in server.log())
+
+
+def test_who_is_refused_is_told_of(outside: Host, server: Daemon, pki: Path) -> None:
+    """The log says who was not let in, and why: at the client's end there is little to see."""
+    assert serial(outside, pki, "eve") is None
+    with outside.socket(socket.AF_INET, socket.SOCK_STREAM) as plain:
+        plain.settimeout(10)
+        plain.connect((ADDRESS, PORT))
+        plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert b"\1" not in plain.recv(100)[:1]
+    shutil.copy(revoke(pki, "ca", "anna"), server.host.file(f"{PKI}/cacrl.pem"))
+    assert serial(outside, pki, "anna") is None
+
+    def told() -> list[str]:
+        messages = [item["message"] for item in server.log()]
+        return [message for message in messages if message.startswith("TLS: ")]
+
+    expected = [
+        "TLS: certificate of 192.0.2.1 refused: unable to get local issuer certificate",
+        "TLS: no handshake with 192.0.2.1: http request",
+        "TLS: certificates and the list of revoked ones were read again",
+        "TLS: certificate of 192.0.2.1 refused: certificate revoked",
+    ]
+    wait_for(lambda: told() == expected, 10, "the log to tell")
+
+
+@pytest.mark.parametrize(
+    ("signer", "days", "why"),
+    [
+        ("ca", -1, "certificate has expired"),
+        ("other", 2, "unable to get local issuer certificate"),
+    ],
+)
+def test_a_certificate_that_clients_refuse(
+    host: Host, pki: Path, signer: str, days: int, why: str
+) -> None:
+    """The daemon starts, since its networks need it, and says what clients will say."""
+    directory = host.file(PKI)
+    directory.mkdir()
+    certificate(pki, signer, "poor", "/O=Lab/CN=server", "serverAuth", days)
+    for name in ("ca.pem", "poor.pem", "poor.key"):
+        shutil.copy(pki / name, directory / name)
+    config = f"""
+    libvirt_tls = "*"
+    tls_ca_file = "{PKI}/ca.pem"
+    tls_cert_file = "{PKI}/poor.pem"
+    tls_key_file = "{PKI}/poor.key"
+    """
+    with Daemon(host, config=config) as daemon:
+        told = [item["message"] for item in daemon.log() if item["level"] == "error"]
+    assert [f"TLS: clients will refuse our certificate {PKI}/poor.pem: {why}"] == told
+
+
+def test_a_key_that_a_service_cannot_read(host: Host, pki: Path) -> None:
+    """Root's rights over others' files are not the service's, which is not obvious."""
+    directory = host.file(PKI)
+    directory.mkdir()
+    for name in ("ca.pem", "server.pem", "server.key"):
+        shutil.copy(pki / name, directory / name)
+    os.chown(directory / "server.key", NOBODY, NOBODY)
+    (directory / "server.key").chmod(0o600)
+    host.file("/run/lab/c.toml").write_text(f"""
+    state_dir = "/run/lab/state"
+    libvirt_tls = "*"
+    tls_ca_file = "{PKI}/ca.pem"
+    tls_cert_file = "{PKI}/server.pem"
+    tls_key_file = "{PKI}/server.key"
+    """)
+    command = [sys.executable, "-m", "jackfield.daemon", "--config", "/run/lab/c.toml"]
+    ended = host.run([*confined(capabilities_of_unit()), *command], check=False)
+    assert 2 == ended.returncode
+    assert f"error: cannot serve TLS: {PKI}/server.key: permission denied" in ended.stderr
+    assert f"chown root {PKI}/server.key" in ended.stderr
+
+
+def test_an_address_that_comes_later(host: Host, outside: Host, pki: Path) -> None:
+    """After a boot the daemon may be there before its address: clients reach it with that."""
+    directory = host.file(PKI)
+    directory.mkdir()
+    for name in ("ca.pem", "server.pem", "server.key"):
+        shutil.copy(pki / name, directory / name)
+    config = f"""
+    libvirt_tls = "{ADDRESS}"
+    tls_ca_file = "{PKI}/ca.pem"
+    tls_cert_file = "{PKI}/server.pem"
+    tls_key_file = "{PKI}/server.key"
+    """
+    host.run(["ip", "address", "del", f"{ADDRESS}/24", "dev", "eth0"])
+    with Daemon(host, config=config) as daemon:
+        assert any(f"have the address {ADDRESS} yet" in item["message"] for item in daemon.log())
+        host.run(["ip", "address", "add", f"{ADDRESS}/24", "dev", "eth0"])
+        assert serial(outside, pki, "anna") is not None
+
+
+def test_an_end_during_a_handshake(outside: Host, server: Daemon) -> None:
+    """Who has connected and says nothing does not keep the daemon from ending."""
+    with outside.socket(socket.AF_INET, socket.SOCK_STREAM) as silent:
+        silent.settimeout(10)
+        silent.connect((ADDRESS, PORT))
+        server.terminate(timeout=8)
+        assert b"" == silent.recv(1)

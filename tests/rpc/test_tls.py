@@ -8,7 +8,8 @@ import pytest
 
 from jackfield.config import TlsConfig, load
 from jackfield.errors import ConfigurationError
-from jackfield.rpc.tls import is_allowed, make_context, names_of
+from jackfield.rpc.credentials import make_context
+from jackfield.rpc.tls import is_allowed, names_of
 
 CERTIFICATE = {
     "subject": (
@@ -90,5 +91,12 @@ def test_the_file_at_fault_is_named(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=f"{tmp_path}/{name}: No such file"):
             make_context(config)
         (tmp_path / name).write_text("x")
+        with pytest.raises(ConfigurationError, match=f"{tmp_path}/{name}: it holds no .* in PEM"):
+            make_context(config)
+        what = "PRIVATE KEY" if name == "key" else "CERTIFICATE"
+        (tmp_path / name).write_text(f"-----BEGIN {what}-----\n")
     with pytest.raises(ConfigurationError, match="cannot serve TLS"):
+        make_context(config)
+    (tmp_path / "key").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+    with pytest.raises(ConfigurationError, match=f"{tmp_path}/key: it is encrypted"):
         make_context(config)

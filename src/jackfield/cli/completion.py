@@ -46,7 +46,13 @@ _jackfield() {
     done
     (( ${#found} )) && compadd -- "${found[@]}"
 }
-compdef _jackfield jackfield
+if [[ ${funcstack[1]} == _jackfield ]]; then
+    # A file of this in $fpath is loaded when it is first asked.
+    _jackfield
+else
+    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
+    compdef _jackfield jackfield
+fi
 """
 
 _FISH = """\

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jackfield.cli.networks import ask_for_network, print_steps
-from jackfield.cli.output import print_json, print_text
+from jackfield.cli.output import print_json, print_text, say
 from jackfield.cli.source import is_file, read_source
 from jackfield.errors import Conflict, DaemonUnreachable, UsageError, counted, shell_word
 
@@ -32,9 +32,9 @@ def _plan_network(context: Context, arguments: Arguments) -> None:
     elif answer["steps"]:
         print_steps(answer["steps"])
         word = shell_word(name)
-        print(f"{_count(answer['steps'])}; do it with: jackfield apply {word}")
+        say(f"{_count(answer['steps'])}; do it with: jackfield apply {word}")
     else:
-        print(f"Nothing to do: network {name} is as it is defined.")
+        say(f"Nothing to do: network {name} is as it is defined.")
 
 
 def _plan_file(context: Context, arguments: Arguments) -> None:
@@ -58,9 +58,9 @@ def _plan_file(context: Context, arguments: Arguments) -> None:
         print()
     if steps:
         file = shell_word(arguments.source)
-        print(f"{_count(steps)}; do it with: jackfield apply {file}")
+        say(f"{_count(steps)}; do it with: jackfield apply {file}")
     else:
-        print(f"Nothing to do: network {planned.name} needs nothing of this host.")
+        say(f"Nothing to do: network {planned.name} needs nothing of this host.")
 
 
 def check(context: Context, arguments: Arguments) -> None:
@@ -80,9 +80,9 @@ def check(context: Context, arguments: Arguments) -> None:
         print_json({"text": verdict.text, "notes": verdict.notes})
         return
     source = "standard input" if arguments.file == "-" else arguments.file
-    print(f"{source}: {verdict.text}: nothing is wrong with it.")
+    say(f"{source}: {verdict.text}: nothing is wrong with it.")
     for note in verdict.notes:
-        print(f"  note: {note}")
+        say(f"  note: {note}")
 
 
 def _check_guest(context: Context, document: bytes) -> None:
@@ -92,7 +92,8 @@ def _check_guest(context: Context, document: bytes) -> None:
         print_json(verdicts)
     else:
         for verdict in verdicts:
-            print("\n".join(verdict["lines"]))
+            for line in verdict["lines"]:
+                say(line)
     refused = [verdict for verdict in verdicts if "error" in verdict]
     if refused:
         interfaces = counted(len(verdicts), "interface")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jackfield.cli.output import when
+from jackfield.cli.output import say, when
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,12 +20,11 @@ def events(context: Context, arguments: Arguments) -> None:
         if context.json:
             import json
 
-            line = json.dumps(event, ensure_ascii=False)
+            print(json.dumps(event, ensure_ascii=False), flush=True)
         else:
             detail = " ".join(f"{key}={value}" for key, value in event["detail"].items())
             line = (
                 f"{event['number']:>6}  {when(event['time'])}  {event['type']:<17}  "
                 f"{event['network']}  {detail}"
-            ).rstrip()
-        # A line is of use when it comes, not when a buffer is full.
-        print(line, flush=True)
+            )
+            say(line.rstrip())

@@ -11,7 +11,7 @@ import sys
 from jackfield.cli.command import Context
 from jackfield.cli.commands import find
 from jackfield.cli.parser import parse, split
-from jackfield.errors import JackfieldError, UsageError
+from jackfield.errors import JackfieldError, UsageError, visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,9 +98,14 @@ def _report(error: JackfieldError, *, as_json: bool) -> None:
         }
         print(json.dumps({"error": told}), file=sys.stderr)
         return
-    print(f"jackfield: error: {error.message}", file=sys.stderr)
+    print(f"jackfield: error: {_lines(error.message)}", file=sys.stderr)
     if error.hint is not None:
-        print(f"  hint: {error.hint}", file=sys.stderr)
+        print(f"  hint: {_lines(error.hint)}", file=sys.stderr)
+
+
+def _lines(text: str) -> str:
+    """Return ``text`` with escapes for what would disturb the terminal, its lines as they are."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jackfield.cli.output import print_json
+from jackfield.cli.output import print_json, say
 from jackfield.errors import WrongState
 
 TYPE_CHECKING = False
@@ -32,11 +32,11 @@ def _migrate(context: Context, arguments: Arguments, what: str, nothing: str) ->
     if context.json:
         print_json(answer)
     elif not steps:
-        print(nothing)
+        say(nothing)
     else:
         for step in steps:
             sign = "!" if step["refused"] else "*" if step["done"] else "+"
-            print(f"{sign} {step['network']}: {step['text']}")
+            say(f"{sign} {step['network']}: {step['text']}")
     left = sorted({step["network"] for step in steps if step["refused"]})
     if left:
         raise WrongState(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jackfield.cli.output import print_json, print_table, print_text
+from jackfield.cli.output import print_json, print_table, print_text, say
 from jackfield.cli.source import is_file, read_source
 from jackfield.client import quote
 from jackfield.errors import DaemonUnreachable, NetworkNotFound, UsageError, WrongState, shell_word
@@ -40,11 +40,11 @@ def define(context: Context, arguments: Arguments) -> None:
     name = network["name"]
     if network["active"]:
         word = shell_word(name)
-        print(f"Network {name} is defined; it runs as before, until: jackfield apply {word}")
+        say(f"Network {name} is defined; it runs as before, until: jackfield apply {word}")
     elif network["problem"]:
-        print(f"Network {name} is defined, but cannot be started now: {network['problem']}")
+        say(f"Network {name} is defined, but cannot be started now: {network['problem']}")
     else:
-        print(f"Network {name} is defined; start it with: jackfield start {shell_word(name)}")
+        say(f"Network {name} is defined; start it with: jackfield start {shell_word(name)}")
 
 
 def apply(context: Context, arguments: Arguments) -> None:
@@ -68,10 +68,10 @@ def apply(context: Context, arguments: Arguments) -> None:
     print_steps(answer["steps"])
     name = answer["network"]["name"]
     if answer["steps"]:
-        print(f"Network {name} runs as it is defined{_where(answer['network'])}.")
+        say(f"Network {name} runs as it is defined{_where(answer['network'])}.")
     else:
         # It may have been started just now, or have another portgroup.
-        print(f"Network {name} runs as it is defined; nothing of the host had to change.")
+        say(f"Network {name} runs as it is defined; nothing of the host had to change.")
 
 
 def ask_for_network(context: Context, name: str, action: str) -> Any:
@@ -89,10 +89,10 @@ def undefine(context: Context, arguments: Arguments) -> None:
     if context.json:
         print_json(network or {})
     elif network is None:
-        print(f"Network {arguments.name} is undefined.")
+        say(f"Network {arguments.name} is undefined.")
     else:
         name = network["name"]
-        print(
+        say(
             f"Network {name} is undefined, but runs on as a transient one; end it with: "
             f"jackfield stop {shell_word(name)}"
         )
@@ -105,9 +105,9 @@ def start(context: Context, arguments: Arguments) -> None:
         print_json(network)
         return
     word = shell_word(network["name"])
-    print(
+    say(
         f"Network {network['name']} runs{_where(network)}; plug something in with: "
-        f"jackfield attach {word} --netns NAME --ifname eth0"
+        f"jackfield attach --netns NAME --ifname eth0 {word}"
     )
 
 
@@ -121,7 +121,7 @@ def stop(context: Context, arguments: Arguments) -> None:
     if network["ports"]:
         word = shell_word(network["name"])
         after = f"; what is plugged in works again after: jackfield start {word}"
-    print(f"Network {network['name']} is stopped{after}" + ("" if after else "."))
+    say(f"Network {network['name']} is stopped{after}" + ("" if after else "."))
 
 
 def autostart(context: Context, arguments: Arguments) -> None:
@@ -132,9 +132,9 @@ def autostart(context: Context, arguments: Arguments) -> None:
     if context.json:
         print_json(network)
     elif wanted:
-        print(f"Network {network['name']} starts with the host from now on.")
+        say(f"Network {network['name']} starts with the host from now on.")
     else:
-        print(f"Network {network['name']} no longer starts with the host.")
+        say(f"Network {network['name']} no longer starts with the host.")
 
 
 def list_networks(context: Context, arguments: Arguments) -> None:
@@ -164,7 +164,7 @@ def list_networks(context: Context, arguments: Arguments) -> None:
     )
     for item in networks:
         if item["problem"]:
-            print(f"{item['name']}: {item['problem']}")
+            say(f"{item['name']}: {item['problem']}")
 
 
 def show(context: Context, arguments: Arguments) -> None:
@@ -187,7 +187,7 @@ def show(context: Context, arguments: Arguments) -> None:
 def print_steps(steps: list[dict[str, str]]) -> None:
     """Print the steps of a plan, one a line: ``+`` made, ``~`` changed, ``-`` removed."""
     for step in steps:
-        print(f"{_SIGNS.get(step['action'], '?')} {step['text']}")
+        say(f"{_SIGNS.get(step['action'], '?')} {step['text']}")
 
 
 def _state(network: dict[str, Any]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from jackfield.errors import visible
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-__all__ = ["print_json", "print_table", "print_text", "when"]
+__all__ = ["print_json", "print_table", "print_text", "say", "when"]
 
 
 def print_json(value: object) -> None:
@@ -18,13 +20,22 @@ def print_json(value: object) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print ``rows`` under ``headings``, columns aligned; ``None`` and ``""`` are a dash."""
+    """Print ``rows`` under ``headings``, columns aligned; ``None`` and ``""`` are a dash.
+
+    What would disturb the terminal, or the reader, stands in escapes.
+    """
     cells = [[_cell(value) for value in row] for row in rows]
     table = [list(headings), *cells]
     widths = [max(len(row[column]) for row in table) for column in range(len(headings))]
     for row in table:
         line = "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True))
         print(line.rstrip())
+
+
+def say(line: str) -> None:
+    """Print one line for people, with escapes for what would disturb the terminal."""
+    # A line is of use when it comes, not when a buffer is full.
+    print(visible(line), flush=True)
 
 
 def print_text(text: str) -> None:
@@ -44,4 +55,4 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return visible(str(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jackfield.cli.output import print_json, print_table, when
+from jackfield.cli.output import print_json, print_table, say, when
 from jackfield.client import quote
 from jackfield.errors import UsageError, counted, shell_word
 
@@ -39,7 +39,7 @@ def list_ports(context: Context, arguments: Arguments) -> None:
     for port in ports:
         if port["problem"]:
             name = port.get("owner", {}).get("name") or port["device"] or port["uuid"]
-            print(f"{name}: {port['problem']}")
+            say(f"{name}: {port['problem']}")
 
 
 def list_leases(context: Context, arguments: Arguments) -> None:
@@ -97,7 +97,7 @@ def attach(context: Context, arguments: Arguments) -> None:
         return
     word = shell_word(port["device"] or port["uuid"])
     if arguments.vde:
-        print(
+        say(
             f"Plug into network {port['network']} with address {port['mac']} at "
             f"{port['plug']['path']}; free the port with: jackfield detach {word}"
         )
@@ -106,7 +106,7 @@ def attach(context: Context, arguments: Arguments) -> None:
         what = f"{arguments.ifname} in namespace {arguments.netns}"
     else:
         what = f"Tap {arguments.tap}"
-    print(
+    say(
         f"{what} is plugged into network {port['network']} with address {port.get('mac')}; "
         f"unplug it with: jackfield detach {word}"
     )
@@ -124,13 +124,13 @@ def detach(context: Context, arguments: Arguments) -> None:
             number = told["detached"]
             verb = "is" if number == 1 else "are"
             ports = counted(number, "port")
-            print(f"{ports} of network {arguments.network} {verb} unplugged.")
+            say(f"{ports} of network {arguments.network} {verb} unplugged.")
         return
     context.client.request("DELETE", f"/v1/ports/{quote(arguments.port)}")
     if context.json:
         print_json({})
     else:
-        print(f"Port {arguments.port} is unplugged.")
+        say(f"Port {arguments.port} is unplugged.")
 
 
 def _path(network: str | None, what: str) -> str:

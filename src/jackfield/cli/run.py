@@ -80,18 +80,19 @@ def run(context: Context, arguments: Arguments) -> None:
     wishes = [_read(text) for text in arguments.nic]
     command: list[str] = arguments.command
     _check_placeholders(command, wishes)
-    name = arguments.name or os.path.basename(command[0])  # noqa: PTH119
-    whose = {"name": name, "guest": arguments.guest}
-    nics = [_plug_in(context, number, wish, whose) for number, wish in enumerate(wishes)]
-    if any(_PLACEHOLDER.search(word) for word in command):
-        command = [_PLACEHOLDER.sub(lambda match: _value(nics, match), word) for word in command]
-    elif _QEMU.fullmatch(os.path.basename(command[0])):  # noqa: PTH119
-        command = [*command, *(word for nic in nics for word in nic.for_qemu())]
-    else:
+    filled = any(_PLACEHOLDER.search(word) for word in command)
+    if not filled and not _QEMU.fullmatch(os.path.basename(command[0])):  # noqa: PTH119
         raise UsageError(
             f"run: {command[0]} is not QEMU, and its arguments do not say where its NICs go",
             hint="use {nic0.fd}, {nic0.mac} and their like; see: jackfield run --help",
         )
+    name = arguments.name or os.path.basename(command[0])  # noqa: PTH119
+    whose = {"name": name, "guest": arguments.guest}
+    nics = [_plug_in(context, number, wish, whose) for number, wish in enumerate(wishes)]
+    if filled:
+        command = [_PLACEHOLDER.sub(lambda match: _value(nics, match), word) for word in command]
+    else:
+        command = [*command, *(word for nic in nics for word in nic.for_qemu())]
     _become(command)
 
 

@@ -32,6 +32,7 @@ from jackfield.engine.mending import Mending
 from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
 from jackfield.engine.nicwatch import NicWatch
+from jackfield.engine.orphans import tell_orphans
 from jackfield.engine.plans import Plans
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portjournal import PortJournal
@@ -218,6 +219,9 @@ class Engine:
         await self._bridges.expect()
         await self._mending.watch_services(running)
         await self._networks.judge_ways()
+        if not recovered.unread:
+            # What is stored of those names devices as well, which a later version knows.
+            tell_orphans(self._host.links().values(), self._registry.networks, self._registry.ports)
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
         if recovered.autostart and self._autostart:

@@ -20,7 +20,7 @@ from pathlib import Path
 from jackfield.engine import ledger
 from jackfield.engine.records import PortRecord, nic_of
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import JackfieldError
+from jackfield.errors import JackfieldError, shell_word
 from jackfield.host.applier import is_astray
 from jackfield.host.driver import Presence
 from jackfield.host.netlink.link import Link
@@ -104,7 +104,8 @@ def gone_alone(port: PortRecord, network: NetworkName) -> str:
     free = f"jackfield detach {name}"
     if netns is not None and not Path(netns).exists():
         return f"its device went with namespace {netns}, which is not there; free it with: {free}"
-    again = "" if _waits_for_a_new_attach(port) else f"`jackfield apply {network}` makes it again, "
+    apply = f"`jackfield apply {shell_word(network)}`"
+    again = "" if _waits_for_a_new_attach(port) else f"{apply} makes it again, "
     return f"its device {name} was deleted or taken away: {again}`{free}` frees the port"
 
 

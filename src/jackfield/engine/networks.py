@@ -29,13 +29,14 @@ from jackfield.engine.services import Services
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
-from jackfield.errors import JackfieldError, WrongState, counted
+from jackfield.errors import JackfieldError, Undoing, WrongState, counted, shell_word
+from jackfield.host.nft.tables import sleeping_tables
 from jackfield.host.service.process import Process
 from jackfield.host.service.readiness import serve_soon
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.model.port import VdePlug
-from jackfield.plan.describe import describe
+from jackfield.plan.describe import describe, describe_waking
 from jackfield.plan.managedbridge import check_bridges_kept
 from jackfield.plan.network import check_host
 from jackfield.state.hoststate import Change, HostState, difference
@@ -203,8 +204,11 @@ class Networks:
                     await self._services.wait_ready(processes)
                     await self._uplinks.expect(gateways)
                     await self._hooks.run(Operation.STARTED, network)
-                except BaseException:
-                    await self._thread.run(workplace.undo_start, record.uuid, wanted)
+                except BaseException as error:
+                    with Undoing(error, workplace.LEFT) as undoing:
+                        await self._thread.run(workplace.undo_start, record.uuid, wanted)
+                    if undoing.failure is not None:
+                        record.problem = f"left by a start that failed: {undoing.failure}"
                     raise
                 settled = await self._thread.run(settle)
             await self._note_settled(record, settled)
@@ -293,7 +297,7 @@ class Networks:
             if isinstance(error, JackfieldError):
                 # What watches the host may have it whole again before it is stopped again.
                 record.problem = f"could not be stopped: {error}"
-                again = f"jackfield stop {record.name}"
+                again = f"jackfield stop {shell_word(record.name)}"
                 error.hint = f"{error.hint}; then: {again}" if error.hint else again
                 raise error.with_context(f"cannot stop network {network.name!r}") from error
             raise
@@ -397,10 +401,11 @@ class Networks:
             try:
                 await self._services.wait_ready(processes)
                 await self._uplinks.expect(gateways)
-            except BaseException:
-                await self._thread.run(
-                    workplace.undo_change, record.uuid, previous, change, present
-                )
+            except BaseException as error:
+                with Undoing(error, workplace.LEFT_OF_CHANGE):
+                    await self._thread.run(
+                        workplace.undo_change, record.uuid, previous, change, present
+                    )
                 raise
         except BaseException as error:
             record.live, record.present = former, present
@@ -477,16 +482,18 @@ class Networks:
         lost = [item for state in states for item in state.values() if isinstance(item, AnyLink)]
         present = record.present
 
-        def look(tools: Workplace) -> tuple[HostState, HostState]:
+        def look(tools: Workplace) -> tuple[Change, list[str]]:
             plugged = [item for item in upkeep if tools.kernel.route.index(item.link) is not None]
             found = tools.applier.observe([*present.values(), *plugged, *lost])
             actual = [seen.resource for seen in found.values() if seen.resource is not None]
             # Ports share some of it with each other, and with their network.
             whole = {item.key: item for item in (*wanted.values(), *plugged, *lost)}
-            return HostState(whole.values()), HostState(actual)
+            asleep = sleeping_tables(tools.kernel.nft) if record.active else []
+            return difference(HostState(whole.values()), HostState(actual)), asleep
 
         async with record.lock:
-            return describe(difference(*await self._thread.run(look)))
+            change, asleep = await self._thread.run(look)
+            return [*describe_waking(asleep), *describe(change)]
 
 
 def _begin_and_settle(

@@ -10,7 +10,7 @@ from jackfield.engine import ledger
 from jackfield.engine.rows import PortRow, Step
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace, record_event, sweep_before
-from jackfield.errors import JackfieldError
+from jackfield.errors import Undoing
 from jackfield.model.values import NetworkName
 from jackfield.state.hoststate import Change, HostState
 
@@ -49,11 +49,9 @@ def begin_port(tools: Workplace, row: PortRow, wanted: HostState) -> None:
         try:
             tools.applier.perform(Change(ensure=tuple(wanted.values())))
         except Exception as error:
-            try:
+            with Undoing(error, "what is left goes when jackfieldd starts next"):
                 tools.applier.dismantle(wanted)
                 ledger.release(store, tools.applier, row.uuid)
-            except (JackfieldError, ExceptionGroup) as second:
-                error.add_note(f"undoing it failed as well: {second}")
             with store.transaction():
                 store.delete_port(row.uuid)
             raise
@@ -152,13 +150,11 @@ def change_port(
             store.put_port(row)
         applier.perform(Change(ensure=change.ensure, replaced=change.replaced))
     except Exception as error:
-        try:
+        with Undoing(error):
             applier.dismantle(HostState(new))
             with store.transaction():
                 store.put_port(former)
             applier.mend(list(HostState([*change.replaced.values(), *change.remove]).values()))
-        except (JackfieldError, ExceptionGroup) as second:
-            error.add_note(f"undoing it failed as well: {second}")
         raise
     with store.transaction():
         return record_event(tools, "port-changed", name, row.network, detail)

@@ -37,6 +37,7 @@ from jackfield.errors import (
     InvalidRequest,
     JackfieldError,
     PortNotFound,
+    Undoing,
     UnsupportedConfiguration,
     WrongState,
     shell_word,
@@ -130,11 +131,9 @@ class Ports:
                 await self._associations.associate(item)
             event = await self._thread.run(portjobs.settle_port, row, record.name, detail)
         except BaseException as error:
-            try:
+            with Undoing(error, "what is left goes when jackfieldd starts next"):
                 await self._associations.dissociate(associations)
                 await self._thread.run(portjobs.undo_port, row.uuid, made)
-            except (JackfieldError, ExceptionGroup) as second:
-                error.add_note(f"undoing it failed as well: {second}")
             raise
         self._associations.watch(port, associations)
         return event

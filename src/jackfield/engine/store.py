@@ -187,9 +187,8 @@ class Store:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
             raise HostError(
-                f"the database {path} has schema {version}, newer than this daemon's "
-                f"{len(MIGRATIONS)}",
-                hint="install the newer version again",
+                f"the database has schema {version}, newer than this daemon's {len(MIGRATIONS)}",
+                hint="install the newer version again, or put a copy from before it in its place",
             )
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             self._db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")

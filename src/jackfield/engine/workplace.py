@@ -20,7 +20,7 @@ from jackfield.engine.portjournal import PortJournal
 from jackfield.engine.rows import LiveRow, MemberRow, NetworkRow, Step
 from jackfield.engine.store import Store
 from jackfield.engine.views import Event
-from jackfield.errors import JackfieldError
+from jackfield.errors import JackfieldError, Undoing
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.kernel import Kernel
@@ -37,6 +37,8 @@ from jackfield.state.openvswitch import AnyRow, OvsBridge
 from jackfield.state.resources import ManagedUplink, Resource, Service, VlanFiltering
 
 __all__ = [
+    "LEFT",
+    "LEFT_OF_CHANGE",
     "Settled",
     "Workplace",
     "begin_change",
@@ -54,6 +56,9 @@ __all__ = [
 
 
 log = logging.getLogger(__name__)
+
+LEFT = "what is left goes when the network is started and stopped again, or jackfieldd starts"
+LEFT_OF_CHANGE = "jackfield apply, or the next start of jackfieldd, tries again"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,15 +144,14 @@ def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState
             ledger.acquire(tools.store, tools.applier, uuid, wanted.values())
     except Exception as error:
         for driver, items in services:
-            try:
+            with Undoing(error):
                 driver.remove(tools.kernel, items)
-            except (JackfieldError, ExceptionGroup) as second:
-                error.add_note(f"taking back what was begun failed as well: {second}")
         raise
     try:
         tools.applier.perform(Change(ensure=tuple(wanted.values())))
     except Exception as error:
-        _undo_quietly(tools, uuid, wanted, error)
+        with Undoing(error, LEFT):
+            undo_start(tools, uuid, wanted)
         raise
     return launched(tools, wanted.values())
 
@@ -257,10 +261,8 @@ def begin_change(
     try:
         tools.applier.perform(change)
     except Exception as error:
-        try:
+        with Undoing(error, LEFT_OF_CHANGE):
             undo_change(tools, uuid, previous, change, present)
-        except (JackfieldError, ExceptionGroup) as second:
-            error.add_note(f"undoing it failed as well: {second}")
         raise
     return launched(tools, change.ensure)
 
@@ -341,14 +343,6 @@ def _forget_live(tools: Workplace, uuid: UUID) -> None:
     ledger.release(tools.store, tools.applier, uuid)
     with tools.store.transaction():
         tools.store.delete_live(uuid)
-
-
-def _undo_quietly(tools: Workplace, uuid: UUID, wanted: HostState, error: Exception) -> None:
-    """Undo a failed start; what fails then is told with the first error, not instead of it."""
-    try:
-        undo_start(tools, uuid, wanted)
-    except (JackfieldError, ExceptionGroup) as second:
-        error.add_note(f"undoing it failed as well: {second}")
 
 
 def _bridges(state: HostState) -> list[InterfaceName]:

@@ -17,6 +17,7 @@ from jackfield.errors import (
     JackfieldError,
     KernelError,
     NotFound,
+    Undoing,
     UnsupportedConfiguration,
 )
 from jackfield.host.belongings.address import HeldAddress
@@ -125,10 +126,8 @@ class UplinkDriver:
         try:
             _move_in(kernel, wanted, record, uplink, bridge, things)
         except JackfieldError as error:
-            try:
+            with Undoing(error):
                 self._give_back(kernel, wanted)
-            except* JackfieldError as second:
-                error.add_note(f"giving back what it had failed as well: {second}")
             raise
         record = dataclasses.replace(record, whole=True)
         self._records.put_record(wanted.key, record.to_text())

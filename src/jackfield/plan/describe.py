@@ -37,12 +37,25 @@ from jackfield.state.resources import (
     VlanFiltering,
 )
 
-__all__ = ["describe", "describe_resource"]
+__all__ = ["describe", "describe_resource", "describe_waking"]
 
 
 def describe(change: Change) -> list[PlanStep]:
     """Return the steps of ``change`` in the order in which they are done."""
     return [*_steps("remove", change.remove), *_ensured(change)]
+
+
+def describe_waking(tables: Iterable[str]) -> list[PlanStep]:
+    """Return the steps that have ``tables`` work again which somebody has put to sleep."""
+    return [
+        PlanStep(
+            action="change",
+            kind="table",
+            key=words,
+            text=f"{words}: its rules are in force (it is dormant)",
+        )
+        for words in tables
+    ]
 
 
 def describe_resource(resource: Resource) -> str:

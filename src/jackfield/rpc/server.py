@@ -15,10 +15,11 @@ from jackfield.engine.metadata import MetadataType
 from jackfield.engine.views import Event
 from jackfield.operations import Operations
 from jackfield.rpc.connection import Connection
+from jackfield.rpc.credentials import Credentials
 from jackfield.rpc.engine import Engine
 from jackfield.rpc.procedures import LIFECYCLE, METADATA_CHANGE, NetworkRef
 from jackfield.rpc.session import Door
-from jackfield.rpc.tls import HANDSHAKE_LIMIT, Credentials, Gate
+from jackfield.rpc.tls import Admission, Gate
 
 __all__ = ["RpcServer"]
 
@@ -81,17 +82,10 @@ class RpcServer:
         """Accept connections from elsewhere at ``listener``, of those ``allowed``."""
         connect = functools.partial(self._connect, False)
 
-        def admit() -> Gate:
-            # Before the handshake, which looks at the list.
-            credentials.refresh()
-            return Gate(allowed, connect)
-
         self._servers.append(
             await asyncio.get_running_loop().create_server(
-                admit,
+                lambda: Admission(credentials, Gate(allowed, connect)),
                 sock=listener,
-                ssl=credentials.context,
-                ssl_handshake_timeout=HANDSHAKE_LIMIT,
                 backlog=_BACKLOG,
             )
         )

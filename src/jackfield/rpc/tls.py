@@ -9,33 +9,26 @@ the client, and the protocol goes on as on a UNIX socket (``virNetServerClient``
 from __future__ import annotations
 
 import asyncio
+import errno
 import fnmatch
 import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from jackfield.access import Caller
-from jackfield.config import TlsConfig
 from jackfield.errors import ConfigurationError
+from jackfield.rpc.credentials import Credentials
 
-__all__ = [
-    "HANDSHAKE_LIMIT",
-    "Credentials",
-    "Gate",
-    "is_allowed",
-    "listen_tls",
-    "make_context",
-    "names_of",
-]
+__all__ = ["Admission", "Gate", "is_allowed", "listen_tls", "names_of"]
 
 log = logging.getLogger("jackfield.rpc")
 
-HANDSHAKE_LIMIT = 10.0
-"""Seconds that a client has until its certificate is checked."""
+_HANDSHAKE_LIMIT = 10.0  # seconds that a client has until its certificate is checked
 
 _ACCEPTED = b"\1"
+_IP_FREEBIND = 15  # linux/in.h
 
 # RFC 4514 section 3, and what GnuTLS calls the rest.
 _SHORT = {
@@ -53,100 +46,41 @@ _SHORT = {
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in ',+"\\<>;'})
 
 
-def make_context(config: TlsConfig) -> ssl.SSLContext:
-    """Return the context of a server that asks for certificates.
-
-    Raises ``ConfigurationError``, which names the file at fault.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    # libvirt's client takes what comes first after the handshake for the byte that accepts it.
-    context.num_tickets = 0
-    context.options |= ssl.OP_NO_TICKET
-    path = config.cert_file
-    try:
-        for path in (config.ca_file, config.cert_file, config.key_file):
-            path.open("rb").close()
-        path = config.key_file
-        context.load_cert_chain(config.cert_file, config.key_file)
-        path = config.ca_file
-        context.load_verify_locations(path)
-        if config.crl_file.is_file():
-            path = config.crl_file
-            context.load_verify_locations(path)
-            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    except OSError as error:
-        reason = getattr(error, "reason", None) or error.strerror or str(error)
-        raise ConfigurationError(
-            f"cannot serve TLS: {path}: {reason}",
-            hint="see https://libvirt.org/tlscerts.html, or name other files with tls_ca_file, "
-            "tls_cert_file, tls_key_file and tls_crl_file",
-        ) from error
-    return context
-
-
-class Credentials:
-    """What the server shows and whom it trusts; ``context`` is for ``create_server``.
-
-    The authority's list of revoked certificates (RFC 5280) is as new as its file.  Without one
-    nobody is revoked.  Once there was one, clients need a list that is in force: one that is out of
-    date lets nobody in, as with libvirt's daemon.
-    """
-
-    def __init__(self, config: TlsConfig) -> None:
-        """Read the files; ``ConfigurationError`` names the one at fault."""
-        self._config = config
-        self._seen = self._look()
-        self.context = self._current = make_context(config)
-        # A list that is added to another counts only if it is newer by its own word, and none is
-        # ever taken away, so a changed file makes a new context; a handshake takes it here.
-        self.context.sni_callback = self._choose
-
-    def refresh(self) -> None:
-        """Read the files again if the list has changed; what cannot be read changes nothing."""
-        seen = self._look()
-        if seen is None or seen == self._seen:
-            return
-        self._seen = seen
-        try:
-            self._current = make_context(self._config)
-        except ConfigurationError as error:
-            log.error("%s: what was revoked before stays so", error.message)
-            return
-        self.context.verify_flags = self._current.verify_flags
-
-    def _look(self) -> tuple[int, int, int] | None:
-        """Return what tells the list's file from another, ``None`` without one."""
-        try:
-            status = self._config.crl_file.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
-
-    def _choose(
-        self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str, _context: ssl.SSLContext
-    ) -> None:
-        connection.context = self._current
-
-
 def listen_tls(address: str, port: int) -> socket.socket:
-    """Return a socket that listens at ``address``, ``*`` for all of both families."""
+    """Return a socket that listens at ``address``, ``*`` for all of both families.
+
+    The address may come later than we do, as after a boot.
+    """
     everywhere = address == "*"
+    family = socket.AF_INET6 if everywhere or ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        family = socket.AF_INET6 if everywhere or ":" in address else socket.AF_INET
-        listener = socket.create_server(
-            ("" if everywhere else address, port),
-            family=family,
-            backlog=1024,
-            dualstack_ipv6=everywhere,
-        )
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not everywhere)
+        _bind(listener, "" if everywhere else address, port)
+        listener.listen(1024)
     except OSError as error:
+        listener.close()
         raise ConfigurationError(
-            f"libvirt_tls: cannot listen at {address}, port {port}: {error.strerror}"
+            f"libvirt_tls: cannot listen at {address}, port {port}: {error.strerror}",
+            hint=f"`ss -ltnp sport = {port}` shows who does; libvirt_tls may name another port"
+            if error.errno == errno.EADDRINUSE
+            else None,
         ) from error
     listener.setblocking(False)
     return listener
+
+
+def _bind(listener: socket.socket, address: str, port: int) -> None:
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+        log.warning("libvirt_tls: this host does not have the address %s yet", address)
+        listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        listener.bind((address, port))
 
 
 def names_of(certificate: dict[str, Any]) -> tuple[str, str]:
@@ -173,6 +107,47 @@ def is_allowed(names: Sequence[str], patterns: Sequence[str] | None) -> bool:
     # A bracket stands for itself.
     plain = [pattern.replace("[", "[[]") for pattern in patterns]
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in plain)
+
+
+class Admission(asyncio.Protocol):
+    """Shakes hands with who connects, and lets him through to a ``Gate``; tells of who fails."""
+
+    _under_way: ClassVar[set[asyncio.Task[None]]] = set()
+
+    def __init__(self, credentials: Credentials, gate: Gate) -> None:
+        """Check who connects by ``credentials``."""
+        self._credentials = credentials
+        self._gate = gate
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the handshake, before anything is read."""
+        stream = cast("asyncio.Transport", transport)
+        stream.pause_reading()
+        task = asyncio.get_running_loop().create_task(self._shake_hands(stream))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _shake_hands(self, stream: asyncio.Transport) -> None:
+        peer = stream.get_extra_info("peername")
+        try:
+            encrypted = await asyncio.get_running_loop().start_tls(
+                stream,
+                self._gate,
+                self._credentials.context,
+                server_side=True,
+                ssl_handshake_timeout=_HANDSHAKE_LIMIT,
+            )
+        except ssl.SSLCertVerificationError as error:
+            log.warning("TLS: certificate of %s refused: %s", peer[0], error.verify_message)
+        except ssl.SSLError as error:
+            reason = (error.reason or str(error)).replace("_", " ").lower()
+            log.warning("TLS: no handshake with %s: %s", peer[0], reason)
+        except OSError as error:
+            # Who looks whether the port is open is no news.
+            log.debug("TLS: no handshake with %s: %s", peer[0], error)
+        else:
+            if encrypted is not None:
+                self._gate.connection_made(encrypted)
 
 
 class Gate(asyncio.Protocol):

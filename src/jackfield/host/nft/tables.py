@@ -7,6 +7,7 @@ looks as it should.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 from jackfield.host.netlink.message import NLM_F_CREATE, Message, attribute_text
 from jackfield.host.netlink.socket import Refusal
@@ -20,7 +21,7 @@ from jackfield.host.nft.policing import POLICE_TABLE
 from jackfield.host.nft.private import PRIVATE_TABLE
 from jackfield.host.nft.socket import NftSocket
 
-__all__ = ["TABLES", "wake_tables"]
+__all__ = ["TABLES", "sleeping_tables", "wake_tables"]
 
 # linux/netfilter.h
 _NFPROTO_INET, _NFPROTO_NETDEV, _NFPROTO_BRIDGE = 1, 5, 7
@@ -48,8 +49,23 @@ def wake_tables(nft: NftSocket) -> list[str]:
     Each by itself: in the batch that wakes a table the kernel takes no new base chain for it.
     """
     woken = []
+    for family, name, flags in _asleep(nft):
+        words = TABLES[family, name]
+        body = _header(family, name) + attribute_be32(_TABLE_FLAGS, flags & ~_DORMANT)
+        nft.commit([Message(message_type(_NEWTABLE), NLM_F_CREATE, body, f"wake {words}")])
+        woken.append(words)
+    return woken
+
+
+def sleeping_tables(nft: NftSocket) -> list[str]:
+    """Return those of our tables that somebody has put to sleep, in words."""
+    return [TABLES[family, name] for family, name, _ in _asleep(nft)]
+
+
+def _asleep(nft: NftSocket) -> Iterator[tuple[int, str, int]]:
+    """Yield family, name and flags of each table of ours that sleeps."""
     for (family, name), words in TABLES.items():
-        header = struct.pack("!BBH", family, 0, 0) + attribute_text(1, name)
+        header = _header(family, name)
         try:
             found = nft.get(Message(message_type(_GETTABLE), 0, header, f"look at {words}"))
         except Refusal:
@@ -59,7 +75,8 @@ def wake_tables(nft: NftSocket) -> list[str]:
             continue
         flags = int.from_bytes(found.get(_TABLE_FLAGS, b""), "big")
         if flags & _DORMANT:
-            body = header + attribute_be32(_TABLE_FLAGS, flags & ~_DORMANT)
-            nft.commit([Message(message_type(_NEWTABLE), NLM_F_CREATE, body, f"wake {words}")])
-            woken.append(words)
-    return woken
+            yield family, name, flags
+
+
+def _header(family: int, name: str) -> bytes:
+    return struct.pack("!BBH", family, 0, 0) + attribute_text(1, name)
