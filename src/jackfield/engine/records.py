@@ -32,8 +32,11 @@ from jackfield.state.private import PrivateGuard
 from jackfield.state.resources import (
     BridgePort,
     Guarantee,
+    LinkSetting,
+    LinkUp,
     Policing,
     Shaping,
+    TapNode,
     UplinkVlan,
     VlanFiltering,
 )
@@ -61,6 +64,9 @@ Upkeep = (
     | OwnAddress
     | EchoGuard
     | PrivateGuard
+    | LinkSetting
+    | LinkUp
+    | TapNode
 )
 """What of a port is mended with its network: its place there, its way out and its limits."""
 
@@ -167,8 +173,8 @@ class Registry:
 
     ``lost`` are ports whose device is gone, and the NIC that it went with, if it was that;
     ``astray`` those whose NIC has another name now; ``switches`` the names that bridges of Open
-    vSwitch have, or had, in definitions; ``port_forgotten`` is called with each port that is
-    discarded.
+    vSwitch have, or had, in definitions, and ``switched`` those of their uplinks;
+    ``port_forgotten`` is called with each port that is discarded.
     """
 
     def __init__(self) -> None:
@@ -182,6 +188,7 @@ class Registry:
         self._in_order: list[NetworkRecord] = []
         self._claims: dict[str, set[UUID]] = {}
         self.switches: set[str] = set()
+        self.switched: set[str] = set()
         self._ports_of: dict[UUID, set[UUID]] = {}
         self._clients: dict[str, set[UUID]] = {}
         self.leases: dict[UUID, Leases] = {}
@@ -307,6 +314,18 @@ class Registry:
         self.astray.discard(port.uuid)
         port.problem = problem
         self._ports_changed(port.network)
+
+    def upkeep_of(self, network: Network, ports: Iterable[PortRecord]) -> dict[str, Upkeep]:
+        """Return what is mended of ``ports`` of a network by key, what they share once.
+
+        What a port needs of its NIC is not asked of another one that has that NIC's name now.
+        """
+        return {
+            item.key: item
+            for port in ports
+            for item in upkeep_of_port(network, port)
+            if not (isinstance(item, LinkSetting) and port.uuid in self.astray)
+        }
 
     def lost_ports_of(self, network: UUID) -> list[PortRecord]:
         """Return the ports of a network whose devices are gone."""
@@ -486,6 +505,8 @@ class Registry:
         for network in filter(None, (record.stored, record.live)):
             if uses_openvswitch(network):
                 self.switches |= bridges_of(network)
+                uplinks = (item for item in network.uplinks if isinstance(item, DeviceUplink))
+                self.switched |= {item.dev for item in uplinks}
 
 
 def _name(record: NetworkRecord) -> str:
