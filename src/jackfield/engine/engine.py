@@ -39,6 +39,7 @@ from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.recovery import Planner, Recovered, recover
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
+from jackfield.engine.switchwatch import SwitchWatch
 from jackfield.engine.takeover import Takeover
 from jackfield.engine.taps import recognised
 from jackfield.engine.uplinks import Uplinks
@@ -147,6 +148,7 @@ class Engine:
         self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
         self._uplink_watch = UplinkWatch(self._registry, self._host, self._mending, self._later)
         self._nic_watch = NicWatch(self._registry, self._host, self._mending, self._later)
+        self._switch_watch = SwitchWatch(self._registry, self._host, self._mending, self._later)
         self._device_watch = DeviceWatch(self._registry, self._host, self._mending, self._later)
         self._forwarding = ForwardingWatch(self._registry, self._mending, self._later)
         self._book = PortBook(self._thread, journal)
@@ -204,6 +206,7 @@ class Engine:
         self._host.on_link(self._guards.link_changed)
         self._host.on_link(self._uplink_watch.link_changed)
         self._host.on_link(self._nic_watch.link_changed)
+        self._host.on_link(self._switch_watch.link_changed)
         self._host.on_link(self._device_watch.link_changed)
         self._host.on_forwarding(self._forwarding.changed)
         self._inotify = Inotify()
@@ -213,6 +216,7 @@ class Engine:
         running = [record for record in self._registry.networks.values() if record.active]
         self._uplink_watch.expect(running)
         await self._nic_watch.expect()
+        await self._switch_watch.expect()
         await self._device_watch.expect()
         await self._bridges.expect()
         await self._mending.watch_services(running)

@@ -80,7 +80,9 @@ class OvsPortDriver:
             if self._removed:
                 session.wait_configured(session.progress(), what)
                 self._removed = False
-            known = [port.link for port in resources if port.key in replaced]
+            stale = [one for one in resources if not replaced.get(one.key, one).plugged]
+            self._unplug(session, stale, what)
+            known = [port.link for port in resources if port.key in replaced and port not in stale]
             progress = self._write(session, resources, known, what)
             inside = [port for port in resources if datapaths[port.bridge] == USERSPACE]
             guard(kernel.nft, [port.link for port in inside])
@@ -92,6 +94,13 @@ class OvsPortDriver:
             session.wait_configured(progress, what)
             _raise_errors(session, resources)
         kernel.route.send([_bring_up(port) for port in resources])
+
+    def _unplug(self, session: Session, ports: Sequence[OvsPort], what: str) -> None:
+        """Have ovs-vswitchd let go of devices that it had open and that are others now."""
+        if ports:
+            found = look_at_ports(session, [port.link for port in ports])
+            operations = [item for port in ports for item in removal(found, port.link)]
+            session.wait_configured(session.change(operations, what), what)
 
     def _write(
         self,
@@ -196,6 +205,8 @@ def _observed(
         up=link is not None and link.up,
         # With the kernel's datapath a guard would stop everything.
         guarded=userspace is (wanted.link in chains),
+        # In user space ovs-vswitchd has each device that it opens take every frame.
+        plugged=not userspace or (link is not None and link.promiscuous),
     )
     return Observed(presence=Presence.OURS, resource=resource)
 
