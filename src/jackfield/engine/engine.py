@@ -31,6 +31,7 @@ from jackfield.engine.mending import Mending
 from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
 from jackfield.engine.nicwatch import NicWatch
+from jackfield.engine.placewatch import PlaceWatch
 from jackfield.engine.plans import Plans
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portjournal import PortJournal
@@ -149,6 +150,7 @@ class Engine:
         self._uplink_watch = UplinkWatch(self._registry, self._host, self._mending, self._later)
         self._nic_watch = NicWatch(self._registry, self._host, self._mending, self._later)
         self._switch_watch = SwitchWatch(self._registry, self._host, self._mending, self._later)
+        self._place_watch = PlaceWatch(self._registry, self._host, self._mending, self._later)
         self._device_watch = DeviceWatch(self._registry, self._host, self._mending, self._later)
         self._forwarding = ForwardingWatch(self._registry, self._mending, self._later)
         self._book = PortBook(self._thread, journal)
@@ -208,6 +210,7 @@ class Engine:
         self._host.on_link(self._nic_watch.link_changed)
         self._host.on_link(self._switch_watch.link_changed)
         self._host.on_link(self._device_watch.link_changed)
+        self._host.on_link(self._place_watch.link_changed)
         self._host.on_forwarding(self._forwarding.changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
@@ -237,6 +240,7 @@ class Engine:
                 pass
         self._bridges.close()
         self._device_watch.close()
+        self._place_watch.close()
         self._forwarding.close()
         self._holders.close()
         monitor = self._monitor
