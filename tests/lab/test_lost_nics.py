@@ -335,3 +335,31 @@ def test_a_macvtap_that_lost_its_node(host: Host, lan: Lan, daemon: Daemon) -> N
     (link,) = host.ip("link", "show", "dev", "t0")
     assert "UP" in link["flags"]
     assert {"steps": []} == daemon.cli("plan", "red", json=True)
+
+
+def test_nics_that_change_names_with_each_other(
+    host: Host, lan: Lan, outside: Host, daemon: Daemon
+) -> None:
+    """Neither gets the address that the other's guest has, whoever is asked to apply it."""
+    assert outside.name == "outside"
+    lan.plug(host, "eth1")
+    lan.plug(host, "eth2")
+    own = {name: mac_of(host, name) for name in ("eth1", "eth2")}
+    two = RED.format("passthrough").replace("</forward>", "<interface dev='eth2'/></forward>")
+    daemon.cli("apply", daemon.document(two))
+    a, b = plug_in(daemon, host), plug_in(daemon, host, "b")
+    daemon.terminate()
+    for old, new in ("eth1", "lan0"), ("eth2", "eth1"), ("lan0", "eth2"):
+        host.run(["ip", "link", "set", old, "down"])
+        host.run(["ip", "link", "set", old, "name", new])
+        host.run(["ip", "link", "set", new, "up"])
+    daemon.start()
+    assert "NIC eth1, eth2 has another name now" in problem(daemon)
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+    assert "has another name now" in daemon.cli("apply", "red")
+    assert {a.mac(), b.mac()} == {mac_of(host, "eth1"), mac_of(host, "eth2")}
+    for guest, address in (a, "192.0.2.21"), (b, "192.0.2.22"):
+        add_address(guest, "eth0", f"{address}/24")
+        assert ping(guest, OUTSIDE, tries=5) is not None
+    daemon.cli("detach", "--network", "red")
+    assert own == {"eth1": mac_of(host, "eth2"), "eth2": mac_of(host, "eth1")}

@@ -33,7 +33,7 @@ from jackfield.engine.records import (
 )
 from jackfield.engine.services import Services
 from jackfield.engine.strays import bridges_made, put_strays_back
-from jackfield.engine.upkeep import mend_each
+from jackfield.engine.upkeep import mend_each, upkeep_of_ports
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import ForeignObject, JackfieldError, ServiceError, counted, shell_word
 from jackfield.host.renamed import LinkHere, take_names_back
@@ -284,11 +284,11 @@ class Mending:
         ports = self._registry.ports_of(record.uuid)
         # A lost device is another matter.
         here = [port for port in ports if port.uuid not in self._registry.lost]
-        wanted = self._registry.upkeep_of(network, here)
+        upkeep = upkeep_of_ports(network, here)
         if (record.problem or "").startswith(_NOT_MENDED):
             record.problem = None
-        if wanted:
-            mended, failures = await self._thread.run(mend_each, list(wanted.values()))
+        if upkeep.wanted:
+            mended, failures = await self._thread.run(mend_each, upkeep)
             change += mended
             if failures:
                 more = f", and {len(failures) - 1} more" if failures[1:] else ""

@@ -25,6 +25,7 @@ from jackfield.engine.plans import Plans
 from jackfield.engine.records import NetworkRecord, Registry, Upkeep, state_of_port
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
+from jackfield.engine.upkeep import upkeep_of_ports
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
@@ -475,7 +476,7 @@ class Networks:
             _, target = self._definitions.complete(network)
         ports = self._registry.ports_of(record.uuid) if record.active else []
         wanted = self._plans.plan(target)
-        upkeep = self._registry.upkeep_of(target, ports)
+        upkeep = upkeep_of_ports(target, ports)
         states = [state_of_port(target, port) for port in self._registry.lost_ports_of(record.uuid)]
         lost = [item for state in states for item in state.values() if isinstance(item, AnyLink)]
         guarded, guards = self._mending.guards(target, ports)
@@ -485,7 +486,7 @@ class Networks:
             def is_there(item: Upkeep | PortGuard) -> bool:
                 return tools.kernel.route.index(item.link) is not None
 
-            plugged = [item for item in (*guards, *upkeep.values()) if is_there(item)]
+            plugged = [item for item in (*guards, *upkeep.here(tools)) if is_there(item)]
             former = filter(is_there, guarded)
             found = tools.applier.observe([*present.values(), *former, *plugged, *lost])
             actual = [seen.resource for seen in found.values() if seen.resource is not None]

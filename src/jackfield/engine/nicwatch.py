@@ -36,14 +36,19 @@ class NicWatch:
         links = self._host.links()
         ports = self._registry.ports.values()
         nics = {(port.network, nic_of(port)) for port in ports}
-        # Whose macvtap is on another one than has the NIC's name now.
+        # Whose macvtap is on another one than has the NIC's name now, and whose macvlan may be.
         astray = {
             (port.network, nic_of(port))
             for port in ports
             if port.device is not None
-            and (device := links.get(port.device.name)) is not None
             and (nic := links.get(nic_of(port) or "")) is not None
-            and device.lower != nic.index
+            and (
+                port.device.netns is not None
+                or (
+                    (device := links.get(port.device.name)) is not None
+                    and device.lower != nic.index
+                )
+            )
         }
         for uuid, name in nics:
             if name is not None and (name not in links or (uuid, name) in astray):

@@ -315,18 +315,6 @@ class Registry:
         port.problem = problem
         self._ports_changed(port.network)
 
-    def upkeep_of(self, network: Network, ports: Iterable[PortRecord]) -> dict[str, Upkeep]:
-        """Return what is mended of ``ports`` of a network by key, what they share once.
-
-        What a port needs of its NIC is not asked of another one that has that NIC's name now.
-        """
-        return {
-            item.key: item
-            for port in ports
-            for item in upkeep_of_port(network, port)
-            if not (isinstance(item, LinkSetting) and port.uuid in self.astray)
-        }
-
     def lost_ports_of(self, network: UUID) -> list[PortRecord]:
         """Return the ports of a network whose devices are gone."""
         return self._ports_among(self.lost, network)
