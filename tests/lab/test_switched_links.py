@@ -175,3 +175,25 @@ def test_ports_that_cannot_be_mended(host: Host, daemon: Daemon, switch: OpenVSw
     switch.start_database()
     assert "but:" not in daemon.cli("apply", "red")
     assert "" == problem(daemon)
+
+
+def test_limits_of_a_port_that_somebody_removes(
+    host: Host, daemon: Daemon, switch: OpenVSwitch, cable: str
+) -> None:
+    """Their rows go with the port, although nothing in the database leads to them any more."""
+    limit = "<portgroup name='slow'><bandwidth><inbound average='500'/></bandwidth></portgroup>"
+    daemon.cli("apply", daemon.document(OUT.replace("</network>", f"{limit}</network>")))
+    attach = ("attach", "out", "--portgroup", "slow", "--netns")
+    for name in "a", "b":
+        host.guest(name)
+        daemon.cli(*attach, name, "--ifname", "eth0")
+    for port in daemon.cli("ports", json=True):
+        if port["owner"]["name"] == "a":
+            switch.vsctl("del-port", port["device"])
+        else:
+            switch.vsctl("clear", "Port", port["device"], "qos")
+    daemon.cli("apply", "out")
+    daemon.cli("detach", "a")
+    daemon.cli("detach", "b")
+    assert [] == switch.rows("QoS")
+    assert [] == switch.rows("Queue")

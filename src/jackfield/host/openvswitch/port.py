@@ -164,11 +164,34 @@ class OvsPortDriver:
                     operations = [item for port in ours for item in removal(found, port.link)]
                     session.change(operations, f"remove {_names(ours)} from Open vSwitch")
                     self._removed = True
+                self._remove_loose_limits(session, resources)
         except MissingFeature as error:
             log.warning("%s stay in Open vSwitch's database: %s", ", ".join(names), error)
             self._owed += resources
         finally:
             unguard(kernel.nft, names)
+
+    def _remove_loose_limits(self, session: Session, ports: Sequence[OvsPort]) -> None:
+        """Remove limits of these ports that somebody took off them, or whose port he removed."""
+        questions = [
+            (table, ("_uuid",), [["external_ids", "includes", as_map(own)]])
+            for port in ports
+            if port.inbound is not None
+            for own in (marks(port.alias, self._database.state),)
+            for table in ("QoS", "Queue")
+        ]
+        what = f"remove limits of {_names(ports)}"
+        answers = session.select_many(questions, what) if questions else []
+        operations = [
+            {"op": "delete", "table": table, "where": [["_uuid", "==", row["_uuid"]]]}
+            for (table, _, _), rows in zip(questions, answers, strict=True)
+            for row in rows
+        ]
+        try:
+            if operations:
+                session.change(operations, what)
+        except Refused as refused:
+            log.warning("somebody else uses limits of ours, which stay: %s", refused)
 
     def _remove_owed(self, kernel: Kernel) -> None:
         owed, self._owed = self._owed, []
