@@ -172,6 +172,8 @@ def test_ports_that_cannot_be_mended(host: Host, daemon: Daemon, switch: OpenVSw
     assert "nobody listens at /run/openvswitch/db.sock" in problem(daemon)
     assert "but: its ports are not as they should be" in daemon.cli("apply", "red")
     assert "try again with: jackfield apply red" in problem(daemon)
+    daemon.restart()
+    assert "nobody listens at /run/openvswitch/db.sock" in problem(daemon)
     switch.start_database()
     assert "but:" not in daemon.cli("apply", "red")
     assert "" == problem(daemon)

@@ -222,6 +222,7 @@ class Engine:
         await self._switch_watch.expect()
         await self._device_watch.expect()
         await self._bridges.expect()
+        await self._mending.tell_unmended(recovered.unmended)
         await self._mending.watch_services(running)
         await self._networks.judge_ways()
         # They may have changed, or not have been handed on, while there was no daemon.

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
+from jackfield.document.rules import makes_bridge
 from jackfield.engine import workplace
 from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.events import EventLog
@@ -224,6 +225,27 @@ class Mending:
         if record is not None and record.active:
             await self.tell_problem(record, _gone(bridge))
 
+    async def miss_bridges(self, record: NetworkRecord) -> None:
+        """Tell of the bridge of somebody else that a running network uses and that is not there."""
+        if record.active and not makes_bridge(record.current):
+            for name in bridges_of(record.current) - self._host.links().keys():
+                await self.tell_problem(record, _gone(name))
+
+    async def tell_unmended(self, problems: Mapping[UUID, str]) -> None:
+        """Tell of ports that could not be mended when the daemon started, but of lost devices."""
+        found: dict[UUID, list[str]] = {}
+        for uuid in problems.keys() & self._registry.ports.keys() - self._registry.lost.keys():
+            found.setdefault(self._registry.ports[uuid].network, []).append(problems[uuid])
+        for uuid, failures in found.items():
+            record = self._registry.networks[uuid]
+            if record.active and record.problem is None:
+                await self._tell_failures(record, sorted(failures))
+
+    async def _tell_failures(self, record: NetworkRecord, failures: Sequence[str]) -> None:
+        more = f", and {len(failures) - 1} more" if failures[1:] else ""
+        again = f"try again with: jackfield apply {shell_word(record.name)}"
+        await self.tell_problem(record, f"{_NOT_MENDED}: {failures[0]}{more}; {again}")
+
     async def bridge_back(self, uuid: UUID, bridge: InterfaceName) -> None:
         """Put ports back on a bridge of somebody else, who has made it anew."""
         record = self._registry.networks.get(uuid)
@@ -291,9 +313,7 @@ class Mending:
             mended, failures = await self._thread.run(mend_each, upkeep)
             change += mended
             if failures:
-                more = f", and {len(failures) - 1} more" if failures[1:] else ""
-                again = f"try again with: jackfield apply {shell_word(record.name)}"
-                await self.tell_problem(record, f"{_NOT_MENDED}: {failures[0]}{more}; {again}")
+                await self._tell_failures(record, failures)
         if anew:
             await self._thread.run(put_strays_back, network, ports, anew)
         return change + await self._make_devices_again(record)
@@ -417,7 +437,7 @@ def _carrier(port: PortRecord) -> FunctionPlace | None:
 
 
 def _gone(bridge: str) -> str:
-    return f"bridge {bridge}, which is somebody else's, does not exist any more"
+    return f"bridge {bridge}, which is somebody else's, does not exist"
 
 
 def _started(tools: Workplace, services: Sequence[Resource]) -> list[Process]:

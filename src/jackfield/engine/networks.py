@@ -252,6 +252,7 @@ class Networks:
                 ", ".join(settled.lost),
             )
         change = await self._mending.reconnect_ports(record)
+        await self._mending.miss_bridges(record)
         if takes_uplinks(record.current):
             await self.judge_ways()
         elif record.current.uplinks:
