@@ -497,3 +497,27 @@ def test_definition_changes_while_the_network_is_stopped(site: Site) -> None:
     assert MAC_A in site.table()
     site.daemon.cli("detach", "a")
     wait_for(lambda: not site.table(), 5, "the guard to go with its port")
+
+
+def test_guards_are_steps_of_plans(site: Site) -> None:
+    """Plan and apply say which ports are guarded anew, otherwise, and not any more."""
+    site.plug("a", MAC_A)
+    site.plug("c", MAC_X, "--portgroup", "free")
+    (device,) = (
+        port["device"] for port in site.daemon.cli("ports", json=True) if port["mac"] == MAC_A
+    )
+
+    def steps(*words: str) -> list[tuple[str, str]]:
+        found = site.daemon.cli(*words, json=True)["steps"]
+        return [(one["action"], one["key"]) for one in found if one["kind"] == "port-guard"]
+
+    key = f"port-guard:{device}"
+    for document, action in (UNGUARDED, "remove"), (GUARDED, "create"):
+        site.daemon.cli("define", site.daemon.document(document))
+        assert [(action, key)] == steps("plan", "red")
+        assert [(action, key)] == steps("apply", "red")
+        assert [] == steps("plan", "red")
+    reserved = GUARDED.replace(MAC_B, MAC_A)
+    site.daemon.cli("define", site.daemon.document(reserved))
+    assert [("change", key)] == steps("plan", "red")
+    assert [("change", key)] == steps("apply", "red")

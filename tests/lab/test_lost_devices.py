@@ -152,3 +152,38 @@ def test_a_deleted_macvtap(host: Host, lan: Lan, daemon: Daemon) -> None:
     daemon.cli("apply", "red")
     assert "" == problem(daemon)
     assert "m0" in host.links()
+
+
+def test_a_device_that_somebody_takes_off_its_bridge(host: Host, daemon: Daemon) -> None:
+    """Its network says so, and whose guest is cut off, until it is put back or applied."""
+    daemon.cli("apply", daemon.document(RED))
+    device = plug_in(daemon, host)
+    host.run(["ip", "link", "set", device, "nomaster"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    said = f"cut off: {device} of a is not on bridge red0 any more; "
+    assert f"{said}put right by: jackfield apply red" == problem(daemon)
+    host.run(["ip", "link", "set", device, "master", "red0"])
+    wait_for(lambda: not problem(daemon), 10, "the network to be well again")
+    host.run(["ip", "link", "set", device, "down"])
+    wait_for(lambda: f"cut off: {device} of a is not up" in problem(daemon), 10, "it to say so")
+    host.run(["ip", "link", "set", "t0", "nomaster"])
+    wait_for(lambda: ", and 1 more" in problem(daemon), 10, "it to say of both")
+    daemon.cli("apply", "red")
+    assert "" == problem(daemon)
+    host.run(["ip", "link", "add", "other", "type", "bridge"])
+    host.run(["ip", "link", "set", device, "master", "other"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    command = f"ip link set {device} nomaster"
+    assert f"{device} of a is on bridge other, not on red0: {command}" in problem(daemon)
+    assert f"not ours: bridge other ({device} is on it)" in daemon.cli("apply", "red")
+    host.run(command.split())
+    assert f"+ {device} on bridge red0" in daemon.cli("apply", "red")
+    assert "" == problem(daemon)
+    # What goes with its port, or loses its bridge with its network, is nobody's mistake.
+    before = len(told(daemon))
+    daemon.cli("stop", "red")
+    daemon.cli("start", "red")
+    daemon.cli("detach", "a")
+    host.run(["ip", "link", "set", "t0", "down"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    assert before + 1 == len(told(daemon))

@@ -34,11 +34,11 @@ PORT = """
 """
 
 
-def plug_in(daemon: Daemon, host: Host) -> Guest:
-    """Plug in guest a."""
-    guest = host.guest("a")
+def plug_in(daemon: Daemon, host: Host, name: str = "a") -> Guest:
+    """Plug in a guest."""
+    guest = host.guest(name)
     guest.set_sysctl("net/ipv6/conf/default/disable_ipv6", "1")
-    daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
+    daemon.cli("attach", "red", "--netns", name, "--ifname", "eth0")
     return guest
 
 
@@ -284,3 +284,82 @@ def test_a_device_that_is_its_clients_to_make(
     assert 'device "eth1"' in rules
     host.run(tap)
     wait_for(lambda: {"vm": None} == problems(daemon), 5, "the port to have its device")
+
+
+def test_a_nic_that_somebody_sets_down(host: Host, lan: Lan, outside: Host, daemon: Daemon) -> None:
+    """Its network says so, until somebody sets it up or applies it; not when its ports went."""
+    assert outside.name == "outside"
+    lan.plug(host, "eth1")
+    host.run(["ip", "link", "set", "eth1", "down"])
+    daemon.cli("apply", daemon.document(RED.format("bridge")))
+    a = plug_in(daemon, host)
+    add_address(a, "eth0", "192.0.2.21/24")
+    assert ping(a, OUTSIDE, tries=5) is not None
+
+    host.run(["ip", "link", "set", "eth1", "down"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    said = "NIC eth1 is not up, with 1 port on it; set it up with: jackfield apply red"
+    assert said == problem(daemon)
+    host.run(["ip", "link", "set", "eth1", "up"])
+    wait_for(lambda: not problem(daemon), 10, "the network to be well again")
+    host.run(["ip", "link", "set", "eth1", "down"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    assert "~ state of eth1 = up" in daemon.cli("plan", "red")
+    assert "~ state of eth1 = up" in daemon.cli("apply", "red")
+    assert "" == problem(daemon)
+    wait_for(lambda: ping(a, OUTSIDE) is not None, 5, "the NIC's carrier")
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+
+    daemon.cli("detach", "a")
+    (nic,) = host.ip("link", "show", "dev", "eth1")
+    assert "UP" not in nic["flags"]
+    # The daemon has heard of it by the time that it has heard of what came after it.
+    host.run(["ip", "link", "set", "eth1", "up"])
+    plug_in(daemon, host, "b")
+    assert 3 == len(told(daemon))
+
+
+def test_a_macvtap_that_lost_its_node(host: Host, lan: Lan, daemon: Daemon) -> None:
+    """A device node that somebody removes, and a macvtap that is set down, come back applied."""
+    lan.plug(host, "eth1")
+    daemon.cli("apply", daemon.document(RED.format("private")))
+    port = daemon.cli("attach", "red", "--tap", "t0", "--owner", "65534", json=True)
+    host.run(["rm", port["node"]])
+    host.run(["ip", "link", "set", "t0", "down"])
+    planned = daemon.cli("plan", "red", json=True)["steps"]
+    assert {"tap-node", "up"} == {step["kind"] for step in planned}
+    done = daemon.cli("apply", "red", json=True)["steps"]
+    assert {"tap-node", "up"} == {step["kind"] for step in done}
+    node = host.file(port["node"]).stat()
+    assert (0o600, 65534) == (node.st_mode & 0o777, node.st_uid)
+    (link,) = host.ip("link", "show", "dev", "t0")
+    assert "UP" in link["flags"]
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+
+
+def test_nics_that_change_names_with_each_other(
+    host: Host, lan: Lan, outside: Host, daemon: Daemon
+) -> None:
+    """Neither gets the address that the other's guest has, whoever is asked to apply it."""
+    assert outside.name == "outside"
+    lan.plug(host, "eth1")
+    lan.plug(host, "eth2")
+    own = {name: mac_of(host, name) for name in ("eth1", "eth2")}
+    two = RED.format("passthrough").replace("</forward>", "<interface dev='eth2'/></forward>")
+    daemon.cli("apply", daemon.document(two))
+    a, b = plug_in(daemon, host), plug_in(daemon, host, "b")
+    daemon.terminate()
+    for old, new in ("eth1", "lan0"), ("eth2", "eth1"), ("lan0", "eth2"):
+        host.run(["ip", "link", "set", old, "down"])
+        host.run(["ip", "link", "set", old, "name", new])
+        host.run(["ip", "link", "set", new, "up"])
+    daemon.start()
+    assert "NIC eth1, eth2 has another name now" in problem(daemon)
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+    assert "has another name now" in daemon.cli("apply", "red")
+    assert {a.mac(), b.mac()} == {mac_of(host, "eth1"), mac_of(host, "eth2")}
+    for guest, address in (a, "192.0.2.21"), (b, "192.0.2.22"):
+        add_address(guest, "eth0", f"{address}/24")
+        assert ping(guest, OUTSIDE, tries=5) is not None
+    daemon.cli("detach", "--network", "red")
+    assert own == {"eth1": mac_of(host, "eth2"), "eth2": mac_of(host, "eth1")}

@@ -163,7 +163,8 @@ def test_a_bridge_of_others_is_used_and_not_touched(bridge: Host, daemon: Daemon
 def test_a_missing_bridge_is_named(host: Host, daemon: Daemon) -> None:
     """A network without its bridge takes no port, and says whose affair that is; so for a NIC."""
     said = daemon.cli("apply", daemon.document(SHOP))
-    assert "Network shop runs as it is defined; nothing of the host had to change.\n" == said
+    missing = "bridge br0, which is somebody else's, does not exist"
+    assert f"Network shop runs on br0, but: {missing}\n" == said
     host.guest("anna")
     attach = ("attach", "shop", "--netns", "anna", "--ifname", "eth0")
     said = error_of(daemon, *attach, status=5)

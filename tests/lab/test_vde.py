@@ -345,3 +345,23 @@ def test_what_an_ended_daemon_left_is_found(host: Host, daemon: Daemon) -> None:
     anna = guest_with_tap(host, "anna", attach_vde(daemon, "anna")["mac"])
     with plugged(anna):
         assert anna.dhcp4() is not None
+
+
+def test_a_socket_that_somebody_removes(host: Host, daemon: Daemon) -> None:
+    """Nobody is sent to a switch that nobody can plug into; applied, there is another one."""
+    daemon.cli("apply", daemon.document(DOCUMENT))
+    (before,) = switches(host)
+    host.run(["rm", "-r", SOCKET])
+
+    refused = daemon.cli("attach", "red", "--vde", "--name", "anna", check=False)
+    assert 5 == refused.returncode
+    assert f"its socket {SOCKET}/ctl is not there" in refused.stderr
+    assert [] == daemon.cli("ports", json=True)
+    assert "without its socket" in daemon.cli("plan", "red")
+    steps = daemon.cli("apply", "red", json=True)["steps"]
+    assert [("change", "vde-switch")] == [(step["action"], step["kind"]) for step in steps]
+    assert [before] != switches(host)
+    anna = guest_with_tap(host, "anna", attach_vde(daemon, "anna")["mac"])
+    with plugged(anna):
+        assert anna.dhcp4() is not None
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)

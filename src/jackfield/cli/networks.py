@@ -67,7 +67,9 @@ def apply(context: Context, arguments: Arguments) -> None:
         return
     print_steps(answer["steps"])
     name = answer["network"]["name"]
-    if answer["steps"]:
+    if answer["network"]["problem"]:
+        say(f"Network {name} runs{_where(answer['network'])}, but: {answer['network']['problem']}")
+    elif answer["steps"]:
         say(f"Network {name} runs as it is defined{_where(answer['network'])}.")
     else:
         # It may have been started just now, or have another portgroup.
@@ -105,6 +107,9 @@ def start(context: Context, arguments: Arguments) -> None:
         print_json(network)
         return
     word = shell_word(network["name"])
+    if network["problem"]:
+        say(f"Network {network['name']} runs{_where(network)}, but: {network['problem']}")
+        return
     say(
         f"Network {network['name']} runs{_where(network)}; plug something in with: "
         f"jackfield attach --netns NAME --ifname eth0 {word}"

@@ -33,6 +33,7 @@ from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
 from jackfield.engine.nicwatch import NicWatch
 from jackfield.engine.orphans import tell_orphans
+from jackfield.engine.placewatch import PlaceWatch
 from jackfield.engine.plans import Plans
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portjournal import PortJournal
@@ -41,6 +42,7 @@ from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.recovery import Planner, Recovered, recover
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
+from jackfield.engine.switchwatch import SwitchWatch
 from jackfield.engine.takeover import Takeover
 from jackfield.engine.taps import recognised
 from jackfield.engine.uplinks import Uplinks
@@ -149,6 +151,8 @@ class Engine:
         self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
         self._uplink_watch = UplinkWatch(self._registry, self._host, self._mending, self._later)
         self._nic_watch = NicWatch(self._registry, self._host, self._mending, self._later)
+        self._switch_watch = SwitchWatch(self._registry, self._host, self._mending, self._later)
+        self._place_watch = PlaceWatch(self._registry, self._host, self._mending, self._later)
         self._device_watch = DeviceWatch(self._registry, self._host, self._mending, self._later)
         self._forwarding = ForwardingWatch(self._registry, self._mending, self._later)
         self._book = PortBook(self._thread, journal)
@@ -206,7 +210,9 @@ class Engine:
         self._host.on_link(self._guards.link_changed)
         self._host.on_link(self._uplink_watch.link_changed)
         self._host.on_link(self._nic_watch.link_changed)
+        self._host.on_link(self._switch_watch.link_changed)
         self._host.on_link(self._device_watch.link_changed)
+        self._host.on_link(self._place_watch.link_changed)
         self._host.on_forwarding(self._forwarding.changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
@@ -215,8 +221,10 @@ class Engine:
         running = [record for record in self._registry.networks.values() if record.active]
         self._uplink_watch.expect(running)
         await self._nic_watch.expect()
+        await self._switch_watch.expect()
         await self._device_watch.expect()
         await self._bridges.expect()
+        await self._mending.tell_unmended(recovered.unmended)
         await self._mending.watch_services(running)
         await self._networks.judge_ways()
         if not recovered.unread:
@@ -238,6 +246,7 @@ class Engine:
                 pass
         self._bridges.close()
         self._device_watch.close()
+        self._place_watch.close()
         self._forwarding.close()
         self._holders.close()
         monitor = self._monitor

@@ -179,20 +179,23 @@ class Guards:
             }
         await self.refresh(record, away)
 
-    async def refresh(self, record: NetworkRecord, away: Away = _NONE) -> None:
+    async def refresh(self, record: NetworkRecord, away: Away = _NONE) -> Change:
         """Make the guards of a network's ports as its definition is now; its lock is held.
 
-        ``away`` are clients' devices that are on no bridge yet.
+        ``away`` are clients' devices that are on no bridge yet.  Returns what became of the
+        guards that there were by another definition.
         """
         ports = self._registry.ports_of(record.uuid)
         made_by = self._made_by.get(record.uuid)
+        change = Change()
         if made_by is not record.current and made_by != record.current:
-            await self._make_anew(record, ports)
+            change = await self._make_anew(record, ports)
         for port in ports:
             if self._awaits_device(port):
                 await self._join(port, away)
+        return change
 
-    async def _make_anew(self, record: NetworkRecord, ports: Sequence[PortRecord]) -> None:
+    async def _make_anew(self, record: NetworkRecord, ports: Sequence[PortRecord]) -> Change:
         former = await self._guards_of(ports)
         self._made_by[record.uuid] = record.current
         wanted = await self._guards_of(ports)
@@ -211,6 +214,7 @@ class Guards:
                 self._joined[port.uuid] = guard
         if change:
             await self._thread.run(_perform, change)
+        return change
 
     # Leases
 
@@ -385,15 +389,18 @@ class Guards:
 
         What is defined anew while a network is stopped changes guards when the network starts.
         """
+        record = self._registry.networks.get(port.network)
+        if record is None:
+            return None
+        return self.by(self._made_by.get(port.network, record.current), port)
+
+    def by(self, network: Network, port: PortRecord) -> PortGuard | None:
+        """Return the guard that a port of ``network`` has if that is defined so."""
         joined = self._joined.get(port.uuid)
         link = joined.link if port.device is None and joined else None
         if port.device is not None:
             link = port.device.name
-        record = self._registry.networks.get(port.network)
-        if link is None or record is None:
-            return None
-        network = self._made_by.get(port.network, record.current)
-        return plan_guard(network, port.port, link, port.leases)
+        return None if link is None else plan_guard(network, port.port, link, port.leases)
 
 
 def _bridge_of(port: PortRecord) -> str:

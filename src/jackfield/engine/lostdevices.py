@@ -25,7 +25,7 @@ from jackfield.host.applier import is_astray
 from jackfield.host.driver import Presence
 from jackfield.host.netlink.link import Link
 from jackfield.model.values import InterfaceName, NetworkName
-from jackfield.state.hoststate import HostState
+from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import AnyLink
 
 __all__ = [
@@ -76,18 +76,19 @@ def _of_client(tools: Workplace, port: PortRecord, links: Iterable[Link]) -> Dev
     return Device.WELL if any(link.lower == nic for link in own) else Device.ASTRAY
 
 
-def make_again(tools: Workplace, port: PortRecord, state: HostState) -> str | None:
-    """Make what a lost port wants of the host so; return why it could not be, or ``None``."""
+def make_again(tools: Workplace, port: PortRecord, state: HostState) -> tuple[Change, str | None]:
+    """Make what a lost port wants of the host so; return what that took, and why it failed."""
     if _waits_for_a_new_attach(port):
-        return "what was set of its virtual function may have gone with it; attach it anew"
+        failure = "what was set of its virtual function may have gone with it; attach it anew"
+        return Change(), failure
     try:
         with tools.store.transaction():
             # The NIC may be another one of that name, with values of its own.
             ledger.acquire(tools.store, tools.applier, port.uuid, state.values())
-        _, foreign = tools.applier.mend(list(state.values()))
+        change, foreign = tools.applier.mend(list(state.values()))
     except (JackfieldError, ExceptionGroup) as error:
-        return str(error)
-    return f"in the way, and not ours: {', '.join(foreign)}" if foreign else None
+        return Change(), str(error)
+    return change, f"in the way, and not ours: {', '.join(foreign)}" if foreign else None
 
 
 def _waits_for_a_new_attach(port: PortRecord) -> bool:

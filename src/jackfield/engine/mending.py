@@ -8,6 +8,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
+from jackfield.document.rules import makes_bridge
 from jackfield.engine import workplace
 from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.events import EventLog
@@ -26,34 +27,37 @@ from jackfield.engine.records import (
     NetworkRecord,
     PortRecord,
     Registry,
-    Upkeep,
+    bridges_of,
     nic_of,
     state_of_port,
     upkeep_of_port,
 )
 from jackfield.engine.services import Services
 from jackfield.engine.strays import bridges_made, put_strays_back
+from jackfield.engine.upkeep import mend_each, upkeep_of_ports
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import ForeignObject, JackfieldError, ServiceError, counted
+from jackfield.errors import ForeignObject, JackfieldError, ServiceError, counted, shell_word
 from jackfield.host.renamed import LinkHere, take_names_back
 from jackfield.host.service.process import Process
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
+from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
-from jackfield.plan.describe import describe, describe_resource
+from jackfield.plan.describe import describe
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.functions import EchoGuard, FunctionPlace
 from jackfield.state.hoststate import Change
 from jackfield.state.links import port_of
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.private import PrivateGuard
-from jackfield.state.resources import Policing, Resource
+from jackfield.state.resources import Policing, PortGuard, Resource
 
 __all__ = ["Mending"]
 
 log = logging.getLogger(__name__)
 
 _RULES = frozenset({"rules", "bpdu-guard"})
+_NOT_MENDED = "its ports are not as they should be"
 _PortRules = Policing | EchoGuard | PrivateGuard
 
 
@@ -199,11 +203,11 @@ class Mending:
             raise ForeignObject(
                 f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
             )
-        if record.present and not is_blocked_way(record.problem):
+        gone = {_gone(bridge) for bridge in bridges_of(record.current)}
+        if record.problem not in gone and not is_blocked_way(record.problem):
             # All that it is made of was looked at, and is as it should be.
             record.problem = None
-        await self.reconnect_ports(record, bridges_made(change))
-        return change
+        return change + await self.reconnect_ports(record, bridges_made(change))
 
     async def watch_services(self, records: Iterable[NetworkRecord]) -> None:
         """Watch what serves running networks, whoever started it.
@@ -220,6 +224,27 @@ class Mending:
         record = self._registry.networks.get(uuid)
         if record is not None and record.active:
             await self.tell_problem(record, _gone(bridge))
+
+    async def miss_bridges(self, record: NetworkRecord) -> None:
+        """Tell of the bridge of somebody else that a running network uses and that is not there."""
+        if record.active and not makes_bridge(record.current):
+            for name in bridges_of(record.current) - self._host.links().keys():
+                await self.tell_problem(record, _gone(name))
+
+    async def tell_unmended(self, problems: Mapping[UUID, str]) -> None:
+        """Tell of ports that could not be mended when the daemon started, but of lost devices."""
+        found: dict[UUID, list[str]] = {}
+        for uuid in problems.keys() & self._registry.ports.keys() - self._registry.lost.keys():
+            found.setdefault(self._registry.ports[uuid].network, []).append(problems[uuid])
+        for uuid, failures in found.items():
+            record = self._registry.networks[uuid]
+            if record.active and record.problem is None:
+                await self._tell_failures(record, sorted(failures))
+
+    async def _tell_failures(self, record: NetworkRecord, failures: Sequence[str]) -> None:
+        more = f", and {len(failures) - 1} more" if failures[1:] else ""
+        again = f"try again with: jackfield apply {shell_word(record.name)}"
+        await self.tell_problem(record, f"{_NOT_MENDED}: {failures[0]}{more}; {again}")
 
     async def bridge_back(self, uuid: UUID, bridge: InterfaceName) -> None:
         """Put ports back on a bridge of somebody else, who has made it anew."""
@@ -253,34 +278,45 @@ class Mending:
             if taken:
                 await self.tell_repaired(record, reason)
 
+    def guards(
+        self, network: Network, ports: Iterable[PortRecord]
+    ) -> tuple[list[PortGuard], list[PortGuard]]:
+        """Return the guards that ports have, and those that they have by this definition."""
+        pairs = [(self._guards.of(port), self._guards.by(network, port)) for port in ports]
+        return [old for old, _ in pairs if old], [new for _, new in pairs if new]
+
     async def guard_ports(self, record: NetworkRecord) -> None:
         """Guard the ports of a network that starts, before they have their place on it back."""
         await self._guards.prepare(record)
 
     async def reconnect_ports(
         self, record: NetworkRecord, anew: Collection[InterfaceName] = ()
-    ) -> None:
+    ) -> Change:
         """Give the ports their place on their network back, guarded and limited as it says.
 
-        Those that clients made are put on the bridges that are ``anew``.
+        Those that clients made are put on the bridges that are ``anew``.  Returns what that took;
+        what could not be done is told of.
         """
+        change = Change()
         try:
-            await self._guards.refresh(record)
+            change = await self._guards.refresh(record)
         except (JackfieldError, ExceptionGroup) as error:
             await self.tell_problem(record, f"what its ports may send is as before: {error}")
         network = record.current
-        # What ports share with each other is looked at once.
-        wanted = {
-            item.key: item
-            for port in self._registry.ports_of(record.uuid)
-            for item in upkeep_of_port(network, port)
-        }
-        if wanted:
-            await self._thread.run(_mend_each, list(wanted.values()))
+        ports = self._registry.ports_of(record.uuid)
+        # A lost device is another matter.
+        here = [port for port in ports if port.uuid not in self._registry.lost]
+        upkeep = upkeep_of_ports(network, here)
+        if (record.problem or "").startswith(_NOT_MENDED):
+            record.problem = None
+        if upkeep.wanted:
+            mended, failures = await self._thread.run(mend_each, upkeep)
+            change += mended
+            if failures:
+                await self._tell_failures(record, failures)
         if anew:
-            ports = self._registry.ports_of(record.uuid)
             await self._thread.run(put_strays_back, network, ports, anew)
-        await self._make_devices_again(record)
+        return change + await self._make_devices_again(record)
 
     async def look_at_nic(self, uuid: UUID, nic: InterfaceName) -> None:
         """Tell of the devices that a network's ports have lost with a NIC, or with its name.
@@ -347,14 +383,16 @@ class Mending:
             log.error("network %s: %s", record.name, problem)
             await self._tell(record, "network-problem", {"problem": problem})
 
-    async def _make_devices_again(self, record: NetworkRecord) -> None:
+    async def _make_devices_again(self, record: NetworkRecord) -> Change:
         """Make lost devices again that have where to be, and tell of the others.
 
         A network's ports are on their NICs whether it runs or not, and on its bridge while it does.
+        Returns what that took.
         """
+        change = Change()
         lost = self._registry.lost_ports_of(record.uuid)
         if not lost:
-            return
+            return change
         await self._host.settle()
         links = self._host.links()
         made, nics = [], []
@@ -365,7 +403,8 @@ class Mending:
             nic = self._registry.lost[port.uuid]
             state = state_of_port(record.current, port)
             # One by one: others have their turn.
-            failure = await self._thread.run(make_again, port, state)
+            again, failure = await self._thread.run(make_again, port, state)
+            change += again
             problem = problem_of(port, nic, failure)
             if failure is not None:
                 self._registry.set_lost(port, problem, nic=nic)
@@ -377,6 +416,7 @@ class Mending:
         if made:
             await self.tell_repaired(record, made_again(made, nics))
         await self._tell_lost(record)
+        return change
 
     async def _tell(
         self,
@@ -397,7 +437,7 @@ def _carrier(port: PortRecord) -> FunctionPlace | None:
 
 
 def _gone(bridge: str) -> str:
-    return f"bridge {bridge}, which is somebody else's, does not exist any more"
+    return f"bridge {bridge}, which is somebody else's, does not exist"
 
 
 def _started(tools: Workplace, services: Sequence[Resource]) -> list[Process]:
@@ -407,12 +447,3 @@ def _started(tools: Workplace, services: Sequence[Resource]) -> list[Process]:
         with contextlib.suppress(ServiceError):
             found += workplace.launched(tools, [item])
     return found
-
-
-def _mend_each(tools: Workplace, wanted: Sequence[Upkeep]) -> None:
-    """Make these things so; those whose device vanished meanwhile are left to be seen."""
-    for item in wanted:
-        try:
-            tools.applier.mend([item])
-        except (JackfieldError, ExceptionGroup) as error:
-            log.warning("cannot mend: %s: %s", describe_resource(item), error)

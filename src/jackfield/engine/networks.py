@@ -23,9 +23,10 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.impact import Impact
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
-from jackfield.engine.records import NetworkRecord, Registry, state_of_port, upkeep_of_port
+from jackfield.engine.records import NetworkRecord, Registry, Upkeep, state_of_port
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
+from jackfield.engine.upkeep import upkeep_of_ports
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
@@ -42,7 +43,7 @@ from jackfield.plan.network import check_host
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.links import AnyLink
 from jackfield.state.plan import PlanStep
-from jackfield.state.resources import Service
+from jackfield.state.resources import PortGuard, Service
 
 __all__ = ["Networks"]
 
@@ -241,8 +242,11 @@ class Networks:
             ran=ran,
         )
 
-    async def _note_settled(self, record: NetworkRecord, settled: Settled) -> None:
-        """Note that a step is closed, and put the network's ports back on its bridge."""
+    async def _note_settled(self, record: NetworkRecord, settled: Settled) -> Change:
+        """Note that a step is closed, and put the network's ports back on its bridge.
+
+        Returns what that took.
+        """
         record.settled = True
         for event in settled.events:
             self._events.add(event)
@@ -252,11 +256,13 @@ class Networks:
                 record.name,
                 ", ".join(settled.lost),
             )
-        await self._mending.reconnect_ports(record)
+        change = await self._mending.reconnect_ports(record)
+        await self._mending.miss_bridges(record)
         if takes_uplinks(record.current):
             await self.judge_ways()
         elif record.current.uplinks:
             await self.judge_ways([record])
+        return change
 
     async def judge_ways(self, records: Sequence[NetworkRecord] | None = None) -> None:
         """Have routed networks say whether an uplink of theirs is a bridge's port, or no longer.
@@ -415,9 +421,9 @@ class Networks:
             raise
         detail = {"steps": str(len(describe(change)))}
         settle = self._settling(record, "network-changed", detail, definition, ran=True)
-        await self._note_settled(record, await self._thread.run(settle))
+        ports = await self._note_settled(record, await self._thread.run(settle))
         self._services.watch(processes)
-        return change
+        return change + ports
 
     def _check_changeable(self, record: NetworkRecord, former: Network, network: Network) -> None:
         ports = self._registry.port_count(record.uuid)
@@ -477,14 +483,19 @@ class Networks:
             _, target = self._definitions.complete(network)
         ports = self._registry.ports_of(record.uuid) if record.active else []
         wanted = self._plans.plan(target)
-        upkeep = [item for port in ports for item in upkeep_of_port(target, port)]
+        upkeep = upkeep_of_ports(target, ports)
         states = [state_of_port(target, port) for port in self._registry.lost_ports_of(record.uuid)]
         lost = [item for state in states for item in state.values() if isinstance(item, AnyLink)]
+        guarded, guards = self._mending.guards(target, ports)
         present = record.present
 
         def look(tools: Workplace) -> tuple[Change, list[str]]:
-            plugged = [item for item in upkeep if tools.kernel.route.index(item.link) is not None]
-            found = tools.applier.observe([*present.values(), *plugged, *lost])
+            def is_there(item: Upkeep | PortGuard) -> bool:
+                return tools.kernel.route.index(item.link) is not None
+
+            plugged = [item for item in (*guards, *upkeep.here(tools)) if is_there(item)]
+            former = filter(is_there, guarded)
+            found = tools.applier.observe([*present.values(), *former, *plugged, *lost])
             actual = [seen.resource for seen in found.values() if seen.resource is not None]
             # Ports share some of it with each other, and with their network.
             whole = {item.key: item for item in (*wanted.values(), *plugged, *lost)}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from uuid import UUID
 
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
 from jackfield.engine.records import PortRecord, Registry, nic_of
+from jackfield.errors import counted, shell_word
 from jackfield.model.values import InterfaceName
 from jackfield.state.facts import LinkFact
 
@@ -34,14 +36,19 @@ class NicWatch:
         links = self._host.links()
         ports = self._registry.ports.values()
         nics = {(port.network, nic_of(port)) for port in ports}
-        # Whose macvtap is on another one than has the NIC's name now.
+        # Whose macvtap is on another one than has the NIC's name now, and whose macvlan may be.
         astray = {
             (port.network, nic_of(port))
             for port in ports
             if port.device is not None
-            and (device := links.get(port.device.name)) is not None
             and (nic := links.get(nic_of(port) or "")) is not None
-            and device.lower != nic.index
+            and (
+                port.device.netns is not None
+                or (
+                    (device := links.get(port.device.name)) is not None
+                    and device.lower != nic.index
+                )
+            )
         }
         for uuid, name in nics:
             if name is not None and (name not in links or (uuid, name) in astray):
@@ -51,6 +58,8 @@ class NicWatch:
         """Take note of a link that is gone (``new`` is ``None``), has come, or has another name."""
         was, now = (None if link is None else link.name for link in (old, new))
         if was == now:
+            if old is not None and new is not None and old.up is not new.up:
+                self._set_up_or_down(InterfaceName(new.name))
             return
         if was is not None and was in self._registry.usage.uplinks:
             # By the time that its network is looked at it may be back; its devices are not.
@@ -58,6 +67,36 @@ class NicWatch:
         if now is not None and now in self._registry.usage.uplinks:
             troubled = {*self._registry.lost, *self._registry.astray}
             self._look([self._registry.ports[uuid] for uuid in troubled], InterfaceName(now))
+
+    def _set_up_or_down(self, nic: InterfaceName) -> None:
+        """Have the networks of the ports on a NIC say that somebody has set it down, or up."""
+        if nic in self._registry.usage.uplinks:
+            ports = self._registry.ports.values()
+            for uuid in {port.network for port in ports if nic_of(port) == nic}:
+                self._later(self._tell_state(uuid, nic))
+
+    async def _tell_state(self, uuid: UUID, nic: InterfaceName) -> None:
+        record = self._registry.networks.get(uuid)
+        if record is None:
+            return
+        # With its last port a NIC goes down that was down before.
+        async with record.lock:
+            ports = [port for port in self._registry.ports_of(uuid) if nic_of(port) == nic]
+            link = self._host.links().get(nic)
+            if link is None or not record.active:
+                return
+            prefix = f"NIC {nic} is not up"
+            if not link.up and ports:
+                ours = any(port.device is not None for port in ports)
+                command = f"jackfield apply {shell_word(record.name)}"
+                command = command if ours else f"ip link set {nic} up"
+                on_it = counted(len(ports), "port")
+                problem = f"{prefix}, with {on_it} on it; set it up with: {command}"
+                if problem != record.problem:
+                    await self._mending.tell_problem(record, problem)
+            elif link.up and (record.problem or "").startswith(prefix):
+                record.problem = None
+                await self._mending.tell_repaired(record, f"NIC {nic} is up")
 
     def _look(self, ports: Iterable[PortRecord], nic: InterfaceName) -> None:
         """Have the networks of those ``ports`` that are on a NIC looked at."""

@@ -45,7 +45,7 @@ from jackfield.errors import (
 from jackfield.host.openvswitch.datapath import is_in_user_space
 from jackfield.host.tap import open_macvtap, open_tap
 from jackfield.host.thread import KernelThread
-from jackfield.host.vde.files import socket_directory
+from jackfield.host.vde.files import control_socket, socket_directory
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, Owner, Port, VdePlug
@@ -226,11 +226,8 @@ class Ports:
                 f"network {record.name!r} is not active",
                 hint=f"jackfield start {shell_word(record.name)}",
             )
-        if request.vde and network.vde is None:
-            raise UnsupportedConfiguration(
-                f"network {network.name!r} has no VDE switch",
-                hint="add <vde group='GROUP'/> to its document, and apply it",
-            )
+        if request.vde:
+            self._check_switch(network)
         links = self._host.links()
         mtu = _check_place(network, links)
         uuid = uuids.uuid4()
@@ -282,6 +279,23 @@ class Ports:
             ),
             holder=None if request.holder is None else holder_of(request.holder),
         )
+
+    def _check_switch(self, network: Network) -> None:
+        """Refuse a port at a VDE switch that there is not, or that nobody can plug into."""
+        if network.vde is None:
+            raise UnsupportedConfiguration(
+                f"network {network.name!r} has no VDE switch",
+                hint="add <vde group='GROUP'/> to its document, and apply it",
+            )
+        assert network.uuid is not None
+        socket = control_socket(socket_directory(self._run_dir, network.uuid))
+        if not socket.exists():
+            raise WrongState(
+                f"nobody can plug into the VDE switch of network {network.name!r}: its socket "
+                f"{socket} is not there",
+                hint=f"`jackfield apply {shell_word(network.name)}` starts the switch anew; what "
+                "is plugged in has to plug in again",
+            )
 
     def _refuse_same_mac(self, record: NetworkRecord, mac: MacAddress) -> None:
         for other in self._registry.ports_of(record.uuid):

@@ -31,8 +31,11 @@ from jackfield.state.private import PrivateGuard
 from jackfield.state.resources import (
     BridgePort,
     Guarantee,
+    LinkSetting,
+    LinkUp,
     Policing,
     Shaping,
+    TapNode,
     UplinkVlan,
     VlanFiltering,
 )
@@ -60,6 +63,9 @@ Upkeep = (
     | OwnAddress
     | EchoGuard
     | PrivateGuard
+    | LinkSetting
+    | LinkUp
+    | TapNode
 )
 """What of a port is mended with its network: its place there, its way out and its limits."""
 
@@ -166,8 +172,8 @@ class Registry:
 
     ``lost`` are ports whose device is gone, and the NIC that it went with, if it was that;
     ``astray`` those whose NIC has another name now; ``switches`` the names that bridges of Open
-    vSwitch have, or had, in definitions; ``port_forgotten`` is called with each port that is
-    discarded.
+    vSwitch have, or had, in definitions, and ``switched`` those of their uplinks;
+    ``port_forgotten`` is called with each port that is discarded.
     """
 
     def __init__(self) -> None:
@@ -181,6 +187,7 @@ class Registry:
         self._in_order: list[NetworkRecord] = []
         self._claims: dict[str, set[UUID]] = {}
         self.switches: set[str] = set()
+        self.switched: set[str] = set()
         self._ports_of: dict[UUID, set[UUID]] = {}
         self._clients: dict[str, set[UUID]] = {}
         self.leases: dict[UUID, Leases] = {}
@@ -479,6 +486,8 @@ class Registry:
         for network in filter(None, (record.stored, record.live)):
             if uses_openvswitch(network):
                 self.switches |= bridges_of(network)
+                uplinks = (item for item in network.uplinks if isinstance(item, DeviceUplink))
+                self.switched |= {item.dev for item in uplinks}
 
 
 class _Held:

@@ -58,13 +58,17 @@ class Planner:
 
 @dataclasses.dataclass(slots=True)
 class Recovered:
-    """What was found: definitions, running networks and what they want, ports, and problems."""
+    """What was found: definitions, running networks and what they want, ports, and problems.
+
+    ``unmended`` says of ports what could not be mended.
+    """
 
     definitions: list[tuple[NetworkRow, Network]] = dataclasses.field(default_factory=list)
     live: dict[UUID, Network] = dataclasses.field(default_factory=dict)
     present: dict[UUID, HostState] = dataclasses.field(default_factory=dict)
     ports: list[PortRecord] = dataclasses.field(default_factory=list)
     problems: dict[UUID, str] = dataclasses.field(default_factory=dict)
+    unmended: dict[UUID, str] = dataclasses.field(default_factory=dict)
     events: list[Event] = dataclasses.field(default_factory=list)
     unread: set[UUID] = dataclasses.field(default_factory=set)
     autostart: bool = False
@@ -256,7 +260,8 @@ def _mend_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:
             if not (isinstance(item, BridgePort) and item.bridge in taken)
         )
     _note_other_links(tools, wanted)
-    for uuid, problem in _mend(tools, wanted, set()).items():
+    found.unmended = _mend(tools, wanted, set())
+    for uuid, problem in found.unmended.items():
         log.error("port %s: %s", uuid, problem)
 
 

@@ -59,11 +59,8 @@ class BridgeWatch:
 
     async def expect(self) -> None:
         """Tell of the bridges of others that are not there from the start."""
-        links = self._host.links()
         for record in list(self._registry.networks.values()):
-            if record.active and not makes_bridge(record.current):
-                for name in bridges_of(record.current) - links.keys():
-                    await self._mending.bridge_gone(record.uuid, name)
+            await self._mending.miss_bridges(record)
 
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that is another now, or gone (``new`` is ``None``)."""

@@ -49,7 +49,10 @@ class BridgePortDriver:
             if link is None or link.master is None:
                 found[port.key] = ABSENT
             elif link.master != indexes[port.bridge]:
-                found[port.key] = Observed(presence=Presence.FOREIGN, description=link.describe())
+                other = kernel.route.link_at(link.master)
+                where = f"link {link.master}" if other is None else f"{other.kind} {other.name}"
+                what = f"{where} ({link.name} is on it)"
+                found[port.key] = Observed(presence=Presence.FOREIGN, description=what)
             else:
                 addresses = _found_addresses(kernel, port, link)
                 seen = _as_found(port, link, addresses, vlans.get(link.index, frozenset()))

@@ -169,7 +169,7 @@ def _ovs_port(port: OvsPort) -> str:
         tags = [] if vlan.tag is None else [str(vlan.tag)]
         if vlan.trunks:
             tags.append(f"of {', '.join(map(str, vlan.trunks))}")
-        parts.append(f"VLAN {vlan.mode} {' '.join(tags)}")
+        parts.append(" ".join(filter(None, ("VLAN", vlan.mode, *tags))))
     for rate, way in ((port.inbound, "to"), (port.outbound, "from")):
         if rate is not None:
             parts.append(f"{rate.average} KiB/s {way} the guest")
@@ -252,7 +252,8 @@ def _dnsmasq(service: Dnsmasq) -> str:
 
 def _switch(switch: VdeSwitch) -> str:
     whose = "root" if switch.group is None else f"group {switch.group}"
-    return f"VDE switch on {switch.tap}, open to {whose}"
+    socket = "" if switch.reachable else ", without its socket"
+    return f"VDE switch on {switch.tap}, open to {whose}{socket}"
 
 
 _DNSMASQ_PARTS = {

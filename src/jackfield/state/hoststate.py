@@ -61,6 +61,14 @@ class Change:
         """Whether there is anything to do."""
         return bool(self.remove or self.ensure)
 
+    def __add__(self, other: Change) -> Change:
+        """Return both: what is removed by either, and what is made by this one first."""
+        return Change(
+            remove=(*self.remove, *other.remove),
+            ensure=(*self.ensure, *other.ensure),
+            replaced={**other.replaced, **self.replaced},
+        )
+
 
 def removal_order(resources: Iterable[Resource]) -> list[Resource]:
     """Return ``resources``, given in making order, in the order in which they are removed.

@@ -50,9 +50,10 @@ class OvsPort(Standing):
     its interface, by which controllers know whose port it is, in the order of their keys.
     ``inbound`` is what it may get, ``outbound`` what it may send, in KiB as in ``Rate``.
 
-    ``guest_netns`` and ``guest_ifname`` are the guest's end of a veth.  ``up`` and ``guarded``
-    are false only on what was observed: with a datapath in user space the host's own stack must
-    not see what comes in, or it would answer.
+    ``guest_netns`` and ``guest_ifname`` are the guest's end of a veth.  ``up``, ``guarded`` and
+    ``plugged`` are false only on what was observed: with a datapath in user space the host's own
+    stack must not see what comes in, or it would answer; and a device that comes in another's
+    place is not noticed there, so that nothing passes by it until its row is made anew.
     """
 
     kind: ClassVar[str] = "ovs-port"
@@ -67,6 +68,7 @@ class OvsPort(Standing):
     guest_ifname: InterfaceName | None = None
     up: bool = True
     guarded: bool = True
+    plugged: bool = True
 
     @property
     def key(self) -> str:

@@ -371,7 +371,7 @@ class VdeSwitch(Standing):
     """A vde_switch process of ours on ``tap``, open to ``group`` or, without one, to root.
 
     ``user`` is the numeric id that it runs as, ``None`` only where nothing is to be done.
-    ``running`` is false only on what was observed.
+    ``running``, and ``reachable`` (its socket is there), are false only on what was observed.
     """
 
     kind: ClassVar[str] = "vde-switch"
@@ -380,6 +380,7 @@ class VdeSwitch(Standing):
     group: Text | None = None
     user: int | None = None
     running: bool = True
+    reachable: bool = True
 
     @property
     def key(self) -> str:

@@ -56,6 +56,7 @@ RTM_GETLINK = 18
 RTM_SETLINK = 19
 
 IFF_UP = 1
+_IFF_PROMISC = 0x100
 _IFF_ALLMULTI = 0x200
 AF_UNSPEC_LINK = 0
 
@@ -145,6 +146,11 @@ class Link:
     def up(self) -> bool:
         """Whether the link is administratively up."""
         return bool(self.flags & IFF_UP)
+
+    @property
+    def promiscuous(self) -> bool:
+        """Whether the link takes every frame, as somebody has set it."""
+        return bool(self.flags & _IFF_PROMISC)
 
     @property
     def all_multicast(self) -> bool:

@@ -80,7 +80,9 @@ class OvsPortDriver:
             if self._removed:
                 session.wait_configured(session.progress(), what)
                 self._removed = False
-            known = [port.link for port in resources if port.key in replaced]
+            stale = [one for one in resources if not replaced.get(one.key, one).plugged]
+            self._unplug(session, stale, what)
+            known = [port.link for port in resources if port.key in replaced and port not in stale]
             progress = self._write(session, resources, known, what)
             inside = [port for port in resources if datapaths[port.bridge] == USERSPACE]
             guard(kernel.nft, [port.link for port in inside])
@@ -92,6 +94,13 @@ class OvsPortDriver:
             session.wait_configured(progress, what)
             _raise_errors(session, resources)
         kernel.route.send([_bring_up(port) for port in resources])
+
+    def _unplug(self, session: Session, ports: Sequence[OvsPort], what: str) -> None:
+        """Have ovs-vswitchd let go of devices that it had open and that are others now."""
+        if ports:
+            found = look_at_ports(session, [port.link for port in ports])
+            operations = [item for port in ports for item in removal(found, port.link)]
+            session.wait_configured(session.change(operations, what), what)
 
     def _write(
         self,
@@ -155,11 +164,34 @@ class OvsPortDriver:
                     operations = [item for port in ours for item in removal(found, port.link)]
                     session.change(operations, f"remove {_names(ours)} from Open vSwitch")
                     self._removed = True
+                self._remove_loose_limits(session, resources)
         except MissingFeature as error:
             log.warning("%s stay in Open vSwitch's database: %s", ", ".join(names), error)
             self._owed += resources
         finally:
             unguard(kernel.nft, names)
+
+    def _remove_loose_limits(self, session: Session, ports: Sequence[OvsPort]) -> None:
+        """Remove limits of these ports that somebody took off them, or whose port he removed."""
+        questions = [
+            (table, ("_uuid",), [["external_ids", "includes", as_map(own)]])
+            for port in ports
+            if port.inbound is not None
+            for own in (marks(port.alias, self._database.state),)
+            for table in ("QoS", "Queue")
+        ]
+        what = f"remove limits of {_names(ports)}"
+        answers = session.select_many(questions, what) if questions else []
+        operations = [
+            {"op": "delete", "table": table, "where": [["_uuid", "==", row["_uuid"]]]}
+            for (table, _, _), rows in zip(questions, answers, strict=True)
+            for row in rows
+        ]
+        try:
+            if operations:
+                session.change(operations, what)
+        except Refused as refused:
+            log.warning("somebody else uses limits of ours, which stay: %s", refused)
 
     def _remove_owed(self, kernel: Kernel) -> None:
         owed, self._owed = self._owed, []
@@ -196,6 +228,8 @@ def _observed(
         up=link is not None and link.up,
         # With the kernel's datapath a guard would stop everything.
         guarded=userspace is (wanted.link in chains),
+        # In user space ovs-vswitchd has each device that it opens take every frame.
+        plugged=not userspace or (link is not None and link.promiscuous),
     )
     return Observed(presence=Presence.OURS, resource=resource)
 

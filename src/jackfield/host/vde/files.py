@@ -27,7 +27,7 @@ from jackfield.host.vde.process import SwitchProcess
 from jackfield.model.values import InterfaceName, Text
 from jackfield.state.resources import VdeSwitch
 
-__all__ = ["SwitchFiles", "socket_directory"]
+__all__ = ["SwitchFiles", "control_socket", "socket_directory"]
 
 _LONGEST_PATH = 107
 """Bytes of a socket's path, without the zero at its end (``unix(7)``)."""
@@ -39,6 +39,11 @@ _LONGEST_NAME = len("/.4194304-00000")
 def socket_directory(run_dir: Path, network: UUID) -> Path:
     """Return where the switch of ``network`` is to be plugged into."""
     return run_dir / "vde" / str(network)
+
+
+def control_socket(directory: Path) -> Path:
+    """Return what programs connect to in a switch's socket directory."""
+    return directory / "ctl"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +123,16 @@ class SwitchFiles(ServiceFiles):
             group=None if group is None else Text(group),
             user=settings.get("user"),
             running=running,
+            reachable=not running or self.is_reachable,
         )
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether a running switch still has what programs plug into; somebody may remove it.
+
+        One that has not answered yet is only just making it.
+        """
+        return control_socket(self.socket).exists() or not self.read(self.console.name)
 
     def remove(self) -> None:
         """Remove both directories; raises ``HostError`` when something stays."""
