@@ -17,6 +17,7 @@ __all__ = [
     "CommandFailed",
     "Namespace",
     "NetworkNamespace",
+    "environment",
     "nft_objects",
     "open_namespaces",
 ]
@@ -110,7 +111,7 @@ class Namespace:
         """
         return subprocess.Popen(
             self.command(argv),
-            env=_environment(env),
+            env=environment(env),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -134,7 +135,7 @@ class Namespace:
         """
         result = subprocess.run(
             self.command(argv),
-            env=_environment(env),
+            env=environment(env),
             input="" if input is None else input,
             capture_output=True,
             text=True,
@@ -227,7 +228,7 @@ class NetworkNamespace(Namespace):
         self.close()
 
 
-def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     """Return the environment of programs: the system's folders are always in the path."""
     environment = dict(os.environ)
     environment["PATH"] = f"{environment.get('PATH', '')}:/usr/sbin:/sbin"

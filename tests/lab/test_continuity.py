@@ -180,8 +180,6 @@ def test_flushed_rules_that_nobody_mends(scene: Scene) -> None:
                 go_on(flow)
         finally:
             scene.daemon.process.send_signal(signal.SIGCONT)
-            # What started it in its namespaces has stopped with it.
-            scene.daemon.process.popen.send_signal(signal.SIGCONT)
         wait_for(lambda: "inet jackfield" in scene.host.tables(), 5, "the table to be back")
         wait_for(lambda: rules(scene.host) == wanted, 5, "the rules to be as they were")
     scene.daemon.restart()
