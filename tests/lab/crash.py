@@ -276,7 +276,12 @@ def crash_twice(daemon: CrashingDaemon, operation: Operation, *, at: int) -> lis
         daemon.process.wait()
         daemon.arm(number)
         daemon.start(wait=False)
-        wait_for(lambda: daemon.crashed() or answers(daemon), 20, "recovery, or a second crash")
+        wait_for(
+            lambda: daemon.crashed() or answers(daemon),
+            20,
+            "recovery, or a second crash",
+            interval=0.005,
+        )
         second = daemon.crashed()
         if second is None:
             daemon.disarm()
@@ -296,7 +301,7 @@ def _try(daemon: CrashingDaemon, operation: Operation) -> bool:
     try:
         operation.do(daemon.client)
     except JackfieldError:
-        wait_for(lambda: daemon.process.poll() is not None, 10, "the daemon to die")
+        daemon.process.wait()
         return False
     return True
 

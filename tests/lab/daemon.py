@@ -102,7 +102,7 @@ class Daemon:
             return self._answers()
 
         try:
-            wait_for(answers, timeout, "jackfieldd to answer")
+            wait_for(answers, timeout, "jackfieldd to answer", interval=0.005)
         except AssertionError as error:
             error.add_note(self.log_text())
             raise
