@@ -202,6 +202,8 @@ class _Scene:
     def rehearse(cls, daemon: CrashingDaemon, operation: Operation) -> _Scene:
         """Do and undo the operation, twice: the first time may leave what stays for ever."""
         operation.do(daemon.client)
+        # A bridge whose first port has a carrier gets an address that stays.
+        wait_for(lambda: _carriers_noticed(daemon.host), REST, "carriers to be noticed")
         operation.undo(daemon.client)
         before = _rest(daemon)
         operation.do(daemon.client)
@@ -323,10 +325,20 @@ def _rest(daemon: CrashingDaemon) -> str:
         nonlocal last
         former, last = last, observe(daemon)
         # An address that is being checked for duplicates will be usable soon.
-        return former == last and '"tentative": true' not in last
+        checked = '"tentative": true' not in last
+        return former == last and checked and _carriers_noticed(daemon.host)
 
     wait_for(still, REST, "the host to come to rest", interval=0.2)
     return last
+
+
+def _carriers_noticed(host: Host) -> bool:
+    """Return whether the kernel has told everybody of each link's carrier, which may take 1 s."""
+    return not any(
+        ("LOWER_UP" in link["flags"] and link["operstate"] in ("DOWN", "LOWERLAYERDOWN"))
+        or ("NO-CARRIER" in link["flags"] and link["operstate"] == "UP")
+        for link in host.ip("link", "show", "up")
+    )
 
 
 def _expect(daemon: CrashingDaemon, wanted: str, when: str) -> None:
