@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from tests.lab import leaks
+from tests.lab import leaks, prepared
 from tests.lab.daemon import Daemon
 from tests.lab.host import Host
 from tests.lab.namespace import NetworkNamespace
@@ -46,6 +46,7 @@ def no_leaks() -> Iterator[None]:
     before = leaks.Machine.observe()
     mark = leaks.mark_run()
     yield
+    prepared.close()
 
     def left() -> list[str]:
         return [

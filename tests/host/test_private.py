@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 from uuid import UUID
@@ -70,7 +69,7 @@ def listed(here: NetworkNamespace) -> str:
 
 def chains(here: NetworkNamespace) -> dict[str, list[str]]:
     """Return which sets each chain looks up."""
-    items = json.loads(here.run(["nft", "-j", "list", "ruleset"]).stdout)["nftables"]
+    items = here.nft()
     found: dict[str, list[str]] = {item["chain"]["name"]: [] for item in items if "chain" in item}
     for item in items:
         if "rule" in item:

@@ -6,9 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
-import os
 import re
-import select
 import shutil
 import signal
 import sqlite3
@@ -22,6 +20,7 @@ from jackfield.client import Client
 from jackfield.errors import JackfieldError
 from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host, HostProcess
+from tests.lab.prepared import Forked
 from tests.lab.snapshot import take_snapshot
 from tests.lab.wait import wait_for
 
@@ -41,50 +40,19 @@ DIRECTORY = "/run/lab/crash"
 REST = 6.0
 
 
-class _Forked(HostProcess):
-    """A daemon that the program with everything imported has forked."""
+class _Forked(Forked):
+    """A daemon that the program on the host has forked."""
 
     def __init__(self, server: HostProcess) -> None:
         assert server.popen.stdin is not None
         assert server.popen.stdout is not None
-        self._server = server
-        self._output = server.popen.stdout
-        self._status: int | None = None
         server.popen.stdin.write("start\n")
         server.popen.stdin.flush()
-        self._inner = int(self._line(30))
+        super().__init__(server.popen.stdout.fileno())
+        # What it says is the host's own number.
         outer = server.pid
         children = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
-        self._outer = int(children[0]) if children else 0
-
-    def _line(self, timeout: float) -> str:
-        ready, _, _ = select.select([self._output], [], [], timeout)
-        if not ready:
-            raise subprocess.TimeoutExpired("the daemon", timeout)
-        return str(self._output.readline())
-
-    @property
-    def pid(self) -> int:
-        """The daemon's process id as the test process sees it."""
-        return self._outer
-
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to the daemon."""
-        if self._outer:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._outer, number)
-
-    def poll(self) -> int | None:
-        """Return the exit status, or ``None`` while it runs."""
-        if self._status is None and select.select([self._output], [], [], 0)[0]:
-            self.wait(0)
-        return self._status
-
-    def wait(self, timeout: float = 10) -> int:
-        """Return the exit status once the daemon has ended."""
-        if self._status is None:
-            self._status = os.waitstatus_to_exitcode(int(self._line(timeout)))
-        return self._status
+        self._pid = int(children[0]) if children else 0
 
     def close(self) -> None:
         """Do nothing: what forked it is closed with its host."""
@@ -234,6 +202,8 @@ class _Scene:
     def rehearse(cls, daemon: CrashingDaemon, operation: Operation) -> _Scene:
         """Do and undo the operation, twice: the first time may leave what stays for ever."""
         operation.do(daemon.client)
+        # A bridge whose first port has a carrier gets an address that stays.
+        wait_for(lambda: _carriers_noticed(daemon.host), REST, "carriers to be noticed")
         operation.undo(daemon.client)
         before = _rest(daemon)
         operation.do(daemon.client)
@@ -308,7 +278,12 @@ def crash_twice(daemon: CrashingDaemon, operation: Operation, *, at: int) -> lis
         daemon.process.wait()
         daemon.arm(number)
         daemon.start(wait=False)
-        wait_for(lambda: daemon.crashed() or answers(daemon), 20, "recovery, or a second crash")
+        wait_for(
+            lambda: daemon.crashed() or answers(daemon),
+            20,
+            "recovery, or a second crash",
+            interval=0.005,
+        )
         second = daemon.crashed()
         if second is None:
             daemon.disarm()
@@ -328,7 +303,7 @@ def _try(daemon: CrashingDaemon, operation: Operation) -> bool:
     try:
         operation.do(daemon.client)
     except JackfieldError:
-        wait_for(lambda: daemon.process.poll() is not None, 10, "the daemon to die")
+        daemon.process.wait()
         return False
     return True
 
@@ -350,10 +325,20 @@ def _rest(daemon: CrashingDaemon) -> str:
         nonlocal last
         former, last = last, observe(daemon)
         # An address that is being checked for duplicates will be usable soon.
-        return former == last and '"tentative": true' not in last
+        checked = '"tentative": true' not in last
+        return former == last and checked and _carriers_noticed(daemon.host)
 
     wait_for(still, REST, "the host to come to rest", interval=0.2)
     return last
+
+
+def _carriers_noticed(host: Host) -> bool:
+    """Return whether the kernel has told everybody of each link's carrier, which may take 1 s."""
+    return not any(
+        ("LOWER_UP" in link["flags"] and link["operstate"] in ("DOWN", "LOWERLAYERDOWN"))
+        or ("NO-CARRIER" in link["flags"] and link["operstate"] == "UP")
+        for link in host.ip("link", "show", "up")
+    )
 
 
 def _expect(daemon: CrashingDaemon, wanted: str, when: str) -> None:

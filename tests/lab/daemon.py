@@ -11,8 +11,9 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from tests.lab import prepared
 from tests.lab.host import Host, HostProcess
 from tests.lab.namespace import CommandFailed
 from tests.lab.wait import wait_for
@@ -75,14 +76,20 @@ class Daemon:
             self.host.file("/run/lab/jackfield.toml").write_text(self._config)
             arguments = ["--config", "/run/lab/jackfield.toml", *arguments]
         with self._log.open("a") as log:
-            self.process = self.host.start(
-                [*self.prefix, sys.executable, str(WATCHED), self._blocked, *arguments],
-                env={"PYTHONUNBUFFERED": "1", **self.env},
-                stdout=log,
-                stderr=log,
-            )
+            self.process = self._process(arguments, log)
         if wait:
             self.wait_ready(timeout)
+
+    def _process(self, arguments: Sequence[str], log: IO[str]) -> HostProcess:
+        """Return the daemon, forked with everything imported, or run with what it was given."""
+        if not self.prefix and not self.env:
+            return prepared.start(self.host, arguments, report=self._blocked, log=log)
+        return self.host.start(
+            [*self.prefix, sys.executable, str(WATCHED), self._blocked, *arguments],
+            env={"PYTHONUNBUFFERED": "1", **self.env},
+            stdout=log,
+            stderr=log,
+        )
 
     def wait_ready(self, timeout: float = 20) -> None:
         """Wait until the daemon answers an HTTP request."""
@@ -95,7 +102,7 @@ class Daemon:
             return self._answers()
 
         try:
-            wait_for(answers, timeout, "jackfieldd to answer")
+            wait_for(answers, timeout, "jackfieldd to answer", interval=0.005)
         except AssertionError as error:
             error.add_note(self.log_text())
             raise

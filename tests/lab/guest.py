@@ -71,6 +71,9 @@ class Guest(Namespace):
         host.run(["ip", "netns", "add", name])
         self.path = host.file(f"/run/netns/{name}")
         self.run(["ip", "link", "set", "lo", "up"])
+        # Its addresses are usable at once: nobody is asked first, for seconds, who else has them.
+        for where in ("all", "default"):
+            self.set_sysctl(f"net/ipv6/conf/{where}/accept_dad", "0")
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """Return ``argv`` run by ``ip netns exec`` on the host."""

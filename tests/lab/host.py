@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -51,7 +52,7 @@ class HostProcess:
 
     def wait(self, timeout: float = 10) -> int:
         """Return the exit status once the program has ended."""
-        return self.popen.wait(timeout)
+        return _wait(self.popen, timeout)
 
     def stop(self, timeout: float = 10) -> int:
         """Ask a running program to end (SIGTERM) and return its exit status."""
@@ -67,7 +68,7 @@ class HostProcess:
 
     def close(self) -> None:
         """Collect the ended process and close its pipes."""
-        self.popen.wait(10)
+        _wait(self.popen, 10)
         for stream in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
             if stream is not None:
                 stream.close()
@@ -131,8 +132,12 @@ class Host(Namespace):
         process = HostProcess(
             self.popen(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
         )
-        self._processes.append(process)
+        self.adopt(process)
         return process
+
+    def adopt(self, process: HostProcess) -> None:
+        """Close a process that runs on the host when the host has ended."""
+        self._processes.append(process)
 
     def file(self, path: str | Path) -> Path:
         """Return where the test process finds the host's file of the absolute ``path``."""
@@ -185,7 +190,7 @@ class Host(Namespace):
         assert self._unshare.stdin is not None
         self._unshare.stdin.close()
         try:
-            self._unshare.wait(10)
+            _wait(self._unshare, 10)
         except subprocess.TimeoutExpired:
             self._unshare.kill()
             self._unshare.wait(10)
@@ -195,3 +200,16 @@ class Host(Namespace):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _wait(process: subprocess.Popen[Any], timeout: float) -> int:
+    """Return a child's exit status at once when it ends: ``Popen.wait`` looks every 50 ms."""
+    if process.poll() is None:
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            poll.poll(timeout * 1000)
+        finally:
+            os.close(descriptor)
+    return process.wait(0)

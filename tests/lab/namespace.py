@@ -13,10 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from tests.lab.wait import wait_for
+
 __all__ = [
     "CommandFailed",
     "Namespace",
     "NetworkNamespace",
+    "environment",
     "nft_objects",
     "open_namespaces",
 ]
@@ -32,7 +35,7 @@ open_namespaces: set[Namespace] = set()
 def nft_objects(listed: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the objects of a list that nft has made, without the flags of tables.
 
-    Before its version 1.1 it prints memory there that it has freed.
+    Before its version 1.1 it prints memory there that it has freed, or breaks off.
     """
     objects: list[dict[str, Any]] = listed["nftables"]
     for item in objects:
@@ -110,7 +113,7 @@ class Namespace:
         """
         return subprocess.Popen(
             self.command(argv),
-            env=_environment(env),
+            env=environment(env),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -134,7 +137,7 @@ class Namespace:
         """
         result = subprocess.run(
             self.command(argv),
-            env=_environment(env),
+            env=environment(env),
             input="" if input is None else input,
             capture_output=True,
             text=True,
@@ -165,8 +168,16 @@ class Namespace:
 
     def nft(self, *arguments: str) -> list[dict[str, Any]]:
         """Return the objects that ``nft -j ARGUMENTS`` lists: ``list ruleset`` when none given."""
-        text = self.run(["nft", "-j", *(arguments or ("list", "ruleset"))]).stdout
-        return nft_objects(json.loads(text)) if text.strip() else []
+
+        def listed() -> tuple[list[dict[str, Any]]] | None:
+            text = self.run(["nft", "-j", *(arguments or ("list", "ruleset"))]).stdout
+            if not text.strip():
+                return ([],)
+            with contextlib.suppress(ValueError):
+                return (nft_objects(json.loads(text)),)
+            return None
+
+        return wait_for(listed, 5, "nft not to break off at the flags of a table")[0]
 
     def tables(self) -> list[str]:
         """Return family and name (``inet filter``) of each nftables table, in the kernel's order.
@@ -227,7 +238,7 @@ class NetworkNamespace(Namespace):
         self.close()
 
 
-def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     """Return the environment of programs: the system's folders are always in the path."""
     environment = dict(os.environ)
     environment["PATH"] = f"{environment.get('PATH', '')}:/usr/sbin:/sbin"

@@ -11,6 +11,7 @@ from typing import Any
 from tests.lab.daemon import RUN_DIR
 from tests.lab.host import Host
 from tests.lab.namespace import nft_objects
+from tests.lab.wait import wait_for
 
 __all__ = ["take_snapshot"]
 
@@ -43,16 +44,26 @@ def take_snapshot(host: Host) -> list[str]:
     Links, addresses, routes of all tables, bridge ports, qdiscs, rules, sysctls, the files below
     the daemon's run directory and every helper process.
     """
-    script = f" && printf '{_SEPARATOR}' && ".join([*_LOOKS, f"({_SYSCTLS} || true)"])
-    *looks, sysctls = host.run(["sh", "-c", script]).stdout.split(_SEPARATOR)
+    looks, sysctls = wait_for(lambda: _look(host), 5, "nft not to break off")
     lines: list[str] = []
-    for command, text in zip(_LOOKS, looks, strict=True):
-        objects = json.loads(text) if text.strip() else []
+    for command, objects in zip(_LOOKS, looks, strict=True):
         if isinstance(objects, dict):
             objects = _rules(nft_objects(objects))
         lines += sorted(f"{command}: {json.dumps(_still(item))}" for item in objects if item)
     lines += sorted(f"sysctl {line}" for line in sysctls.splitlines())
     return [*lines, *sorted(_processes(host)), *sorted(_files(host))]
+
+
+def _look(host: Host) -> tuple[list[Any], str] | None:
+    """Return what each of the programs says, parsed, and the sysctls.
+
+    ``None`` when one breaks off: nft does so before its version 1.1 (``nft_objects``).
+    """
+    script = f" && printf '{_SEPARATOR}' && ".join([*_LOOKS, f"({_SYSCTLS} || true)"])
+    *looks, sysctls = host.run(["sh", "-c", script]).stdout.split(_SEPARATOR)
+    with contextlib.suppress(ValueError):
+        return [json.loads(text) if text.strip() else [] for text in looks], sysctls
+    return None
 
 
 def _rules(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -399,6 +399,8 @@ CONFIGURATION = (
 def connected(daemon: CrashingDaemon, lan: Lan, outside: Host) -> CrashingDaemon:
     """Give the daemon's host an uplink, with a machine outside that has to stay reachable."""
     host = daemon.host
+    # Each time that eth0 has its address back, the kernel would look for duplicates of it first.
+    host.set_sysctl("net/ipv6/conf/default/accept_dad", "0")
     lan.plug(host, "eth0", "192.0.2.10/24")
     for line in CONFIGURATION:
         host.run(line.split())

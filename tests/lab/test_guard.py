@@ -36,7 +36,7 @@ MAC_A, MAC_B, MAC_X = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:
 RESERVED = "10.0.0.77"
 FILTER = "<filterref filter='clean-traffic'/>"
 RED = f"""
-<network {{}}>
+<network {{}} xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
   <name>red</name>
   <bridge name='virbr-red' stp='off' delay='0'/>
   <dns><host ip='10.0.0.200'><hostname>there</hostname></host></dns>
@@ -48,6 +48,7 @@ RED = f"""
     <dhcp><range start='fd00::1000' end='fd00::1fff'/></dhcp>
   </ip>
   <portgroup name='free' antiSpoofing='no'/>
+  <dnsmasq:options><dnsmasq:option value='no-ping'/></dnsmasq:options>
 </network>"""
 GUARDED, UNGUARDED = RED.format("antiSpoofing='yes'"), RED.format("")
 
@@ -68,8 +69,6 @@ class Site:
     def plug(self, name: str, mac: str, *options: str, network: str = "red") -> Guest:
         """Make a guest with eth0 on a network, without an address."""
         guest = self.host.guest(name)
-        for where in "all", "default":
-            guest.set_sysctl(f"net/ipv6/conf/{where}/accept_dad", "0")
         self.daemon.cli(
             *("attach", network, "--netns", name, "--ifname", "eth0", "--mac", mac, *options)
         )

@@ -130,6 +130,8 @@ def test_the_echo_server_tells_who_asked(host: Host, outside: Host) -> None:
         assert b"y" == ask_udp(host, "2001:db8:ffff::1", 7, b"y")
         assert can_connect(host, "192.0.2.1", 7)
         assert not can_connect(host, "192.0.2.1", 8)
+        # The kernel accepts a connection before the server sees it.
+        wait_for(lambda: server.seen("tcp"), 5, "the connection to be seen")
         assert {"192.0.2.10", "2001:db8:1::10"} == server.sources()
         server.forget()
         send_forged_udp(host, "198.51.100.9", "192.0.2.1", 7, b"forged")

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("uplink")]
 
 OUTSIDE = "203.0.113.1"
 RED = """
-<network>
+<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
   <name>red</name>
   <uuid>00000000-0000-0000-0000-00000000000a</uuid>
   <forward mode='nat'/>
@@ -38,6 +38,7 @@ RED = """
   <ip family='ipv6' address='fd00::1' prefix='64'>
     <dhcp><range start='fd00::100' end='fd00::199'/></dhcp>
   </ip>
+  <dnsmasq:options><dnsmasq:option value='no-ping'/></dnsmasq:options>
 </network>
 """
 BLUE = """

@@ -12,7 +12,6 @@ All of them have each other's addresses as static neighbours: nobody needs a bro
 from __future__ import annotations
 
 import itertools
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,8 +96,7 @@ def reaches(one: Guest | Host, address: str) -> bool:
 
 def guarded(host: Host) -> dict[str, tuple[list[str], int]]:
     """Return the guests that are not heard by others, by uplink, and what has been dropped."""
-    listed = json.loads(host.run(["nft", "-j", "list", "ruleset"]).stdout)["nftables"]
-    items = [item for item in listed if TABLE == next(iter(item.values())).get("table")]
+    items = [item for item in host.nft() if TABLE == next(iter(item.values())).get("table")]
     guests: dict[str, list[str]] = {
         item["set"]["name"]: [one["elem"]["val"] for one in item["set"].get("elem", [])]
         for item in items

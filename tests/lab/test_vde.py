@@ -33,7 +33,7 @@ OUTSIDE = "203.0.113.1"
 USER, GROUP = "games", "audio"
 
 DOCUMENT = f"""
-<network>
+<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
   <name>red</name><uuid>{UUID}</uuid>
   <forward mode='nat'/>
   <bridge name='virbr0' stp='off' delay='0'/>
@@ -41,6 +41,7 @@ DOCUMENT = f"""
   <ip address='192.168.122.1' prefix='24'>
     <dhcp><range start='192.168.122.10' end='192.168.122.99'/></dhcp>
   </ip>
+  <dnsmasq:options><dnsmasq:option value='no-ping'/></dnsmasq:options>
 </network>
 """
 PLAIN = DOCUMENT.replace(f"<vde group='{GROUP}'/>", "")

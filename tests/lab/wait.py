@@ -11,7 +11,9 @@ __all__ = ["wait_for"]
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], timeout: float, what: str, *, interval: float = 0.02) -> T:
+def wait_for(
+    condition: Callable[[], T | None], timeout: float, what: str, *, interval: float = 0.02
+) -> T:
     """Return the first true value of ``condition``, asked every ``interval`` seconds.
 
     ``what`` completes the sentence "waited N s for …" of the ``AssertionError`` that is raised

@@ -2,7 +2,7 @@
 
 Every callback that holds the loop for 50 ms or more is written to the file REPORT, one line of
 JSON each.  The time counted is wall time less the time in which the loop's thread was ready but
-waited for a CPU, and less what the program's other threads so waited (one of them may have held
+waited for a CPU, and less what the program's other threads so waited (each of them may have held
 the interpreter's lock): ``run_delay`` of the kernel's ``/proc/self/task/TID/schedstat``.
 """
 
@@ -79,7 +79,10 @@ class Watch:
         return delays
 
     def _delay_of_others(self, begun: float) -> int:
-        """Return the most that any other thread has waited for a CPU since just before then."""
+        """Return what all other threads have waited for a CPU since just before then.
+
+        Each may have held the interpreter's lock meanwhile, one after the other.
+        """
         before: Delays = {}
         for when, delays in list(self._samples):
             if when > begun:
@@ -87,7 +90,7 @@ class Watch:
             before = delays
         now = self._delays()
         # One that was not there before has been begun since: the loop may wait for its first turn.
-        return max((now[thread] - before.get(thread, 0) for thread in now), default=0)
+        return sum(now[thread] - before.get(thread, 0) for thread in now)
 
     def _sample(self) -> None:
         """Note the delays, and where the loop is when a callback takes long, again and again."""

@@ -21,6 +21,9 @@ from jackfield.web.engine import Engine
 
 __all__ = ["WebServer"]
 
+# Turns of the loop in which a connection that was accepted last becomes one that is known.
+_UNTIL_CONNECTED = 5
+
 # How long a client may take to read its answer, or to send the rest of its request, when the
 # daemon is going; changes under way are waited for without limit, before that.
 _GRACE = 2
@@ -87,4 +90,13 @@ class WebServer(uvicorn.Server):
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Wait for the changes under way, then close the connections and ``sockets``."""
         await self.operations.close()
-        await super().shutdown(list(sockets or ()))
+        for server in self.servers:
+            server.close()
+        for _ in range(_UNTIL_CONNECTED):
+            await asyncio.sleep(0)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(list(sockets or ()))
+        else:
+            # It would sleep for 0.1 s first, also when there is nobody to wait for.
+            for listening in sockets or ():
+                listening.close()
