@@ -268,9 +268,9 @@ class Engine:
         """Store a definition; a running network goes on as it is."""
         return await self._definitions.define(network)
 
-    def hindrance(self, ref: str | UUID) -> str | None:
+    async def hindrance(self, ref: str | UUID) -> str | None:
         """Return why a network that does not run cannot be started now, where a glance tells it."""
-        return self._definitions.hindrance(ref)
+        return await self._definitions.hindrance(ref)
 
     async def apply(
         self, network: Network, *, transient: bool = False

@@ -13,7 +13,7 @@ from jackfield.engine import workplace
 from jackfield.engine.definitions import network_row
 from jackfield.engine.events import EventLog
 from jackfield.engine.impact import Impact
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.records import Registry
 from jackfield.engine.rows import LiveRow, NetworkRow, Step
 from jackfield.engine.views import Event, NetworkView
 from jackfield.engine.workplace import Workplace
@@ -95,19 +95,16 @@ class Metadata:
             if stored is not None:
                 stored = _changed(stored, kind, text, key, uri)
             detail = {"type": kind.name.lower(), **({} if uri is None else {"uri": uri})}
-            event = await self._thread.run(
-                _put, record.uuid, record.name, running, _row(record, stored), detail
-            )
+            row = None
+            if stored is not None:
+                row = await network_row(record, stored, autostart=record.autostart)
+            event = await self._thread.run(_put, record.uuid, record.name, running, row, detail)
             if running is not None:
                 record.live = running
             if stored is not None:
                 record.stored = stored
             self._events.add(event)
             return self._registry.network_view(record)
-
-
-def _row(record: NetworkRecord, stored: Network | None) -> NetworkRow | None:
-    return None if stored is None else network_row(record, stored, autostart=record.autostart)
 
 
 def _put(

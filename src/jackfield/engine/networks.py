@@ -21,6 +21,7 @@ from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.impact import Impact
+from jackfield.engine.longdocuments import aside
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
 from jackfield.engine.records import NetworkRecord, Registry, state_of_port, upkeep_of_port
@@ -174,7 +175,9 @@ class Networks:
         self, record: NetworkRecord, network: Network, definition: NetworkRow | None = None
     ) -> None:
         """Make ``network`` run, and store ``definition`` with that; the record's lock is held."""
+        await self._plans.prepare(network)
         wanted = self._plans.plan(network)
+        document = await aside(lambda: network_to_json(network), network)
         await self._host.settle()
         self._check_kind(record, network)
         check_host(network, self._host.facts(network))
@@ -185,7 +188,7 @@ class Networks:
         begin = functools.partial(
             workplace.begin_start,
             uuid=record.uuid,
-            document=network_to_json(network),
+            document=document,
             wanted=wanted,
         )
         settle = self._settling(record, "network-started", definition=definition, ran=False)
@@ -329,7 +332,7 @@ class Networks:
                     self._registry.add(record)
             row = None
             if not transient and (is_new or record.stored != complete):
-                row = network_row(record, complete, autostart=record.autostart)
+                row = await network_row(record, complete, autostart=record.autostart)
             if record.live is not None:
                 change = await self._change(record, complete, row)
                 if change:
@@ -369,12 +372,15 @@ class Networks:
         """Change a running network by the difference; the record's lock is held."""
         assert record.live is not None
         former = record.live
+        await self._plans.prepare(network)
         self._check_changeable(record, former, network)
         present, wanted = record.present, self._plans.plan(network)
         change = difference(wanted, present)
-        previous = network_to_json(former)
         if not change and former == network and definition is None:
             return await self._mending.mend_now(record)
+        document, previous = await aside(
+            lambda: (network_to_json(network), network_to_json(former)), network, former
+        )
         await self._host.settle()
         check_host(network, self._host.facts(network))
         await self._uplinks.check(network, former)
@@ -389,7 +395,7 @@ class Networks:
             processes = await self._thread.run(
                 workplace.begin_change,
                 record.uuid,
-                network_to_json(network),
+                document,
                 previous,
                 change,
                 present,
@@ -469,7 +475,8 @@ class Networks:
         target = network or record.stored or record.live
         assert target is not None
         if network is not None:
-            _, target = self._definitions.complete(network)
+            _, target = await self._definitions.complete(network)
+        await self._plans.prepare(target)
         ports = self._registry.ports_of(record.uuid) if record.active else []
         wanted = self._plans.plan(target)
         upkeep = [item for port in ports for item in upkeep_of_port(target, port)]

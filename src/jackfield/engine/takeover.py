@@ -114,7 +114,7 @@ class Takeover:
         if found.problem is not None:
             raise HostError(f"cannot be read: {found.problem}")
         if found.stored is not None:
-            record, complete = self._definitions.complete(found.stored, known)
+            record, complete = await self._definitions.complete(found.stored, known)
             if record.stored is None:
                 if dry_run:
                     record.stored = complete
@@ -145,10 +145,11 @@ class Takeover:
         *,
         dry_run: bool,
     ) -> AsyncIterator[str]:
-        record, _ = self._definitions.complete(live, known)
+        record, _ = await self._definitions.complete(live, known)
         if record.live is not None:
             return
         assert live.uuid is not None
+        await self._plans.prepare(live)
         self._check(found, live, daemon)
         members = await self._thread.run(_members, live)
         count = await self._thread.run(self._copy_leases, found, dry_run=True)
