@@ -55,6 +55,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+_WITH_MTU = BridgeLink | ManagedUplink
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Workplace:
@@ -280,6 +282,14 @@ def undo_change(
     # In making order: a service starts when its addresses are there.
     former = HostState([*change.replaced.values(), *change.remove])
     tools.applier.mend(list(former.values()))
+    # What leaves its MTU open is right with any, also with the one that it was to have instead.
+    given = {item.key: item for item in change.ensure if isinstance(item, _WITH_MTU) and item.mtu}
+    opened = [
+        item
+        for item in former.values()
+        if isinstance(item, _WITH_MTU) and item.mtu is None and item.key in given
+    ]
+    tools.applier.perform(Change(ensure=tuple(opened), replaced=given))
     ledger.release(tools.store, tools.applier, uuid, present.values())
     with tools.store.transaction():
         tools.store.put_live(LiveRow(uuid, Step.SETTLED, previous))
