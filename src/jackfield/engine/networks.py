@@ -24,6 +24,7 @@ from jackfield.engine.impact import Impact
 from jackfield.engine.longdocuments import aside
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
+from jackfield.engine.portmtus import fit_ports, unfit_ports
 from jackfield.engine.records import NetworkRecord, Registry, state_of_port, upkeep_of_port
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
@@ -251,11 +252,27 @@ class Networks:
                 record.name,
                 ", ".join(settled.lost),
             )
+        await self._fit_ports(record)
         await self._mending.reconnect_ports(record)
         if takes_uplinks(record.current):
             await self.judge_ways()
         elif record.current.uplinks:
             await self.judge_ways([record])
+
+    async def _fit_ports(self, record: NetworkRecord) -> None:
+        """Have our ports' devices have the MTU of a network that has got another one.
+
+        Before they are on its bridge: one without a fixed MTU takes the least of its ports.
+        """
+        ports = [port for port in self._registry.ports_of(record.uuid) if port.device is not None]
+        if not ports:
+            return
+        await self._host.settle()
+        unfit = unfit_ports(record.current, ports, self._host.links())
+        if unfit:
+            await self._thread.run(fit_ports, record, unfit)
+            for port, device in unfit:
+                port.device = device
 
     async def judge_ways(self, records: Sequence[NetworkRecord] | None = None) -> None:
         """Have routed networks say whether an uplink of theirs is a bridge's port, or no longer.
