@@ -32,7 +32,7 @@ from jackfield.engine.records import (
     upkeep_of_port,
 )
 from jackfield.engine.services import Services
-from jackfield.engine.strays import bridges_made, put_strays_back
+from jackfield.engine.strays import bridges_made, leave_former_bridge, put_strays_back
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import ForeignObject, JackfieldError, ServiceError, counted
 from jackfield.host.renamed import LinkHere, take_names_back
@@ -221,13 +221,24 @@ class Mending:
         if record is not None and record.active:
             await self.tell_problem(record, _gone(bridge))
 
-    async def bridge_back(self, uuid: UUID, bridge: InterfaceName) -> None:
-        """Put ports back on a bridge of somebody else, who has made it anew."""
+    async def bridge_back(
+        self, uuid: UUID, bridge: InterfaceName, former: int | None = None
+    ) -> None:
+        """Put ports back on a bridge of somebody else, who has made it anew.
+
+        ``former`` is the index of one that had its name before, and is called otherwise now.
+        """
         record = self._registry.networks.get(uuid)
         if record is None:
             return
         async with record.lock:
             if not record.active:
+                return
+            ports = self._registry.ports_of(uuid)
+            try:
+                await self._thread.run(leave_former_bridge, ports, bridge, former)
+            except JackfieldError as error:
+                await self.tell_problem(record, f"its ports are not on bridge {bridge}: {error}")
                 return
             await self.reconnect_ports(record, {bridge})
             if record.problem == _gone(bridge):
