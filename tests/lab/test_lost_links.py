@@ -242,6 +242,30 @@ def test_a_renamed_bridge_whose_name_others_have(
     wait_for(lambda: before == take_snapshot(host), 5, "the host to be as before")
 
 
+@pytest.mark.parametrize("bridge", ["red0", "br0"])
+def test_guests_of_a_bridge_whose_name_others_have(
+    host: Host, uplink: Uplink, daemon: Daemon, bridge: str
+) -> None:
+    """They are on the network's bridge again when it is stopped and started, and nobody else is."""
+    assert "eth0" == uplink.ifname
+    text, name = {"red0": (NAT, "red"), "br0": (MANAGED.format("eth0"), "lan")}[bridge]
+    daemon.cli("apply", daemon.document(text))
+    for tap in ("vnet0", "vnet1"):
+        host.run(["ip", "tuntap", "add", tap, "mode", "tap"])
+    host.run(["ip", "link", "set", "vnet0", "master", bridge, "up"])
+    lines = [
+        f"link set {bridge} name {bridge}x",
+        f"link add {bridge} type bridge",
+        f"link set vnet1 master {bridge}",
+    ]
+    host.run(["ip", "-batch", "-"], input="\n".join(lines))
+    daemon.cli("stop", name)
+    assert (None, bridge) == (bridge_of(host, "vnet0"), bridge_of(host, "vnet1"))
+    host.run(["ip", "link", "del", bridge])
+    daemon.cli("start", name)
+    assert (bridge, None) == (bridge_of(host, "vnet0"), bridge_of(host, "vnet1"))
+
+
 def test_an_uplink_that_somebody_sets_down(host: Host, uplink: Uplink, daemon: Daemon) -> None:
     """Its network says so, until somebody sets it up, or applies it."""
     assert "eth0" == uplink.ifname

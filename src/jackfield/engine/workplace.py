@@ -28,6 +28,7 @@ from jackfield.host.nft.tables import wake_tables
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.openvswitch.members import note_members, put_back
 from jackfield.host.openvswitch.sweep import sweep
+from jackfield.host.renamed import names_now
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.process import Process
 from jackfield.model.values import InterfaceName, NetworkName
@@ -315,10 +316,13 @@ def stop_network(
         *(item.name for item in present.values() if isinstance(item, TapLink)),
         *(item.link for item in present.values() if isinstance(item, ManagedUplink)),
     }
+    bridges = [item for item in present.values() if isinstance(item, BridgeLink)]
+    # Somebody may have renamed one of them, and another one's ports are none of ours.
+    names = {} if transient else names_now(tools.kernel, bridges)
     members = [
-        member_row(uuid, index, member)
-        for bridge in ([] if transient else _bridges(present))
-        for index, member in tools.kernel.route.bridge_ports(bridge)
+        member_row(uuid, index, dataclasses.replace(member, bridge=bridge))
+        for bridge, name in names.items()
+        for index, member in tools.kernel.route.bridge_ports(name)
         if member.link not in known
     ]
     if not transient:
