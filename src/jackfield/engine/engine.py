@@ -207,6 +207,7 @@ class Engine:
         self._host.on_link(self._nic_watch.link_changed)
         self._host.on_link(self._device_watch.link_changed)
         self._host.on_forwarding(self._forwarding.changed)
+        self._host.on_namespace_gone(self._device_watch.namespace_gone)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         await self._leases.open(self._inotify)

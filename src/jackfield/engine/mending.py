@@ -17,10 +17,12 @@ from jackfield.engine.lostdevices import (
     Device,
     are_back,
     gone_alone,
+    is_inside,
     look_at,
     made_again,
     make_again,
     problem_of,
+    without_namespace,
 )
 from jackfield.engine.records import (
     NetworkRecord,
@@ -348,6 +350,25 @@ class Mending:
                     await asyncio.sleep(0)
             if back:
                 await self.tell_repaired(record, are_back(back))
+            if gone:
+                await self._tell_lost(record)
+
+    async def namespace_gone(self, uuid: UUID) -> None:
+        """Tell of the devices that a network's ports have lost with their guests' namespaces."""
+        record = self._registry.networks.get(uuid)
+        if record is None:
+            return
+        async with record.lock:
+            lost = self._registry.lost
+            inside = [
+                port
+                for port in self._registry.ports_of(uuid)
+                if is_inside(port) and port.uuid not in lost
+            ]
+            gone = await self._thread.run(without_namespace, inside)
+            for port in gone:
+                self._registry.set_lost(port, gone_alone(port, record.name))
+                log.error("port %s of network %s: %s", port.uuid, record.name, port.problem)
             if gone:
                 await self._tell_lost(record)
 
