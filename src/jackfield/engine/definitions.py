@@ -211,7 +211,11 @@ class Definitions:
                     f"network {same.name!r} is already defined with uuid {network.uuid}"
                 )
         former = None if known is None else (known.stored or known.live)
-        taken = Taken(claimed=registry.devices(without=known), present=self._host.links())
+        taken = Taken(
+            claimed=registry.devices(without=known),
+            used=registry.devices(without=known, used=True),
+            present=self._host.links(),
+        )
         made = complete(network, taken, secrets.token_bytes, former)
         assert made.uuid is not None
         try:

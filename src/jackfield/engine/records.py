@@ -455,18 +455,23 @@ class Registry:
             problem=record.problem,
         )
 
-    def devices(self, *, without: NetworkRecord | None = None) -> Container[str]:
-        """Return the devices that networks make, stored or live, but those of ``without``."""
-        return _Devices(self, without)
+    def devices(
+        self, *, without: NetworkRecord | None = None, used: bool = False
+    ) -> Container[str]:
+        """Return the devices that networks make, stored or live, but those of ``without``.
 
-    def has_device(self, name: str, without: NetworkRecord | None) -> bool:
-        """Return whether any network but ``without`` makes the device ``name``."""
+        With ``used`` also the bridges that networks use.
+        """
+        return _Devices(self, without, used)
+
+    def has_device(self, name: str, without: NetworkRecord | None, *, used: bool) -> bool:
+        """Return whether any network but ``without`` makes, or ``used``, the device ``name``."""
         claimants = self._claims.get(name, set())
         for uuid in tuple(claimants):
             record = self.networks.get(uuid)
-            if record is None or name not in _devices(record):
+            if record is None or name not in _devices(record, used=True):
                 claimants.discard(uuid)
-            elif record is not without:
+            elif record is not without and (used or name in _devices(record)):
                 return True
         if not claimants:
             self._claims.pop(name, None)
@@ -474,7 +479,7 @@ class Registry:
 
     def _claim(self, record: NetworkRecord) -> None:
         """Remember who makes which device; what is not so any more is found out when asked."""
-        for name in _devices(record):
+        for name in _devices(record, used=True):
             self._claims.setdefault(name, set()).add(record.uuid)
         for network in filter(None, (record.stored, record.live)):
             if uses_openvswitch(network):
@@ -512,12 +517,15 @@ def _name(record: NetworkRecord) -> str:
 class _Devices:
     """The devices of networks, looked up one by one: their number does not matter."""
 
-    def __init__(self, registry: Registry, without: NetworkRecord | None) -> None:
+    def __init__(self, registry: Registry, without: NetworkRecord | None, used: bool) -> None:
         self._registry = registry
         self._without = without
+        self._used = used
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._registry.has_device(name, self._without)
+        return isinstance(name, str) and self._registry.has_device(
+            name, self._without, used=self._used
+        )
 
 
 def bridges_of(network: Network) -> set[str]:
@@ -527,13 +535,13 @@ def bridges_of(network: Network) -> set[str]:
     return {network.bridge.name, *network.managed_bridges}
 
 
-def _devices(record: NetworkRecord) -> set[str]:
-    """Return the names of the devices that a network makes, stored or live."""
+def _devices(record: NetworkRecord, *, used: bool = False) -> set[str]:
+    """Return the names of the devices that a network makes, or its bridges ``used``."""
     found: set[str] = set()
     for network in (record.stored, record.live):
         if network is None:
             continue
-        if makes_bridge(network):
+        if used or makes_bridge(network):
             found |= bridges_of(network)
         if network.vpn is not None and network.vpn.dev is not None:
             found.add(network.vpn.dev)

@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from jackfield.document.libvirt import write_network
+from jackfield.document.rules import makes_bridge
 from jackfield.engine import workplace
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
@@ -92,6 +93,8 @@ class Takeover:
                         f"libvirt has no network {ref!r}",
                         hint=f"its definitions are in {places.definitions}",
                     )
+            # Who uses a bridge that another network makes is defined after that one.
+            found.sort(key=lambda item: not _makes_bridge(item))
             daemon = await asyncio.to_thread(LibvirtDaemon.find, places.sockets, own_sockets)
             steps = []
             # What is only said is noted here: one network may be in the way of the next.
@@ -269,6 +272,12 @@ class Takeover:
             files.leases.parent.mkdir(parents=True, exist_ok=True)
             files.leases.write_text(text)
         return sum(not line.startswith("duid ") for line in text.splitlines())
+
+
+def _makes_bridge(found: Found) -> bool:
+    """Tell whether a network of libvirt's makes its bridge."""
+    network = found.stored or found.live
+    return network is not None and makes_bridge(network)
 
 
 def _copied(registry: Registry) -> Registry:
