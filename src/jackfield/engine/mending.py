@@ -85,7 +85,7 @@ class Mending:
         if record is None:
             return
         async with record.lock:
-            if record.live is None or not record.settled:
+            if not record.active or record.halted:
                 return
             try:
                 change = await self.mend_now(record)
@@ -131,7 +131,7 @@ class Mending:
 
     def _wanted(self, record: NetworkRecord) -> Iterator[Resource]:
         """Yield the rules of a network that runs, and the limits and guards of its ports."""
-        if record.active:
+        if record.active and not record.halted:
             yield from (item for item in record.present.values() if item.kind in _RULES)
         for port in self._registry.ports_of(record.uuid):
             limited = port.device is not None and port.port.bandwidth is not None
@@ -201,6 +201,7 @@ class Mending:
             raise ForeignObject(
                 f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
             )
+        record.halted = False
         if record.present and not is_blocked_way(record.problem):
             # All that it is made of was looked at, and is as it should be.
             record.problem = None

@@ -243,7 +243,7 @@ class Networks:
 
     async def _note_settled(self, record: NetworkRecord, settled: Settled) -> None:
         """Note that a step is closed, and put the network's ports back on its bridge."""
-        record.settled = True
+        record.settled, record.halted = True, False
         for event in settled.events:
             self._events.add(event)
         if settled.lost:
@@ -311,14 +311,15 @@ class Networks:
         except BaseException as error:
             await self._mending.watch_services([record])
             if isinstance(error, JackfieldError):
-                # What watches the host may have it whole again before it is stopped again.
+                # What watches the host must not make anew what is wanted to be gone.
+                record.halted = True
                 record.problem = f"could not be stopped: {error}"
                 again = f"jackfield stop {record.name}"
                 error.hint = f"{error.hint}; then: {again}" if error.hint else again
                 raise error.with_context(f"cannot stop network {network.name!r}") from error
             raise
         record.present = HostState()
-        record.settled, record.problem = False, None
+        record.settled, record.halted, record.problem = False, False, None
         if record.stored is not None:
             # A transient one has no other definition until it is forgotten.
             record.live = None

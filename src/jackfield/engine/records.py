@@ -71,8 +71,10 @@ class NetworkRecord:
     """One network: ``lock`` is held by whoever changes it or the host for it.
 
     ``live`` is set from the moment a start begins, so that others see its subnets and bridge;
-    ``present`` is the host state that it wants.  ``view`` is what the doors are told, while it is
-    true, and ``redefined`` is called with the record when it gets another definition.
+    ``present`` is the host state that it wants.  Of one that is ``halted``, whose stop has failed
+    on the way, nothing is made anew before somebody asks for it.  ``view`` is what the doors are
+    told, while it is true, and ``redefined`` is called with the record when it gets another
+    definition.
     """
 
     uuid: UUID
@@ -84,6 +86,7 @@ class NetworkRecord:
     present: HostState = dataclasses.field(default_factory=HostState)
     autostart: bool = False
     settled: bool = False
+    halted: bool = False
     problem: str | None = None
     lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
 
