@@ -11,6 +11,7 @@ from jackfield.client import Client
 from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host
 from tests.lab.libvirtd import use_stock_programs
+from tests.rpc.client import RawClient
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -100,3 +101,20 @@ def test_the_loop_is_not_held(host: Host, daemon: Daemon) -> None:
     daemon.cli("undefine", "large")
     virsh("net-create", first)
     virsh("net-destroy", "large")
+
+
+def test_metadata_does_not_hold_the_loop(host: Host, daemon: Daemon) -> None:
+    """What an application keeps with a network may be long as well."""
+    network = "<network><name>red</name><bridge name='red0'/></network>"
+    daemon.cli("apply", daemon.document(network))
+    uri = "http://x.example/"
+    kept = "<a>" + "<b c='1'>text</b>" * 40_000 + "</a>"
+    with RawClient(host.file(RUN_DIR) / "libvirt-sock") as client:
+        client.open()
+        red = client.lookup("red")
+        client.call("network_set_metadata", red, 2, kept, "x", uri, 3)
+        (found,) = client.call("network_get_metadata", red, 2, uri, 0)
+        assert 40_000 == found.count("<b c=")
+        (text,) = client.call("network_get_xml", red, 0)
+        assert 40_000 == text.count("<x:b c=")
+        client.call("network_set_metadata", red, 2, None, None, uri, 3)

@@ -13,20 +13,27 @@ __all__ = ["aside", "is_long"]
 T = TypeVar("T")
 
 _MANY = 200
+_LONG = 32 * 1024
 
 
-async def aside(work: Callable[[], T], *networks: Network | None) -> T:
-    """Return what ``work`` returns: at once, or where one of ``networks`` is long, from a thread.
+async def aside(work: Callable[[], T], *about: Network | str | None) -> T:
+    """Return what ``work`` returns: at once, or from a thread where what it is ``about`` is long.
 
     For most networks the way to another thread and back takes longer than the work.
     """
-    if any(network is not None and is_long(network) for network in networks):
-        return await asyncio.to_thread(work)
+    for item in about:
+        if item is not None and (len(item) > _LONG if isinstance(item, str) else is_long(item)):
+            return await asyncio.to_thread(work)
     return work()
 
 
 def is_long(network: Network) -> bool:
-    """Return whether a network has so many entries that going through them takes its time."""
+    """Return whether a network has so many entries that going through them takes its time.
+
+    Or so much metadata, which is XML of its own.
+    """
+    if network.metadata is not None and len(network.metadata) > _LONG:
+        return True
     entries = len(network.portgroups) + len(network.uplinks) + len(network.routes)
     entries += len(network.port_forwards) + len(network.dnsmasq_options)
     for subnet in network.subnets:

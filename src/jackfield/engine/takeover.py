@@ -30,6 +30,7 @@ from jackfield.engine.libvirtfiles import (
     read_installation,
     read_status,
 )
+from jackfield.engine.longdocuments import aside
 from jackfield.engine.members import member_port, member_row
 from jackfield.engine.networks import Networks
 from jackfield.engine.plans import Plans
@@ -244,7 +245,8 @@ class Takeover:
         if found.stored is not None:
             await daemon.ask("net-start", found.name)
         else:
-            await daemon.ask("net-create", "/dev/stdin", text=write_network(live, inactive=True))
+            text = await aside(lambda: write_network(live, inactive=True), live)
+            await daemon.ask("net-create", "/dev/stdin", text=text)
         assert live.uuid is not None
         if live.bridge is not None and live.bridge.name is not None:
             await self._thread.run(_put_back, live.bridge.name, members)

@@ -366,7 +366,7 @@ async def set_metadata(
     return ()
 
 
-def get_metadata(
+async def get_metadata(
     session: Session, net: NetworkRef, kind: int, uri: str | None, flags: int
 ) -> tuple[object, ...]:
     """Return title, description or an element of the metadata."""
@@ -375,7 +375,8 @@ def get_metadata(
     network = session.engine.affected(
         view.uuid, live=bool(flags & AFFECT_LIVE), config=bool(flags & AFFECT_CONFIG)
     )
-    text = read_metadata(network, _metadata_type(kind), uri)
+    known = _metadata_type(kind)
+    text = await aside(lambda: read_metadata(network, known, uri), network)
     if text is None:
         raise RpcError(Code.NO_NETWORK_METADATA, "Requested metadata element is not present")
     return (text,)
