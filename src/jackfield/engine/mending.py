@@ -240,7 +240,7 @@ class Mending:
             ports = self._registry.ports_of(uuid)
             try:
                 await self._thread.run(leave_former_bridge, ports, bridge, former)
-            except JackfieldError as error:
+            except (JackfieldError, ExceptionGroup) as error:
                 await self.tell_problem(record, f"its ports are not on bridge {bridge}: {error}")
                 return
             await self.reconnect_ports(record, {bridge})

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from jackfield.engine.records import PortRecord
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
+from jackfield.host.membership import raise_refusals
 from jackfield.host.netlink.link import set_link
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, NetworkPlug
@@ -49,10 +50,12 @@ def leave_former_bridge(
     ours = [link for link in links.values() if port_of(link.alias) in own]
     theirs = [link for link in links.values() if link.kind == _TAP and link.mac in clients]
     others = {former, *(link.master for link in ours)} - {None, tools.kernel.route.index(bridge)}
-    for link in (*ours, *theirs):
-        if link.master in others:
-            what = f"take {link.name} off the former bridge {bridge}"
-            tools.kernel.route.send([set_link(link.index, what, master=0)])
+    messages = [
+        set_link(link.index, f"take {link.name} off the former bridge {bridge}", master=0)
+        for link in (*ours, *theirs)
+        if link.master in others
+    ]
+    raise_refusals(tools.kernel, messages, "could not take every link off its former bridge")
 
 
 def _client_mac(port: PortRecord) -> bytes | None:
