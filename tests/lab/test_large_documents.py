@@ -11,6 +11,7 @@ from jackfield.client import Client
 from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host
 from tests.lab.libvirtd import use_stock_programs
+from tests.lab.wait import wait_for
 from tests.rpc.client import RawClient
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
@@ -118,3 +119,31 @@ def test_metadata_does_not_hold_the_loop(host: Host, daemon: Daemon) -> None:
         (text,) = client.call("network_get_xml", red, 0)
         assert 40_000 == text.count("<x:b c=")
         client.call("network_set_metadata", red, 2, None, None, uri, 3)
+
+
+def test_leases_do_not_hold_the_loop(host: Host, daemon: Daemon) -> None:
+    """Each lease that dnsmasq gives or renews has the daemon read all of its network's."""
+    daemon.cli("apply", daemon.document(document(0)))
+    (network,) = daemon.cli("list", json=True)
+    (path,) = host.file(daemon.state_dir).glob(f"dnsmasq/{network['uuid']}.leases")
+
+    def lines(numbers: range) -> str:
+        return "".join(
+            f"4000000000 52:54:00:00:{number // 256:02x}:{number % 256:02x} {address(number)} "
+            f"host{number} *\n"
+            for number in numbers
+        )
+
+    def is_told(number: int) -> bool:
+        return address(number) in daemon.cli("events", "--no-follow")
+
+    count = HOSTS - 1
+    with path.open("a") as file:
+        file.write(lines(range(count)))
+    wait_for(lambda: is_told(count - 1), 60, "the leases to be told of")
+    with path.open("a") as file:
+        file.write(lines(range(count, count + 1)))
+    wait_for(lambda: is_told(count), 60, "another one to be told of")
+    assert count + 1 == len(daemon.cli("leases", json=True))
+    daemon.restart()
+    assert count + 1 == len(daemon.cli("leases", json=True))
