@@ -60,6 +60,16 @@ def test_a_claimed_bridge_is_refused() -> None:
     assert complete(wanted, Taken(present={"br7"}), counting()).bridge == wanted.bridge
     used = network("<forward mode='bridge'/><bridge name='br7'/>")
     assert used.bridge == complete(used, Taken(claimed={"br7"}), counting()).bridge
+    # One that others use, and somebody else is to make, cannot be had either, but be kept.
+    with pytest.raises(AlreadyExists, match="br7"):
+        complete(wanted, Taken(used={"br7"}), counting())
+    former = complete(wanted, Taken(), counting())
+    assert former == complete(former, Taken(used={"br7"}), counting(), previous=former)
+    managed = network(
+        "<forward mode='bridge'/>"
+        "<bridge name='br7'><uplinks><interface dev='eth0'/></uplinks></bridge>"
+    )
+    assert managed.bridge == complete(managed, Taken(used={"br7"}), counting()).bridge
 
 
 def test_managed_bridge_and_tunnel_get_names_but_no_mac() -> None:

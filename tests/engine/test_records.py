@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import msgspec
+
 from jackfield.engine.records import NetworkRecord, PortRecord, Registry
 from jackfield.model.mode import Mode
 from jackfield.model.network import Bridge, Network
@@ -79,3 +81,7 @@ def test_whose_a_device_is() -> None:
     registry.discard(blue)
     assert "virbr0" not in registry.devices()
     assert "virbr1" in registry.devices()
+    green = added(registry, 3, "green")
+    green.stored = msgspec.structs.replace(network("green", "br0"), mode=Mode.BRIDGE)
+    assert ("br0" in registry.devices(), "br0" in registry.devices(used=True)) == (False, True)
+    assert "br0" not in registry.devices(without=green, used=True)

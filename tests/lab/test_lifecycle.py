@@ -237,6 +237,43 @@ def test_what_cannot_be_removed(host: Host, daemon: Daemon, transient: bool) -> 
     assert not any("jackfield" in table for table in host.tables())
 
 
+def test_what_is_left_of_a_stop_that_failed(host: Host, daemon: Daemon) -> None:
+    """Nothing of it is made anew by itself, and all of it by who applies it."""
+    red = document().replace("<ip", "<bridge name='red0'/><ip", 1)
+    blue = "<network><name>blue</name><bridge name='blue0'/><ip address='10.9.0.1' prefix='24'/>"
+    daemon.cli("apply", daemon.document(red))
+    daemon.cli("apply", daemon.document(blue + "</network>"))
+    (served,) = (
+        folder for folder in host.file(RUN_DIR).glob("dnsmasq/*") if "red0" in read_all(folder)
+    )
+    (served / "mine").mkdir()
+    assert 7 == daemon.cli("stop", "red", check=False).returncode
+    for harm, mended in (
+        # What is seen after what the stop has done is mended after what was seen then.
+        ("ip link del blue0", lambda: "blue0" in host.links()),
+        ("nft flush ruleset", lambda: "blue0" in host.run(["nft", "list", "ruleset"]).stdout),
+    ):
+        host.run(harm.split())
+        wait_for(mended, 10, "the other network to be mended")
+        assert "red0" not in host.links()
+        assert "red0" not in host.run(["nft", "list", "ruleset"]).stdout
+    problems = {one["name"]: one["problem"] for one in daemon.cli("list", json=True)}
+    assert "could not be stopped" in problems["red"]
+    (served / "mine").rmdir()
+    daemon.cli("apply", "red")
+    assert "red0" in host.links()
+    assert "red0" in host.run(["nft", "list", "ruleset"]).stdout
+    host.run(["ip", "link", "del", "red0"])
+    wait_for(lambda: "red0" in host.links(), 10, "the network to be mended")
+    daemon.cli("stop", "red")
+    assert "red0" not in host.links()
+
+
+def read_all(folder: Path) -> str:
+    """Return what is in the files of a folder."""
+    return "".join(path.read_text() for path in folder.iterdir() if path.is_file())
+
+
 def test_autostart(state: Path) -> None:
     """Marked networks start with the host, not with the daemon; transient ones end with it."""
     with Host() as first, Daemon(first, state_dir=state) as daemon:

@@ -187,3 +187,37 @@ def test_a_device_that_somebody_takes_off_its_bridge(host: Host, daemon: Daemon)
     host.run(["ip", "link", "set", "t0", "down"])
     wait_for(lambda: problem(daemon), 10, "the network to say so")
     assert before + 1 == len(told(daemon))
+
+
+def test_a_deleted_namespace_takes_its_macvlan_along(host: Host, lan: Lan, daemon: Daemon) -> None:
+    """Nothing here shows it; the port says so all the same, until there is a namespace again."""
+    lan.plug(host, "eth1")
+    daemon.cli("apply", daemon.document(DIRECT))
+    host.guest("b")
+    device = plug_in(daemon, host)
+    daemon.cli("attach", "red", "--netns", "b", "--ifname", "eth0")
+    host.run(["ip", "netns", "del", "a"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    for _ in range(2):
+        text = problems(daemon)["a"] or ""
+        assert "went with namespace /run/netns/a" in text
+        assert f"jackfield detach {device}" in text
+        assert {"b": None, "t0": None} == {
+            name: text for name, text in problems(daemon).items() if name != "a"
+        }
+        daemon.restart()
+    guest = host.guest("a")
+    daemon.cli("apply", "red")
+    assert {"a": None, "b": None, "t0": None} == problems(daemon)
+    assert guest.link("eth0") is not None
+    # Another one of its name, and at once, is another one.
+    host.run(["ip", "netns", "del", "a"])
+    guest = host.guest("a")
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    assert guest.link("eth0") is None
+    daemon.cli("apply", "red")
+    assert guest.link("eth0") is not None
+    host.run(["ip", "netns", "del", "a"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    daemon.cli("detach", device)
+    assert "" == problem(daemon)

@@ -124,6 +124,36 @@ def test_a_bridge_of_others_that_comes_back(host: Host, daemon: Daemon) -> None:
     assert ["network-problem", "network-repaired"] == [event["type"] for event in events[-2:]]
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_bridge_of_others_whose_name_another_one_gets(
+    host: Host, daemon: Daemon, seen: bool
+) -> None:
+    """Ports are on the bridge of the name that their network says, and on no other."""
+    host.run(["ip", "link", "add", "red0", "up", "type", "bridge"])
+    daemon.cli("apply", daemon.document(OTHERS))
+    device = plug_both_in(daemon, host)
+    host.run(["ip", "tuntap", "add", "other", "mode", "tap"])
+    host.run(["ip", "link", "set", "other", "master", "red0"])
+    if not seen:
+        # What was a guest of ours on it tells what became of it.
+        daemon.kill9()
+    rename(host, "red0", "blue0")
+    if not seen:
+        daemon.start()
+    host.run(["ip", "link", "add", "red0", "up", "type", "bridge"])
+    if seen:
+        wait_back(daemon, host, device)
+    else:
+        wait_for(lambda: bridge_of(host, device) == "red0", 10, "the port to be on its bridge")
+        wait_for(lambda: bridge_of(host, "vnet0") == "red0", 10, "the tap to be on its bridge")
+    assert "blue0" == bridge_of(host, "other")
+    wait_for(lambda: daemon.cli("list", json=True)[0]["problem"] is None, 10, "no problem")
+    # A port is not taken back from where somebody has put it by itself.
+    host.run(["ip", "link", "set", device, "master", "blue0"])
+    daemon.cli("apply", "red")
+    assert "blue0" == bridge_of(host, device)
+
+
 MANAGED = """
 <network>
   <name>lan</name>
@@ -210,6 +240,30 @@ def test_a_renamed_bridge_whose_name_others_have(
     for name in ("red", "lan"):
         daemon.cli("undefine", name)
     wait_for(lambda: before == take_snapshot(host), 5, "the host to be as before")
+
+
+@pytest.mark.parametrize("bridge", ["red0", "br0"])
+def test_guests_of_a_bridge_whose_name_others_have(
+    host: Host, uplink: Uplink, daemon: Daemon, bridge: str
+) -> None:
+    """They are on the network's bridge again when it is stopped and started, and nobody else is."""
+    assert "eth0" == uplink.ifname
+    text, name = {"red0": (NAT, "red"), "br0": (MANAGED.format("eth0"), "lan")}[bridge]
+    daemon.cli("apply", daemon.document(text))
+    for tap in ("vnet0", "vnet1"):
+        host.run(["ip", "tuntap", "add", tap, "mode", "tap"])
+    host.run(["ip", "link", "set", "vnet0", "master", bridge, "up"])
+    lines = [
+        f"link set {bridge} name {bridge}x",
+        f"link add {bridge} type bridge",
+        f"link set vnet1 master {bridge}",
+    ]
+    host.run(["ip", "-batch", "-"], input="\n".join(lines))
+    daemon.cli("stop", name)
+    assert (None, bridge) == (bridge_of(host, "vnet0"), bridge_of(host, "vnet1"))
+    host.run(["ip", "link", "del", bridge])
+    daemon.cli("start", name)
+    assert (bridge, None) == (bridge_of(host, "vnet0"), bridge_of(host, "vnet1"))
 
 
 def test_an_uplink_that_somebody_sets_down(host: Host, uplink: Uplink, daemon: Daemon) -> None:

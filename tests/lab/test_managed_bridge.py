@@ -233,8 +233,10 @@ def test_the_mtu_of_uplinks(host: Host, network: Uplink, daemon: Daemon) -> None
     assert 1400 == (guest.link("eth0") or {})["mtu"]
     daemon.cli("apply", daemon.document(text.replace("1400", "1300")))
     assert [1300, 1300] == mtus()
+    assert 1300 == (guest.link("eth0") or {})["mtu"]
     daemon.cli("apply", daemon.document(RED))
     assert [1500, 1500] == mtus()
+    assert 1500 == (guest.link("eth0") or {})["mtu"]
     daemon.cli("apply", daemon.document(text))
     daemon.cli("stop", "red")
     assert [1500, 0] == mtus()

@@ -12,6 +12,7 @@ import contextlib
 import json
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -531,6 +532,52 @@ def test_mtu(host: Host, daemon: Daemon) -> None:
     anna = plug(daemon, host, "anna", 2)
     assert 1400 == host.ip("link", "show", "dev", device(daemon, "anna"))[0]["mtu"]
     assert 1400 == anna.ip("link", "show", "dev", "eth0")[0]["mtu"]
+
+
+def test_an_mtu_that_changes(host: Host, daemon: Daemon) -> None:
+    """Ports follow their running network at both ends, and a stopped one when it starts."""
+    apply(daemon, document("<mtu size='1400'/>"))
+    anna = plug(daemon, host, "anna", 2)
+    bert = plug(daemon, host, "bert", 3)
+    daemon.cli("attach", "red", "--tap", "tap0", "--name", "tap")
+    ends = [device(daemon, name) for name in ("anna", "bert", "tap")]
+
+    def mtus() -> list[int]:
+        links = [host.link(name) for name in ("red0", *ends)] + [anna.link("eth0")]
+        return [link["mtu"] for link in links if link is not None]
+
+    assert [1400] * 5 == mtus()
+    for size in (3000, 1300):
+        apply(daemon, document(f"<mtu size='{size}'/>"))
+        assert [size] * 5 == mtus()
+    # What a guest has chosen for itself is the guest's.
+    bert.run(["ip", "link", "set", "eth0", "mtu", "1280"])
+    apply(daemon, document(""))
+    assert [1500] * 5 == mtus()
+    assert 1280 == (bert.link("eth0") or {})["mtu"]
+    daemon.restart()
+    assert [1500] * 5 == mtus()
+    assert "mended" not in daemon.log_text()
+    daemon.cli("stop", "red")
+    daemon.cli("define", daemon.document(document("<mtu size='1350'/>")))
+    daemon.cli("start", "red")
+    assert [1350] * 5 == mtus()
+    daemon.cli("stop", "red")
+    daemon.cli("define", daemon.document(document("")))
+    daemon.cli("start", "red")
+    assert [1500] * 5 == mtus()
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+
+
+def test_an_mtu_that_could_not_be_given(host: Host, daemon: Daemon) -> None:
+    """A change that fails is undone as a whole."""
+    apply(daemon, document("<dns enable='no'/>"))
+    hold = "import socket as s, time; a = s.socket(2, 2); a.bind(('', 53)); time.sleep(99)"
+    host.start([sys.executable, "-c", hold])
+    wait_for(lambda: ":53 " in host.run(["ss", "-nul"]).stdout, 5, "the port to be taken")
+    path = daemon.document(document("<mtu size='1400'/>"))
+    assert "port 53" in daemon.cli("apply", path, check=False).stderr
+    assert 1500 == (host.link("red0") or {})["mtu"]
 
 
 def test_an_mtu_that_is_taken_out(host: Host, daemon: Daemon) -> None:

@@ -53,11 +53,16 @@ DOCUMENTS = {
     "overlap": "<network><name>overlap</name><bridge name='ov0' stp='off'/>"
     "<ip address='10.5.0.1' prefix='24'/></network>",
     "green": "<network><name>green</name><forward mode='bridge'/><bridge name='br0'/></network>",
+    "ongreen": "<network><name>ongreen</name><bridge name='br0' stp='off'/></network>",
+    "overblue": "<network><name>overblue</name><forward mode='bridge'/><bridge name='blue0'/>"
+    "</network>",
     "nat": "<network><name>nat</name><forward mode='nat'/><bridge name='nat0' stp='off'/>"
     "<ip address='10.6.0.1' prefix='24'/></network>",
     "twin": RED.replace(">red<", ">11111111-2222-3333-4444-555555555555<")
     .replace("<uuid>11111111-2222", "<uuid>11111111-7777")
     .replace("red0", "twin0"),
+    "overred": "<network><name>overred</name><forward mode='bridge'/><bridge name='red0'/>"
+    "</network>",
     "garbage": "<network",
     "noname": "<network/>",
     "wrong": "<foo/>",
@@ -126,6 +131,10 @@ VIRTUALPORT = (
 FAMILY = (
     "a `--parent-index` of the wrong address family is passed over: an address goes to an `<ip>` "
     "of its own family; libvirt refuses it"
+)
+USED = (
+    "a network whose bridge another one uses with forward mode bridge can be defined again; "
+    "libvirt refuses it then"
 )
 OVERLAP = "a subnet that is a part of one that is in use is refused; libvirt starts the network"
 VALUES = (
@@ -343,6 +352,9 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-create /run/lab/blue.xml",
     "net-start blue",
     "net-define /run/lab/bluebr.xml",
+    # With forward mode bridge it is only used, and cannot be had after that.
+    "net-define /run/lab/overblue.xml",
+    "net-undefine overblue",
     "net-define /run/lab/overlap.xml",
     "net-start overlap",
     "net-create /run/lab/blue.xml",
@@ -352,6 +364,9 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-destroy blue",
     # A network that is called as another is numbered.
     "net-define /run/lab/red.xml",
+    "net-define /run/lab/overred.xml",
+    Differs("net-define /run/lab/red.xml", USED),
+    "net-undefine overred",
     "net-define /run/lab/twin.xml",
     "net-start red",
     "net-autostart red",
@@ -371,6 +386,9 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-define /run/lab/green.xml",
     "net-info green",
     "net-dumpxml green",
+    "net-define /run/lab/ongreen.xml",
+    "net-create /run/lab/ongreen.xml",
+    "net-list --all",
     "net-undefine green",
     "net-define /run/lab/nat.xml",
     "net-start nat",

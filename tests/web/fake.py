@@ -79,7 +79,7 @@ class FakeEngine:
         self.found[view.name] = view
         return view
 
-    def hindrance(self, ref: str) -> str | None:
+    async def hindrance(self, ref: str) -> str | None:
         """Know of none."""
         return None
 

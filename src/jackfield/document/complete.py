@@ -26,19 +26,25 @@ _MAX_NUMBER = 0xFFFFFF
 class Taken:
     """Names of devices that are not free.
 
-    ``claimed`` belong to other networks: to ask for one is an error.  ``present`` exist on the
-    host: a generated name avoids them, but a document may ask for one, and whether that works is
-    found out when the network starts.
+    ``claimed`` belong to other networks: to ask for one is an error.  So it is of a routed or
+    isolated network to ask for the name of a bridge that others use and expect somebody else to
+    make; that is ``used``.  ``present`` exist on the host: a generated name avoids them, but a
+    document may ask for one, and whether that works is found out when the network starts.
     """
 
     claimed: Container[str] = ()
+    used: Container[str] = ()
     present: Container[str] = ()
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a name is one that nobody may be given."""
+        return name in self.claimed or name in self.used or name in self.present
 
     def lowest_free(self, prefix: str) -> InterfaceName:
         """Return ``prefix`` with the lowest number that makes a free name."""
         for number in range(_MAX_NUMBER):
             name = f"{prefix}{number}"
-            if name not in self.claimed and name not in self.present:
+            if not self.is_taken(name):
                 return InterfaceName(name)
         raise HostError(f"every device name from {prefix}0 on is taken")
 
@@ -86,11 +92,17 @@ def complete(
 
 def _complete_bridge(network: Network, taken: Taken, previous: Network | None) -> Bridge:
     bridge = network.bridge or Bridge()
-    name = bridge.name
-    if name is None and previous is not None and makes_bridge(previous):
-        name = None if previous.bridge is None else previous.bridge.name
-    name = name or taken.lowest_free("virbr")
+    own = None
+    if previous is not None and makes_bridge(previous) and previous.bridge is not None:
+        own = previous.bridge.name
+    name = bridge.name or own or taken.lowest_free("virbr")
     _refuse_claimed(network, "bridge", name, taken)
+    if network.mode.is_routed and name != own and name in taken.used:
+        raise AlreadyExists(
+            f"network '{network.name}' cannot make the bridge '{name}': another network uses one "
+            "of that name, which somebody else makes",
+            hint="choose another name, or leave it out to get a free one",
+        ).in_libvirt(f"bridge name '{name}' already in use.", code=1)
     named = bridge if name == bridge.name else msgspec.structs.replace(bridge, name=name)
     if len(network.uplinks) > 1:
         for one in msgspec.structs.replace(network, bridge=named).managed_bridges[1:]:

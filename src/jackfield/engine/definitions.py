@@ -14,6 +14,7 @@ from jackfield.document.json import network_to_json
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
 from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.longdocuments import aside
 from jackfield.engine.plans import Plans
 from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.rows import NetworkRow
@@ -38,9 +39,10 @@ __all__ = ["Definitions", "network_row"]
 log = logging.getLogger(__name__)
 
 
-def network_row(record: NetworkRecord, network: Network, *, autostart: bool) -> NetworkRow:
+async def network_row(record: NetworkRecord, network: Network, *, autostart: bool) -> NetworkRow:
     """Return a definition as the store keeps it."""
-    return NetworkRow(record.uuid, network.name, autostart, network_to_json(network))
+    document = await aside(lambda: network_to_json(network), network)
+    return NetworkRow(record.uuid, network.name, autostart, document)
 
 
 class Definitions:
@@ -65,7 +67,7 @@ class Definitions:
     async def define(self, network: Network) -> NetworkView:
         """Store a definition; a running network is not touched."""
         async with self._completing:
-            record, made = self.complete(network)
+            record, made = await self.complete(network)
             await record.lock.acquire()
             is_new = record.uuid not in self._registry.networks
             if is_new:
@@ -89,14 +91,14 @@ class Definitions:
                 record.lock.release()
         return self._registry.network_view(record)
 
-    def hindrance(self, ref: str | UUID) -> str | None:
+    async def hindrance(self, ref: str | UUID) -> str | None:
         """Return why a network that does not run cannot be started now, where a glance tells it."""
         record = self._registry.network(ref)
         network = record.stored
         if network is None or record.live is not None:
             return None
         try:
-            self._plans.check(network)
+            await self._plans.check(network)
             if network.mode is Mode.BRIDGE:
                 facts = Facts(links=self._host.links())
                 check_host(network, facts)
@@ -109,7 +111,7 @@ class Definitions:
 
     async def _put(self, record: NetworkRecord, network: Network, event_type: str) -> None:
         """Store ``network`` for a record whose lock is held."""
-        row = network_row(record, network, autostart=record.autostart)
+        row = await network_row(record, network, autostart=record.autostart)
 
         def put(tools: Workplace) -> Event:
             with tools.store.transaction(durable=True):
@@ -169,7 +171,7 @@ class Definitions:
                     f"jackfield show {shell_word(record.name)} | jackfield define -",
                 ).in_libvirt("cannot set autostart for transient network")
             if record.autostart is not autostart:
-                row = network_row(record, record.stored, autostart=autostart)
+                row = await network_row(record, record.stored, autostart=autostart)
 
                 def put(tools: Workplace) -> None:
                     with tools.store.transaction(durable=True):
@@ -186,9 +188,9 @@ class Definitions:
         Until the block ends nobody else is given names, so what it registers is its own.
         """
         async with self._completing:
-            yield self.complete(network)
+            yield await self.complete(network)
 
-    def complete(
+    async def complete(
         self, network: Network, among: Registry | None = None
     ) -> tuple[NetworkRecord, Network]:
         """Return the record that a definition belongs to, and the definition made complete.
@@ -209,11 +211,15 @@ class Definitions:
                     f"network {same.name!r} is already defined with uuid {network.uuid}"
                 )
         former = None if known is None else (known.stored or known.live)
-        taken = Taken(claimed=registry.devices(without=known), present=self._host.links())
+        taken = Taken(
+            claimed=registry.devices(without=known),
+            used=registry.devices(without=known, used=True),
+            present=self._host.links(),
+        )
         made = complete(network, taken, secrets.token_bytes, former)
         assert made.uuid is not None
         try:
-            self._plans.check(made)
+            await self._plans.check(made)
         except UnsupportedConfiguration as error:
             log.info("defined but not startable: %s", error)
         return known or NetworkRecord(uuid=made.uuid, name=made.name), made

@@ -7,8 +7,9 @@ from collections.abc import Callable, Coroutine
 from uuid import UUID
 
 from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.lostdevices import is_inside
 from jackfield.engine.mending import Mending
-from jackfield.engine.records import PortRecord, Registry, nic_of
+from jackfield.engine.records import PortRecord, Registry
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import port_of
 
@@ -34,6 +35,7 @@ class DeviceWatch:
         self._mending = mending
         self._later = later
         self._changed: set[UUID] = set()
+        self._inside = False
         self._timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -47,6 +49,13 @@ class DeviceWatch:
         self._changed |= self._registry.ports.keys() - present
         for network, ports in self._take_changed().items():
             await self._mending.devices_changed(network, ports)
+        for network in self._networks_inside():
+            await self._mending.namespace_gone(network)
+
+    def namespace_gone(self) -> None:
+        """Take note that a namespace is gone, and what was in it."""
+        self._inside = True
+        self._soon()
 
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that is gone (``new`` is ``None``), or may be a lost one."""
@@ -55,6 +64,9 @@ class DeviceWatch:
         if uuid is None or (new is not None and uuid not in self._registry.lost):
             return
         self._changed.add(uuid)
+        self._soon()
+
+    def _soon(self) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SETTLE, self._judge)
 
@@ -62,6 +74,14 @@ class DeviceWatch:
         self._timer = None
         for network, ports in self._take_changed().items():
             self._later(self._mending.devices_changed(network, ports))
+        if self._inside:
+            self._inside = False
+            for network in self._networks_inside():
+                self._later(self._mending.namespace_gone(network))
+
+    def _networks_inside(self) -> set[UUID]:
+        """Return the networks that have devices of ours which only their guests' namespaces see."""
+        return {port.network for port in self._registry.ports.values() if is_inside(port)}
 
     def _take_changed(self) -> dict[UUID, set[UUID]]:
         """Return the ports that are to be looked at, by network, and forget that they are."""
@@ -74,8 +94,5 @@ class DeviceWatch:
 
 
 def _is_seen(port: PortRecord) -> bool:
-    """Tell whether a port's device is ours, and here: a macvlan is in its guest's namespace."""
-    device = port.device
-    if device is None or device.link is None:
-        return False
-    return device.netns is None or nic_of(port) is None
+    """Tell whether a port's device is ours, and here."""
+    return port.device is not None and port.device.link is not None and not is_inside(port)

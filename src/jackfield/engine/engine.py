@@ -214,6 +214,7 @@ class Engine:
         self._host.on_link(self._device_watch.link_changed)
         self._host.on_link(self._place_watch.link_changed)
         self._host.on_forwarding(self._forwarding.changed)
+        self._host.on_namespace_gone(self._device_watch.namespace_gone)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         await self._leases.open(self._inotify)
@@ -281,9 +282,9 @@ class Engine:
         """Store a definition; a running network goes on as it is."""
         return await self._definitions.define(network)
 
-    def hindrance(self, ref: str | UUID) -> str | None:
+    async def hindrance(self, ref: str | UUID) -> str | None:
         """Return why a network that does not run cannot be started now, where a glance tells it."""
-        return self._definitions.hindrance(ref)
+        return await self._definitions.hindrance(ref)
 
     async def apply(
         self, network: Network, *, transient: bool = False

@@ -21,6 +21,7 @@ from jackfield.engine.libvirtfiles import (
     status_from_leases,
     write_definition,
 )
+from jackfield.engine.longdocuments import aside
 from jackfield.engine.records import NetworkRecord, Registry
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
@@ -89,8 +90,11 @@ class Giveback:
             raise AlreadyExists(f"libvirt has another network of this name, with uuid {there.uuid}")
         autostart = record.autostart
         # What both write alike is the same network, whatever the file looks like.
-        text = write_network(msgspec.structs.replace(stored, connections=None), inactive=True)
-        same = there.stored is not None and write_network(there.stored, inactive=True) == text
+        shown, theirs = msgspec.structs.replace(stored, connections=None), there.stored
+        text = await aside(lambda: write_network(shown, inactive=True), shown)
+        same = theirs is not None and text == await aside(
+            lambda: write_network(theirs, inactive=True), theirs
+        )
         if not same or there.autostart is not autostart:
             if not dry_run:
                 await self._define(stored, text, daemon, autostart=autostart)

@@ -218,9 +218,8 @@ class Guards:
 
     # Leases
 
-    def leases_changed(self, network: UUID, leases: Iterable[LeaseView]) -> None:
+    def leases_changed(self, network: UUID, known: Leases) -> None:
         """Take note of the leases that a network has now."""
-        known = leases_by_mac(leases)
         self._registry.leases[network] = known
         record = self._registry.networks.get(network)
         if record is not None and self._changed(record, known):

@@ -45,6 +45,10 @@ class HostWatch:
         """Call ``callback`` when the host may have begun to forward, or have ceased to."""
         self._mirror.on_forwarding(callback)
 
+    def on_namespace_gone(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when a namespace with links to ours may have been deleted."""
+        self._mirror.on_namespace_gone(callback)
+
     async def settle(self) -> None:
         """Return when the mirror shows everything that was done before, by us or others.
 

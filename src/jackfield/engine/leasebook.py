@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
 
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
-from jackfield.engine.leases import LeaseWatch, compare_leases, read_leases
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.guards import leases_by_mac
+from jackfield.engine.leases import LeaseChanges, LeaseWatch, compare_leases, read_leases
+from jackfield.engine.records import Leases, NetworkRecord, Registry
 from jackfield.engine.views import Event, LeaseView
 from jackfield.engine.workplace import Workplace
 from jackfield.host.dnsmasq.files import state_directory
@@ -21,8 +23,23 @@ from jackfield.model.network import Network
 
 __all__ = ["LeaseBook"]
 
-LeaseListener = Callable[[UUID, Iterable[LeaseView]], None]
+LeaseListener = Callable[[UUID, Leases], None]
 """Called with a network and the leases that it has."""
+
+_LONG = 16 * 1024
+"""Bytes of a file that is read on another thread: some two hundred leases."""
+
+_AT_ONCE = 200
+"""How many events are told before others have their turn."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a network's file said, and what of it is new since another reading."""
+
+    leases: list[LeaseView]
+    by_mac: Leases
+    changes: LeaseChanges
 
 
 class LeaseBook:
@@ -44,6 +61,9 @@ class LeaseBook:
         self._watch: LeaseWatch | None = None
         self._listener: LeaseListener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        # Whose files have changed since they were read, and whose are being read.
+        self._unread: set[UUID] = set()
+        self._reading: set[UUID] = set()
 
     def on_change(self, listener: LeaseListener) -> None:
         """Have ``listener`` told the leases of a network, now and whenever others are there."""
@@ -53,13 +73,14 @@ class LeaseBook:
         """Begin to watch the files, on the running event loop."""
         asked = [(item.uuid, item.current) for item in self._registry.networks.values()]
 
-        def read_all(_tools: Workplace) -> dict[UUID, list[LeaseView]]:
-            return {uuid: self.known(uuid, network) for uuid, network in asked}
+        def read_all(_tools: Workplace) -> dict[UUID, Reading]:
+            return {uuid: self._read(uuid, network) for uuid, network in asked}
 
-        self._known = await self._thread.run(read_all)
+        readings = await self._thread.run(read_all)
+        self._known = {uuid: reading.leases for uuid, reading in readings.items()}
         self._watch = LeaseWatch(inotify, self._directory, self._changed)
-        for uuid, leases in self._known.items():
-            self._listen(uuid, leases)
+        for uuid, reading in readings.items():
+            self._listen(uuid, reading)
 
     def close(self) -> None:
         """Stop watching."""
@@ -83,25 +104,56 @@ class LeaseBook:
         path = self._directory / f"{uuid}.leases"
         return read_leases(path, network, network.bridge.name, now=time.time())
 
+    def _read(
+        self, uuid: UUID, network: Network, former: Sequence[LeaseView] | None = None
+    ) -> Reading:
+        """Read a network's file, and compare it with what was there before."""
+        leases = self.known(uuid, network)
+        changes = LeaseChanges() if former is None else compare_leases(former, leases)
+        return Reading(leases=leases, by_mac=leases_by_mac(leases), changes=changes)
+
     def _changed(self, uuid: UUID) -> None:
-        record = self._registry.networks.get(uuid)
-        if record is None:
-            return
-        former = self._known.get(uuid, [])
-        present = self.known(uuid, record.current)
-        self._known[uuid] = present
-        self._listen(uuid, present)
-        changes = compare_leases(former, present)
-        pairs = [("lease-added", lease) for lease in changes.added]
-        pairs += [("lease-removed", lease) for lease in changes.removed]
-        if pairs:
-            task = asyncio.get_running_loop().create_task(self._tell(record, pairs))
+        self._unread.add(uuid)
+        if uuid not in self._reading:
+            self._reading.add(uuid)
+            task = asyncio.get_running_loop().create_task(self._look(uuid))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _listen(self, uuid: UUID, leases: list[LeaseView]) -> None:
+    async def _look(self, uuid: UUID) -> None:
+        """Read a network's file until it is as it was read."""
+        try:
+            while uuid in self._unread:
+                self._unread.discard(uuid)
+                await self._look_once(uuid)
+        finally:
+            self._reading.discard(uuid)
+
+    async def _look_once(self, uuid: UUID) -> None:
+        record = self._registry.networks.get(uuid)
+        if record is None:
+            return
+        network, former = record.current, self._known.get(uuid, [])
+        if self._is_long(uuid):
+            reading = await asyncio.to_thread(self._read, uuid, network, former)
+        else:
+            reading = self._read(uuid, network, former)
+        self._known[uuid] = reading.leases
+        self._listen(uuid, reading)
+        pairs = [("lease-added", lease) for lease in reading.changes.added]
+        pairs += [("lease-removed", lease) for lease in reading.changes.removed]
+        if pairs:
+            await self._tell(record, pairs)
+
+    def _is_long(self, uuid: UUID) -> bool:
+        try:
+            return (self._directory / f"{uuid}.leases").stat().st_size > _LONG
+        except OSError:
+            return False
+
+    def _listen(self, uuid: UUID, reading: Reading) -> None:
         if self._listener is not None:
-            self._listener(uuid, leases)
+            self._listener(uuid, reading.by_mac)
 
     async def _tell(self, record: NetworkRecord, pairs: Iterable[tuple[str, LeaseView]]) -> None:
         def store(tools: Workplace) -> list[Event]:
@@ -113,8 +165,10 @@ class LeaseBook:
                     for event_type, lease in pairs
                 ]
 
-        for event in await self._thread.run(store):
+        for number, event in enumerate(await self._thread.run(store), 1):
             self._events.add(event)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
 
 
 def _detail(lease: LeaseView) -> dict[str, str]:

@@ -24,6 +24,7 @@ from jackfield.errors import JackfieldError, shell_word
 from jackfield.host.applier import is_astray
 from jackfield.host.driver import Presence
 from jackfield.host.netlink.link import Link
+from jackfield.host.netlink.namespace import open_namespace
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import AnyLink
@@ -32,10 +33,12 @@ __all__ = [
     "Device",
     "are_back",
     "gone_alone",
+    "is_inside",
     "look_at",
     "made_again",
     "make_again",
     "problem_of",
+    "without_namespace",
 ]
 
 
@@ -65,6 +68,30 @@ def look_at(
         else Device.WELL
         for port, items in zip(ports, links, strict=True)
     ]
+
+
+def is_inside(port: PortRecord) -> bool:
+    """Tell whether a port's device is a macvlan, which is in its guest's namespace alone."""
+    return port.device is not None and port.device.netns is not None and nic_of(port) is not None
+
+
+def without_namespace(tools: Workplace, ports: Iterable[PortRecord]) -> list[PortRecord]:
+    """Return those of ``ports``, all inside, whose namespace is gone, or another one now.
+
+    What was moved from here has given its namespace a number here, which a new one has not.
+    """
+    found = []
+    for port in ports:
+        assert port.device is not None
+        assert port.device.netns is not None
+        try:
+            with open_namespace(port.device.netns, "look into a namespace") as descriptor:
+                number = tools.kernel.route.netns_id(descriptor)
+        except JackfieldError:
+            number = None
+        if number is None:
+            found.append(port)
+    return found
 
 
 def _of_client(tools: Workplace, port: PortRecord, links: Iterable[Link]) -> Device:

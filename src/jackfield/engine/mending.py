@@ -18,10 +18,12 @@ from jackfield.engine.lostdevices import (
     Device,
     are_back,
     gone_alone,
+    is_inside,
     look_at,
     made_again,
     make_again,
     problem_of,
+    without_namespace,
 )
 from jackfield.engine.records import (
     NetworkRecord,
@@ -33,7 +35,7 @@ from jackfield.engine.records import (
     upkeep_of_port,
 )
 from jackfield.engine.services import Services
-from jackfield.engine.strays import bridges_made, put_strays_back
+from jackfield.engine.strays import bridges_made, leave_former_bridge, put_strays_back
 from jackfield.engine.upkeep import mend_each, upkeep_of_ports
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import ForeignObject, JackfieldError, ServiceError, counted, shell_word
@@ -87,7 +89,7 @@ class Mending:
         if record is None:
             return
         async with record.lock:
-            if record.live is None or not record.settled:
+            if not record.active or record.halted:
                 return
             try:
                 change = await self.mend_now(record)
@@ -133,7 +135,7 @@ class Mending:
 
     def _wanted(self, record: NetworkRecord) -> Iterator[Resource]:
         """Yield the rules of a network that runs, and the limits and guards of its ports."""
-        if record.active:
+        if record.active and not record.halted:
             yield from (item for item in record.present.values() if item.kind in _RULES)
         for port in self._registry.ports_of(record.uuid):
             limited = port.device is not None and port.port.bandwidth is not None
@@ -203,6 +205,7 @@ class Mending:
             raise ForeignObject(
                 f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
             )
+        record.halted = False
         gone = {_gone(bridge) for bridge in bridges_of(record.current)}
         if record.problem not in gone and not is_blocked_way(record.problem):
             # All that it is made of was looked at, and is as it should be.
@@ -246,13 +249,24 @@ class Mending:
         again = f"try again with: jackfield apply {shell_word(record.name)}"
         await self.tell_problem(record, f"{_NOT_MENDED}: {failures[0]}{more}; {again}")
 
-    async def bridge_back(self, uuid: UUID, bridge: InterfaceName) -> None:
-        """Put ports back on a bridge of somebody else, who has made it anew."""
+    async def bridge_back(
+        self, uuid: UUID, bridge: InterfaceName, former: int | None = None
+    ) -> None:
+        """Put ports back on a bridge of somebody else, who has made it anew.
+
+        ``former`` is the index of one that had its name before, and is called otherwise now.
+        """
         record = self._registry.networks.get(uuid)
         if record is None:
             return
         async with record.lock:
             if not record.active:
+                return
+            ports = self._registry.ports_of(uuid)
+            try:
+                await self._thread.run(leave_former_bridge, ports, bridge, former)
+            except (JackfieldError, ExceptionGroup) as error:
+                await self.tell_problem(record, f"its ports are not on bridge {bridge}: {error}")
                 return
             await self.reconnect_ports(record, {bridge})
             if record.problem == _gone(bridge):
@@ -373,6 +387,25 @@ class Mending:
                     await asyncio.sleep(0)
             if back:
                 await self.tell_repaired(record, are_back(back))
+            if gone:
+                await self._tell_lost(record)
+
+    async def namespace_gone(self, uuid: UUID) -> None:
+        """Tell of the devices that a network's ports have lost with their guests' namespaces."""
+        record = self._registry.networks.get(uuid)
+        if record is None:
+            return
+        async with record.lock:
+            lost = self._registry.lost
+            inside = [
+                port
+                for port in self._registry.ports_of(uuid)
+                if is_inside(port) and port.uuid not in lost
+            ]
+            gone = await self._thread.run(without_namespace, inside)
+            for port in gone:
+                self._registry.set_lost(port, gone_alone(port, record.name))
+                log.error("port %s of network %s: %s", port.uuid, record.name, port.problem)
             if gone:
                 await self._tell_lost(record)
 

@@ -13,7 +13,8 @@ from jackfield.engine import workplace
 from jackfield.engine.definitions import network_row
 from jackfield.engine.events import EventLog
 from jackfield.engine.impact import Impact
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.longdocuments import aside
+from jackfield.engine.records import Registry
 from jackfield.engine.rows import LiveRow, NetworkRow, Step
 from jackfield.engine.views import Event, NetworkView
 from jackfield.engine.workplace import Workplace
@@ -90,24 +91,25 @@ class Metadata:
             impact = Impact.of(record, live=live, config=config)
             running = record.live if impact.live else None
             stored = record.stored if impact.config else None
-            if running is not None:
-                running = _changed(running, kind, text, key, uri)
-            if stored is not None:
-                stored = _changed(stored, kind, text, key, uri)
+
+            def change() -> list[Network | None]:
+                return [
+                    None if one is None else _changed(one, kind, text, key, uri)
+                    for one in (running, stored)
+                ]
+
+            new_running, new_stored = await aside(change, running, stored, text)
             detail = {"type": kind.name.lower(), **({} if uri is None else {"uri": uri})}
-            event = await self._thread.run(
-                _put, record.uuid, record.name, running, _row(record, stored), detail
-            )
-            if running is not None:
-                record.live = running
-            if stored is not None:
-                record.stored = stored
+            row = None
+            if new_stored is not None:
+                row = await network_row(record, new_stored, autostart=record.autostart)
+            event = await self._thread.run(_put, record.uuid, record.name, new_running, row, detail)
+            if new_running is not None:
+                record.live = new_running
+            if new_stored is not None:
+                record.stored = new_stored
             self._events.add(event)
             return self._registry.network_view(record)
-
-
-def _row(record: NetworkRecord, stored: Network | None) -> NetworkRow | None:
-    return None if stored is None else network_row(record, stored, autostart=record.autostart)
 
 
 def _put(

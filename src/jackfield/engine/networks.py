@@ -21,8 +21,10 @@ from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.impact import Impact
+from jackfield.engine.longdocuments import aside
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
+from jackfield.engine.portmtus import fit_ports, unfit_ports
 from jackfield.engine.records import NetworkRecord, Registry, Upkeep, state_of_port
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
@@ -176,7 +178,9 @@ class Networks:
         self, record: NetworkRecord, network: Network, definition: NetworkRow | None = None
     ) -> None:
         """Make ``network`` run, and store ``definition`` with that; the record's lock is held."""
+        await self._plans.prepare(network)
         wanted = self._plans.plan(network)
+        document = await aside(lambda: network_to_json(network), network)
         await self._host.settle()
         self._check_kind(record, network)
         check_host(network, self._host.facts(network))
@@ -187,7 +191,7 @@ class Networks:
         begin = functools.partial(
             workplace.begin_start,
             uuid=record.uuid,
-            document=network_to_json(network),
+            document=document,
             wanted=wanted,
         )
         settle = self._settling(record, "network-started", definition=definition, ran=False)
@@ -247,7 +251,7 @@ class Networks:
 
         Returns what that took.
         """
-        record.settled = True
+        record.settled, record.halted = True, False
         for event in settled.events:
             self._events.add(event)
         if settled.lost:
@@ -256,6 +260,7 @@ class Networks:
                 record.name,
                 ", ".join(settled.lost),
             )
+        await self._fit_ports(record)
         change = await self._mending.reconnect_ports(record)
         await self._mending.miss_bridges(record)
         if takes_uplinks(record.current):
@@ -263,6 +268,21 @@ class Networks:
         elif record.current.uplinks:
             await self.judge_ways([record])
         return change
+
+    async def _fit_ports(self, record: NetworkRecord) -> None:
+        """Have our ports' devices have the MTU of a network that has got another one.
+
+        Before they are on its bridge: one without a fixed MTU takes the least of its ports.
+        """
+        ports = [port for port in self._registry.ports_of(record.uuid) if port.device is not None]
+        if not ports:
+            return
+        await self._host.settle()
+        unfit = unfit_ports(record.current, ports, self._host.links())
+        if unfit:
+            await self._thread.run(fit_ports, record, unfit)
+            for port, device in unfit:
+                port.device = device
 
     async def judge_ways(self, records: Sequence[NetworkRecord] | None = None) -> None:
         """Have routed networks say whether an uplink of theirs is a bridge's port, or no longer.
@@ -301,14 +321,15 @@ class Networks:
         except BaseException as error:
             await self._mending.watch_services([record])
             if isinstance(error, JackfieldError):
-                # What watches the host may have it whole again before it is stopped again.
+                # What watches the host must not make anew what is wanted to be gone.
+                record.halted = True
                 record.problem = f"could not be stopped: {error}"
                 again = f"jackfield stop {shell_word(record.name)}"
                 error.hint = f"{error.hint}; then: {again}" if error.hint else again
                 raise error.with_context(f"cannot stop network {network.name!r}") from error
             raise
         record.present = HostState()
-        record.settled, record.problem = False, None
+        record.settled, record.halted, record.problem = False, False, None
         if record.stored is not None:
             # A transient one has no other definition until it is forgotten.
             record.live = None
@@ -339,7 +360,7 @@ class Networks:
                     self._registry.add(record)
             row = None
             if not transient and (is_new or record.stored != complete):
-                row = network_row(record, complete, autostart=record.autostart)
+                row = await network_row(record, complete, autostart=record.autostart)
             if record.live is not None:
                 change = await self._change(record, complete, row)
                 if change:
@@ -379,12 +400,15 @@ class Networks:
         """Change a running network by the difference; the record's lock is held."""
         assert record.live is not None
         former = record.live
+        await self._plans.prepare(network)
         self._check_changeable(record, former, network)
         present, wanted = record.present, self._plans.plan(network)
         change = difference(wanted, present)
-        previous = network_to_json(former)
         if not change and former == network and definition is None:
             return await self._mending.mend_now(record)
+        document, previous = await aside(
+            lambda: (network_to_json(network), network_to_json(former)), network, former
+        )
         await self._host.settle()
         check_host(network, self._host.facts(network))
         await self._uplinks.check(network, former)
@@ -399,7 +423,7 @@ class Networks:
             processes = await self._thread.run(
                 workplace.begin_change,
                 record.uuid,
-                network_to_json(network),
+                document,
                 previous,
                 change,
                 present,
@@ -480,7 +504,8 @@ class Networks:
         target = network or record.stored or record.live
         assert target is not None
         if network is not None:
-            _, target = self._definitions.complete(network)
+            _, target = await self._definitions.complete(network)
+        await self._plans.prepare(target)
         ports = self._registry.ports_of(record.uuid) if record.active else []
         wanted = self._plans.plan(target)
         upkeep = upkeep_of_ports(target, ports)

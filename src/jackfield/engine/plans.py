@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
+from jackfield.engine.longdocuments import aside
 from jackfield.model.network import Network
 from jackfield.plan.network import check_network, plan_network
 from jackfield.state.hoststate import HostState
@@ -45,11 +46,15 @@ class Plans:
             self._known[network.uuid] = (network, wanted)
         return wanted
 
-    def check(self, network: Network) -> None:
+    async def prepare(self, network: Network) -> None:
+        """Have ``plan`` know the plan of a long network, without holding up the loop."""
+        await aside(lambda: self.plan(network), network)
+
+    async def check(self, network: Network) -> None:
         """Raise what ``plan`` would raise; most definitions are planned when they are started."""
         known = None if network.uuid is None else self._known.get(network.uuid)
         if known is None or known[0] != network:
-            check_network(network)
+            await aside(lambda: check_network(network), network)
 
     def forget(self, uuid: UUID) -> None:
         """Forget the plan of a network that is no more."""

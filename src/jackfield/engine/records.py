@@ -77,8 +77,10 @@ class NetworkRecord:
     """One network: ``lock`` is held by whoever changes it or the host for it.
 
     ``live`` is set from the moment a start begins, so that others see its subnets and bridge;
-    ``present`` is the host state that it wants.  ``view`` is what the doors are told, while it is
-    true, and ``redefined`` is called with the record when it gets another definition.
+    ``present`` is the host state that it wants.  Of one that is ``halted``, whose stop has failed
+    on the way, nothing is made anew before somebody asks for it.  ``view`` is what the doors are
+    told, while it is true, and ``redefined`` is called with the record when it gets another
+    definition.
     """
 
     uuid: UUID
@@ -90,6 +92,7 @@ class NetworkRecord:
     present: HostState = dataclasses.field(default_factory=HostState)
     autostart: bool = False
     settled: bool = False
+    halted: bool = False
     problem: str | None = None
     lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
 
@@ -462,18 +465,23 @@ class Registry:
             problem=record.problem,
         )
 
-    def devices(self, *, without: NetworkRecord | None = None) -> Container[str]:
-        """Return the devices that networks make, stored or live, but those of ``without``."""
-        return _Devices(self, without)
+    def devices(
+        self, *, without: NetworkRecord | None = None, used: bool = False
+    ) -> Container[str]:
+        """Return the devices that networks make, stored or live, but those of ``without``.
 
-    def has_device(self, name: str, without: NetworkRecord | None) -> bool:
-        """Return whether any network but ``without`` makes the device ``name``."""
+        With ``used`` also the bridges that networks use.
+        """
+        return _Devices(self, without, used)
+
+    def has_device(self, name: str, without: NetworkRecord | None, *, used: bool) -> bool:
+        """Return whether any network but ``without`` makes, or ``used``, the device ``name``."""
         claimants = self._claims.get(name, set())
         for uuid in tuple(claimants):
             record = self.networks.get(uuid)
-            if record is None or name not in _devices(record):
+            if record is None or name not in _devices(record, used=True):
                 claimants.discard(uuid)
-            elif record is not without:
+            elif record is not without and (used or name in _devices(record)):
                 return True
         if not claimants:
             self._claims.pop(name, None)
@@ -481,7 +489,7 @@ class Registry:
 
     def _claim(self, record: NetworkRecord) -> None:
         """Remember who makes which device; what is not so any more is found out when asked."""
-        for name in _devices(record):
+        for name in _devices(record, used=True):
             self._claims.setdefault(name, set()).add(record.uuid)
         for network in filter(None, (record.stored, record.live)):
             if uses_openvswitch(network):
@@ -521,12 +529,15 @@ def _name(record: NetworkRecord) -> str:
 class _Devices:
     """The devices of networks, looked up one by one: their number does not matter."""
 
-    def __init__(self, registry: Registry, without: NetworkRecord | None) -> None:
+    def __init__(self, registry: Registry, without: NetworkRecord | None, used: bool) -> None:
         self._registry = registry
         self._without = without
+        self._used = used
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._registry.has_device(name, self._without)
+        return isinstance(name, str) and self._registry.has_device(
+            name, self._without, used=self._used
+        )
 
 
 def bridges_of(network: Network) -> set[str]:
@@ -536,13 +547,13 @@ def bridges_of(network: Network) -> set[str]:
     return {network.bridge.name, *network.managed_bridges}
 
 
-def _devices(record: NetworkRecord) -> set[str]:
-    """Return the names of the devices that a network makes, stored or live."""
+def _devices(record: NetworkRecord, *, used: bool = False) -> set[str]:
+    """Return the names of the devices that a network makes, or its bridges ``used``."""
     found: set[str] = set()
     for network in (record.stored, record.live):
         if network is None:
             continue
-        if makes_bridge(network):
+        if used or makes_bridge(network):
             found |= bridges_of(network)
         if network.vpn is not None and network.vpn.dev is not None:
             found.add(network.vpn.dev)

@@ -1,4 +1,4 @@
-"""Devices of clients' ports that lost their bridge, because somebody removed it.
+"""Devices of ports that lost their bridge, because somebody removed it, or gave it another name.
 
 A client puts its device on the bridge once, when it makes it.  Where the bridge is made anew,
 whoever made it, nobody else would bring the device back.
@@ -12,14 +12,16 @@ from collections.abc import Collection, Iterable
 from jackfield.engine.records import PortRecord
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
+from jackfield.host.membership import raise_refusals
+from jackfield.host.netlink.link import set_link
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, NetworkPlug
 from jackfield.model.values import InterfaceName
 from jackfield.plan.port import host_mac, plan_clients_place
 from jackfield.state.hoststate import Change
-from jackfield.state.links import BridgeLink
+from jackfield.state.links import BridgeLink, port_of
 
-__all__ = ["bridges_made", "put_strays_back"]
+__all__ = ["bridges_made", "leave_former_bridge", "put_strays_back"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,37 @@ def bridges_made(change: Change) -> set[InterfaceName]:
     """Return the bridges that a change made, and had not been there before."""
     made = (item for item in change.ensure if item.key not in change.replaced)
     return {item.name for item in made if isinstance(item, BridgeLink)}
+
+
+def leave_former_bridge(
+    tools: Workplace,
+    ports: Iterable[PortRecord],
+    bridge: InterfaceName,
+    former: int | None,
+) -> None:
+    """Take the devices of ``ports`` off what ``bridge`` was before another one got its name.
+
+    That is the bridge with the index ``former``, if it is known, and what a device of ours is on.
+    """
+    links = tools.kernel.route.links()
+    own = {port.uuid for port in ports if port.device is not None}
+    clients = {item for item in map(_client_mac, ports) if item is not None}
+    ours = [link for link in links.values() if port_of(link.alias) in own]
+    theirs = [link for link in links.values() if link.kind == _TAP and link.mac in clients]
+    others = {former, *(link.master for link in ours)} - {None, tools.kernel.route.index(bridge)}
+    messages = [
+        set_link(link.index, f"take {link.name} off the former bridge {bridge}", master=0)
+        for link in (*ours, *theirs)
+        if link.master in others
+    ]
+    raise_refusals(tools.kernel, messages, "could not take every link off its former bridge")
+
+
+def _client_mac(port: PortRecord) -> bytes | None:
+    """Return the address that the tap of a client's port has."""
+    if port.device is not None or port.port.mac is None:
+        return None
+    return host_mac(port.port.mac).packed
 
 
 def put_strays_back(
@@ -43,10 +76,9 @@ def put_strays_back(
     A client's tap has the address of its port, and one that is on no bridge has lost its own.
     """
     missed = {
-        host_mac(port.port.mac).packed: port.port
+        mac: port.port
         for port in ports
-        if port.device is None
-        and port.port.mac is not None
+        if (mac := _client_mac(port)) is not None
         and isinstance(port.port.plug, NetworkPlug | BridgePlug)
         and port.port.plug.bridge in bridges
     }

@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from jackfield.document.libvirt import write_network
+from jackfield.document.rules import makes_bridge
 from jackfield.engine import workplace
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
@@ -29,6 +30,7 @@ from jackfield.engine.libvirtfiles import (
     read_installation,
     read_status,
 )
+from jackfield.engine.longdocuments import aside
 from jackfield.engine.members import member_port, member_row
 from jackfield.engine.networks import Networks
 from jackfield.engine.plans import Plans
@@ -92,6 +94,8 @@ class Takeover:
                         f"libvirt has no network {ref!r}",
                         hint=f"its definitions are in {places.definitions}",
                     )
+            # Who uses a bridge that another network makes is defined after that one.
+            found.sort(key=lambda item: not _makes_bridge(item))
             daemon = await asyncio.to_thread(LibvirtDaemon.find, places.sockets, own_sockets)
             steps = []
             # What is only said is noted here: one network may be in the way of the next.
@@ -114,7 +118,7 @@ class Takeover:
         if found.problem is not None:
             raise HostError(f"cannot be read: {found.problem}")
         if found.stored is not None:
-            record, complete = self._definitions.complete(found.stored, known)
+            record, complete = await self._definitions.complete(found.stored, known)
             if record.stored is None:
                 if dry_run:
                     record.stored = complete
@@ -145,10 +149,11 @@ class Takeover:
         *,
         dry_run: bool,
     ) -> AsyncIterator[str]:
-        record, _ = self._definitions.complete(live, known)
+        record, _ = await self._definitions.complete(live, known)
         if record.live is not None:
             return
         assert live.uuid is not None
+        await self._plans.prepare(live)
         self._check(found, live, daemon)
         members = await self._thread.run(_members, live)
         count = await self._thread.run(self._copy_leases, found, dry_run=True)
@@ -240,7 +245,8 @@ class Takeover:
         if found.stored is not None:
             await daemon.ask("net-start", found.name)
         else:
-            await daemon.ask("net-create", "/dev/stdin", text=write_network(live, inactive=True))
+            text = await aside(lambda: write_network(live, inactive=True), live)
+            await daemon.ask("net-create", "/dev/stdin", text=text)
         assert live.uuid is not None
         if live.bridge is not None and live.bridge.name is not None:
             await self._thread.run(_put_back, live.bridge.name, members)
@@ -268,6 +274,12 @@ class Takeover:
             files.leases.parent.mkdir(parents=True, exist_ok=True)
             files.leases.write_text(text)
         return sum(not line.startswith("duid ") for line in text.splitlines())
+
+
+def _makes_bridge(found: Found) -> bool:
+    """Tell whether a network of libvirt's makes its bridge."""
+    network = found.stored or found.live
+    return network is not None and makes_bridge(network)
 
 
 def _copied(registry: Registry) -> Registry:

@@ -2,7 +2,8 @@
 
 One that is renamed gets its name back, because rules and services know it by that alone, and so
 does the device of a port.
-A bridge of others that a network uses is theirs to make again; its ports are put back then.
+A bridge of others that a network uses is theirs to make again; its ports are put back then, or
+moved to the one that has its name now.
 Bridges of Open vSwitch are known by their names: what is ours is marked in its database, not on
 the link, and the datapath in user space makes a tap.
 Rules that somebody flushes are put back, because a network without them is open.  A bridge whose
@@ -50,6 +51,8 @@ class BridgeWatch:
         self._mending = mending
         self._later = later
         self._changed: set[UUID] = set()
+        # By the name that they had last: ports may still be on them.
+        self._renamed: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -71,6 +74,8 @@ class BridgeWatch:
             for one, there in ((old, False), (new, True)):
                 if one is not None and self._may_be_bridge(one):
                     self._bridge_changed(one.name, there=there)
+            if old is not None and new is not None and old.kind == "bridge":
+                self._renamed[old.name] = old.index
         uuid = network_of(link.alias)
         if uuid is None:
             if old is not None and new is not None and old.name != new.name:
@@ -118,7 +123,8 @@ class BridgeWatch:
                     reason = f"bridge {name} {'is back' if there else 'was removed'}"
                     self._later(self._mending.mend(record.uuid, reason))
             elif there:
-                self._later(self._mending.bridge_back(record.uuid, InterfaceName(name)))
+                former = self._renamed.get(name)
+                self._later(self._mending.bridge_back(record.uuid, InterfaceName(name), former))
             else:
                 self._later(self._mending.bridge_gone(record.uuid, name))
 

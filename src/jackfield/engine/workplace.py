@@ -28,6 +28,7 @@ from jackfield.host.nft.tables import wake_tables
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.openvswitch.members import note_members, put_back
 from jackfield.host.openvswitch.sweep import sweep
+from jackfield.host.renamed import names_now
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.process import Process
 from jackfield.model.values import InterfaceName, NetworkName
@@ -59,6 +60,7 @@ log = logging.getLogger(__name__)
 
 LEFT = "what is left goes when the network is started and stopped again, or jackfieldd starts"
 LEFT_OF_CHANGE = "jackfield apply, or the next start of jackfieldd, tries again"
+_WITH_MTU = BridgeLink | ManagedUplink
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -282,6 +284,14 @@ def undo_change(
     # In making order: a service starts when its addresses are there.
     former = HostState([*change.replaced.values(), *change.remove])
     tools.applier.mend(list(former.values()))
+    # What leaves its MTU open is right with any, also with the one that it was to have instead.
+    given = {item.key: item for item in change.ensure if isinstance(item, _WITH_MTU) and item.mtu}
+    opened = [
+        item
+        for item in former.values()
+        if isinstance(item, _WITH_MTU) and item.mtu is None and item.key in given
+    ]
+    tools.applier.perform(Change(ensure=tuple(opened), replaced=given))
     ledger.release(tools.store, tools.applier, uuid, present.values())
     with tools.store.transaction():
         tools.store.put_live(LiveRow(uuid, Step.SETTLED, previous))
@@ -307,10 +317,13 @@ def stop_network(
         *(item.name for item in present.values() if isinstance(item, TapLink)),
         *(item.link for item in present.values() if isinstance(item, ManagedUplink)),
     }
+    bridges = [item for item in present.values() if isinstance(item, BridgeLink)]
+    # Somebody may have renamed one of them, and another one's ports are none of ours.
+    names = {} if transient else names_now(tools.kernel, bridges)
     members = [
-        member_row(uuid, index, member)
-        for bridge in ([] if transient else _bridges(present))
-        for index, member in tools.kernel.route.bridge_ports(bridge)
+        member_row(uuid, index, dataclasses.replace(member, bridge=bridge))
+        for bridge, name in names.items()
+        for index, member in tools.kernel.route.bridge_ports(name)
         if member.link not in known
     ]
     if not transient:

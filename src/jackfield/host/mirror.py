@@ -58,6 +58,10 @@ _RTNLGRP_IPV6_IFADDR = 9
 _RTNLGRP_IPV6_ROUTE = 11
 _RTNLGRP_IPV4_NETCONF = 24
 _RTNLGRP_IPV6_NETCONF = 25
+_RTNLGRP_NSID = 28
+
+# linux/rtnetlink.h: a namespace to which something here led is gone.
+_RTM_DELNSID = 89
 
 # A notification of a link is about 2 KiB in the buffer: room for some ten thousand.
 _RECEIVE_BUFFER = 16 << 20
@@ -101,6 +105,7 @@ class Mirror:
         self._routes = RouteTable((), {})
         self._callbacks: list[LinkCallback] = []
         self._forwarding_changed: Callable[[], None] = lambda: None
+        self._namespace_gone: Callable[[], None] = lambda: None
         self._untold: collections.deque[_LinkChange] = collections.deque()
         self._stale = True
         self._facts: Facts | None = None
@@ -209,6 +214,7 @@ class Mirror:
             _RTNLGRP_IPV6_ROUTE,
             _RTNLGRP_IPV4_NETCONF,
             _RTNLGRP_IPV6_NETCONF,
+            _RTNLGRP_NSID,
         )
 
     def close(self) -> None:
@@ -244,6 +250,10 @@ class Mirror:
     def on_forwarding(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when the host may have begun to forward, or have ceased to."""
         self._forwarding_changed = callback
+
+    def on_namespace_gone(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when a namespace with links to ours may have been deleted."""
+        self._namespace_gone = callback
 
     def read(self) -> bool:
         """Apply what the kernel has sent, for a few milliseconds at most.
@@ -305,6 +315,7 @@ class Mirror:
         self._facts = None
         self._stale = False
         self._forwarding_changed()
+        self._namespace_gone()
 
     def tell(self) -> bool:
         """Tell the subscribers what a snapshot changed, for a few milliseconds at most.
@@ -336,6 +347,8 @@ class Mirror:
                     self._routes.add(route, replaces=bool(message.flags & NLM_F_REPLACE))
         elif message.type == RTM_NEWNETCONF and is_about_all(message.body):
             self._forwarding_changed()
+        elif message.type == _RTM_DELNSID:
+            self._namespace_gone()
 
     def _apply_link(self, link: Link, *, gone: bool) -> None:
         old = self._links.get(link.index)

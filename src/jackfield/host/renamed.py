@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.link import Link, set_link
+from jackfield.model.values import InterfaceName
 from jackfield.state.links import BridgeLink, MacvtapLink, TapLink, VethLink
 
-__all__ = ["LinkHere", "remove_renamed", "take_names_back"]
+__all__ = ["LinkHere", "names_now", "remove_renamed", "take_names_back"]
 
 LinkHere = BridgeLink | TapLink | VethLink | MacvtapLink
 """What stays in our own namespace."""
@@ -44,6 +45,29 @@ def take_names_back(kernel: Kernel, wanted: Sequence[LinkHere]) -> list[LinkHere
         what = f"give {item.kind} {link.name} its name {item.name} back"
         kernel.route.send([set_link(link.index, what, name=item.name)])
     return back
+
+
+def names_now(kernel: Kernel, wanted: Sequence[LinkHere]) -> dict[InterfaceName, InterfaceName]:
+    """Return what links of ours are called now, by the names that they should have.
+
+    ``wanted`` are all links of a network or port; what is not there, or cannot be told from
+    another one of it, is left out.
+    """
+    found, missing = {}, []
+    for item in wanted:
+        link = kernel.route.link(item.name)
+        if link is not None and (link.kind, link.alias) == _mark(item):
+            found[item.name] = item.name
+        else:
+            missing.append(item)
+    if missing:
+        links = [link for link in kernel.route.links().values() if link.name not in found]
+        for item in missing:
+            marked = [link for link in links if (link.kind, link.alias) == _mark(item)]
+            namesakes = [other for other in missing if _mark(other) == _mark(item)]
+            if len(marked) == len(namesakes) == 1:
+                found[item.name] = InterfaceName(marked[0].name)
+    return found
 
 
 def remove_renamed(kernel: Kernel, former: Sequence[LinkHere]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jackfield.errors import KernelError
+from jackfield.errors import KernelError, NotFound
 from jackfield.host.kernel import Kernel
 from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
 from jackfield.host.netlink.link import (
@@ -74,6 +75,26 @@ class VethDriver(LinkDriver[VethLink]):
         changes = identity(wanted, present)
         if changes:
             kernel.route.send([set_link(index, what, **changes)])
+        if "mtu" in changes and present.mtu is not None:
+            _change_far_mtu(kernel, wanted, present.mtu, changes["mtu"])
+
+
+def _change_far_mtu(kernel: Kernel, veth: VethLink, former: int, mtu: int) -> None:
+    """Give the far end the near one's MTU, unless its guest has chosen another.
+
+    What the guest sends that is longer than the near end takes is dropped.
+    """
+    near = kernel.route.link(veth.name)
+
+    def change() -> None:
+        with contextlib.closing(RouteSocket()) as inside:
+            for far in inside.links().values():
+                if near is not None and far.index == near.lower and far.mtu == former:
+                    inside.send([set_link(far.index, f"change veth {far.name}", mtu=mtu)])
+
+    what = f"change the far end of veth {veth.name}"
+    with contextlib.suppress(NotFound), open_namespace(veth.peer_netns, what) as descriptor:
+        call_in_namespace(descriptor, change)
 
 
 def _is_there(kernel: Kernel, wanted: VethLink, link: Link) -> bool:

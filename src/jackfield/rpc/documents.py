@@ -16,12 +16,11 @@ from jackfield.document.schema import validate
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 
-__all__ = ["is_long", "read_network_text", "read_port_text"]
+__all__ = ["read_network_text", "read_port_text"]
 
 T = TypeVar("T")
 
 _LONG = 32 * 1024
-_MANY = 200
 
 
 async def read_network_text(text: str, *, check_schema: bool) -> Network:
@@ -48,14 +47,3 @@ async def _read(read: Callable[[], T], text: str, *, slow: bool = False) -> T:
     if slow or len(text) > _LONG:
         return await asyncio.to_thread(read)
     return read()
-
-
-def is_long(network: Network) -> bool:
-    """Return whether writing a network's document takes long enough to need a thread."""
-    entries = len(network.portgroups) + len(network.uplinks)
-    for subnet in network.subnets:
-        if subnet.dhcp is not None:
-            entries += len(subnet.dhcp.hosts) + len(subnet.dhcp.ranges)
-    if network.dns is not None:
-        entries += len(network.dns.hosts) + len(network.dns.txts) + len(network.dns.srvs)
-    return entries > _MANY

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from uuid import UUID
 
 import msgspec
@@ -10,11 +9,12 @@ import msgspec
 from jackfield.access import require_definition
 from jackfield.document.libvirt import write_network
 from jackfield.document.update.request import Command, Section
+from jackfield.engine.longdocuments import aside
 from jackfield.engine.metadata import MetadataType, read_metadata
 from jackfield.engine.views import LeaseView, NetworkView
 from jackfield.errors import InternalError, InvalidRequest, JackfieldError, NetworkNotFound
 from jackfield.model.network import Network
-from jackfield.rpc.documents import is_long, read_network_text
+from jackfield.rpc.documents import read_network_text
 from jackfield.rpc.errors import Code, RpcError
 from jackfield.rpc.flags import (
     AFFECT_CONFIG,
@@ -172,13 +172,11 @@ async def get_xml(session: Session, net: NetworkRef, flags: int) -> tuple[object
         network = view.stored
     network = msgspec.structs.replace(network, connections=view.ports or None)
     connections = session.engine.connections(network)
-    if is_long(network):
-        text = await asyncio.to_thread(
-            write_network, network, inactive=inactive, connections=connections
-        )
-    else:
-        text = write_network(network, inactive=inactive, connections=connections)
-    return (text,)
+
+    def write() -> str:
+        return write_network(network, inactive=inactive, connections=connections)
+
+    return (await aside(write, network),)
 
 
 def get_autostart(session: Session, net: NetworkRef) -> tuple[object, ...]:
@@ -368,7 +366,7 @@ async def set_metadata(
     return ()
 
 
-def get_metadata(
+async def get_metadata(
     session: Session, net: NetworkRef, kind: int, uri: str | None, flags: int
 ) -> tuple[object, ...]:
     """Return title, description or an element of the metadata."""
@@ -377,7 +375,8 @@ def get_metadata(
     network = session.engine.affected(
         view.uuid, live=bool(flags & AFFECT_LIVE), config=bool(flags & AFFECT_CONFIG)
     )
-    text = read_metadata(network, _metadata_type(kind), uri)
+    known = _metadata_type(kind)
+    text = await aside(lambda: read_metadata(network, known, uri), network)
     if text is None:
         raise RpcError(Code.NO_NETWORK_METADATA, "Requested metadata element is not present")
     return (text,)

@@ -59,7 +59,7 @@ class Engine(Protocol):
         """Store a definition; a running network goes on as it is."""
         ...
 
-    def hindrance(self, ref: str) -> str | None:
+    async def hindrance(self, ref: str) -> str | None:
         """Return why a network that does not run cannot be started now, where a glance tells it."""
         ...
 

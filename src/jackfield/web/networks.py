@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from jackfield.access import require_definition
 from jackfield.document import layered, libvirt
+from jackfield.engine.longdocuments import aside
 from jackfield.engine.views import NetworkView
 from jackfield.errors import InvalidRequest, WrongState
 from jackfield.model.network import Network
@@ -58,7 +59,17 @@ async def _applied(
     """Answer with the network and what was done to make it so."""
     view, steps = await door.operations.run(caller_of(request), "apply", f"network {name}", work)
     done = [views.step_json(step) for step in steps]
-    return json_answer({"network": views.network_json(view), "steps": done})
+    return await _answer(view, lambda: {"network": views.network_json(view), "steps": done})
+
+
+async def _network_answer(view: NetworkView, status: int = 200) -> Response:
+    """Answer with a network and its documents."""
+    return await _answer(view, lambda: views.network_json(view), status)
+
+
+async def _answer(view: NetworkView, make: Callable[[], object], status: int = 200) -> Response:
+    """Answer with what ``make`` makes of a network, whose documents may be long."""
+    return await aside(lambda: json_answer(make(), status), view.stored, view.live)
 
 
 async def list_networks(door: Door, request: Request) -> Response:
@@ -79,16 +90,16 @@ async def define_network(door: Door, request: Request) -> Response:
     view = await door.operations.run(
         caller_of(request), "define", f"network {network.name}", door.engine.define(network)
     )
-    hindrance = door.engine.hindrance(str(view.uuid))
+    hindrance = await door.engine.hindrance(str(view.uuid))
     if hindrance is not None:
         view = msgspec.structs.replace(view, problem=hindrance)
-    return json_answer(views.network_json(view), 201)
+    return await _network_answer(view, 201)
 
 
 async def show_network(door: Door, request: Request) -> Response:
     """Answer with one network and its documents."""
     bodies.check_parameters(request)
-    return json_answer(views.network_json(door.engine.network(ref_of(request))))
+    return await _network_answer(door.engine.network(ref_of(request)))
 
 
 async def apply_network(door: Door, request: Request) -> Response:
@@ -116,7 +127,7 @@ async def undefine_network(door: Door, request: Request) -> Response:
     view = await door.operations.run(
         caller_of(request), "undefine", f"network {ref}", door.engine.undefine(ref)
     )
-    return Response(status_code=204) if view is None else json_answer(views.network_json(view))
+    return Response(status_code=204) if view is None else await _network_answer(view)
 
 
 async def start_network(door: Door, request: Request) -> Response:
@@ -139,7 +150,7 @@ async def _turn(
     bodies.check_parameters(request)
     ref = ref_of(request)
     view = await door.operations.run(caller_of(request), verb, f"network {ref}", turn(ref))
-    return json_answer(views.network_json(view))
+    return await _network_answer(view)
 
 
 async def set_autostart(door: Door, request: Request) -> Response:
@@ -153,7 +164,7 @@ async def set_autostart(door: Door, request: Request) -> Response:
         f"network {ref}",
         door.engine.set_autostart(ref, autostart),
     )
-    return json_answer(views.network_json(view))
+    return await _network_answer(view)
 
 
 async def plan_network(door: Door, request: Request) -> Response:
@@ -179,7 +190,9 @@ async def show_xml(door: Door, request: Request) -> Response:
         raise WrongState(f"network {view.name!r} is transient: nothing of it is stored")
     if view.ports and not inactive:
         network = msgspec.structs.replace(network, connections=view.ports)
-    return Response(_WRITERS[dialect](network, inactive=inactive), media_type="application/xml")
+    shown = network
+    text = await aside(lambda: _WRITERS[dialect](shown, inactive=inactive), shown)
+    return Response(text, media_type="application/xml")
 
 
 _WRITERS: dict[str, Callable[..., str]] = {

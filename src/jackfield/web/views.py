@@ -69,11 +69,12 @@ def summary_json(view: NetworkView) -> Json:
 
 def network_json(view: NetworkView) -> Json:
     """Return a network with its documents: ``stored`` is the definition, ``live`` what runs."""
-    return {
-        **summary_json(view),
-        "stored": None if view.stored is None else network_to_builtins(view.stored),
-        "live": None if view.live is None else network_to_builtins(view.live),
-    }
+    stored = None if view.stored is None else network_to_builtins(view.stored)
+    if view.live is view.stored:
+        live = stored
+    else:
+        live = None if view.live is None else network_to_builtins(view.live)
+    return {**summary_json(view), "stored": stored, "live": live}
 
 
 def port_json(view: PortView) -> Json:

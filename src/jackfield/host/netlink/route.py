@@ -275,11 +275,13 @@ class RouteSocket(NetlinkSocket):
         pending = list(dict.fromkeys(indexes))
         if len(pending) > 1 and self._delete_by_group(pending):
             return
-        failures: list[JackfieldError] = [
-            refusal
-            for refusal in self.try_all([delete_link(index) for index in pending])
-            if refusal.errno != errno.ENODEV
-        ]
+        failures: list[JackfieldError] = []
+        for refusal in self.try_all([delete_link(index) for index in pending]):
+            if refusal.errno != errno.ENODEV:
+                # Who reads it knows links by their names.
+                link = self.link_at(pending[refusal.index])
+                known = "" if link is None else f"{link.kind or 'link'} {link.name}"
+                failures.append(refusal.with_context(known) if known else refusal)
         if failures:
             raise ExceptionGroup("could not delete every link", failures)
 

@@ -7,10 +7,9 @@ looks as it should.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
+from jackfield.errors import KernelError
 from jackfield.host.netlink.message import NLM_F_CREATE, Message, attribute_text
-from jackfield.host.netlink.socket import Refusal
 from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.bpdu import TABLE_NAME as UPLINKS
 from jackfield.host.nft.echo import TABLE_NAME as ECHOES
@@ -19,7 +18,7 @@ from jackfield.host.nft.guardtable import GUARD_TABLE
 from jackfield.host.nft.message import TABLE, TABLE_NAME, message_type
 from jackfield.host.nft.policing import POLICE_TABLE
 from jackfield.host.nft.private import PRIVATE_TABLE
-from jackfield.host.nft.socket import NftSocket
+from jackfield.host.nft.socket import NftSocket, object_attributes
 
 __all__ = ["TABLES", "sleeping_tables", "wake_tables"]
 
@@ -38,6 +37,7 @@ TABLES = {
 """What our tables are called in words, by family and name."""
 
 _NEWTABLE, _GETTABLE = 0, 1
+_TABLE_NAME = 1
 _TABLE_FLAGS = 2
 _TABLE_USERDATA = 6
 _DORMANT = 1
@@ -49,9 +49,10 @@ def wake_tables(nft: NftSocket) -> list[str]:
     Each by itself: in the batch that wakes a table the kernel takes no new base chain for it.
     """
     woken = []
-    for family, name, flags in _asleep(nft):
+    for (family, name), flags in _dormant(nft).items():
         words = TABLES[family, name]
-        body = _header(family, name) + attribute_be32(_TABLE_FLAGS, flags & ~_DORMANT)
+        header = struct.pack("!BBH", family, 0, 0) + attribute_text(_TABLE_NAME, name)
+        body = header + attribute_be32(_TABLE_FLAGS, flags & ~_DORMANT)
         nft.commit([Message(message_type(_NEWTABLE), NLM_F_CREATE, body, f"wake {words}")])
         woken.append(words)
     return woken
@@ -59,24 +60,24 @@ def wake_tables(nft: NftSocket) -> list[str]:
 
 def sleeping_tables(nft: NftSocket) -> list[str]:
     """Return those of our tables that somebody has put to sleep, in words."""
-    return [TABLES[family, name] for family, name, _ in _asleep(nft)]
+    return [TABLES[table] for table in _dormant(nft)]
 
 
-def _asleep(nft: NftSocket) -> Iterator[tuple[int, str, int]]:
-    """Yield family, name and flags of each table of ours that sleeps."""
-    for (family, name), words in TABLES.items():
-        header = _header(family, name)
-        try:
-            found = nft.get(Message(message_type(_GETTABLE), 0, header, f"look at {words}"))
-        except Refusal:
-            # A kernel without this family, or without any, has no such table.
-            continue
-        if found is None or COMMENT.encode() not in found.get(_TABLE_USERDATA, b""):
-            continue
-        flags = int.from_bytes(found.get(_TABLE_FLAGS, b""), "big")
-        if flags & _DORMANT:
-            yield family, name, flags
+def _dormant(nft: NftSocket) -> dict[tuple[int, str], int]:
+    """Return the flags of those of our tables that sleep, by family and name, in their order.
 
-
-def _header(family: int, name: str) -> bytes:
-    return struct.pack("!BBH", family, 0, 0) + attribute_text(1, name)
+    One question about all tables there are: rules that somebody has flushed wait for the answer.
+    """
+    question = Message(message_type(_GETTABLE), 0, bytes(4), "list the tables")
+    try:
+        replies = nft.dump(question)
+    except KernelError:
+        # No nftables in this kernel; or somebody else never stops, and what he does last is seen.
+        return {}
+    found = {}
+    for reply in replies:
+        table = object_attributes(reply)
+        flags = int.from_bytes(table.get(_TABLE_FLAGS, b""), "big")
+        if flags & _DORMANT and COMMENT.encode() in table.get(_TABLE_USERDATA, b""):
+            found[reply.body[0], table[_TABLE_NAME].rstrip(b"\0").decode()] = flags
+    return {table: found[table] for table in TABLES if table in found}

@@ -1,0 +1,78 @@
+"""The MTU of our own ports: their network's, also when that gets another one.
+
+A frame that is longer than what a link of its way carries is dropped without a word.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from jackfield.document.rules import makes_bridge
+from jackfield.engine.ports import port_row
+from jackfield.engine.records import NetworkRecord, PortRecord, nic_of, state_of_port
+from jackfield.engine.workplace import Workplace
+from jackfield.errors import JackfieldError
+from jackfield.host.driver import Presence
+from jackfield.model.network import Network
+from jackfield.model.port import BridgePlug, NetworkPlug
+from jackfield.plan.openvswitch import uses_openvswitch
+from jackfield.plan.port import PortDevice
+from jackfield.state.facts import LinkFact
+from jackfield.state.links import TapLink, VethLink
+
+__all__ = ["fit_ports", "unfit_ports"]
+
+log = logging.getLogger(__name__)
+
+
+def unfit_ports(
+    network: Network, ports: Iterable[PortRecord], links: Mapping[str, LinkFact]
+) -> list[tuple[PortRecord, PortDevice]]:
+    """Return those of ``ports`` whose devices of ours have another MTU, with the right device.
+
+    Where no document says it, it is that of the bridge that we have made.
+    """
+    found = []
+    for port in ports:
+        plug, device = port.port.plug, port.device
+        if device is None or device.mtu is None or nic_of(port) is not None:
+            continue
+        mtu = _given_mtu(network)
+        if mtu is None and makes_bridge(network) and not uses_openvswitch(network):
+            bridge = links.get(plug.bridge) if isinstance(plug, NetworkPlug | BridgePlug) else None
+            mtu = None if bridge is None else bridge.mtu
+        if mtu is not None and mtu != device.mtu:
+            found.append((port, dataclasses.replace(device, mtu=mtu)))
+    return found
+
+
+def fit_ports(
+    tools: Workplace, record: NetworkRecord, unfit: Sequence[tuple[PortRecord, PortDevice]]
+) -> None:
+    """Give ports of a network the devices that fit it; what is gone is left to be made again."""
+    fitted = [dataclasses.replace(port, device=device) for port, device in unfit]
+    with tools.store.transaction():
+        tools.store.put_ports(port_row(port) for port in fitted)
+    links = [
+        item
+        for port in fitted
+        for item in state_of_port(record.current, port).values()
+        if isinstance(item, TapLink | VethLink)
+    ]
+    found = tools.applier.observe(links)
+    for link in links:
+        if found[link.key].presence is not Presence.OURS:
+            continue
+        try:
+            tools.applier.mend([link])
+        except (JackfieldError, ExceptionGroup) as error:
+            log.warning("network %s: %s keeps its MTU: %s", record.name, link.name, error)
+        else:
+            log.info("network %s: %s has its MTU now: %d", record.name, link.name, link.mtu)
+
+
+def _given_mtu(network: Network) -> int | None:
+    """Return the MTU that a network's document gives its bridges and ports, if it does."""
+    return network.mtu or (None if network.bridge is None else network.bridge.uplinks_mtu)
