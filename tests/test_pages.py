@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jackfield import config
-from jackfield.engine.records import Registry
+from jackfield.engine.registry import Registry
 from jackfield.errors import NetworkNotFound
 from jackfield.web.views import error_json
 from tests.pages import PAGES, fill

@@ -12,7 +12,7 @@ from jackfield.document.reader import read_network
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
 from jackfield.engine.plans import Plans
-from jackfield.engine.records import Registry
+from jackfield.engine.registry import Registry
 from jackfield.errors import HostError, NetworkNotFound
 
 NAT = """

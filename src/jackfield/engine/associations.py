@@ -21,7 +21,8 @@ from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from jackfield.engine.mending import Mending
-from jackfield.engine.records import PortRecord, Registry
+from jackfield.engine.records import PortRecord
+from jackfield.engine.registry import Registry
 from jackfield.errors import HostError, JackfieldError, MissingFeature, NotFound
 from jackfield.host.netlink.route import RouteSocket
 from jackfield.host.vdp.lldpad import CALM, Lldpad, NotReady, find_station, knows

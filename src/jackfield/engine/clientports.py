@@ -20,7 +20,8 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.namesakes import unshared_states
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.ports import port_detail, port_row
-from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
+from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
+from jackfield.engine.registry import Registry
 from jackfield.engine.views import PortView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import (

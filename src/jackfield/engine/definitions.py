@@ -16,7 +16,8 @@ from jackfield.engine.events import EventLog
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.longdocuments import aside
 from jackfield.engine.plans import Plans
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.records import NetworkRecord
+from jackfield.engine.registry import Registry
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.views import Event, NetworkView
 from jackfield.engine.workplace import Workplace

@@ -9,7 +9,8 @@ from uuid import UUID
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.lostdevices import is_inside
 from jackfield.engine.mending import Mending
-from jackfield.engine.records import PortRecord, Registry
+from jackfield.engine.records import PortRecord
+from jackfield.engine.registry import Registry
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import port_of
 

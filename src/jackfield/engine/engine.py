@@ -38,8 +38,9 @@ from jackfield.engine.plans import Plans
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portjournal import PortJournal
 from jackfield.engine.ports import Ports
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.records import NetworkRecord
 from jackfield.engine.recovery import Planner, Recovered, recover
+from jackfield.engine.registry import Registry
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
 from jackfield.engine.switchwatch import SwitchWatch

@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 
 from jackfield.engine.mending import Mending
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.records import NetworkRecord
+from jackfield.engine.registry import Registry
 from jackfield.errors import JackfieldError
 from jackfield.host.settings import read_setting
 from jackfield.state.resources import Setting

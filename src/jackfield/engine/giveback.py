@@ -22,7 +22,8 @@ from jackfield.engine.libvirtfiles import (
     write_definition,
 )
 from jackfield.engine.longdocuments import aside
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.records import NetworkRecord
+from jackfield.engine.registry import Registry
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import AlreadyExists, HostError, JackfieldError, counted

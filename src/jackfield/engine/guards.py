@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, 
 from uuid import UUID
 
 from jackfield.engine.hostwatch import HostWatch
-from jackfield.engine.records import Leases, NetworkRecord, PortRecord, Registry, state_of_port
+from jackfield.engine.records import Leases, NetworkRecord, PortRecord, state_of_port
+from jackfield.engine.registry import Registry
 from jackfield.engine.taps import recognised
 from jackfield.engine.views import LeaseView
 from jackfield.engine.workplace import Workplace

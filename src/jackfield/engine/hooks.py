@@ -26,7 +26,7 @@ import msgspec
 
 from jackfield.document.libvirt import write_network
 from jackfield.document.port import write_port
-from jackfield.engine.records import Registry
+from jackfield.engine.registry import Registry
 from jackfield.errors import HookFailed
 from jackfield.model.network import Network
 from jackfield.model.port import Port

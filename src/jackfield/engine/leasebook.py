@@ -13,7 +13,8 @@ from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
 from jackfield.engine.guards import leases_by_mac
 from jackfield.engine.leases import LeaseChanges, LeaseWatch, compare_leases, read_leases
-from jackfield.engine.records import Leases, NetworkRecord, Registry
+from jackfield.engine.records import Leases, NetworkRecord
+from jackfield.engine.registry import Registry
 from jackfield.engine.views import Event, LeaseView
 from jackfield.engine.workplace import Workplace
 from jackfield.host.dnsmasq.files import state_directory

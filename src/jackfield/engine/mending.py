@@ -28,12 +28,12 @@ from jackfield.engine.lostdevices import (
 from jackfield.engine.records import (
     NetworkRecord,
     PortRecord,
-    Registry,
     bridges_of,
     nic_of,
     state_of_port,
     upkeep_of_port,
 )
+from jackfield.engine.registry import Registry
 from jackfield.engine.services import Services
 from jackfield.engine.strays import bridges_made, leave_former_bridge, put_strays_back
 from jackfield.engine.upkeep import mend_each, upkeep_of_ports

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
+from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
+from jackfield.engine.registry import Registry
 from jackfield.state.functions import EchoGuard
 from jackfield.state.hoststate import HostState
 from jackfield.state.private import PrivateGuard

@@ -25,7 +25,8 @@ from jackfield.engine.longdocuments import aside
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
 from jackfield.engine.portmtus import fit_ports, unfit_ports
-from jackfield.engine.records import NetworkRecord, Registry, Upkeep, state_of_port
+from jackfield.engine.records import NetworkRecord, Upkeep, state_of_port
+from jackfield.engine.registry import Registry
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
 from jackfield.engine.upkeep import upkeep_of_ports

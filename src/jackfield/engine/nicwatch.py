@@ -7,7 +7,8 @@ from uuid import UUID
 
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
-from jackfield.engine.records import PortRecord, Registry, nic_of
+from jackfield.engine.records import PortRecord, nic_of
+from jackfield.engine.registry import Registry
 from jackfield.errors import counted, shell_word
 from jackfield.model.values import InterfaceName
 from jackfield.state.facts import LinkFact

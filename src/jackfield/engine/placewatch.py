@@ -12,7 +12,8 @@ from uuid import UUID
 
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
-from jackfield.engine.records import NetworkRecord, PortRecord, Registry, upkeep_of_port
+from jackfield.engine.records import NetworkRecord, PortRecord, upkeep_of_port
+from jackfield.engine.registry import Registry
 from jackfield.errors import shell_word
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import port_of

@@ -28,7 +28,8 @@ from jackfield.engine.portdevice import (
     device_from_text,
     device_to_text,
 )
-from jackfield.engine.records import NetworkRecord, PortRecord, Registry, state_of_port
+from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
+from jackfield.engine.registry import Registry
 from jackfield.engine.rows import PortRow, Step
 from jackfield.engine.views import AttachRequest, Event, PortView
 from jackfield.engine.workplace import Workplace

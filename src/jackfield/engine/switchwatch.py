@@ -10,7 +10,8 @@ from collections.abc import Callable, Coroutine, Iterable
 
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.records import NetworkRecord
+from jackfield.engine.registry import Registry
 from jackfield.errors import shell_word
 from jackfield.state.facts import LinkFact
 from jackfield.state.openvswitch import OvsBridge

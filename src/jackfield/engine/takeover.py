@@ -34,7 +34,8 @@ from jackfield.engine.longdocuments import aside
 from jackfield.engine.members import member_port, member_row
 from jackfield.engine.networks import Networks
 from jackfield.engine.plans import Plans
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.records import NetworkRecord
+from jackfield.engine.registry import Registry
 from jackfield.engine.rows import MemberRow
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace

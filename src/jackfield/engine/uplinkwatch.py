@@ -12,7 +12,8 @@ from uuid import UUID
 
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
-from jackfield.engine.records import NetworkRecord, Registry
+from jackfield.engine.records import NetworkRecord
+from jackfield.engine.registry import Registry
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import network_of
 from jackfield.state.resources import ManagedUplink

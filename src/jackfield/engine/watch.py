@@ -20,7 +20,8 @@ from uuid import UUID
 from jackfield.document.rules import makes_bridge
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
-from jackfield.engine.records import NetworkRecord, Registry, bridges_of
+from jackfield.engine.records import NetworkRecord, bridges_of
+from jackfield.engine.registry import Registry
 from jackfield.model.values import InterfaceName
 from jackfield.plan.drift import drift
 from jackfield.plan.openvswitch import uses_openvswitch

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from jackfield.engine.records import NetworkRecord, PortRecord, Registry
+from jackfield.engine.records import NetworkRecord, PortRecord
+from jackfield.engine.registry import Registry
 from jackfield.model.mode import Mode
 from jackfield.model.network import Bridge, Network
 from jackfield.model.port import Port
