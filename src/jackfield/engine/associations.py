@@ -20,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from jackfield.engine.mending import Mending
 from jackfield.engine.records import PortRecord
 from jackfield.engine.registry import Registry
+from jackfield.engine.tidings import Tidings
 from jackfield.errors import HostError, JackfieldError, MissingFeature, NotFound
 from jackfield.host.netlink.route import RouteSocket
 from jackfield.host.vdp.lldpad import CALM, Lldpad, NotReady, find_station, knows
@@ -75,14 +75,14 @@ class Associations:
     def __init__(
         self,
         registry: Registry,
-        mending: Mending,
+        tidings: Tidings,
         later: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
         timeout: float,
         lldpad: Lldpad | None = None,
     ) -> None:
-        """Tell problems through ``mending``; a switch has ``timeout`` seconds to answer."""
+        """Tell problems through ``tidings``; a switch has ``timeout`` seconds to answer."""
         self._registry = registry
-        self._mending = mending
+        self._tidings = tidings
         self._later = later
         self._timeout = timeout
         self._lldpad = lldpad or Lldpad()
@@ -254,20 +254,20 @@ class Associations:
         begin = f"port {one.port.uuid} is not associated with the switch at {one.item.link}: "
         try:
             if record is not None and not one.lost:
-                await self._mending.tell_problem(record, begin + why)
+                await self._tidings.problem(record, begin + why)
             one.lost = True
             await asyncio.sleep(_RETRY_PAUSES[min(one.failures, len(_RETRY_PAUSES) - 1)])
             await self.associate(one.item)
         except JackfieldError as error:
             one.failures += 1
             if record is not None and record.problem != begin + error.message:
-                await self._mending.tell_problem(record, begin + error.message)
+                await self._tidings.problem(record, begin + error.message)
         else:
             one.lost, one.failures = False, 0
             if record is not None:
                 if (record.problem or "").startswith(begin):
                     record.problem = None
-                await self._mending.tell_repaired(
+                await self._tidings.repaired(
                     record, f"port {one.port.uuid} is associated with the switch again"
                 )
         finally:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.lostdevices import is_inside
-from jackfield.engine.mending import Mending
+from jackfield.engine.lostports import LostPorts
 from jackfield.engine.records import PortRecord
 from jackfield.engine.registry import Registry
 from jackfield.state.facts import LinkFact
@@ -27,13 +27,13 @@ class DeviceWatch:
         self,
         registry: Registry,
         host: HostWatch,
-        mending: Mending,
+        lost: LostPorts,
         later: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         """Watch the ports of ``registry``; ``later`` runs a coroutine as a task."""
         self._registry = registry
         self._host = host
-        self._mending = mending
+        self._lost = lost
         self._later = later
         self._changed: set[UUID] = set()
         self._inside = False
@@ -49,9 +49,9 @@ class DeviceWatch:
         present = {port_of(link.alias) for link in self._host.links().values()}
         self._changed |= self._registry.ports.keys() - present
         for network, ports in self._take_changed().items():
-            await self._mending.devices_changed(network, ports)
+            await self._lost.devices_changed(network, ports)
         for network in self._networks_inside():
-            await self._mending.namespace_gone(network)
+            await self._lost.namespace_gone(network)
 
     def namespace_gone(self) -> None:
         """Take note that a namespace is gone, and what was in it."""
@@ -74,11 +74,11 @@ class DeviceWatch:
     def _judge(self) -> None:
         self._timer = None
         for network, ports in self._take_changed().items():
-            self._later(self._mending.devices_changed(network, ports))
+            self._later(self._lost.devices_changed(network, ports))
         if self._inside:
             self._inside = False
             for network in self._networks_inside():
-                self._later(self._mending.namespace_gone(network))
+                self._later(self._lost.namespace_gone(network))
 
     def _networks_inside(self) -> set[UUID]:
         """Return the networks that have devices of ours which only their guests' namespaces see."""

@@ -17,9 +17,7 @@ from jackfield.document.update.request import Command, Section
 from jackfield.engine.associations import Associations
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
-from jackfield.engine.devicewatch import DeviceWatch
 from jackfield.engine.events import EventLog
-from jackfield.engine.forwardingwatch import ForwardingWatch
 from jackfield.engine.giveback import Giveback
 from jackfield.engine.guards import Guards
 from jackfield.engine.holders import Holders
@@ -28,12 +26,11 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.impact import Impact
 from jackfield.engine.leasebook import LeaseBook
 from jackfield.engine.libvirtfiles import Places
+from jackfield.engine.lostports import LostPorts
 from jackfield.engine.mending import Mending
 from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
-from jackfield.engine.nicwatch import NicWatch
 from jackfield.engine.orphans import tell_orphans
-from jackfield.engine.placewatch import PlaceWatch
 from jackfield.engine.plans import Plans
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portjournal import PortJournal
@@ -43,11 +40,10 @@ from jackfield.engine.recovery import Planner, Recovered, recover
 from jackfield.engine.registry import Registry
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
-from jackfield.engine.switchwatch import SwitchWatch
 from jackfield.engine.takeover import Takeover
 from jackfield.engine.taps import recognised
+from jackfield.engine.tidings import Tidings
 from jackfield.engine.uplinks import Uplinks
-from jackfield.engine.uplinkwatch import UplinkWatch
 from jackfield.engine.views import (
     AttachRequest,
     LeaseView,
@@ -55,7 +51,7 @@ from jackfield.engine.views import (
     NetworkView,
     PortView,
 )
-from jackfield.engine.watch import BridgeWatch
+from jackfield.engine.watches import Watches
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError, WrongState, counted, shell_word
 from jackfield.host.applier import Applier
@@ -127,8 +123,10 @@ class Engine:
             self._registry, self._thread, self._host, self._leases.known, self._later
         )
         self._leases.on_change(self._guards.leases_changed)
+        tidings = Tidings(self.events, self._thread)
+        lost = LostPorts(self._registry, self._thread, self._host, tidings)
         self._mending = Mending(
-            self._registry, self.events, self._thread, self._host, self._services, self._guards
+            self._registry, self._thread, self._host, self._services, self._guards, lost, tidings
         )
         hooks = Hooks(hooks_dir, hook_timeout, self._registry)
         uplinks = Uplinks(
@@ -145,22 +143,17 @@ class Engine:
             self._host,
             self._services,
             self._mending,
+            tidings,
             plans,
             hooks,
             uplinks,
         )
-        self._bridges = BridgeWatch(self._registry, self._host, self._mending, self._later)
-        self._uplink_watch = UplinkWatch(self._registry, self._host, self._mending, self._later)
-        self._nic_watch = NicWatch(self._registry, self._host, self._mending, self._later)
-        self._switch_watch = SwitchWatch(self._registry, self._host, self._mending, self._later)
-        self._place_watch = PlaceWatch(self._registry, self._host, self._mending, self._later)
-        self._device_watch = DeviceWatch(self._registry, self._host, self._mending, self._later)
-        self._forwarding = ForwardingWatch(self._registry, self._mending, self._later)
+        self._watches = Watches(
+            self._registry, self._host, self._guards, self._mending, lost, tidings, self._later
+        )
         self._book = PortBook(self._thread, journal)
         self._holders = Holders(self._holder_ended)
-        self._associations = Associations(
-            self._registry, self._mending, self._later, switch_timeout
-        )
+        self._associations = Associations(self._registry, tidings, self._later, switch_timeout)
         self._ports = Ports(
             self._registry,
             self.events,
@@ -207,25 +200,13 @@ class Engine:
         self._take_over(recovered)
         await self._guards.open()
         loop.add_reader(self._monitor.fileno(), self._monitor.read)
-        self._host.on_link(self._bridges.link_changed)
-        self._host.on_link(self._guards.link_changed)
-        self._host.on_link(self._uplink_watch.link_changed)
-        self._host.on_link(self._nic_watch.link_changed)
-        self._host.on_link(self._switch_watch.link_changed)
-        self._host.on_link(self._device_watch.link_changed)
-        self._host.on_link(self._place_watch.link_changed)
-        self._host.on_forwarding(self._forwarding.changed)
-        self._host.on_namespace_gone(self._device_watch.namespace_gone)
+        self._watches.open()
         self._inotify = Inotify()
         self._services.open(self._inotify)
         await self._leases.open(self._inotify)
         self._resolver = ResolverWatch(self._inotify, self._resolver_changed)
         running = [record for record in self._registry.networks.values() if record.active]
-        self._uplink_watch.expect(running)
-        await self._nic_watch.expect()
-        await self._switch_watch.expect()
-        await self._device_watch.expect()
-        await self._bridges.expect()
+        await self._watches.expect(running)
         await self._mending.tell_unmended(recovered.unmended)
         await self._mending.watch_services(running)
         await self._networks.judge_ways()
@@ -246,10 +227,7 @@ class Engine:
         for record in list(self._registry.networks.values()):
             async with record.lock:
                 pass
-        self._bridges.close()
-        self._device_watch.close()
-        self._place_watch.close()
-        self._forwarding.close()
+        self._watches.close()
         self._holders.close()
         monitor = self._monitor
         if monitor is not None:

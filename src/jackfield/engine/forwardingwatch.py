@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from jackfield.engine.mending import Mending
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registry import Registry
+from jackfield.engine.tidings import Tidings
 from jackfield.errors import JackfieldError
 from jackfield.host.settings import read_setting
 from jackfield.state.resources import Setting
@@ -30,12 +30,12 @@ class ForwardingWatch:
     def __init__(
         self,
         registry: Registry,
-        mending: Mending,
+        tidings: Tidings,
         later: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         """Watch for the networks of ``registry``; ``later`` runs a coroutine as a task."""
         self._registry = registry
-        self._mending = mending
+        self._tidings = tidings
         self._later = later
         self._timer: asyncio.TimerHandle | None = None
 
@@ -72,7 +72,7 @@ class ForwardingWatch:
             # It may be stopping, or being mended just now.
             self.changed()
         elif problem is not None and problem != known:
-            self._later(self._mending.tell_problem(record, problem))
+            self._later(self._tidings.problem(record, problem))
         elif problem is None and known is not None and _CHANGED in known:
             record.problem = None
 

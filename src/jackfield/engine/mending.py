@@ -11,31 +11,20 @@ from uuid import UUID
 from jackfield.document.rules import makes_bridge
 from jackfield.engine import workplace
 from jackfield.engine.blockedways import is_blocked_way
-from jackfield.engine.events import EventLog
 from jackfield.engine.guards import Guards
 from jackfield.engine.hostwatch import HostWatch
-from jackfield.engine.lostdevices import (
-    Device,
-    are_back,
-    gone_alone,
-    is_inside,
-    look_at,
-    made_again,
-    make_again,
-    problem_of,
-    without_namespace,
-)
+from jackfield.engine.lostports import LostPorts
 from jackfield.engine.records import (
     NetworkRecord,
     PortRecord,
     bridges_of,
-    nic_of,
     state_of_port,
     upkeep_of_port,
 )
 from jackfield.engine.registry import Registry
 from jackfield.engine.services import Services
 from jackfield.engine.strays import bridges_made, leave_former_bridge, put_strays_back
+from jackfield.engine.tidings import Tidings
 from jackfield.engine.upkeep import mend_each, upkeep_of_ports
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import ForeignObject, JackfieldError, ServiceError, counted, shell_word
@@ -49,7 +38,6 @@ from jackfield.plan.describe import describe
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.functions import EchoGuard, FunctionPlace
 from jackfield.state.hoststate import Change
-from jackfield.state.links import port_of
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.private import PrivateGuard
 from jackfield.state.resources import Policing, PortGuard, Resource
@@ -69,19 +57,21 @@ class Mending:
     def __init__(
         self,
         registry: Registry,
-        events: EventLog,
         thread: KernelThread[Workplace],
         host: HostWatch,
         services: Services,
         guards: Guards,
+        lost: LostPorts,
+        tidings: Tidings,
     ) -> None:
         """Mend the networks of ``registry`` through ``thread``; ``host`` says what is there."""
         self._guards = guards
         self._registry = registry
-        self._events = events
         self._thread = thread
         self._host = host
         self._services = services
+        self._lost = lost
+        self._tidings = tidings
 
     async def mend(self, uuid: UUID, reason: str) -> None:
         """Make a running network what it should be, after somebody else changed it."""
@@ -94,12 +84,12 @@ class Mending:
             try:
                 change = await self.mend_now(record)
             except (JackfieldError, ExceptionGroup) as error:
-                await self.tell_problem(record, f"{reason}; mending failed: {error}")
+                await self._tidings.problem(record, f"{reason}; mending failed: {error}")
                 return
             for step in describe(change):
                 log.warning("network %s: mended: %s (%s)", record.name, step.text, reason)
             if change:
-                await self._tell(record, "network-repaired", {"reason": reason})
+                await self._tidings.tell(record, "network-repaired", {"reason": reason})
 
     async def mend_rules(self, reason: str) -> None:
         """Put the rules of every running network and every port back at once.
@@ -131,7 +121,7 @@ class Mending:
             log.warning("rules of %s mended: %s", counted(len(concerned), "network"), reason)
         await self._guards.take_back(guards)
         for record in concerned:
-            await self._tell(record, "network-repaired", {"reason": reason})
+            await self._tidings.tell(record, "network-repaired", {"reason": reason})
 
     def _wanted(self, record: NetworkRecord) -> Iterator[Resource]:
         """Yield the rules of a network that runs, and the limits and guards of its ports."""
@@ -179,17 +169,6 @@ class Mending:
             ports_mended = counted(len(change.ensure), "port")
             log.warning("%s of Open vSwitch mended: %s", ports_mended, reason)
 
-    async def tell_problem(self, record: NetworkRecord, problem: str) -> None:
-        """Say what is wrong with a running network: in its view, the log, and an event."""
-        record.problem = problem
-        log.error("network %s: %s", record.name, problem)
-        await self._tell(record, "network-problem", {"problem": problem})
-
-    async def tell_repaired(self, record: NetworkRecord, reason: str) -> None:
-        """Say that something of a running network is right again: in the log, and an event."""
-        log.warning("network %s: %s", record.name, reason)
-        await self._tell(record, "network-repaired", {"reason": reason})
-
     async def mend_now(self, record: NetworkRecord) -> Change:
         """Mend a running network because somebody asks for it; its lock is held."""
         self._services.forget(record.uuid)
@@ -226,13 +205,13 @@ class Mending:
         """Tell that the bridge of somebody else that a network uses has gone."""
         record = self._registry.networks.get(uuid)
         if record is not None and record.active:
-            await self.tell_problem(record, _gone(bridge))
+            await self._tidings.problem(record, _gone(bridge))
 
     async def miss_bridges(self, record: NetworkRecord) -> None:
         """Tell of the bridge of somebody else that a running network uses and that is not there."""
         if record.active and not makes_bridge(record.current):
             for name in bridges_of(record.current) - self._host.links().keys():
-                await self.tell_problem(record, _gone(name))
+                await self._tidings.problem(record, _gone(name))
 
     async def tell_unmended(self, problems: Mapping[UUID, str]) -> None:
         """Tell of ports that could not be mended when the daemon started, but of lost devices."""
@@ -247,7 +226,7 @@ class Mending:
     async def _tell_failures(self, record: NetworkRecord, failures: Sequence[str]) -> None:
         more = f", and {len(failures) - 1} more" if failures[1:] else ""
         again = f"try again with: jackfield apply {shell_word(record.name)}"
-        await self.tell_problem(record, f"{_NOT_MENDED}: {failures[0]}{more}; {again}")
+        await self._tidings.problem(record, f"{_NOT_MENDED}: {failures[0]}{more}; {again}")
 
     async def bridge_back(
         self, uuid: UUID, bridge: InterfaceName, former: int | None = None
@@ -266,12 +245,16 @@ class Mending:
             try:
                 await self._thread.run(leave_former_bridge, ports, bridge, former)
             except (JackfieldError, ExceptionGroup) as error:
-                await self.tell_problem(record, f"its ports are not on bridge {bridge}: {error}")
+                await self._tidings.problem(
+                    record, f"its ports are not on bridge {bridge}: {error}"
+                )
                 return
             await self.reconnect_ports(record, {bridge})
             if record.problem == _gone(bridge):
                 record.problem = None
-            await self._tell(record, "network-repaired", {"reason": f"bridge {bridge} is back"})
+            await self._tidings.tell(
+                record, "network-repaired", {"reason": f"bridge {bridge} is back"}
+            )
 
     async def take_name_back(self, uuid: UUID, reason: str) -> None:
         """Give a port's device that somebody renamed its name back."""
@@ -290,7 +273,7 @@ class Mending:
                 log.error("network %s: %s; mending failed: %s", record.name, reason, error)
                 return
             if taken:
-                await self.tell_repaired(record, reason)
+                await self._tidings.repaired(record, reason)
 
     def guards(
         self, network: Network, ports: Iterable[PortRecord]
@@ -315,7 +298,7 @@ class Mending:
         try:
             change = await self._guards.refresh(record)
         except (JackfieldError, ExceptionGroup) as error:
-            await self.tell_problem(record, f"what its ports may send is as before: {error}")
+            await self._tidings.problem(record, f"what its ports may send is as before: {error}")
         network = record.current
         ports = self._registry.ports_of(record.uuid)
         # A lost device is another matter.
@@ -330,138 +313,7 @@ class Mending:
                 await self._tell_failures(record, failures)
         if anew:
             await self._thread.run(put_strays_back, network, ports, anew)
-        return change + await self._make_devices_again(record)
-
-    async def look_at_nic(self, uuid: UUID, nic: InterfaceName) -> None:
-        """Tell of the devices that a network's ports have lost with a NIC, or with its name.
-
-        Those that are lost are made again if the NIC is there.
-        """
-        record = self._registry.networks.get(uuid)
-        if record is None:
-            return
-        async with record.lock:
-            ports = [port for port in self._registry.ports_of(uuid) if nic_of(port) == nic]
-            states = [state_of_port(record.current, port) for port in ports]
-            strayed = False
-            found = await self._thread.run(look_at, ports, states)
-            for port, device in zip(ports, found, strict=True):
-                if device is Device.GONE:
-                    problem = f"its device went with NIC {nic}, which is not there"
-                    if port.uuid not in self._registry.lost:
-                        self._registry.set_lost(port, problem, nic=nic)
-                elif device is Device.ASTRAY:
-                    strayed = strayed or port.uuid not in self._registry.astray
-                    problem = f"its device goes on, on a NIC that is not called {nic} here any more"
-                    self._registry.set_astray(port, problem)
-                elif port.uuid in self._registry.astray:
-                    self._registry.set_found(port)
-            await self._make_devices_again(record)
-            if strayed and not self._registry.lost_ports_of(uuid):
-                await self._tell_lost(record)
-
-    async def devices_changed(self, uuid: UUID, ports: Collection[UUID]) -> None:
-        """Tell of those ports of a network whose device is gone, or back, and nothing below it.
-
-        A device that has another name is there.
-        """
-        record = self._registry.networks.get(uuid)
-        if record is None:
-            return
-        async with record.lock:
-            await self._host.settle()
-            links = self._host.links()
-            present = {port_of(link.alias) for link in links.values()}
-            gone, back = [], []
-            # Who has detached one meanwhile has taken its device away himself.
-            for port in (one for one in self._registry.ports_of(uuid) if one.uuid in ports):
-                nic, lost = nic_of(port), port.uuid in self._registry.lost
-                if port.uuid in present and lost:
-                    self._registry.set_found(port)
-                    back.append(port)
-                elif port.uuid not in present and not lost and (nic is None or nic in links):
-                    self._registry.set_lost(port, gone_alone(port, record.name))
-                    log.error("port %s of network %s: %s", port.uuid, record.name, port.problem)
-                    gone.append(port)
-                    # There may be many, and others have their turn.
-                    await asyncio.sleep(0)
-            if back:
-                await self.tell_repaired(record, are_back(back))
-            if gone:
-                await self._tell_lost(record)
-
-    async def namespace_gone(self, uuid: UUID) -> None:
-        """Tell of the devices that a network's ports have lost with their guests' namespaces."""
-        record = self._registry.networks.get(uuid)
-        if record is None:
-            return
-        async with record.lock:
-            lost = self._registry.lost
-            inside = [
-                port
-                for port in self._registry.ports_of(uuid)
-                if is_inside(port) and port.uuid not in lost
-            ]
-            gone = await self._thread.run(without_namespace, inside)
-            for port in gone:
-                self._registry.set_lost(port, gone_alone(port, record.name))
-                log.error("port %s of network %s: %s", port.uuid, record.name, port.problem)
-            if gone:
-                await self._tell_lost(record)
-
-    async def _tell_lost(self, record: NetworkRecord) -> None:
-        """Tell of the devices that a running network's ports lack."""
-        problem = self._registry.lost_devices(record)
-        if problem is not None:
-            log.error("network %s: %s", record.name, problem)
-            await self._tell(record, "network-problem", {"problem": problem})
-
-    async def _make_devices_again(self, record: NetworkRecord) -> Change:
-        """Make lost devices again that have where to be, and tell of the others.
-
-        A network's ports are on their NICs whether it runs or not, and on its bridge while it does.
-        Returns what that took.
-        """
-        change = Change()
-        lost = self._registry.lost_ports_of(record.uuid)
-        if not lost:
-            return change
-        await self._host.settle()
-        links = self._host.links()
-        made, nics = [], []
-        for port in lost:
-            under = nic_of(port)
-            if under not in links if under is not None else not record.active:
-                continue
-            nic = self._registry.lost[port.uuid]
-            state = state_of_port(record.current, port)
-            # One by one: others have their turn.
-            again, failure = await self._thread.run(make_again, port, state)
-            change += again
-            problem = problem_of(port, nic, failure)
-            if failure is not None:
-                self._registry.set_lost(port, problem, nic=nic)
-                continue
-            self._registry.set_found(port, problem)
-            if port.device is not None:
-                made.append(port)
-                nics.append(nic)
-        if made:
-            await self.tell_repaired(record, made_again(made, nics))
-        await self._tell_lost(record)
-        return change
-
-    async def _tell(
-        self,
-        record: NetworkRecord,
-        event_type: str,
-        detail: Mapping[str, str] | None = None,
-    ) -> None:
-        self._events.add(
-            await self._thread.run(
-                workplace.record_event, event_type, record.name, record.uuid, detail
-            )
-        )
+        return change + await self._lost.make_again(record)
 
 
 def _carrier(port: PortRecord) -> FunctionPlace | None:

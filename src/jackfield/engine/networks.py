@@ -29,6 +29,7 @@ from jackfield.engine.records import NetworkRecord, Upkeep, state_of_port
 from jackfield.engine.registry import Registry
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
+from jackfield.engine.tidings import Tidings
 from jackfield.engine.upkeep import upkeep_of_ports
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
@@ -68,6 +69,7 @@ class Networks:
         host: HostWatch,
         services: Services,
         mending: Mending,
+        tidings: Tidings,
         plans: Plans,
         hooks: Hooks,
         uplinks: Uplinks,
@@ -80,6 +82,7 @@ class Networks:
         self._host = host
         self._services = services
         self._mending = mending
+        self._tidings = tidings
         self._plans = plans
         self._hooks = hooks
         self._uplinks = uplinks
@@ -297,7 +300,7 @@ class Networks:
                 continue
             problem = blocked_way(record.current, links)
             if problem is not None and problem != record.problem:
-                await self._mending.tell_problem(record, problem)
+                await self._tidings.problem(record, problem)
             elif problem is None and is_blocked_way(record.problem):
                 record.problem = None
 

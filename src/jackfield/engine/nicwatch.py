@@ -6,9 +6,10 @@ from collections.abc import Callable, Coroutine, Iterable
 from uuid import UUID
 
 from jackfield.engine.hostwatch import HostWatch
-from jackfield.engine.mending import Mending
+from jackfield.engine.lostports import LostPorts
 from jackfield.engine.records import PortRecord, nic_of
 from jackfield.engine.registry import Registry
+from jackfield.engine.tidings import Tidings
 from jackfield.errors import counted, shell_word
 from jackfield.model.values import InterfaceName
 from jackfield.state.facts import LinkFact
@@ -23,13 +24,15 @@ class NicWatch:
         self,
         registry: Registry,
         host: HostWatch,
-        mending: Mending,
+        lost: LostPorts,
+        tidings: Tidings,
         later: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         """Watch the ports of ``registry``; ``later`` runs a coroutine as a task."""
         self._registry = registry
         self._host = host
-        self._mending = mending
+        self._lost = lost
+        self._tidings = tidings
         self._later = later
 
     async def expect(self) -> None:
@@ -53,7 +56,7 @@ class NicWatch:
         }
         for uuid, name in nics:
             if name is not None and (name not in links or (uuid, name) in astray):
-                await self._mending.look_at_nic(uuid, name)
+                await self._lost.look_at_nic(uuid, name)
 
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that is gone (``new`` is ``None``), has come, or has another name."""
@@ -94,12 +97,12 @@ class NicWatch:
                 on_it = counted(len(ports), "port")
                 problem = f"{prefix}, with {on_it} on it; set it up with: {command}"
                 if problem != record.problem:
-                    await self._mending.tell_problem(record, problem)
+                    await self._tidings.problem(record, problem)
             elif link.up and (record.problem or "").startswith(prefix):
                 record.problem = None
-                await self._mending.tell_repaired(record, f"NIC {nic} is up")
+                await self._tidings.repaired(record, f"NIC {nic} is up")
 
     def _look(self, ports: Iterable[PortRecord], nic: InterfaceName) -> None:
         """Have the networks of those ``ports`` that are on a NIC looked at."""
         for uuid in {port.network for port in ports if nic_of(port) == nic}:
-            self._later(self._mending.look_at_nic(uuid, nic))
+            self._later(self._lost.look_at_nic(uuid, nic))

@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from uuid import UUID
 
 from jackfield.engine.hostwatch import HostWatch
-from jackfield.engine.mending import Mending
 from jackfield.engine.records import NetworkRecord, PortRecord, upkeep_of_port
 from jackfield.engine.registry import Registry
+from jackfield.engine.tidings import Tidings
 from jackfield.errors import shell_word
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import port_of
@@ -34,13 +34,13 @@ class PlaceWatch:
         self,
         registry: Registry,
         host: HostWatch,
-        mending: Mending,
+        tidings: Tidings,
         later: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         """Watch the ports of ``registry``; ``later`` runs a coroutine as a task."""
         self._registry = registry
         self._host = host
-        self._mending = mending
+        self._tidings = tidings
         self._later = later
         self._changed: set[UUID] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -87,13 +87,13 @@ class PlaceWatch:
             if not found:
                 record.problem = None
                 if known:
-                    await self._mending.tell_repaired(record, "all ports are on their bridge")
+                    await self._tidings.repaired(record, "all ports are on their bridge")
                 return
             more = f", and {len(found) - 1} more" if found[1:] else ""
             again = f"put right by: jackfield apply {shell_word(record.name)}"
             problem = f"{_CUT_OFF}{found[0]}{more}; {again}"
             if problem != known:
-                await self._mending.tell_problem(record, problem)
+                await self._tidings.problem(record, problem)
 
 
 def _what_is_wrong(

@@ -12,6 +12,7 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registry import Registry
+from jackfield.engine.tidings import Tidings
 from jackfield.errors import shell_word
 from jackfield.state.facts import LinkFact
 from jackfield.state.openvswitch import OvsBridge
@@ -27,12 +28,14 @@ class SwitchWatch:
         registry: Registry,
         host: HostWatch,
         mending: Mending,
+        tidings: Tidings,
         later: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         """Watch the networks of ``registry``; ``later`` runs a coroutine as a task."""
         self._registry = registry
         self._host = host
         self._mending = mending
+        self._tidings = tidings
         self._later = later
 
     async def expect(self) -> None:
@@ -80,10 +83,10 @@ class SwitchWatch:
                 command = f"jackfield apply {shell_word(record.name)}"
                 problem = f"{prefix} is not up; set it up with: {command}"
             if problem is not None and problem != record.problem:
-                await self._mending.tell_problem(record, problem)
+                await self._tidings.problem(record, problem)
             elif problem is None and (record.problem or "").startswith(prefix):
                 record.problem = None
-                await self._mending.tell_repaired(record, f"uplink {uplink} is up")
+                await self._tidings.repaired(record, f"uplink {uplink} is up")
 
 
 def _bridge_over(record: NetworkRecord, uplink: str) -> OvsBridge | None:

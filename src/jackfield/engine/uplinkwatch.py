@@ -14,6 +14,7 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registry import Registry
+from jackfield.engine.tidings import Tidings
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import network_of
 from jackfield.state.resources import ManagedUplink
@@ -29,12 +30,14 @@ class UplinkWatch:
         registry: Registry,
         host: HostWatch,
         mending: Mending,
+        tidings: Tidings,
         later: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         """Watch the networks of ``registry``; ``later`` runs a coroutine as a task."""
         self._registry = registry
         self._host = host
         self._mending = mending
+        self._tidings = tidings
         self._later = later
         # Uplinks that are not on their bridge, by name: whose they are.
         self._away: dict[str, UUID] = {}
@@ -87,7 +90,7 @@ class UplinkWatch:
         """Tell of an uplink that is down, if it still is."""
         link = self._host.link(index)
         if link is not None and not link.up:
-            await self._mending.tell_problem(record, f"uplink {link.name} is not up")
+            await self._tidings.problem(record, f"uplink {link.name} is not up")
 
     def _network_of(self, link: LinkFact) -> NetworkRecord | None:
         """Return the network whose bridge a link is on."""
@@ -111,7 +114,7 @@ class UplinkWatch:
     async def _tell(self, record: NetworkRecord, link: str, problem: str) -> None:
         """Tell of a problem with an uplink, if that has not come back in the meantime."""
         if self._away.get(link) == record.uuid:
-            await self._mending.tell_problem(record, problem)
+            await self._tidings.problem(record, problem)
 
     def _returned(self, link: LinkFact) -> None:
         """Forget the problem: somebody put the link where it belongs, maybe us."""

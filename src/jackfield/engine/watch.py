@@ -22,6 +22,7 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
 from jackfield.engine.records import NetworkRecord, bridges_of
 from jackfield.engine.registry import Registry
+from jackfield.engine.tidings import Tidings
 from jackfield.model.values import InterfaceName
 from jackfield.plan.drift import drift
 from jackfield.plan.openvswitch import uses_openvswitch
@@ -44,12 +45,14 @@ class BridgeWatch:
         registry: Registry,
         host: HostWatch,
         mending: Mending,
+        tidings: Tidings,
         later: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         """Watch the networks of ``registry``; ``later`` runs a coroutine as a task."""
         self._registry = registry
         self._host = host
         self._mending = mending
+        self._tidings = tidings
         self._later = later
         self._changed: set[UUID] = set()
         # By the name that they had last: ports may still be on them.
@@ -147,7 +150,7 @@ class BridgeWatch:
         problem = prefix + "; ".join(differences) if differences else None
         known = record.problem
         if problem is not None and problem != known:
-            self._later(self._mending.tell_problem(record, problem))
+            self._later(self._tidings.problem(record, problem))
         elif problem is None and known is not None and known.startswith(prefix):
             record.problem = None
 

@@ -1,0 +1,77 @@
+"""All that looks out for what somebody else does to networks and ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+
+from jackfield.engine.devicewatch import DeviceWatch
+from jackfield.engine.forwardingwatch import ForwardingWatch
+from jackfield.engine.guards import Guards
+from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.lostports import LostPorts
+from jackfield.engine.mending import Mending
+from jackfield.engine.nicwatch import NicWatch
+from jackfield.engine.placewatch import PlaceWatch
+from jackfield.engine.records import NetworkRecord
+from jackfield.engine.registry import Registry
+from jackfield.engine.switchwatch import SwitchWatch
+from jackfield.engine.tidings import Tidings
+from jackfield.engine.uplinkwatch import UplinkWatch
+from jackfield.engine.watch import BridgeWatch
+
+__all__ = ["Watches"]
+
+
+class Watches:
+    """The watches on the host's links, each of which knows one kind of trouble."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        host: HostWatch,
+        guards: Guards,
+        mending: Mending,
+        lost: LostPorts,
+        tidings: Tidings,
+        later: Callable[[Coroutine[None, None, None]], object],
+    ) -> None:
+        """Watch what is in ``registry``; ``later`` runs a coroutine as a task."""
+        self._host = host
+        self._guards = guards
+        self._bridges = BridgeWatch(registry, host, mending, tidings, later)
+        self._uplinks = UplinkWatch(registry, host, mending, tidings, later)
+        self._nics = NicWatch(registry, host, lost, tidings, later)
+        self._switches = SwitchWatch(registry, host, mending, tidings, later)
+        self._devices = DeviceWatch(registry, host, lost, later)
+        self._places = PlaceWatch(registry, host, tidings, later)
+        self._forwarding = ForwardingWatch(registry, tidings, later)
+
+    def open(self) -> None:
+        """Listen from here on."""
+        for listener in (
+            self._bridges.link_changed,
+            self._guards.link_changed,
+            self._uplinks.link_changed,
+            self._nics.link_changed,
+            self._switches.link_changed,
+            self._devices.link_changed,
+            self._places.link_changed,
+        ):
+            self._host.on_link(listener)
+        self._host.on_forwarding(self._forwarding.changed)
+        self._host.on_namespace_gone(self._devices.namespace_gone)
+
+    async def expect(self, running: Iterable[NetworkRecord]) -> None:
+        """Tell of what is wrong already, with the ``running`` networks and their ports."""
+        self._uplinks.expect(running)
+        await self._nics.expect()
+        await self._switches.expect()
+        await self._devices.expect()
+        await self._bridges.expect()
+
+    def close(self) -> None:
+        """Tell nothing any more."""
+        self._bridges.close()
+        self._devices.close()
+        self._places.close()
+        self._forwarding.close()
