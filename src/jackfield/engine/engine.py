@@ -18,6 +18,7 @@ from jackfield.engine.associations import Associations
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
+from jackfield.engine.foresight import Foresight
 from jackfield.engine.giveback import Giveback
 from jackfield.engine.guards import Guards
 from jackfield.engine.holders import Holders
@@ -147,6 +148,9 @@ class Engine:
             plans,
             hooks,
             uplinks,
+        )
+        self._foresight = Foresight(
+            self._registry, self._definitions, plans, self._mending, self._thread
         )
         self._watches = Watches(
             self._registry, self._host, self._guards, self._mending, lost, tidings, self._later
@@ -345,7 +349,7 @@ class Engine:
 
     async def plan(self, ref: str, network: Network | None = None) -> list[PlanStep]:
         """Return what starting or applying would do to the host as it is."""
-        return await self._networks.difference(ref, network)
+        return await self._foresight.difference(ref, network)
 
     def check_guest(self, guest: Guest) -> tuple[Verdict, ...]:
         """Return what each interface of a guest would get here and now; allocates nothing."""

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import msgspec
 
-from jackfield.allocation.change import check_change, check_kind
 from jackfield.document.json import network_to_json
 from jackfield.engine import portjobs, workplace
 from jackfield.engine.blockedways import blocked_way, is_blocked_way
+from jackfield.engine.changeable import check_changeable, check_realised_kind
 from jackfield.engine.claims import check_free, takes_uplinks
 from jackfield.engine.definitions import Definitions, network_row
 from jackfield.engine.events import EventLog
@@ -25,29 +25,24 @@ from jackfield.engine.longdocuments import aside
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
 from jackfield.engine.portmtus import fit_ports, unfit_ports
-from jackfield.engine.records import NetworkRecord, Upkeep, state_of_port
+from jackfield.engine.records import NetworkRecord, state_of_port
 from jackfield.engine.registry import Registry
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
 from jackfield.engine.tidings import Tidings
-from jackfield.engine.upkeep import upkeep_of_ports
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
-from jackfield.errors import JackfieldError, Undoing, WrongState, counted, shell_word
-from jackfield.host.nft.tables import sleeping_tables
+from jackfield.errors import JackfieldError, Undoing, WrongState, shell_word
 from jackfield.host.service.process import Process
 from jackfield.host.service.readiness import serve_soon
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
-from jackfield.model.port import VdePlug
-from jackfield.plan.describe import describe, describe_waking
-from jackfield.plan.managedbridge import check_bridges_kept
+from jackfield.plan.describe import describe
 from jackfield.plan.network import check_host
 from jackfield.state.hoststate import Change, HostState, difference
-from jackfield.state.links import AnyLink
 from jackfield.state.plan import PlanStep
-from jackfield.state.resources import PortGuard, Service
+from jackfield.state.resources import Service
 
 __all__ = ["Networks"]
 
@@ -186,7 +181,7 @@ class Networks:
         wanted = self._plans.plan(network)
         document = await aside(lambda: network_to_json(network), network)
         await self._host.settle()
-        self._check_kind(record, network)
+        check_realised_kind(self._registry, record, network)
         check_host(network, self._host.facts(network))
         await self._uplinks.check(network)
         check_free(network, self._others(record))
@@ -405,7 +400,7 @@ class Networks:
         assert record.live is not None
         former = record.live
         await self._plans.prepare(network)
-        self._check_changeable(record, former, network)
+        check_changeable(self._registry, self._host.facts, record, former, network)
         present, wanted = record.present, self._plans.plan(network)
         change = difference(wanted, present)
         if not change and former == network and definition is None:
@@ -453,87 +448,8 @@ class Networks:
         self._services.watch(processes)
         return change + ports
 
-    def _check_changeable(self, record: NetworkRecord, former: Network, network: Network) -> None:
-        ports = self._registry.port_count(record.uuid)
-        if former.vde != network.vde and any(
-            isinstance(port.port.plug, VdePlug) for port in self._registry.ports_of(record.uuid)
-        ):
-            raise WrongState(
-                f"network {network.name!r} has ports at its VDE switch, which cannot change: "
-                "another one would not know them",
-                hint="detach them first: jackfield detach PORT",
-            )
-        self._check_kind(record, network)
-        if former.mode is not network.mode and ports:
-            raise WrongState(
-                f"network {network.name!r} has {counted(ports, 'port')}: its mode cannot change "
-                f"from {former.mode.value} to {network.mode.value}",
-                hint="detach the ports, or define it now and stop and start it later",
-            )
-        before, after = (item.bridge and item.bridge.name for item in (former, network))
-        if before != after and ports:
-            raise WrongState(
-                f"network {network.name!r} has {counted(ports, 'port')} on bridge {before}: "
-                f"it cannot move to {after} while it runs",
-                hint="define it, then stop and start it",
-            )
-        check_bridges_kept(former, network)
-        in_use = [port.port for port in self._registry.ports_of(record.uuid)]
-        check_change(former, network, in_use, self._host.facts(former))
-
-        promised = self._registry.usage.floors.get(str(record.uuid), 0)
-        inbound = None if network.bandwidth is None else network.bandwidth.inbound
-        limit = 0 if inbound is None else inbound.peak or inbound.average or 0
-        if promised > limit:
-            raise WrongState(
-                f"network {network.name!r}: {promised} KiB/s are promised to its ports, more than "
-                f"the {limit} KiB/s that it would have",
-                hint="give it more inbound bandwidth, or take floors of its ports back first",
-            )
-
     def _others(self, record: NetworkRecord) -> list[NetworkRecord]:
         return [other for other in self._registry.networks.values() if other is not record]
-
-    def _check_kind(self, record: NetworkRecord, network: Network) -> None:
-        """Refuse a definition with which devices of ours would hang in the air."""
-        ports = self._registry.ports_of(record.uuid)
-        check_kind(network, [port.port for port in ports if port.realiser == "jackfield"])
-
-    async def difference(self, ref: str, network: Network | None = None) -> list[PlanStep]:
-        """Return what would be done to make the host be as the definition says.
-
-        For a running network the host itself is asked: what somebody else removed is a step.
-        """
-        record = self._registry.network(ref)
-        target = network or record.stored or record.live
-        assert target is not None
-        if network is not None:
-            _, target = await self._definitions.complete(network)
-        await self._plans.prepare(target)
-        ports = self._registry.ports_of(record.uuid) if record.active else []
-        wanted = self._plans.plan(target)
-        upkeep = upkeep_of_ports(target, ports)
-        states = [state_of_port(target, port) for port in self._registry.lost_ports_of(record.uuid)]
-        lost = [item for state in states for item in state.values() if isinstance(item, AnyLink)]
-        guarded, guards = self._mending.guards(target, ports)
-        present = record.present
-
-        def look(tools: Workplace) -> tuple[Change, list[str]]:
-            def is_there(item: Upkeep | PortGuard) -> bool:
-                return tools.kernel.route.index(item.link) is not None
-
-            plugged = [item for item in (*guards, *upkeep.here(tools)) if is_there(item)]
-            former = filter(is_there, guarded)
-            found = tools.applier.observe([*present.values(), *former, *plugged, *lost])
-            actual = [seen.resource for seen in found.values() if seen.resource is not None]
-            # Ports share some of it with each other, and with their network.
-            whole = {item.key: item for item in (*wanted.values(), *plugged, *lost)}
-            asleep = sleeping_tables(tools.kernel.nft) if record.active else []
-            return difference(HostState(whole.values()), HostState(actual)), asleep
-
-        async with record.lock:
-            change, asleep = await self._thread.run(look)
-            return [*describe_waking(asleep), *describe(change)]
 
 
 def _begin_and_settle(
