@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from jackfield.document.rules import makes_bridge
-from jackfield.engine.ports import port_row
+from jackfield.engine.portrows import port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, nic_of, state_of_port
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError

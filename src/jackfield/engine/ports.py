@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import secrets
 import uuid as uuids
@@ -13,24 +11,20 @@ from uuid import UUID
 
 from jackfield.allocation.allocate import allocate
 from jackfield.allocation.request import Request
-from jackfield.document.json import port_from_json, port_to_json
 from jackfield.engine import portjobs
 from jackfield.engine.associations import Associations
 from jackfield.engine.events import EventLog
-from jackfield.engine.holders import Holder, Holders, holder_of
+from jackfield.engine.holders import Holders, holder_of
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.namesakes import unshared_states
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portdevice import (
-    carrier_from_text,
     choose_device,
-    device_from_text,
-    device_to_text,
 )
+from jackfield.engine.portrows import port_detail, port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
 from jackfield.engine.registry import Registry
-from jackfield.engine.rows import PortRow, Step
 from jackfield.engine.views import AttachRequest, Event, PortView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import (
@@ -63,7 +57,7 @@ from jackfield.state.links import TapLink
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.resources import TapNode
 
-__all__ = ["Ports", "load_port", "port_detail", "port_row"]
+__all__ = ["Ports"]
 
 log = logging.getLogger(__name__)
 
@@ -401,53 +395,5 @@ def _refuse_unrealised(network: Network, port: Port) -> None:
         )
 
 
-def port_row(port: PortRecord) -> PortRow:
-    """Return a settled port as the store keeps it."""
-    return PortRow(
-        port.uuid,
-        port.network,
-        Step.SETTLED,
-        port.realiser,
-        port_to_json(port.port),
-        device_to_text(port.device, port.carrier),
-        _holder_to_text(port.holder),
-    )
-
-
-def load_port(row: PortRow) -> PortRecord:
-    """Return the port that the store holds."""
-    return PortRecord(
-        uuid=row.uuid,
-        network=row.network,
-        port=port_from_json(row.document),
-        realiser=row.realiser,
-        device=device_from_text(row.device),
-        carrier=carrier_from_text(row.device),
-        holder=_holder_from_text(row.holder),
-    )
-
-
-def _holder_to_text(holder: Holder | None) -> str | None:
-    return None if holder is None else json.dumps(dataclasses.asdict(holder))
-
-
-def _holder_from_text(text: str | None) -> Holder | None:
-    return None if text is None else Holder(**json.loads(text))
-
-
 def _random_mac() -> MacAddress:
     return MacAddress("52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3)))
-
-
-def port_detail(port: PortRecord) -> Mapping[str, str]:
-    """Return what an event says of a port."""
-    detail = {"port": str(port.uuid)}
-    if port.port.mac is not None:
-        detail["mac"] = port.port.mac
-    if port.port.owner is not None:
-        detail["owner"] = port.port.owner.name
-    if port.device is not None and port.device.link is not None:
-        detail["device"] = port.device.link
-    if isinstance(port.port.plug, VdePlug):
-        detail["vde"] = port.port.plug.path
-    return detail

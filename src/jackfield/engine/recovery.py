@@ -19,7 +19,7 @@ from pathlib import Path
 from uuid import UUID
 
 from jackfield.engine import ledger
-from jackfield.engine.ports import load_port
+from jackfield.engine.portrows import load_port
 from jackfield.engine.records import PortRecord
 from jackfield.engine.rows import LiveRow, NetworkRow, Step
 from jackfield.engine.strays import bridges_made, put_strays_back
