@@ -1,9 +1,11 @@
-"""Networks with thousands of hosts: whatever is done with one, the others are not kept waiting.
+"""Networks with thousands of hosts or ports: whatever is done, others are not kept waiting.
 
 The daemon's watch (``tests/lab/watched_daemon.py``) fails a test in which the event loop is held.
 """
 
 from __future__ import annotations
+
+import uuid
 
 import pytest
 
@@ -19,6 +21,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 HOSTS = 16_000
 RECORDS = 2_000
 ROUTES = 500
+PORTS = 10_000
 URI = f"network:///system?socket={RUN_DIR}/libvirt-sock"
 
 
@@ -147,3 +150,38 @@ def test_leases_do_not_hold_the_loop(host: Host, daemon: Daemon) -> None:
     assert count + 1 == len(daemon.cli("leases", json=True))
     daemon.restart()
     assert count + 1 == len(daemon.cli("leases", json=True))
+
+
+def test_many_ports_do_not_hold_the_loop(host: Host, daemon: Daemon) -> None:
+    """Libvirt's clients and people list thousands of ports and leases."""
+    daemon.cli("apply", daemon.document(document(0)))
+    port = (
+        "<networkport><uuid>{0}</uuid><owner><name>guest{1}</name><uuid>{0}</uuid></owner>"
+        "<mac address='52:54:00:00:{2:02x}:{3:02x}'/></networkport>"
+    )
+    with RawClient(host.file(RUN_DIR) / "libvirt-sock") as client:
+        client.open()
+        large = client.lookup("large")
+        for number in range(PORTS):
+            text = port.format(uuid.UUID(int=number + 1), number, number // 256, number % 256)
+            client.call("port_create", large, text, 0)
+        found, count = client.call("list_all_ports", large, 1, 0)
+        assert PORTS == count == len(found)
+        assert [[], PORTS] == client.call("list_all_ports", large, 0, 0)
+        (network,) = daemon.cli("list", json=True)
+        (path,) = host.file(daemon.state_dir).glob(f"dnsmasq/{network['uuid']}.leases")
+        with path.open("a") as file:
+            for number in range(PORTS):
+                mac = f"52:54:00:00:{number // 256:02x}:{number % 256:02x}"
+                file.write(f"4000000000 {mac} {address(number)} host{number} *\n")
+        leases, count = client.call("network_get_leases", large, None, 1, 0)
+        assert PORTS == count == len(leases)
+    assert PORTS == len(daemon.cli("ports", json=True))
+    assert f"guest{PORTS - 1}" in daemon.cli("ports")
+    daemon.restart()
+    assert PORTS == len(daemon.cli("ports", "large", json=True))
+    daemon.cli("apply", "large")
+    daemon.cli("stop", "large")
+    daemon.cli("start", "large")
+    daemon.cli("apply", daemon.document(document(2)))
+    daemon.cli("plan", "large")

@@ -449,7 +449,7 @@ def test_a_wrong_configuration_ends_the_daemon_with_its_status(host: Host) -> No
         [sys.executable, "-m", "jackfield.daemon", "--config", "/run/lab/wrong.toml"], check=False
     )
     assert 2 == result.returncode
-    assert "unknown key 'colour'" in result.stderr
+    assert "/run/lab/wrong.toml: there is no key colour" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,12 @@ def is_inside(port: PortRecord) -> bool:
     return port.device is not None and port.device.netns is not None and nic_of(port) is not None
 
 
+def has_where_to_be(port: PortRecord) -> bool:
+    """Tell whether the namespace that a port's device belongs to is there, if it has one."""
+    netns = None if port.device is None else port.device.netns
+    return netns is None or Path(netns).exists()
+
+
 def without_namespace(tools: Workplace, ports: Iterable[PortRecord]) -> list[PortRecord]:
     """Return those of ``ports``, all inside, whose namespace is gone, or another one now.
 
@@ -130,7 +136,7 @@ def gone_alone(port: PortRecord, network: NetworkName) -> str:
     assert port.device is not None
     name, netns = port.device.name, port.device.netns
     free = f"jackfield detach {name}"
-    if netns is not None and not Path(netns).exists():
+    if not has_where_to_be(port):
         return f"its device went with namespace {netns}, which is not there; free it with: {free}"
     apply = f"`jackfield apply {shell_word(network)}`"
     again = "" if _waits_for_a_new_attach(port) else f"{apply} makes it again, "

@@ -13,6 +13,7 @@ from jackfield.engine.lostdevices import (
     Device,
     are_back,
     gone_alone,
+    has_where_to_be,
     is_inside,
     look_at,
     made_again,
@@ -62,10 +63,18 @@ class LostPorts:
             states = [state_of_port(record.current, port) for port in ports]
             strayed = False
             found = await self._thread.run(look_at, ports, states)
+            gone = [
+                port for port, device in zip(ports, found, strict=True) if device is Device.GONE
+            ]
+            alone = await self._thread.run(without_namespace, filter(is_inside, gone))
             for port, device in zip(ports, found, strict=True):
                 if device is Device.GONE:
                     problem = f"its device went with NIC {nic}, which is not there"
-                    if port.uuid not in self._registry.lost:
+                    if port.uuid in self._registry.lost:
+                        continue
+                    if port in alone:
+                        self._registry.set_lost(port, gone_alone(port, record.name))
+                    else:
                         self._registry.set_lost(port, problem, nic=nic)
                 elif device is Device.ASTRAY:
                     strayed = strayed or port.uuid not in self._registry.astray
@@ -149,6 +158,8 @@ class LostPorts:
         for port in lost:
             under = nic_of(port)
             if under not in links if under is not None else not record.active:
+                continue
+            if not has_where_to_be(port):
                 continue
             nic = self._registry.lost[port.uuid]
             state = state_of_port(record.current, port)

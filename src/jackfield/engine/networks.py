@@ -309,7 +309,7 @@ class Networks:
             if port.device is not None
         ]
         try:
-            event = await self._thread.run(
+            stopped = await self._thread.run(
                 workplace.stop_network,
                 record.uuid,
                 network.name,
@@ -317,11 +317,13 @@ class Networks:
                 ours,
                 transient=record.stored is None,
             )
+            if isinstance(stopped, JackfieldError):
+                # What watches the host must not make anew what is wanted to be gone.
+                record.halted = True
+                raise stopped
         except BaseException as error:
             await self._mending.watch_services([record])
             if isinstance(error, JackfieldError):
-                # What watches the host must not make anew what is wanted to be gone.
-                record.halted = True
                 record.problem = f"could not be stopped: {error}"
                 again = f"jackfield stop {shell_word(record.name)}"
                 error.hint = f"{error.hint}; then: {again}" if error.hint else again
@@ -332,7 +334,7 @@ class Networks:
         if record.stored is not None:
             # A transient one has no other definition until it is forgotten.
             record.live = None
-        self._events.add(event)
+        self._events.add(stopped)
         if takes_uplinks(network):
             await self.judge_ways()
         await self._hooks.tell(Operation.STOPPED, network)

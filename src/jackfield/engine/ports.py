@@ -40,7 +40,7 @@ from jackfield.errors import (
 from jackfield.host.openvswitch.datapath import is_in_user_space
 from jackfield.host.tap import open_macvtap, open_tap
 from jackfield.host.thread import KernelThread
-from jackfield.host.vde.files import control_socket, socket_directory
+from jackfield.host.vde.files import control_socket, has_control_socket, socket_directory
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, Owner, Port, VdePlug
@@ -283,11 +283,11 @@ class Ports:
                 hint="add <vde group='GROUP'/> to its document, and apply it",
             )
         assert network.uuid is not None
-        socket = control_socket(socket_directory(self._run_dir, network.uuid))
-        if not socket.exists():
+        directory = socket_directory(self._run_dir, network.uuid)
+        if not has_control_socket(directory):
             raise WrongState(
                 f"nobody can plug into the VDE switch of network {network.name!r}: its socket "
-                f"{socket} is not there",
+                f"{control_socket(directory)} is not there",
                 hint=f"`jackfield apply {shell_word(network.name)}` starts the switch anew; what "
                 "is plugged in has to plug in again",
             )

@@ -305,12 +305,13 @@ def stop_network(
     ours: Iterable[InterfaceName],
     *,
     transient: bool,
-) -> Event:
+) -> Event | JackfieldError:
     """Remove what a network made; remember which links lose their bridge.
 
     ``ours`` are the devices of our own ports, which find their bridge by themselves.  Of a
-    ``transient`` network nothing is remembered: it does not come again.  After a failure it
-    counts as running, with what is left of it, and can be stopped again or mended.
+    ``transient`` network nothing is remembered: it does not come again.  Returns why not all
+    could be removed, where that is so: then it counts as running, with what is left of it, and
+    can be stopped again or mended.  Raises ``JackfieldError`` before anything is removed.
     """
     known = {
         *ours,
@@ -339,11 +340,11 @@ def stop_network(
     try:
         tools.applier.dismantle_whole(present)
         ledger.release(tools.store, tools.applier, uuid)
-    except JackfieldError:
+    except JackfieldError as error:
         # Otherwise a daemon that starts later would complete what was refused, and perhaps mended.
         with tools.store.transaction():
             tools.store.set_live_step(uuid, Step.SETTLED)
-        raise
+        return error
     with tools.store.transaction():
         tools.store.delete_live(uuid)
         event = record_event(tools, "network-stopped", name, uuid)

@@ -27,7 +27,7 @@ from jackfield.host.vde.process import SwitchProcess
 from jackfield.model.values import InterfaceName, Text
 from jackfield.state.resources import VdeSwitch
 
-__all__ = ["SwitchFiles", "control_socket", "socket_directory"]
+__all__ = ["SwitchFiles", "control_socket", "has_control_socket", "socket_directory"]
 
 _LONGEST_PATH = 107
 """Bytes of a socket's path, without the zero at its end (``unix(7)``)."""
@@ -44,6 +44,17 @@ def socket_directory(run_dir: Path, network: UUID) -> Path:
 def control_socket(directory: Path) -> Path:
     """Return what programs connect to in a switch's socket directory."""
     return directory / "ctl"
+
+
+def has_control_socket(directory: Path) -> bool:
+    """Return whether that is there, as far as it can be seen.
+
+    The directory is the switch's own, and a daemon that systemd confines cannot look into it.
+    """
+    try:
+        return control_socket(directory).exists()
+    except PermissionError:
+        return True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +143,7 @@ class SwitchFiles(ServiceFiles):
 
         One that has not answered yet is only just making it.
         """
-        return control_socket(self.socket).exists() or not self.read(self.console.name)
+        return has_control_socket(self.socket) or not self.read(self.console.name)
 
     def remove(self) -> None:
         """Remove both directories; raises ``HostError`` when something stays."""
