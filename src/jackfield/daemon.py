@@ -113,7 +113,6 @@ def _spare_collector() -> None:
     To look at all of it takes 40 ms with 10,000 ports, in which nobody gets an answer.  What a
     call makes is freed without the collector, so it need not look as often either.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(_MADE_BEFORE_COLLECTING)
 

@@ -166,6 +166,22 @@ def test_leases_go_with_their_network(daemon: Daemon) -> None:
     assert [] == files()
 
 
+def test_a_range_that_gets_shorter(daemon: Daemon) -> None:
+    """Leases of the longer one do not keep dnsmasq from starting."""
+    daemon.cli("define", daemon.document(document()))
+    path = daemon.host.file(daemon.state_dir) / f"dnsmasq/{listed(daemon)['red']['uuid']}.leases"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "".join(
+            f"4000000000 52:54:00:00:00:{number:02x} 10.0.0.{number} host{number} *\n"
+            for number in range(10, 100)
+        )
+    )
+    daemon.cli("apply", daemon.document(document().replace("10.0.0.99", "10.0.0.12")))
+    assert 90 == len(daemon.cli("leases", "red", json=True))
+    assert 1 == len(daemon.host.processes("dnsmasq"))
+
+
 @pytest.mark.parametrize("vde", ["", "<vde/>"])
 def test_a_cleared_run_directory(host: Host, daemon: Daemon, vde: str) -> None:
     """What serves a network is still known, by ``apply``, ``stop`` and the next daemon."""

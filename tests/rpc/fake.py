@@ -95,6 +95,9 @@ class RpcEngine(FakeEngine):
     def connections(self, network: Network) -> Mapping[Uplink, int]:
         return {}
 
+    def port_uuids(self, network: UUID) -> list[UUID]:
+        return [uuid for uuid, view in self.made.items() if view.network_uuid == network]
+
     def port(self, uuid: UUID) -> PortView:
         if uuid not in self.made:
             raise PortNotFound(f"no port {uuid}")

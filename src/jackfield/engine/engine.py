@@ -80,6 +80,7 @@ log = logging.getLogger(__name__)
 
 _STARTS_AT_ONCE = 8
 _DATABASE = "jackfield.db"
+_SLICE = 1000
 
 
 class Engine:
@@ -201,7 +202,7 @@ class Engine:
             Planner(network_from_json, self._plans.plan, self._guards.plan_port),
         )
         self._book.open(await self._thread.run(lambda tools: tools.store.numbers))
-        self._take_over(recovered)
+        await self._take_over(recovered)
         await self._guards.open()
         loop.add_reader(self._monitor.fileno(), self._monitor.read)
         self._watches.open()
@@ -368,14 +369,17 @@ class Engine:
 
     def ports(self, ref: str | UUID | None = None) -> list[PortView]:
         """Return the ports of one network or of all."""
-        records = (
-            list(self._registry.ports.values())
-            if ref is None
-            else self._registry.ports_of(self._registry.network(ref).uuid)
+        networks = self._registry.network_views() if ref is None else [self.network(ref)]
+        views = (
+            self._registry.port_view(record)
+            for network in networks
+            for record in self._registry.ports_in_order(network.uuid)
         )
-        views = (self._registry.port_view(record) for record in records)
-        found = recognised(views, self._host.links())
-        return sorted(found, key=lambda view: (view.network, str(view.port.uuid)))
+        return recognised(views, self._host.links())
+
+    def port_uuids(self, network: UUID) -> list[UUID]:
+        """Return the ports of a network, in the order of ``ports``."""
+        return [record.uuid for record in self._registry.ports_in_order(network)]
 
     async def attach(self, ref: str, request: AttachRequest) -> PortView:
         """Plug a namespace or a new tap into a running network."""
@@ -440,7 +444,7 @@ class Engine:
         tools.close()
         self._inotify.close()
 
-    def _take_over(self, recovered: Recovered) -> None:
+    async def _take_over(self, recovered: Recovered) -> None:
         self.events.load(recovered.events)
         for row, network in recovered.definitions:
             record = NetworkRecord(
@@ -455,7 +459,10 @@ class Engine:
             found.live, found.settled = network, True
             found.present = recovered.present[uuid]
             found.problem = recovered.problems.get(uuid)
-        for port in recovered.ports:
+        for number, port in enumerate(recovered.ports):
+            if number % _SLICE == _SLICE - 1:
+                # There may be thousands, and systemd wants to hear of us.
+                await asyncio.sleep(0)
             self._registry.add_port(port)
             if port.holder is not None:
                 self._holders.watch(port.uuid, port.holder)

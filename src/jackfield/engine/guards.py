@@ -26,7 +26,7 @@ from jackfield.model.address import Address
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, NetworkPlug
 from jackfield.model.values import InterfaceName, MacAddress
-from jackfield.plan.guard import is_guarded, plan_guard
+from jackfield.plan.guard import guards_any, is_guarded, plan_guard
 from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.resources import PortGuard
@@ -110,11 +110,12 @@ class Guards:
         self._made_by = {uuid: record.current for uuid, record in records.items()}
         await self._read_clients_leases()
         links = self._host.links()
-        for port in self._registry.ports.values():
+        ports = self._candidates()
+        for port in ports:
             self._recognise(port, links)
         rest = [
             guard
-            for port in self._registry.ports.values()
+            for port in ports
             if (port.device is None or not records[port.network].active)
             and (guard := self.of(port)) is not None
         ]
@@ -125,7 +126,7 @@ class Guards:
         """Read what guests of clients have, before their guards are looked at."""
         asked = {
             port.network: self._registry.networks[port.network].current
-            for port in self._registry.ports.values()
+            for port in self._candidates()
             if self._awaits_device(port) and port.network not in self._registry.leases
         }
 
@@ -138,13 +139,22 @@ class Guards:
         if not asked:
             return
         self._registry.leases |= await self._thread.run(read)
-        for port in self._registry.ports.values():
+        for port in self._candidates():
             if port.network in asked and port.port.mac is not None:
                 port.leases = self._registry.leases[port.network].get(port.port.mac, ())
 
+    def _candidates(self) -> list[PortRecord]:
+        """Return the ports that may be guarded; of other networks there may be thousands."""
+        guarding = {
+            uuid
+            for uuid, record in self._registry.networks.items()
+            if guards_any(record.current) or guards_any(self._made_by.get(uuid, record.current))
+        }
+        return [port for port in self._registry.ports.values() if port.network in guarding]
+
     async def wanted(self) -> list[PortGuard]:
         """Return the guards of all ports that have a device."""
-        found = await self._guards_of(list(self._registry.ports.values()))
+        found = await self._guards_of(self._candidates())
         return [guard for guard in found if guard is not None]
 
     async def _guards_of(self, ports: Sequence[PortRecord]) -> list[PortGuard | None]:
@@ -278,7 +288,7 @@ class Guards:
 
     async def look_at_all(self) -> None:
         """Guard the clients' ports whose device is there."""
-        for port in list(self._registry.ports.values()):
+        for port in self._candidates():
             if self._awaits_device(port):
                 await self.look(port.uuid)
 

@@ -20,12 +20,13 @@ import re
 from collections.abc import Iterable, Iterator
 
 from jackfield.errors import InternalError, InvalidRequest, UnsupportedConfiguration
-from jackfield.model.address import Dhcp, DhcpHost, DhcpRange, IpInterface, LeaseTime, Subnet
+from jackfield.model.address import Dhcp, DhcpHost, IpInterface, LeaseTime, Subnet
 from jackfield.model.dns import Dns, DnsForwarder, DnsSrv
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq_options import check_option
+from jackfield.plan.guard import guards_any
 from jackfield.state.resources import Dnsmasq
 
 __all__ = ["LINE_LIMIT", "dnsmasq_service", "served_ports"]
@@ -34,7 +35,11 @@ LINE_LIMIT = 1023
 """Bytes of a line: dnsmasq (``MAXDNAME``) takes what is longer for another line."""
 
 _LEASE_LIMIT = 65535
-"""Leases at most: guests decide how many there are, and the lease file is rewritten whole."""
+"""Leases at most: guests decide how many there are, and the lease file is rewritten whole.
+
+The ranges are the limit where they are shorter.  This one is not less for them: dnsmasq does not
+start with more leases than it may have, and those of a range that was longer are still there.
+"""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/+-]+")
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -99,14 +104,11 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
         config += ["dhcp-hostsfile=@DIR@/hosts", "dhcp-optsfile=@DIR@/options"]
         config.append(f"dhcp-leasefile=@STATE@/{network.uuid}.leases")
         config += _dhcp4(dhcp4)
-        if dhcp4 and (
-            network.anti_spoofing or any(one.anti_spoofing for one in network.portgroups)
-        ):
+        if dhcp4 and guards_any(network):
             # A client's identifier is what it says; its MAC is what its guard has checked.
             config.append("dhcp-ignore-clid")
         config += _dhcp6(dhcp6)
-        if (leases := _lease_count(served)) is not None:
-            config.append(f"dhcp-lease-max={leases}")
+        config.append(f"dhcp-lease-max={_LEASE_LIMIT}")
     config += advertising
     config += options
     return Dnsmasq(
@@ -310,27 +312,6 @@ def _lease(lease: LeaseTime | None) -> str:
     if lease is None:
         return ""
     return f",{lease.seconds}s" if lease.seconds else ",infinite"
-
-
-def _lease_count(served: list[_Served]) -> int | None:
-    """Return how many leases there can be: the ranges, and the reservations outside them.
-
-    ``None`` without any range: the reservations themselves are the limit.
-    """
-    ranges = [entry for _, _, dhcp in served for entry in dhcp.ranges]
-    if not ranges:
-        return None
-    count = sum(int(entry.end) - int(entry.start) + 1 for entry in ranges)
-    for _, _, dhcp in served:
-        count += sum(not _is_within(host, dhcp.ranges) for host in dhcp.hosts)
-    return max(1, min(count, _LEASE_LIMIT))
-
-
-def _is_within(host: DhcpHost, ranges: Iterable[DhcpRange]) -> bool:
-    if host.ip is None:
-        return True
-    address = int(host.ip)
-    return any(int(entry.start) <= address <= int(entry.end) for entry in ranges)
 
 
 def _host(host: DhcpHost, version: int) -> str:

@@ -18,10 +18,15 @@ from jackfield.model.port import BridgePlug, NetworkPlug, Port
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.resources import PortGuard
 
-__all__ = ["is_guarded", "made_address", "plan_guard"]
+__all__ = ["guards_any", "is_guarded", "made_address", "plan_guard"]
 
 _LINK_LOCAL = ipaddress.ip_network("fe80::/64")
 _HALF = 64
+
+
+def guards_any(network: Network) -> bool:
+    """Tell whether there can be guests of ``network`` that are kept to their addresses."""
+    return bool(network.anti_spoofing) or any(one.anti_spoofing for one in network.portgroups)
 
 
 def is_guarded(network: Network, port: Port) -> bool:

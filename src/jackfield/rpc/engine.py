@@ -53,6 +53,10 @@ class Engine(Protocol):
         """Return the name of one network, or raise ``NetworkNotFound``."""
         ...
 
+    def port_uuids(self, network: UUID) -> list[UUID]:
+        """Return the ports of a network."""
+        ...
+
     async def define(self, network: Network) -> NetworkView:
         """Store a definition; a running network goes on as it is."""
         ...
@@ -111,10 +115,6 @@ class Engine(Protocol):
 
     def connections(self, network: Network) -> Mapping[Uplink, int]:
         """Return how many ports use each uplink of ``network``."""
-        ...
-
-    def ports(self, ref: str | UUID | None = None) -> list[PortView]:
-        """Return the ports, of one network or of all."""
         ...
 
     def port(self, uuid: UUID) -> PortView:

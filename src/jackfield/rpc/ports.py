@@ -73,8 +73,9 @@ def list_all(
     view = view_of(session, net)
     check_flags(flags, 0, "networkListAllPorts")
     _require_active(view)
-    ports = session.engine.ports(view.uuid)
-    return ([_reference(port) for port in ports] if need_results else [], len(ports))
+    ports = session.engine.port_uuids(view.uuid)
+    network = NetworkRef(view.name, view.uuid)
+    return ([PortRef(network, port) for port in ports] if need_results else [], len(ports))
 
 
 def lookup(session: Session, net: NetworkRef, uuid: UUID) -> tuple[object, ...]:
