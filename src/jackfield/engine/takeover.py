@@ -207,10 +207,27 @@ class Takeover:
         Returns how many leases there were.
         """
         assert live.uuid is not None
+        # Between libvirt's rules and ours, and back should ours fail, nobody else has any that
+        # track connections: without these the kernel would reset what it translates.
+        await self._thread.run(lambda tools: tools.kernel.connections.lend(tools.kernel.nft))
+        try:
+            return await self._move_guests(found, live, daemon, members)
+        finally:
+            await self._thread.run(
+                lambda tools: tools.kernel.connections.take_back(tools.kernel.nft)
+            )
+
+    async def _move_guests(
+        self,
+        found: Found,
+        live: Network,
+        daemon: LibvirtDaemon | None,
+        members: list[MemberRow],
+    ) -> int:
+        assert live.uuid is not None
         # Should we die in between, the next start of the network puts them on its bridge.
         await self._thread.run(_remember, members)
-        # Where libvirt's rules are the last that track connections, the kernel would stop doing
-        # so with them, and reset what it translates; ours are there before they go.
+        # What may pass is said before libvirt's rules go.
         rules = [item for item in self._plans.plan(live).values() if item.kind == "rules"]
         await self._thread.run(workplace.mend, rules)
         try:

@@ -67,6 +67,8 @@ class ConnectionKeeper:
         """Begin without."""
         self._held = False
         self._refused = False
+        self._lent = False
+        self._due = False
 
     @property
     def missing(self) -> Sequence[Message]:
@@ -76,6 +78,7 @@ class ConnectionKeeper:
     def held(self) -> None:
         """Note that what was missing is there."""
         self._held = not self._refused
+        self._due = False
 
     def hold(self, nft: NftSocket) -> None:
         """Have the chains; again changes nothing, and without them networks run all the same."""
@@ -91,13 +94,26 @@ class ConnectionKeeper:
 
     def release(self, nft: NftSocket) -> None:
         """Give them up: no guest has a connection through the host any more."""
-        if not self._held:
+        if self._lent:
+            self._due = True
+        if not self._held or self._lent:
             return
         self._held = False
         try:
             nft.commit([_message(_DELTABLE, 0)])
         except KernelError as refusal:
             _log.warning("it goes with the daemon: %s", refusal)
+
+    def lend(self, nft: NftSocket) -> None:
+        """Have the chains, whatever becomes of ours, while guests go to somebody else's rules."""
+        self.hold(nft)
+        self._lent = True
+
+    def take_back(self, nft: NftSocket) -> None:
+        """Give up what would have been given up since ``lend``."""
+        self._lent = False
+        if self._due:
+            self.release(nft)
 
 
 def _message(kind: int, flags: int, *attributes: bytes) -> Message:
