@@ -90,3 +90,28 @@ def test_networks_do_without(
     firewall.remove(first, second)
     assert [NAME] == here.tables()
     assert caplog.text.count("may be reset when somebody flushes all rules") == 1
+
+
+def test_it_stays_while_guests_go_elsewhere(here: NetworkNamespace, kernel: Kernel) -> None:
+    """What is lent stays without rules of ours, and goes afterwards if there are none."""
+    firewall = Firewall(namespace=here, kernel=kernel, driver=RulesDriver())
+    (rules, _), keeper = RULES, kernel.connections
+    keeper.lend(kernel.nft)
+    firewall.ensure(rules)
+    firewall.remove(rules)
+    assert [NAME] == here.tables()
+    keeper.take_back(kernel.nft)
+    assert [] == here.tables()
+    keeper.lend(kernel.nft)
+    assert [NAME] == here.tables()
+    keeper.take_back(kernel.nft)
+    assert [] == here.tables()
+    keeper.lend(kernel.nft)
+    firewall.ensure(rules)
+    keeper.take_back(kernel.nft)
+    assert {NAME, "inet jackfield"} == set(here.tables())
+    keeper.lend(kernel.nft)
+    keeper.take_back(kernel.nft)
+    assert {NAME, "inet jackfield"} == set(here.tables())
+    firewall.remove(rules)
+    assert [] == here.tables()

@@ -106,11 +106,12 @@ class ConnectionKeeper:
 
     def lend(self, nft: NftSocket) -> None:
         """Have the chains, whatever becomes of ours, while guests go to somebody else's rules."""
+        ours = self._held
         self.hold(nft)
-        self._lent = True
+        self._lent, self._due = True, not ours
 
     def take_back(self, nft: NftSocket) -> None:
-        """Give up what would have been given up since ``lend``."""
+        """Give them up unless rules of ours need them."""
         self._lent = False
         if self._due:
             self.release(nft)
