@@ -18,7 +18,19 @@ from tests.lab.namespace import Namespace
 from tests.lab.packages import Unavailable, unpacked
 from tests.lab.wait import wait_for
 
-__all__ = ["OpenVSwitch", "skip_reason"]
+__all__ = ["OUT", "PLACE", "OpenVSwitch", "skip_reason"]
+
+PLACE = Path("/run/openvswitch")
+"""Where the programs have their files on a lab host."""
+OUT = """
+<network>
+  <name>out</name>
+  <forward mode='bridge'/>
+  <bridge name='ovs-out'><uplinks mtu='1450'><interface dev='eth0'/></uplinks></bridge>
+  <virtualport type='openvswitch'/>
+</network>
+"""
+"""A network that makes its bridge, over eth0."""
 
 #: Where each program and the schema are below the packages' root.
 PLACES = {

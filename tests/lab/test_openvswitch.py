@@ -30,7 +30,7 @@ from tests.lab.daemon import Daemon
 from tests.lab.flow import EchoServer, TcpFlow
 from tests.lab.guest import Guest
 from tests.lab.host import Host
-from tests.lab.openvswitch import OpenVSwitch
+from tests.lab.openvswitch import OUT, PLACE, OpenVSwitch
 from tests.lab.packets import ping, udp_packet
 from tests.lab.switch import Lan, add_address
 from tests.lab.virsh import CONFIG, URI
@@ -38,7 +38,6 @@ from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
 
-PLACE = Path("/run/openvswitch")
 SHOWN = pytest.mark.shows("bridge of Open vSwitch", "guests in namespaces")
 NETNS_A = ("--netns", "a", "--ifname", "eth0")
 NETNS_B = ("--netns", "b", "--ifname", "eth0")
@@ -60,15 +59,6 @@ RED = """
     <bandwidth><inbound average='500' peak='1000' burst='64'/></bandwidth>
   </portgroup>
   <portgroup name='polite'><bandwidth><outbound average='500'/></bandwidth></portgroup>
-</network>
-"""
-
-OUT = """
-<network>
-  <name>out</name>
-  <forward mode='bridge'/>
-  <bridge name='ovs-out'><uplinks mtu='1450'><interface dev='eth0'/></uplinks></bridge>
-  <virtualport type='openvswitch'/>
 </network>
 """
 

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,7 @@ from tests.lab import openvswitch
 from tests.lab.daemon import Daemon
 from tests.lab.guest import Guest
 from tests.lab.host import Host
-from tests.lab.openvswitch import OpenVSwitch
+from tests.lab.openvswitch import OUT, PLACE, OpenVSwitch
 from tests.lab.packets import ping
 from tests.lab.switch import Lan, add_address
 from tests.lab.troubles import problem, told
@@ -28,16 +27,7 @@ from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
 
-PLACE = Path("/run/openvswitch")
 OUTSIDE = "192.0.2.1"
-OUT = """
-<network>
-  <name>out</name>
-  <forward mode='bridge'/>
-  <bridge name='ovs-out'><uplinks mtu='1450'><interface dev='eth0'/></uplinks></bridge>
-  <virtualport type='openvswitch'/>
-</network>
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
