@@ -18,6 +18,7 @@ from bench.counts import FULL, QUICK, Counts
 from bench.documents import documents
 from bench.forwarding import forwarding
 from bench.hosts import daemon_python, distribution_python, use_python
+from bench.instructions import instructions
 from bench.kinds import kinds
 from bench.listing import listing
 from bench.migrating import migrating
@@ -50,13 +51,16 @@ BENCHMARKS: dict[str, Callable[[Counts], Iterator[Result]]] = {
 }
 
 
+TABLES: dict[str, Callable[[Counts], str]] = {"stages": stages, "instructions": instructions}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run benchmarks; return 1 with ``--check`` when a budget is missed."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measure Jackfield beside a stock libvirtd and beside the raw cost.",
-        epilog=f"NAME is one of: {', '.join(BENCHMARKS)}; or stages, which tells where the "
-        "time goes inside the daemon.",
+        epilog=f"NAME is one of: {', '.join(BENCHMARKS)}; or stages or instructions, which "
+        "tell where the time goes inside the daemon.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to run (default: all)")
     parser.add_argument("--check", action="store_true", help="fail when a budget is missed")
@@ -69,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
     arguments = parser.parse_args(argv)
     counts = QUICK if arguments.quick else FULL
-    unknown = [name for name in arguments.names if name not in {*BENCHMARKS, "stages"}]
+    unknown = [name for name in arguments.names if name not in {*BENCHMARKS, *TABLES}]
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}")
     if os.geteuid() != 0:
@@ -80,8 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     # An end from outside must still take the hosts away.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    if "stages" in arguments.names:
-        print(stages(counts))
+    for name, tell in TABLES.items():
+        if name in arguments.names:
+            print(tell(counts))
     names = [name for name in BENCHMARKS if name in arguments.names or not arguments.names]
     results = [result for name in names for result in _run(name, counts)]
     if results:

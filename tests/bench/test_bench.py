@@ -10,6 +10,7 @@ import pytest
 
 from bench.__main__ import BENCHMARKS, main
 from bench.counts import QUICK
+from bench.instructions import instructions
 from bench.results import Budget, Result, median, ratio, render
 from bench.stages import stages
 from tests.lab import openvswitch
@@ -81,6 +82,14 @@ def test_the_stages_are_told() -> None:
     table = stages(QUICK)
     for stage in ("begin_start", "commit", "ensure bridge", "ensure dnsmasq", "create_port"):
         assert stage in table
+
+
+@pytest.mark.lab
+def test_instructions_are_counted() -> None:
+    """The tables name the files that are known to take part."""
+    table = instructions(QUICK)
+    for file in ("rpc/connection.py", "allocation/allocate.py", "plan/dnsmasq.py"):
+        assert file in table
 
 
 @pytest.mark.lab
