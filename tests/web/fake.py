@@ -157,7 +157,7 @@ class FakeEngine:
             PlanStep(action="remove", kind="route", key="route:x", text="route to 10.0.0.0/8"),
         ]
 
-    def ports(self, ref: str | uuid.UUID | None = None) -> list[PortView]:
+    async def ports(self, ref: str | uuid.UUID | None = None) -> list[PortView]:
         name = None if ref is None else self.network(ref).name
         return [port for port in self.plugged.values() if name in {None, port.network}]
 
@@ -187,7 +187,7 @@ class FakeEngine:
 
     async def detach_all(self, ref: str) -> int:
         """Forget the ports of a network."""
-        gone = {view.device for view in self.ports(ref)}
+        gone = {view.device for view in await self.ports(ref)}
         self.plugged = {name: view for name, view in self.plugged.items() if name not in gone}
         return len(gone)
 

@@ -367,15 +367,22 @@ class Engine:
 
     # Ports and leases
 
-    def ports(self, ref: str | UUID | None = None) -> list[PortView]:
-        """Return the ports of one network or of all."""
+    async def ports(self, ref: str | UUID | None = None) -> list[PortView]:
+        """Return the ports of one network or of all; there may be thousands."""
         networks = self._registry.network_views() if ref is None else [self.network(ref)]
-        views = (
-            self._registry.port_view(record)
-            for network in networks
-            for record in self._registry.ports_in_order(network.uuid)
-        )
-        return recognised(views, self._host.links())
+        records = [
+            record for network in networks for record in self._registry.ports_in_order(network.uuid)
+        ]
+        found: list[PortView] = []
+        for start in range(0, len(records), _SLICE):
+            views = [
+                self._registry.port_view(record)
+                for record in records[start : start + _SLICE]
+                if record.uuid in self._registry.ports
+            ]
+            found += recognised(views, self._host.links())
+            await asyncio.sleep(0)
+        return found
 
     def port_uuids(self, network: UUID) -> list[UUID]:
         """Return the ports of a network, in the order of ``ports``."""

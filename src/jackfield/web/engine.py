@@ -97,7 +97,7 @@ class Engine(Protocol):
         """Return what each interface of a guest would get here and now."""
         ...
 
-    def ports(self, ref: str | None = None) -> list[PortView]:
+    async def ports(self, ref: str | None = None) -> list[PortView]:
         """Return the ports, of one network or of all."""
         ...
 

@@ -14,7 +14,7 @@ __all__ = ["attach_port", "detach_port", "detach_ports", "list_leases", "list_po
 async def list_ports(door: Door, request: Request) -> Response:
     """Answer with the ports of one network or of all."""
     bodies.check_parameters(request)
-    ports = door.engine.ports(request.path_params.get("ref"))
+    ports = await door.engine.ports(request.path_params.get("ref"))
     return Response(await views.encode_list(ports, views.port_json), media_type=JSON)
 
 
