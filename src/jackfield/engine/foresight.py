@@ -52,7 +52,7 @@ class Foresight:
         await self._plans.prepare(target)
         ports = self._registry.ports_of(record.uuid) if record.active else []
         wanted = self._plans.plan(target)
-        upkeep = upkeep_of_ports(target, ports)
+        upkeep = await upkeep_of_ports(target, ports)
         states = [state_of_port(target, port) for port in self._registry.lost_ports_of(record.uuid)]
         lost = [item for state in states for item in state.values() if isinstance(item, AnyLink)]
         guarded, guards = self._mending.guards(target, ports)

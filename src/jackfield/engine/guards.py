@@ -201,7 +201,7 @@ class Guards:
         change = Change()
         if made_by is not record.current and made_by != record.current:
             change = await self._make_anew(record, ports)
-        for port in ports:
+        for port in ports if guards_any(record.current) else ():
             if self._awaits_device(port):
                 await self._join(port, away)
         return change

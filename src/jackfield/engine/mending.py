@@ -303,7 +303,7 @@ class Mending:
         ports = self._registry.ports_of(record.uuid)
         # A lost device is another matter.
         here = [port for port in ports if port.uuid not in self._registry.lost]
-        upkeep = upkeep_of_ports(network, here)
+        upkeep = await upkeep_of_ports(network, here)
         if (record.problem or "").startswith(_NOT_MENDED):
             record.problem = None
         if upkeep.wanted:

@@ -5,6 +5,7 @@ What a macvtap or macvlan needs of its NIC is asked of that very one: another ma
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,13 +19,14 @@ from jackfield.model.network import Network
 from jackfield.plan.describe import describe_resource
 from jackfield.state.hoststate import Change
 from jackfield.state.links import MacvlanLink, MacvtapLink
-from jackfield.state.resources import LinkSetting
+from jackfield.state.resources import LinkSetting, Resource
 
 __all__ = ["PortsUpkeep", "mend_each", "upkeep_of_ports"]
 
 log = logging.getLogger(__name__)
 
 _OnNic = MacvtapLink | MacvlanLink
+_SLICE = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,9 +53,13 @@ class PortsUpkeep:
         ]
 
 
-def upkeep_of_ports(network: Network, ports: Iterable[PortRecord]) -> PortsUpkeep:
-    """Return what is mended of ``ports`` of a network."""
-    items = [item for port in ports for item in state_of_port(network, port).values()]
+async def upkeep_of_ports(network: Network, ports: Iterable[PortRecord]) -> PortsUpkeep:
+    """Return what is mended of ``ports`` of a network; others have their turn meanwhile."""
+    items: list[Resource] = []
+    for number, port in enumerate(ports):
+        if number % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)
+        items += state_of_port(network, port).values()
     return PortsUpkeep(
         {item.key: item for item in items if isinstance(item, Upkeep)},
         [item for item in items if isinstance(item, _OnNic)],
