@@ -107,15 +107,21 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def put_certificates(host: Host, pki: Path) -> Path:
+    """Put what the daemon needs where its configuration says; return that folder."""
+    directory = host.file(PKI)
+    directory.mkdir()
+    for name in ("ca.pem", "server.pem", "server.key"):
+        shutil.copy(pki / name, directory / name)
+    return directory
+
+
 @pytest.fixture
 def server(host: Host, pki: Path) -> Iterator[Daemon]:
     """Give a daemon that listens for TLS on the host, and lets anna in."""
     if (reason := skip_reason()) is not None:
         pytest.skip(reason)
-    directory = host.file(PKI)
-    directory.mkdir()
-    for name in ("ca.pem", "server.pem", "server.key"):
-        shutil.copy(pki / name, directory / name)
+    put_certificates(host, pki)
     config = f"""
     libvirt_tls = "{ADDRESS}"
     tls_ca_file = "{PKI}/ca.pem"
@@ -331,10 +337,7 @@ def test_a_certificate_that_clients_refuse(
 
 def test_a_key_that_a_service_cannot_read(host: Host, pki: Path) -> None:
     """Root's rights over others' files are not the service's, which is not obvious."""
-    directory = host.file(PKI)
-    directory.mkdir()
-    for name in ("ca.pem", "server.pem", "server.key"):
-        shutil.copy(pki / name, directory / name)
+    directory = put_certificates(host, pki)
     os.chown(directory / "server.key", NOBODY, NOBODY)
     (directory / "server.key").chmod(0o600)
     host.file("/run/lab/c.toml").write_text(f"""
@@ -353,10 +356,7 @@ def test_a_key_that_a_service_cannot_read(host: Host, pki: Path) -> None:
 
 def test_an_address_that_comes_later(host: Host, outside: Host, pki: Path) -> None:
     """After a boot the daemon may be there before its address: clients reach it with that."""
-    directory = host.file(PKI)
-    directory.mkdir()
-    for name in ("ca.pem", "server.pem", "server.key"):
-        shutil.copy(pki / name, directory / name)
+    put_certificates(host, pki)
     config = f"""
     libvirt_tls = "{ADDRESS}"
     tls_ca_file = "{PKI}/ca.pem"

@@ -8,6 +8,7 @@ name and address.  They stay up meanwhile; a guest sees a gap and nothing else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
@@ -162,7 +163,8 @@ class Takeover:
             record.live = live
             known.add(record)
         else:
-            count = await self._move(found, live, daemon, members)
+            async with self._connections_kept():
+                count = await self._move(found, live, daemon, members)
         who = f"libvirt's daemon at {daemon.path}" if daemon else "what libvirt's daemon left"
         yield f"stopped in libvirt ({who}) and running here, on {found.bridge or 'no bridge'}"
         for member in members:
@@ -195,6 +197,21 @@ class Takeover:
         except JackfieldError as error:
             raise error.with_context("left running with libvirt") from error
 
+    @contextlib.asynccontextmanager
+    async def _connections_kept(self) -> AsyncIterator[None]:
+        """Keep guests' connections between libvirt's rules and ours, and back should ours fail.
+
+        Meanwhile nobody else has rules that track connections, and without any the kernel would
+        reset what it translates.
+        """
+        await self._thread.run(lambda tools: tools.kernel.connections.lend(tools.kernel.nft))
+        try:
+            yield
+        finally:
+            await self._thread.run(
+                lambda tools: tools.kernel.connections.take_back(tools.kernel.nft)
+            )
+
     async def _move(
         self,
         found: Found,
@@ -206,24 +223,6 @@ class Takeover:
 
         Returns how many leases there were.
         """
-        assert live.uuid is not None
-        # Between libvirt's rules and ours, and back should ours fail, nobody else has any that
-        # track connections: without these the kernel would reset what it translates.
-        await self._thread.run(lambda tools: tools.kernel.connections.lend(tools.kernel.nft))
-        try:
-            return await self._move_guests(found, live, daemon, members)
-        finally:
-            await self._thread.run(
-                lambda tools: tools.kernel.connections.take_back(tools.kernel.nft)
-            )
-
-    async def _move_guests(
-        self,
-        found: Found,
-        live: Network,
-        daemon: LibvirtDaemon | None,
-        members: list[MemberRow],
-    ) -> int:
         assert live.uuid is not None
         # Should we die in between, the next start of the network puts them on its bridge.
         await self._thread.run(_remember, members)
