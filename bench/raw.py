@@ -26,7 +26,8 @@ from bench.networks import nat_network
 from bench.worker import serve
 from jackfield.document.reader import read_network
 from jackfield.host.netlink.address import add_address
-from jackfield.host.netlink.link import create_bridge, delete_link, set_link
+from jackfield.host.netlink.bridge import create_bridge
+from jackfield.host.netlink.link import delete_link, set_link
 from jackfield.host.netlink.message import NLM_F_ACK, Message
 from jackfield.host.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from jackfield.host.nft.base import base_messages

@@ -12,7 +12,8 @@ from jackfield.errors import KernelError, MissingFeature, NotFound
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.membership import BridgePortDriver, LinkUpDriver
-from jackfield.host.netlink.link import decode_link, port_flags
+from jackfield.host.netlink.bridge import port_flags
+from jackfield.host.netlink.link import decode_link
 from jackfield.host.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.model.vlan import NativeMode, Vlan, VlanTag

@@ -10,7 +10,8 @@ import pytest
 
 from jackfield.errors import KernelError, NotFound
 from jackfield.host.kernel import Kernel
-from jackfield.host.netlink.link import create_bridge, dump_links, set_link, wears_group
+from jackfield.host.netlink.bridge import create_bridge
+from jackfield.host.netlink.link import dump_links, set_link, wears_group
 from jackfield.host.netlink.message import Message, Reply, attribute_text, nested
 from jackfield.host.netlink.namespace import call_in_namespace
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT, RouteSocket

@@ -7,15 +7,8 @@ from collections.abc import Sequence
 from jackfield.errors import KernelError
 from jackfield.host.kernel import Kernel
 from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
-from jackfield.host.netlink.link import (
-    Link,
-    bridge_options,
-    change_bridge,
-    create_bridge,
-    mark_group,
-    random_group,
-    set_link,
-)
+from jackfield.host.netlink.bridge import bridge_options, change_bridge, create_bridge
+from jackfield.host.netlink.link import Link, mark_group, random_group, set_link
 from jackfield.host.netlink.message import Message
 from jackfield.model.values import InterfaceName
 from jackfield.state.links import BridgeLink

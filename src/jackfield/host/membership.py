@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from jackfield.errors import JackfieldError, MissingFeature
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
+from jackfield.host.netlink.bridge import bridge_options, change_port, port_flags
 from jackfield.host.netlink.bridgeport import (
     PortVlan,
     add_entry,
@@ -19,7 +20,7 @@ from jackfield.host.netlink.bridgeport import (
     vlans_of,
     vlans_to_model,
 )
-from jackfield.host.netlink.link import Link, bridge_options, change_port, port_flags, set_link
+from jackfield.host.netlink.link import Link, set_link
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.socket import Refusal
 from jackfield.host.ownership import is_marked

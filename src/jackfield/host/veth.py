@@ -11,17 +11,12 @@ from pathlib import Path
 from jackfield.errors import KernelError, NotFound
 from jackfield.host.kernel import Kernel
 from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
-from jackfield.host.netlink.link import (
-    Link,
-    create_veth,
-    mark_group,
-    random_group,
-    set_link,
-)
+from jackfield.host.netlink.link import Link, mark_group, random_group, set_link
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.namespace import call_in_namespace, open_namespace
 from jackfield.host.netlink.route import RouteSocket
 from jackfield.host.netlink.socket import Refusal
+from jackfield.host.netlink.veth import create_veth
 from jackfield.model.values import InterfaceName
 from jackfield.state.links import VethLink
 

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from jackfield.errors import Conflict, ForeignObject, MissingFeature
 from jackfield.host.driver import Observed, Presence
 from jackfield.host.kernel import Kernel
+from jackfield.host.netlink.bridge import bridge_options, change_bridge
 from jackfield.host.netlink.bridgeport import PortVlan, add_vlans, delete_vlans
-from jackfield.host.netlink.link import Link, bridge_options, change_bridge
+from jackfield.host.netlink.link import Link
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.vlan import vlan_id
 from jackfield.host.ownership import is_marked

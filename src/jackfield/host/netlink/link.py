@@ -9,16 +9,12 @@ from __future__ import annotations
 import dataclasses
 import random
 import struct
-from typing import NamedTuple
 
 from jackfield.errors import counted
 from jackfield.host.netlink.message import (
-    NLM_F_CREATE,
-    NLM_F_EXCL,
     Message,
     attribute,
     attribute_text,
-    attribute_u8,
     attribute_u32,
     attributes,
     nested,
@@ -30,13 +26,7 @@ __all__ = [
     "IFF_UP",
     "RTM_DELLINK",
     "RTM_NEWLINK",
-    "BridgeOptions",
     "Link",
-    "bridge_options",
-    "change_bridge",
-    "change_port",
-    "create_bridge",
-    "create_veth",
     "decode_link",
     "delete_group",
     "delete_link",
@@ -44,7 +34,6 @@ __all__ = [
     "get_link",
     "get_link_at",
     "mark_group",
-    "port_flags",
     "random_group",
     "set_link",
     "wears_group",
@@ -78,14 +67,6 @@ _IFLA_INFO_DATA = 2
 _IFLA_INFO_SLAVE_KIND = 4
 _IFLA_INFO_SLAVE_DATA = 5
 
-_IFLA_BR_FORWARD_DELAY = 1
-_IFLA_BR_STP_STATE = 5
-_IFLA_BR_VLAN_FILTERING = 7
-_IFLA_BR_VLAN_PROTOCOL = 8
-_IFLA_BRPORT_LEARNING = 8
-_IFLA_BRPORT_UNICAST_FLOOD = 9
-_IFLA_BRPORT_ISOLATED = 33
-_VETH_INFO_PEER = 1
 
 _RTEXT_FILTER_SKIP_STATS = 8
 
@@ -97,7 +78,6 @@ _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 _S32 = struct.Struct("=i")
 _GROUP = struct.Struct("=HHI")
-_CENTISECONDS = 100
 
 _NLA_F_NESTED = 0x8000
 _WANTED = frozenset(
@@ -261,119 +241,6 @@ def random_group() -> int:
     return random.randrange(1 << 30, 1 << 31)
 
 
-def create_bridge(
-    name: str, mac: bytes | None, *, stp: bool, forward_delay: int, group: int = 0
-) -> Message:
-    """Return the request that makes a bridge in a link group; ``forward_delay`` in seconds."""
-    body = _HEADER.pack(0, 0, 0, 0, 0) + attribute_text(_IFLA_IFNAME, name)
-    if mac is not None:
-        body += attribute(_IFLA_ADDRESS, mac)
-    body += attribute_u32(_IFLA_GROUP, group) + nested(
-        _IFLA_LINKINFO,
-        attribute_text(_IFLA_INFO_KIND, "bridge"),
-        nested(_IFLA_INFO_DATA, _forward_delay(forward_delay), _stp(stp)),
-    )
-    return Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, f"create bridge {name}")
-
-
-def _forward_delay(seconds: int) -> bytes:
-    return attribute_u32(_IFLA_BR_FORWARD_DELAY, seconds * _CENTISECONDS)
-
-
-def _stp(stp: bool) -> bytes:
-    return attribute_u32(_IFLA_BR_STP_STATE, int(stp))
-
-
-def change_bridge(
-    index: int,
-    name: str,
-    *,
-    stp: bool | None = None,
-    forward_delay: int | None = None,
-    vlan_filtering: bool | None = None,
-) -> Message:
-    """Return the request that changes a bridge's options; ``None`` leaves one as it is."""
-    options = []
-    if stp is not None:
-        options.append(_stp(stp))
-    if forward_delay is not None:
-        options.append(_forward_delay(forward_delay))
-    if vlan_filtering is not None:
-        options.append(attribute_u8(_IFLA_BR_VLAN_FILTERING, vlan_filtering))
-    body = _HEADER.pack(0, 0, index, 0, 0) + nested(
-        _IFLA_LINKINFO,
-        attribute_text(_IFLA_INFO_KIND, "bridge"),
-        nested(_IFLA_INFO_DATA, *options),
-    )
-    return Message(RTM_NEWLINK, 0, body, f"change bridge {name}")
-
-
-class BridgeOptions(NamedTuple):
-    """What we know of a bridge's own options; ``forward_delay`` in seconds, rounded down.
-
-    ``vlan_filtering`` is ``None`` where the kernel cannot filter VLANs on bridges.
-    """
-
-    stp: bool
-    forward_delay: int
-    vlan_filtering: bool | None
-
-
-def bridge_options(data: bytes) -> BridgeOptions:
-    """Decode ``Link.data`` of a bridge."""
-    options = attributes(data)
-    delay = _U32.unpack(options.get(_IFLA_BR_FORWARD_DELAY, bytes(4)))[0]
-    stp = options.get(_IFLA_BR_STP_STATE, bytes(4)) != bytes(4)
-    filtering = None
-    # A kernel that cannot says 0 all the same, but no protocol.
-    if _IFLA_BR_VLAN_PROTOCOL in options:
-        filtering = options.get(_IFLA_BR_VLAN_FILTERING, b"\0") != b"\0"
-    return BridgeOptions(stp, delay // _CENTISECONDS, filtering)
-
-
-def create_veth(
-    name: str,
-    mac: bytes | None,
-    peer_name: str,
-    peer_mac: bytes,
-    peer_netns: int,
-    *,
-    mtu: int | None,
-    group: int,
-    peer_first: bool,
-) -> Message:
-    """Return the request that makes a veth pair across two namespaces.
-
-    ``peer_netns`` is the descriptor of a namespace file; ``group`` the near end's link group.
-    With ``peer_first`` the peer is the request's main device, so that the same request brings it
-    up (a veth cannot come up before its pair is tied, and only the main device is configured
-    after that); Linux before 6.13 refuses this when *our* namespace has a link of the peer's name.
-    """
-    size = b"" if mtu is None else attribute_u32(_IFLA_MTU, mtu)
-    near = attribute_text(_IFLA_IFNAME, name) + attribute_u32(_IFLA_GROUP, group) + size
-    if mac is not None:
-        near += attribute(_IFLA_ADDRESS, mac)
-    far = (
-        attribute_text(_IFLA_IFNAME, peer_name)
-        + size
-        + attribute(_IFLA_ADDRESS, peer_mac)
-        + attribute_u32(_IFLA_NET_NS_FD, peer_netns)
-    )
-    main, other = (far, near) if peer_first else (near, far)
-    up = IFF_UP if peer_first else 0
-    body = (
-        _HEADER.pack(0, 0, 0, up, up)
-        + main
-        + nested(
-            _IFLA_LINKINFO,
-            attribute_text(_IFLA_INFO_KIND, "veth"),
-            nested(_IFLA_INFO_DATA, nested(_VETH_INFO_PEER, _HEADER.pack(0, 0, 0, 0, 0), other)),
-        )
-    )
-    what = f"create veth {name} with its peer {peer_name}"
-    return Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, what)
-
-
 def mark_group(group: int, alias: str, what: str) -> Message:
     """Return the request that gives the links of a group an alias; none is no error.
 
@@ -424,41 +291,6 @@ def set_link(
     flags = (IFF_UP if up else 0) | (_IFF_ALLMULTI if all_multicast else 0)
     header = _HEADER.pack(0, 0, index, flags, change)
     return Message(RTM_SETLINK, 0, header + body, what)
-
-
-def change_port(
-    name: str, what: str, *, isolated: bool, learning: bool, unicast_flood: bool
-) -> Message:
-    """Return the request that sets the flags of a bridge's port and brings it up.
-
-    The link must be the bridge's already: the kernel looks up the meaning of the flags at its
-    master.  They are set before the link comes up, in the kernel's own order.
-    """
-    body = (
-        _HEADER.pack(0, 0, 0, IFF_UP, IFF_UP)
-        + attribute_text(_IFLA_IFNAME, name)
-        + nested(
-            _IFLA_LINKINFO,
-            attribute_text(_IFLA_INFO_SLAVE_KIND, "bridge"),
-            nested(
-                _IFLA_INFO_SLAVE_DATA,
-                attribute_u8(_IFLA_BRPORT_LEARNING, learning),
-                attribute_u8(_IFLA_BRPORT_UNICAST_FLOOD, unicast_flood),
-                attribute_u8(_IFLA_BRPORT_ISOLATED, isolated),
-            ),
-        )
-    )
-    return Message(RTM_NEWLINK, 0, body, what)
-
-
-def port_flags(port_data: bytes) -> tuple[bool, bool, bool]:
-    """Decode ``Link.port_data`` of a bridge's port: (isolated, learning, unicast_flood)."""
-    flags = attributes(port_data)
-    return (
-        flags.get(_IFLA_BRPORT_ISOLATED, b"\0")[0] != 0,
-        flags.get(_IFLA_BRPORT_LEARNING, b"\1")[0] != 0,
-        flags.get(_IFLA_BRPORT_UNICAST_FLOOD, b"\1")[0] != 0,
-    )
 
 
 def delete_link(index: int) -> Message:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from jackfield.errors import JackfieldError, NotFound
 from jackfield.host.netlink.address import AddressEntry, decode_address, dump_addresses
+from jackfield.host.netlink.bridge import bridge_options, port_flags
 from jackfield.host.netlink.bridgeport import (
     DEFAULT_VLANS,
     Entry,
@@ -23,14 +24,12 @@ from jackfield.host.netlink.bridgeport import (
 )
 from jackfield.host.netlink.link import (
     Link,
-    bridge_options,
     decode_link,
     delete_group,
     delete_link,
     dump_links,
     get_link,
     get_link_at,
-    port_flags,
     random_group,
     set_link,
     wears_group,
