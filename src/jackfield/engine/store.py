@@ -19,28 +19,20 @@ a crash the difference of their plans is what may be half done.
 Rows that describe the live host (all but ``networks`` and ``events``) are valid for
 one boot and one network namespace; they are dropped when either is another.
 
-Definitions are on disk before anybody is told (``sync``, once for all transactions that ended
-meanwhile).  Rows of running networks and of ports survive the daemon's death, not the machine's,
-whose reboot ends what they describe (``synchronous=NORMAL``: the write-ahead log without
-``fsync``).
-
 Used on the kernel thread alone.  What becomes of ports without a device of ours is in the journal
 beside it (``portjournal``) before it is here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import os
-import sqlite3
 import uuid as uuids
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
+from jackfield.engine.database import Database
 from jackfield.engine.rows import (
     EventRow,
     LiveRow,
@@ -50,18 +42,10 @@ from jackfield.engine.rows import (
     SettingRow,
     Step,
 )
-from jackfield.engine.schema import MIGRATIONS
-from jackfield.errors import HostError
 
 __all__ = ["EVENTS_KEPT", "EventNumbers", "Store"]
 
 EVENTS_KEPT = 10_000
-
-_ROOM = 1 << 18
-"""Bytes that the disk must have free when a step begins, so that its end can be recorded."""
-
-_OTHERS = 1.0
-"""Seconds that another process which has the database open is waited for."""
 
 _OF_THIS_HOST = ("live", "ports", "members", "settings", "setting_users", "records")
 
@@ -78,120 +62,13 @@ class EventNumbers:
         return next(self._count)
 
 
-class _Database(sqlite3.Connection):
-    """A connection whose failures are ours: a full disk is no defect of the daemon."""
-
-    def execute(self, *arguments: Any) -> sqlite3.Cursor:
-        """Do as the base class does, or raise ``HostError``."""
-        try:
-            return super().execute(*arguments)
-        except sqlite3.Error as error:
-            raise _told(error) from error
-
-    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
-        """Do as the base class does, or raise ``HostError``."""
-        try:
-            return super().executemany(*arguments)
-        except sqlite3.Error as error:
-            raise _told(error) from error
-
-
-class Store:
-    """The connection to the database; what goes wrong with it is a ``HostError``."""
+class Store(Database):
+    """The tables of the database."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the database at ``path`` and bring its schema up to date."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            self._db = sqlite3.connect(
-                path,
-                timeout=_OTHERS,
-                isolation_level=None,
-                check_same_thread=False,
-                factory=_Database,
-            )
-            path.chmod(0o600)
-            # No other process is let in while it is open, which saves taking and giving back the
-            # locks for each transaction.  Before the write-ahead log, so that its index is ours.
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._path = path
-            self._log = -1
-            self.unsynced = False
-            """Whether a transaction has ended that must be on disk before it is told of."""
-            self._numbers: EventNumbers | None = None
-            self._migrate(path)
-        except sqlite3.Error as error:
-            raise _told(error).with_context(str(path)) from error
-        except HostError as error:
-            raise error.with_context(str(path)) from error
-
-    def close(self) -> None:
-        """Close the database."""
-        self.sync()
-        if self._log >= 0:
-            os.close(self._log)
-            self._log = -1
-        self._db.close()
-
-    @contextlib.contextmanager
-    def transaction(self, *, durable: bool = False, opens: bool = False) -> Iterator[None]:
-        """Commit what the block does, all or nothing; ``durable``: to be on disk with ``sync``.
-
-        With ``opens`` it begins a step, and is refused when its end might find no room.
-        """
-        if opens:
-            self._check_room()
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.commit()
-        except BaseException:
-            # When the disk is full, SQLite has done so itself.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        self.unsynced |= durable
-
-    def _check_room(self) -> None:
-        disk = os.statvfs(self._path.parent)
-        if disk.f_blocks and disk.f_bavail * disk.f_frsize < _ROOM:
-            raise _full(f"less than {_ROOM >> 10} KiB are free where {self._path} is")
-
-    def sync(self) -> None:
-        """Wait until the disk has every durable transaction that has ended.
-
-        The same as ``synchronous=FULL`` does at the end of each (https://sqlite.org/wal.html), but
-        once for all of those who wait.
-        """
-        if not self.unsynced:
-            return
-        try:
-            if self._log < 0:
-                # It stays the same file for as long as the database is open.
-                self._log = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
-            os.fdatasync(self._log)
-        except OSError as error:
-            raise HostError(
-                f"the disk does not take the database {self._path}: {error.strerror}",
-                hint="dmesg shows what is wrong with the disk",
-            ) from error
-        self.unsynced = False
-
-    def commit(self) -> None:
-        """End the open transaction."""
-        self._db.execute("COMMIT")
-
-    def _migrate(self, path: Path) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise HostError(
-                f"the database has schema {version}, newer than this daemon's {len(MIGRATIONS)}",
-                hint="install the newer version again, or put a copy from before it in its place",
-            )
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            self._db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")
+        super().__init__(path)
+        self._numbers: EventNumbers | None = None
 
     # Boot and namespace
 
@@ -466,22 +343,3 @@ class Store:
                 "SELECT number, time, type, network, uuid, detail FROM events ORDER BY number"
             )
         ]
-
-
-def _told(error: sqlite3.Error) -> HostError:
-    """Return the error that says what is wrong with the database."""
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        return _full("cannot write the database")
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-        return HostError(
-            "another process has the database open",
-            hint="only one daemon may use a state directory; `fuser` on the file shows who does",
-        )
-    return HostError(
-        f"cannot use the database: {error}",
-        hint="the daemon needs to read and write it; restore it from a backup if damaged",
-    )
-
-
-def _full(what: str) -> HostError:
-    return HostError(f"{what}: the disk is full", hint="df shows what is full")
