@@ -54,6 +54,7 @@ from jackfield.engine.views import (
 )
 from jackfield.engine.watches import Watches
 from jackfield.engine.workplace import Workplace
+from jackfield.engine.zones import Zones
 from jackfield.errors import JackfieldError, WrongState, counted, shell_word
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
@@ -137,6 +138,7 @@ class Engine:
             take_managed=take_managed_uplinks,
             gateway_timeout=gateway_timeout,
         )
+        self._zones = Zones(self._registry, self._thread, tidings, self._later)
         self._networks = Networks(
             self._registry,
             self._definitions,
@@ -149,6 +151,7 @@ class Engine:
             plans,
             hooks,
             uplinks,
+            self._zones,
         )
         self._foresight = Foresight(
             self._registry, self._definitions, plans, self._mending, self._thread
@@ -215,6 +218,7 @@ class Engine:
         await self._mending.tell_unmended(recovered.unmended)
         await self._mending.watch_services(running)
         await self._networks.judge_ways()
+        await self._zones.open()
         if not recovered.unread:
             # What is stored of those names devices as well, which a later version knows.
             tell_orphans(self._host.links().values(), self._registry.networks, self._registry.ports)
@@ -233,6 +237,7 @@ class Engine:
             async with record.lock:
                 pass
         self._watches.close()
+        self._zones.close()
         self._holders.close()
         monitor = self._monitor
         if monitor is not None:
