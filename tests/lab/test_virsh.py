@@ -82,7 +82,7 @@ DOCUMENTS = {
     "maybe": "<network><name>maybe</name><bridge name='maybe0' stp='maybe'/></network>",
     "zone": "<network><name>zone</name><bridge name='zone0' stp='off' zone='public'/></network>",
     "known": "<network><name>known</name><bridge name='known0' stp='off'/>"
-    "<domain name='known.example' register='yes'/><ip address='10.8.0.1' prefix='24'/></network>",
+    "<domain name='known.example' localOnly='yes' register='yes'/><ip address='10.8.0.1' prefix='24'/></network>",
     "vlan": "<network><name>vlan</name><bridge name='vlan0' stp='off'/><vlan><tag id='4'/></vlan>"
     "</network>",
     "nic": "<network><name>nic</name><forward mode='bridge'><interface dev='eth7'/></forward>"
@@ -144,8 +144,8 @@ VALUES = (
     "`stp='maybe'`; libvirt defines the network"
 )
 REGISTER = (
-    "`register` of a domain is kept, and nobody is asked; libvirt asks systemd-resolved, and does "
-    "not start without it"
+    "a network whose domain is to be registered starts also where systemd-resolved does not run, "
+    "and says so; libvirt does not start it then"
 )
 VLAN = "`<vlan>` is allowed on isolated and routed networks as well"
 CARRIER = "a port gets no NIC that is not there or has no carrier; libvirt gives it any"

@@ -38,6 +38,7 @@ from jackfield.engine.portjournal import PortJournal
 from jackfield.engine.ports import Ports
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.recovery import Planner, Recovered, recover
+from jackfield.engine.registrations import Registrations
 from jackfield.engine.registry import Registry
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
@@ -139,6 +140,7 @@ class Engine:
             gateway_timeout=gateway_timeout,
         )
         self._zones = Zones(self._registry, self._thread, tidings, self._later)
+        self._registrations = Registrations(self._registry, self._host, tidings, self._later)
         self._networks = Networks(
             self._registry,
             self._definitions,
@@ -152,6 +154,7 @@ class Engine:
             hooks,
             uplinks,
             self._zones,
+            self._registrations,
         )
         self._foresight = Foresight(
             self._registry, self._definitions, plans, self._mending, self._thread
@@ -219,6 +222,7 @@ class Engine:
         await self._mending.watch_services(running)
         await self._networks.judge_ways()
         await self._zones.open()
+        await self._registrations.open()
         if not recovered.unread:
             # What is stored of those names devices as well, which a later version knows.
             tell_orphans(self._host.links().values(), self._registry.networks, self._registry.ports)
@@ -238,6 +242,7 @@ class Engine:
                 pass
         self._watches.close()
         self._zones.close()
+        self._registrations.close()
         self._holders.close()
         monitor = self._monitor
         if monitor is not None:

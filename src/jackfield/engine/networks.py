@@ -26,6 +26,7 @@ from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
 from jackfield.engine.portmtus import fit_ports, unfit_ports
 from jackfield.engine.records import NetworkRecord, state_of_port
+from jackfield.engine.registrations import Registrations
 from jackfield.engine.registry import Registry
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
@@ -70,6 +71,7 @@ class Networks:
         hooks: Hooks,
         uplinks: Uplinks,
         zones: Zones,
+        registrations: Registrations,
     ) -> None:
         """Work on ``registry`` through ``thread``; ``host`` gives the facts."""
         self._registry = registry
@@ -84,6 +86,7 @@ class Networks:
         self._hooks = hooks
         self._uplinks = uplinks
         self._zones = zones
+        self._registrations = registrations
 
     async def start(self, ref: str | UUID) -> NetworkView:
         """Start a stored network."""
@@ -268,6 +271,7 @@ class Networks:
         await self._fit_ports(record)
         change = await self._mending.reconnect_ports(record)
         await self._mending.miss_bridges(record)
+        await self._registrations.note(record)
         if takes_uplinks(record.current):
             await self.judge_ways()
         elif record.current.uplinks:
@@ -338,6 +342,7 @@ class Networks:
         record.present = HostState()
         record.settled, record.halted, record.problem = False, False, None
         await self._zones.leave(bridge_name(network))
+        self._registrations.forget(record.uuid)
         if record.stored is not None:
             # A transient one has no other definition until it is forgotten.
             record.live = None
@@ -414,7 +419,9 @@ class Networks:
         change = difference(wanted, present)
         if not change and former == network and definition is None:
             await self._zones.join(network)
-            return await self._mending.mend_now(record)
+            mended = await self._mending.mend_now(record)
+            await self._registrations.note(record)
+            return mended
         document, previous = await aside(
             lambda: (network_to_json(network), network_to_json(former)), network, former
         )
