@@ -82,7 +82,8 @@ DOCUMENTS = {
     "maybe": "<network><name>maybe</name><bridge name='maybe0' stp='maybe'/></network>",
     "zone": "<network><name>zone</name><bridge name='zone0' stp='off' zone='public'/></network>",
     "known": "<network><name>known</name><bridge name='known0' stp='off'/>"
-    "<domain name='known.example' localOnly='yes' register='yes'/><ip address='10.8.0.1' prefix='24'/></network>",
+    "<domain name='known.example' localOnly='yes' register='yes'/>"
+    "<ip address='10.8.0.1' prefix='24'/></network>",
     "vlan": "<network><name>vlan</name><bridge name='vlan0' stp='off'/><vlan><tag id='4'/></vlan>"
     "</network>",
     "nic": "<network><name>nic</name><forward mode='bridge'><interface dev='eth7'/></forward>"
