@@ -39,6 +39,7 @@ from jackfield.engine.ports import Ports
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.recovery import Planner, Recovered, recover
 from jackfield.engine.registry import Registry
+from jackfield.engine.rulemending import RuleMending
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
 from jackfield.engine.takeover import Takeover
@@ -130,6 +131,7 @@ class Engine:
         self._mending = Mending(
             self._registry, self._thread, self._host, self._services, self._guards, lost, tidings
         )
+        self._rules = RuleMending(self._registry, self._thread, self._guards, tidings)
         hooks = Hooks(hooks_dir, hook_timeout, self._registry)
         uplinks = Uplinks(
             self._thread,
@@ -523,7 +525,7 @@ class Engine:
             log.info("the host's name servers changed: handed to %s", counted(count, "network"))
 
     def _rules_changed(self, reason: str) -> None:
-        self._later(self._mending.mend_rules(reason))
+        self._later(self._rules.mend(reason))
 
     def _later(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
