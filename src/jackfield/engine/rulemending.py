@@ -17,6 +17,7 @@ from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError, counted, shell_word
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
+from jackfield.model.port import DirectPlug
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.functions import EchoGuard, FunctionPlace
 from jackfield.state.hoststate import Change
@@ -137,8 +138,7 @@ class RuleMending:
             yield from (item for item in record.present.values() if item.kind in _RULES)
         for port in self._registry.ports_of(record.uuid):
             limited = port.device is not None and port.port.bandwidth is not None
-            private = record.current.mode is Mode.PRIVATE
-            if limited or private or _carrier(port) is not None:
+            if limited or _is_private(port) or _carrier(port) is not None:
                 upkeep = upkeep_of_port(record.current, port)
                 yield from (item for item in upkeep if isinstance(item, _PortRules))
 
@@ -176,6 +176,12 @@ class RuleMending:
         if change:
             ports_mended = counted(len(change.ensure), "port")
             log.warning("%s of Open vSwitch mended: %s", ports_mended, reason)
+
+
+def _is_private(port: PortRecord) -> bool:
+    """Tell whether a port is kept from others, whatever its network has been defined as since."""
+    plug = port.port.plug
+    return isinstance(plug, DirectPlug) and plug.mode == Mode.PRIVATE.value
 
 
 def _carrier(port: PortRecord) -> FunctionPlace | None:
