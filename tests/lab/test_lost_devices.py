@@ -10,11 +10,8 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
-from jackfield.client import Client
 from tests.lab.daemon import Daemon
 from tests.lab.host import Host
 from tests.lab.packets import ping
@@ -224,37 +221,3 @@ def test_a_deleted_namespace_takes_its_macvlan_along(host: Host, lan: Lan, daemo
     wait_for(lambda: problem(daemon), 10, "the network to say so")
     daemon.cli("detach", device)
     assert "" == problem(daemon)
-
-
-HOLD = """#!/bin/sh
-[ $2 = port-created ] && [ -e /run/lab/hold ] || exit 0
-touch /run/lab/held
-while [ -e /run/lab/hold ]; do sleep 0.02; done
-"""
-
-
-def test_a_device_that_is_renamed_just_before_its_port_goes(host: Host) -> None:
-    """It goes with its port, although nobody has named it back yet."""
-    script, hold, held = (host.file(f"/run/lab/{name}") for name in ("network", "hold", "held"))
-    script.write_text(HOLD)
-    script.chmod(0o755)
-    with Daemon(host, config='hooks_dir = "/run/lab"\n') as daemon:
-        client = Client(daemon.api_socket.parent)
-        daemon.cli("apply", daemon.document(RED))
-        plug_in(daemon, host)
-        hold.touch()
-        attaching = daemon.cli_process("attach", "red", "--tap", "t1")
-        wait_for(held.exists, 10, "the network to be busy")
-        with socket.socket(socket.AF_UNIX) as asked:
-            asked.settimeout(10)
-            asked.connect(str(daemon.api_socket))
-            asked.sendall(
-                b"DELETE /v1/networks/red/ports HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
-            )
-            # What is asked later is answered when that has been heard.
-            client.request("GET", "/v1/networks")
-            host.run(["ip", "link", "set", "t0", "down", "name", "t9"])
-            hold.unlink()
-            assert asked.recv(12) == b"HTTP/1.1 200"
-        assert 0 == attaching.wait(10)
-        assert {"lo", "red0"} == host.links()
