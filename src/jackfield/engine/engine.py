@@ -40,6 +40,7 @@ from jackfield.engine.records import NetworkRecord
 from jackfield.engine.recovery import Planner, Recovered, recover
 from jackfield.engine.registrations import Registrations
 from jackfield.engine.registry import Registry
+from jackfield.engine.rulemending import RuleMending
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
 from jackfield.engine.takeover import Takeover
@@ -132,6 +133,7 @@ class Engine:
         self._mending = Mending(
             self._registry, self._thread, self._host, self._services, self._guards, lost, tidings
         )
+        self._rules = RuleMending(self._registry, self._thread, self._guards, tidings)
         hooks = Hooks(hooks_dir, hook_timeout, self._registry)
         uplinks = Uplinks(
             self._thread,
@@ -533,7 +535,7 @@ class Engine:
             log.info("the host's name servers changed: handed to %s", counted(count, "network"))
 
     def _rules_changed(self, reason: str) -> None:
-        self._later(self._mending.mend_rules(reason))
+        self._later(self._rules.mend(reason))
 
     def _later(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)

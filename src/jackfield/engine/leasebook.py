@@ -133,6 +133,8 @@ class LeaseBook:
     async def _look_once(self, uuid: UUID) -> None:
         record = self._registry.networks.get(uuid)
         if record is None:
+            # Its file goes with it.
+            self._known.pop(uuid, None)
             return
         network, former = record.current, self._known.get(uuid, [])
         if self._is_long(uuid):

@@ -318,6 +318,9 @@ class Networks:
             for port in self._registry.ports_of(record.uuid)
             if port.device is not None
         ]
+        halted = record.halted
+        # What watches the host must not make anew what is wanted to be gone.
+        record.halted = True
         try:
             stopped = await self._thread.run(
                 workplace.stop_network,
@@ -328,10 +331,10 @@ class Networks:
                 transient=record.stored is None,
             )
             if isinstance(stopped, JackfieldError):
-                # What watches the host must not make anew what is wanted to be gone.
-                record.halted = True
+                halted = True
                 raise stopped
         except BaseException as error:
+            record.halted = halted
             await self._mending.watch_services([record])
             if isinstance(error, JackfieldError):
                 record.problem = f"could not be stopped: {error}"

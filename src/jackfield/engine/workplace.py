@@ -28,7 +28,7 @@ from jackfield.host.nft.tables import wake_tables
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.openvswitch.members import note_members, put_back
 from jackfield.host.openvswitch.sweep import sweep
-from jackfield.host.renamed import names_now
+from jackfield.host.renamed import LinkHere, names_now, take_names_back
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.process import Process
 from jackfield.model.values import InterfaceName, NetworkName
@@ -248,6 +248,8 @@ def begin_change(
     failure is undone before it is raised.
     """
     tools.applier.refuse_impossible(change.ensure)
+    # One that is to go is known by its name, and nobody would look for it any more.
+    take_names_back(tools.kernel, [item for item in present.values() if isinstance(item, LinkHere)])
     # Nothing new is put on a link that was ours, and is somebody else's now.
     going = {item.key for item in change.remove}
     links = [item for item in present.values() if isinstance(item, AnyLink)]
