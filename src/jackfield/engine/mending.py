@@ -73,8 +73,11 @@ class Mending:
         self._lost = lost
         self._tidings = tidings
 
-    async def mend(self, uuid: UUID, reason: str) -> None:
-        """Make a running network what it should be, after somebody else changed it."""
+    async def mend(self, uuid: UUID, reason: str, *, told: bool = False) -> None:
+        """Make a running network what it should be, after somebody else changed it.
+
+        Where its problem was ``told``, that it is well again is told as well.
+        """
         record = self._registry.networks.get(uuid)
         if record is None:
             return
@@ -88,7 +91,7 @@ class Mending:
                 return
             for step in describe(change):
                 log.warning("network %s: mended: %s (%s)", record.name, step.text, reason)
-            if change:
+            if change or (told and record.problem is None):
                 await self._tidings.tell(record, "network-repaired", {"reason": reason})
 
     async def mend_rules(self, reason: str) -> None:
