@@ -146,6 +146,24 @@ def test_vlans_are_apart(host: Host, daemon: Daemon, switch: OpenVSwitch, red: N
     assert ("native-untagged", 43, [42, 43]) == (row["vlan_mode"], row["tag"], row["trunks"])
 
 
+def test_vlans_follow_their_portgroup(
+    host: Host, daemon: Daemon, switch: OpenVSwitch, red: None
+) -> None:
+    """A portgroup's other tag is that of the ports that are plugged in, and no packet is lost."""
+    a, b = host.guest("a"), host.guest("b")
+    device = plug(daemon, "red", a, "10.0.0.1/24", "--portgroup", "blue")["device"]
+    plug(daemon, "red", b, "10.0.0.2/24", "--portgroup", "green")
+    assert ping(a, "10.0.0.2") is None
+    daemon.cli("define", daemon.document(RED.replace("'42'", "'43'", 1)))
+    (step,) = daemon.cli("plan", "red", json=True)["steps"]
+    assert ("change", f"ovs-port:{device}") == (step["action"], step["key"])
+    assert 42 == (switch.row("Port", device) or {})["tag"]
+    daemon.cli("apply", "red")
+    assert 43 == (switch.row("Port", device) or {})["tag"]
+    assert ping(a, "10.0.0.2", tries=10) is not None
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+
+
 def test_tcp_gets_through(host: Host, daemon: Daemon, red: None) -> None:
     """Guests' checksums are whole, which a datapath in user space would not mend."""
     a, b = host.guest("a"), host.guest("b")

@@ -151,7 +151,7 @@ class Engine:
             uplinks,
         )
         self._foresight = Foresight(
-            self._registry, self._definitions, plans, self._mending, self._thread
+            self._registry, self._definitions, plans, self._mending, self._thread, self._host
         )
         self._watches = Watches(
             self._registry,

@@ -14,6 +14,7 @@ from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.guards import Guards
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.lostports import LostPorts
+from jackfield.engine.portsettings import follow_definition
 from jackfield.engine.records import (
     NetworkRecord,
     PortRecord,
@@ -304,16 +305,21 @@ class Mending:
             await self._tidings.problem(record, f"what its ports may send is as before: {error}")
         network = record.current
         ports = self._registry.ports_of(record.uuid)
+        done = await follow_definition(self._registry, self._thread, record)
+        self._tidings.add(done.events)
+        change += done.change
         # A lost device is another matter.
         here = [port for port in ports if port.uuid not in self._registry.lost]
         upkeep = await upkeep_of_ports(network, here)
         if (record.problem or "").startswith(_NOT_MENDED):
             record.problem = None
+        failures = done.failures
         if upkeep.wanted:
-            mended, failures = await self._thread.run(mend_each, upkeep)
+            mended, unmended = await self._thread.run(mend_each, upkeep)
             change += mended
-            if failures:
-                await self._tell_failures(record, failures)
+            failures += unmended
+        if failures:
+            await self._tell_failures(record, failures)
         if anew:
             await self._thread.run(put_strays_back, network, ports, anew)
         return change + await self._lost.make_again(record)
