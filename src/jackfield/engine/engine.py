@@ -31,7 +31,7 @@ from jackfield.engine.lostports import LostPorts
 from jackfield.engine.mending import Mending
 from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
-from jackfield.engine.orphans import tell_orphans
+from jackfield.engine.orphans import sweep_rules, tell_orphans
 from jackfield.engine.plans import Plans
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portjournal import PortJournal
@@ -224,7 +224,9 @@ class Engine:
         await self._networks.judge_ways()
         if not recovered.unread:
             # What is stored of those names devices as well, which a later version knows.
-            tell_orphans(self._host.links().values(), self._registry.networks, self._registry.ports)
+            links, networks = self._host.links(), self._registry.networks
+            tell_orphans(links.values(), networks, self._registry.ports)
+            await self._thread.run(sweep_rules, list(networks.values()), links)
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
         if recovered.autostart and self._autostart:

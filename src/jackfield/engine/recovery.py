@@ -125,9 +125,18 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
 def _recover_services(tools: Workplace, known: Collection[UUID]) -> None:
     """Put on record what was started just before a crash; end what belongs to no network."""
     for driver in tools.services.values():
-        for process in driver.sweep(tools.kernel, known):
+        ended, serving = driver.sweep(tools.kernel, known)
+        for process in ended:
             log.warning(
                 "%s, pid %d, serves no network of ours: ended", process.program, process.pid
+            )
+        for process in serving:
+            log.warning(
+                "%s serves network %s, which is not on record, and is left alone; when nobody "
+                "needs it any more: kill %d",
+                process.program,
+                process.network,
+                process.pid,
             )
 
 
