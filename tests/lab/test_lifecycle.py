@@ -295,9 +295,21 @@ def test_what_is_left_of_a_stop_that_failed(host: Host, daemon: Daemon) -> None:
         assert "red0" not in host.run(["nft", "list", "ruleset"]).stdout
     problems = {one["name"]: one["problem"] for one in daemon.cli("list", json=True)}
     assert "could not be stopped" in problems["red"]
+    # A daemon that starts then leaves it so as well, until somebody asks.
+    daemon.cli("attach", "blue", "--tap", "t0")
+    daemon.kill9()
+    daemon.start()
+    assert "red0" not in host.links()
+    assert "red0" not in host.run(["nft", "list", "ruleset"]).stdout
+    problems = {one["name"]: one["problem"] for one in daemon.cli("list", json=True)}
+    assert "jackfield stop red goes on, jackfield apply red makes it whole" in problems["red"]
+    assert not problems["blue"]
+    assert 7 == daemon.cli("stop", "red", check=False).returncode
     (served / "mine").rmdir()
     daemon.cli("apply", "red")
     assert "red0" in host.links()
+    daemon.restart()
+    assert not any(one["problem"] for one in daemon.cli("list", json=True))
     assert "red0" in host.run(["nft", "list", "ruleset"]).stdout
     host.run(["ip", "link", "del", "red0"])
     wait_for(lambda: "red0" in host.links(), 10, "the network to be mended")

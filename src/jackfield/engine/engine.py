@@ -473,6 +473,7 @@ class Engine:
                 found = NetworkRecord(uuid=uuid, name=network.name)
                 self._registry.add(found)
             found.live, found.settled = network, True
+            found.halted = uuid in recovered.halted
             found.present = recovered.present[uuid]
             found.problem = recovered.problems.get(uuid)
         for number, port in enumerate(recovered.ports):

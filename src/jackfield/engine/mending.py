@@ -188,7 +188,9 @@ class Mending:
             raise ForeignObject(
                 f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
             )
-        record.halted = False
+        if record.halted:
+            await self._thread.run(workplace.settle_halted, record.uuid)
+            record.halted = False
         gone = {_gone(bridge) for bridge in bridges_of(record.current)}
         if record.problem not in gone and not is_blocked_way(record.problem):
             # All that it is made of was looked at, and is as it should be.
