@@ -31,7 +31,7 @@ from jackfield.engine.lostports import LostPorts
 from jackfield.engine.mending import Mending
 from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
-from jackfield.engine.orphans import tell_orphans
+from jackfield.engine.orphans import sweep_rules, tell_orphans
 from jackfield.engine.plans import Plans
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portjournal import PortJournal
@@ -159,10 +159,17 @@ class Engine:
             self._registrations,
         )
         self._foresight = Foresight(
-            self._registry, self._definitions, plans, self._mending, self._thread
+            self._registry, self._definitions, plans, self._mending, self._thread, self._host
         )
         self._watches = Watches(
-            self._registry, self._host, self._guards, self._mending, lost, tidings, self._later
+            self._registry,
+            self._thread,
+            self._host,
+            self._guards,
+            self._mending,
+            lost,
+            tidings,
+            self._later,
         )
         self._book = PortBook(self._thread, journal)
         self._holders = Holders(self._holder_ended)
@@ -227,7 +234,9 @@ class Engine:
         await self._registrations.open()
         if not recovered.unread:
             # What is stored of those names devices as well, which a later version knows.
-            tell_orphans(self._host.links().values(), self._registry.networks, self._registry.ports)
+            links, networks = self._host.links(), self._registry.networks
+            tell_orphans(links.values(), networks, self._registry.ports)
+            await self._thread.run(sweep_rules, list(networks.values()), links)
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
         if recovered.autostart and self._autostart:
@@ -476,6 +485,7 @@ class Engine:
                 found = NetworkRecord(uuid=uuid, name=network.name)
                 self._registry.add(found)
             found.live, found.settled = network, True
+            found.halted = uuid in recovered.halted
             found.present = recovered.present[uuid]
             found.problem = recovered.problems.get(uuid)
         for number, port in enumerate(recovered.ports):

@@ -14,6 +14,7 @@ from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.guards import Guards
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.lostports import LostPorts
+from jackfield.engine.portsettings import follow_definition
 from jackfield.engine.records import (
     NetworkRecord,
     PortRecord,
@@ -65,8 +66,11 @@ class Mending:
         self._lost = lost
         self._tidings = tidings
 
-    async def mend(self, uuid: UUID, reason: str) -> None:
-        """Make a running network what it should be, after somebody else changed it."""
+    async def mend(self, uuid: UUID, reason: str, *, told: bool = False) -> None:
+        """Make a running network what it should be, after somebody else changed it.
+
+        Where its problem was ``told``, that it is well again is told as well.
+        """
         record = self._registry.networks.get(uuid)
         if record is None:
             return
@@ -80,7 +84,7 @@ class Mending:
                 return
             for step in describe(change):
                 log.warning("network %s: mended: %s (%s)", record.name, step.text, reason)
-            if change:
+            if change or (told and record.problem is None):
                 await self._tidings.tell(record, "network-repaired", {"reason": reason})
 
     async def mend_now(self, record: NetworkRecord) -> Change:
@@ -98,7 +102,9 @@ class Mending:
             raise ForeignObject(
                 f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
             )
-        record.halted = False
+        if record.halted:
+            await self._thread.run(workplace.settle_halted, record.uuid)
+            record.halted = False
         gone = {_gone(bridge) for bridge in bridges_of(record.current)}
         if record.problem not in gone and not is_blocked_way(record.problem):
             # All that it is made of was looked at, and is as it should be.
@@ -215,16 +221,21 @@ class Mending:
             await self._tidings.problem(record, f"what its ports may send is as before: {error}")
         network = record.current
         ports = self._registry.ports_of(record.uuid)
+        done = await follow_definition(self._registry, self._thread, record)
+        self._tidings.add(done.events)
+        change += done.change
         # A lost device is another matter.
         here = [port for port in ports if port.uuid not in self._registry.lost]
         upkeep = await upkeep_of_ports(network, here)
         if (record.problem or "").startswith(_NOT_MENDED):
             record.problem = None
+        failures = done.failures
         if upkeep.wanted:
-            mended, failures = await self._thread.run(mend_each, upkeep)
+            mended, unmended = await self._thread.run(mend_each, upkeep)
             change += mended
-            if failures:
-                await self._tell_failures(record, failures)
+            failures += unmended
+        if failures:
+            await self._tell_failures(record, failures)
         if anew:
             await self._thread.run(put_strays_back, network, ports, anew)
         return change + await self._lost.make_again(record)

@@ -25,6 +25,7 @@ from jackfield.engine.longdocuments import aside
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
 from jackfield.engine.portmtus import fit_ports, unfit_ports
+from jackfield.engine.portsettings import kept
 from jackfield.engine.records import NetworkRecord, state_of_port
 from jackfield.engine.registrations import Registrations
 from jackfield.engine.registry import Registry
@@ -377,14 +378,16 @@ class Networks:
             row = None
             if not transient and (is_new or record.stored != complete):
                 row = await network_row(record, complete, autostart=record.autostart)
-            if record.live is not None:
+            former = record.live
+            if former is not None:
                 change = await self._change(record, complete, row)
                 if change:
                     await self._hooks.tell(Operation.UPDATED, complete)
             else:
                 change = await self._start_applied(record, complete, row, is_new=is_new)
             record.stored = None if transient else complete
-        return self._registry.network_view(record), describe(change)
+        keeping = kept(former, complete, self._registry.ports_of(record.uuid))
+        return self._registry.network_view(record), [*describe(change), *keeping]
 
     async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
         """Make the network run as it is stored; a running one is changed by the difference."""

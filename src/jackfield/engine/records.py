@@ -119,8 +119,8 @@ class PortRecord:
     """One port; ``device`` is ``None`` when a client makes it, ``holder`` when nobody keeps it.
 
     ``carrier`` is the virtual function that carries the frames of a client's; ``leases`` are what
-    DHCP has given its MAC, as far as its guard knows.  ``problem`` says what is wrong with its
-    device.
+    DHCP has given its MAC, as far as its guard knows.  One that is ``limited`` has a bandwidth that
+    was set for it alone.  ``problem`` says what is wrong with its device.
     """
 
     uuid: UUID
@@ -131,6 +131,7 @@ class PortRecord:
     holder: Holder | None = None
     carrier: FunctionPlace | None = None
     leases: tuple[Address, ...] = ()
+    limited: bool = False
     problem: str | None = None
 
 

@@ -14,10 +14,13 @@ from jackfield.engine.nicwatch import NicWatch
 from jackfield.engine.placewatch import PlaceWatch
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registry import Registry
+from jackfield.engine.switchpulse import SwitchPulse
 from jackfield.engine.switchwatch import SwitchWatch
 from jackfield.engine.tidings import Tidings
 from jackfield.engine.uplinkwatch import UplinkWatch
 from jackfield.engine.watch import BridgeWatch
+from jackfield.engine.workplace import Workplace
+from jackfield.host.thread import KernelThread
 
 __all__ = ["Watches"]
 
@@ -28,6 +31,7 @@ class Watches:
     def __init__(
         self,
         registry: Registry,
+        thread: KernelThread[Workplace],
         host: HostWatch,
         guards: Guards,
         mending: Mending,
@@ -42,6 +46,7 @@ class Watches:
         self._uplinks = UplinkWatch(registry, host, mending, tidings, later)
         self._nics = NicWatch(registry, host, lost, tidings, later)
         self._switches = SwitchWatch(registry, host, mending, tidings, later)
+        self._pulse = SwitchPulse(registry, thread, mending, tidings, later)
         self._devices = DeviceWatch(registry, host, lost, later)
         self._places = PlaceWatch(registry, host, tidings, later)
         self._forwarding = ForwardingWatch(registry, tidings, later)
@@ -68,10 +73,12 @@ class Watches:
         await self._switches.expect()
         await self._devices.expect()
         await self._bridges.expect()
+        await self._pulse.expect()
 
     def close(self) -> None:
         """Tell nothing any more."""
         self._bridges.close()
+        self._pulse.close()
         self._devices.close()
         self._places.close()
         self._forwarding.close()

@@ -47,6 +47,7 @@ __all__ = [
     "launched",
     "mend",
     "record_event",
+    "settle_halted",
     "settle_network",
     "stop_network",
     "sweep_switch",
@@ -271,6 +272,12 @@ def begin_change(
     return launched(tools, change.ensure)
 
 
+def settle_halted(tools: Workplace, uuid: UUID) -> None:
+    """Have a network whose stop failed on the way count as running, whole."""
+    with tools.store.transaction():
+        tools.store.set_live_step(uuid, Step.SETTLED)
+
+
 def undo_change(
     tools: Workplace, uuid: UUID, previous: bytes, change: Change, present: HostState
 ) -> None:
@@ -343,9 +350,10 @@ def stop_network(
         tools.applier.dismantle_whole(present)
         ledger.release(tools.store, tools.applier, uuid)
     except JackfieldError as error:
-        # Otherwise a daemon that starts later would complete what was refused, and perhaps mended.
+        # A daemon that starts later neither completes what was refused, and perhaps mended, nor
+        # makes anew what is wanted to be gone.
         with tools.store.transaction():
-            tools.store.set_live_step(uuid, Step.SETTLED)
+            tools.store.halt_live(uuid, str(error))
         return error
     with tools.store.transaction():
         tools.store.delete_live(uuid)

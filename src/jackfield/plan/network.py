@@ -29,6 +29,7 @@ from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.managedbridge import is_managed, plan_managed_bridges
 from jackfield.plan.openvswitch import (
+    check_kind_of_bridge,
     check_uplinks,
     is_openvswitch,
     plan_ovs_bridges,
@@ -166,8 +167,11 @@ def check_host(network: Network, facts: Facts) -> None:
     """
     if network.vde is not None:
         check_switch(network, facts.links.get(bridge_of(network)))
-    if network.mode is Mode.BRIDGE and uses_openvswitch(network):
-        check_uplinks(network, facts)
+    if network.mode is Mode.BRIDGE:
+        if uses_openvswitch(network):
+            check_uplinks(network, facts)
+        if not (network.uplinks or network.vpn):
+            check_kind_of_bridge(network, facts.links.get(bridge_of(network)))
     if not network.mode.is_routed:
         return
     interfaces = _interfaces(network)

@@ -139,20 +139,27 @@ class ServiceDriver(abc.ABC, Generic[R, F]):
         stop(surplus)
         return adopted
 
-    def sweep(self, kernel: Kernel, known: Collection[UUID]) -> list[Process]:
+    def sweep(self, kernel: Kernel, known: Collection[UUID]) -> tuple[list[Process], list[Process]]:
         """Adopt orphans, and end those that serve none of the ``known`` networks; return these.
 
-        What a crash has left of others is removed, too, unless a process of theirs is on record.
+        What a crash has left of others is removed, too, unless a process of theirs is on record:
+        that serves on, and is returned as well.
         """
         ended = [item for item in self.adopt_orphans(kernel) if item.network not in known]
         stop(ended)
         for process in ended:
             self.files(kernel, process.network).remove()
+        serving = []
         for path in self.files(kernel, _NOBODY).directory.parent.glob("*-*-*-*-*"):
             files = self.files(kernel, UUID(path.name))
-            if files.network not in known and not files.process.exists():
+            if files.network in known:
+                continue
+            found = running(files)
+            if found is None:
                 files.remove()
-        return ended
+            else:
+                serving.append(found)
+        return ended, serving
 
     def find(self, kernel: Kernel) -> list[Process]:
         """Return all processes of this kind, by looking at every process there is."""
