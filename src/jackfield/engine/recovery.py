@@ -33,6 +33,7 @@ from jackfield.engine.workplace import (
 )
 from jackfield.errors import JackfieldError
 from jackfield.host.driver import Presence
+from jackfield.host.nft.former import remove_former
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.plan.describe import describe
@@ -107,6 +108,9 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
     _recover_ports(tools, planner, found)
     wake_rules(tools)
     made = _mend_networks(tools, planner, found)
+    if not found.unread and not found.problems:
+        # What a version left that knew more may be what a network runs by that we leave alone.
+        _remove_former_rules(tools)
     _mend_ports(tools, planner, found)
     if made:
         ports: dict[UUID, list[PortRecord]] = {}
@@ -241,6 +245,16 @@ def _mend_networks(tools: Workplace, planner: Planner, found: Recovered) -> set[
     made: set[InterfaceName] = set()
     found.problems.update(_mend(tools, found.present, made))
     return made
+
+
+def _remove_former_rules(tools: Workplace) -> None:
+    try:
+        left = remove_former(tools.kernel.nft)
+    except JackfieldError as error:
+        log.error("rules of a former version are left in the firewall: %s", error)
+        return
+    if left:
+        log.warning("mended: rules of a former version are gone: %s", ", ".join(left))
 
 
 def _mend_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:
