@@ -174,10 +174,8 @@ def test_rules_of_a_former_version(scene: Scene) -> None:
         assert before == rules(scene.host)
         assert can_connect(scene.guest, OUTSIDE[0], 8)
     told = [entry["message"] for entry in scene.daemon.log() if "former" in entry["message"]]
-    assert [
-        "mended: rules of a former version are gone: chain leave-virbr0, chain before, "
-        "set leave, set former"
-    ] == told
+    gone = "chain leave-virbr0, chain before, set leave, set former"
+    assert [f"mended: rules of a former version are gone: {gone}"] == told
 
 
 def test_apply_of_dns_and_dhcp(scene: Scene) -> None:

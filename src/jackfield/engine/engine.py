@@ -154,7 +154,14 @@ class Engine:
             self._registry, self._definitions, plans, self._mending, self._thread
         )
         self._watches = Watches(
-            self._registry, self._host, self._guards, self._mending, lost, tidings, self._later
+            self._registry,
+            self._host,
+            self._guards,
+            self._mending,
+            lost,
+            tidings,
+            self._networks.judge_ways,
+            self._later,
         )
         self._book = PortBook(self._thread, journal)
         self._holders = Holders(self._holder_ended)
