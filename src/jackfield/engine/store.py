@@ -101,8 +101,8 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         """Open or make the database at ``path`` and bring its schema up to date."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = sqlite3.connect(
                 path,
                 timeout=_OTHERS,
@@ -124,6 +124,8 @@ class Store:
             self._migrate(path)
         except sqlite3.Error as error:
             raise _told(error).with_context(str(path)) from error
+        except OSError as error:
+            raise HostError(f"cannot open the database {path}: {error.strerror}") from error
         except HostError as error:
             raise error.with_context(str(path)) from error
 
