@@ -169,6 +169,7 @@ class Engine:
             self._mending,
             lost,
             tidings,
+            self._networks.judge_ways,
             self._later,
         )
         self._book = PortBook(self._thread, journal)

@@ -295,20 +295,24 @@ class Networks:
                 port.device = device
 
     async def judge_ways(self, records: Sequence[NetworkRecord] | None = None) -> None:
-        """Have routed networks say whether an uplink of theirs is a bridge's port, or no longer.
+        """Have routed networks say what is wrong with their ways, or that nothing is any more.
 
         Those of ``records``, or all: a bridge of ours may have taken an uplink, or given it back.
         """
         await self._host.settle()
-        links = self._host.links()
+        facts = self._host.links_and_routes()
         for record in records or list(self._registry.networks.values()):
-            if not record.active or not record.current.uplinks:
+            # Of a thousand, others have their turn between two.
+            await asyncio.sleep(0)
+            known = record.problem
+            # What is wrong with the network itself is said first.
+            if not record.active or not (known is None or is_blocked_way(known)):
                 continue
-            problem = blocked_way(record.current, links)
-            if problem is not None and problem != record.problem:
-                await self._tidings.problem(record, problem)
-            elif problem is None and is_blocked_way(record.problem):
+            problem = blocked_way(record.current, facts)
+            if problem is None:
                 record.problem = None
+            elif problem != known:
+                await self._tidings.problem(record, problem)
 
     async def _stop(self, record: NetworkRecord) -> None:
         assert record.live is not None

@@ -33,6 +33,7 @@ from jackfield.engine.workplace import (
 )
 from jackfield.errors import JackfieldError, shell_word
 from jackfield.host.driver import Presence
+from jackfield.host.nft.former import remove_former
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.plan.describe import describe
@@ -109,6 +110,9 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
     _recover_ports(tools, planner, found)
     wake_rules(tools)
     made = _mend_networks(tools, planner, found)
+    if not found.unread and not found.problems:
+        # What a version left that knew more may be what a network runs by that we leave alone.
+        _remove_former_rules(tools)
     _mend_ports(tools, planner, found)
     if made:
         ports: dict[UUID, list[PortRecord]] = {}
@@ -261,6 +265,16 @@ def _mend_networks(tools: Workplace, planner: Planner, found: Recovered) -> set[
     wanted = {uuid: item for uuid, item in found.present.items() if uuid not in found.halted}
     found.problems.update(_mend(tools, wanted, made))
     return made
+
+
+def _remove_former_rules(tools: Workplace) -> None:
+    try:
+        left = remove_former(tools.kernel.nft)
+    except JackfieldError as error:
+        log.error("rules of a former version are left in the firewall: %s", error)
+        return
+    if left:
+        log.warning("mended: rules of a former version are gone: %s", ", ".join(left))
 
 
 def _mend_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:

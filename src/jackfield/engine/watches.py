@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 from jackfield.engine.devicewatch import DeviceWatch
 from jackfield.engine.forwardingwatch import ForwardingWatch
@@ -19,6 +19,7 @@ from jackfield.engine.switchwatch import SwitchWatch
 from jackfield.engine.tidings import Tidings
 from jackfield.engine.uplinkwatch import UplinkWatch
 from jackfield.engine.watch import BridgeWatch
+from jackfield.engine.waywatch import WayWatch
 from jackfield.engine.workplace import Workplace
 from jackfield.host.thread import KernelThread
 
@@ -37,6 +38,7 @@ class Watches:
         mending: Mending,
         lost: LostPorts,
         tidings: Tidings,
+        judge_ways: Callable[[Sequence[NetworkRecord]], Coroutine[None, None, None]],
         later: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         """Watch what is in ``registry``; ``later`` runs a coroutine as a task."""
@@ -50,6 +52,7 @@ class Watches:
         self._devices = DeviceWatch(registry, host, lost, later)
         self._places = PlaceWatch(registry, host, tidings, later)
         self._forwarding = ForwardingWatch(registry, tidings, later)
+        self._ways = WayWatch(registry, host, judge_ways, later)
 
     def open(self) -> None:
         """Listen from here on."""
@@ -61,8 +64,10 @@ class Watches:
             self._switches.link_changed,
             self._devices.link_changed,
             self._places.link_changed,
+            self._ways.link_changed,
         ):
             self._host.on_link(listener)
+        self._host.on_route(self._ways.route_changed)
         self._host.on_forwarding(self._forwarding.changed)
         self._host.on_namespace_gone(self._devices.namespace_gone)
 
@@ -82,3 +87,4 @@ class Watches:
         self._devices.close()
         self._places.close()
         self._forwarding.close()
+        self._ways.close()
