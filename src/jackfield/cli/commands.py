@@ -152,6 +152,18 @@ COMMANDS = (
         Flag("--no-follow", "only what happened so far"),
     ),
     Command(
+        "doctor",
+        "doctor.doctor",
+        "say why guests have no network: which firewall rule drops their packets, and more",
+        Word(
+            "names",
+            "NETWORK…",
+            "names or uuids; default: all that run",
+            many=True,
+            completes="network",
+        ),
+    ),
+    Command(
         "check",
         "documents.check",
         "say what is wrong with a document (no daemon needed)",

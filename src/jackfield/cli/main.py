@@ -68,8 +68,7 @@ def _run(words: list[str]) -> int:
         )
     arguments = parse(command, rest)
     run_dir = arguments.run_dir or os.environ.get("JACKFIELD_RUN_DIR") or "/run/jackfield"
-    command.load()(Context(run_dir=run_dir, json=arguments.json), arguments)
-    return 0
+    return command.load()(Context(run_dir=run_dir, json=arguments.json), arguments) or 0
 
 
 def _ours(words: Sequence[str]) -> Sequence[str]:
