@@ -20,7 +20,8 @@ class Word:
 
     ``choices`` are the only words allowed, if there are any.  A ``rest`` is a list of all words
     that follow, at least one, and the last of a command.  ``many`` is a list of any number.
-    ``completes`` says what a shell offers: ``network``, ``port``, ``netns``, ``file``, ``file-or-network`` or nothing.
+    ``completes`` says what a shell offers: ``network``, ``port``, ``netns``, ``file``,
+    ``file-or-network`` or nothing.
     """
 
     __slots__ = (

@@ -43,7 +43,7 @@ def find_blames(ruleset: Ruleset, bridge: str, samples: Iterable[Sample]) -> lis
 
 def tell_blame(network: str, blame: Blame, text_of: Callable[[Place], str]) -> Finding:
     """Return a blame for people; ``text_of`` is how a rule is written."""
-    words = _listed([sample.words for sample in blame.samples])
+    words = _listed(list(dict.fromkeys(sample.words for sample in blame.samples)))
     where = _where(blame.place, text_of)
     if blame.outcome is Outcome.DROPPED:
         return Finding(
@@ -146,9 +146,9 @@ def _flavour(blame: Blame) -> str:
 
 
 def _iptables_matches(directions: set[str], bridge: str) -> Iterable[str]:
-    if "across" in directions:
+    if directions == {"across"}:
         yield f"-i {bridge} -o {bridge}"
-    elif directions & {"out", "to-host"}:
+    if directions & {"out", "to-host"}:
         yield f"-i {bridge}"
     if directions & {"in", "from-host"}:
         yield f"-o {bridge}"
@@ -163,10 +163,9 @@ def _nft(blame: Blame, bridge: str) -> Iterable[str]:
         yield f"have chain {chain} accept it: nft --handle list chain {chain} shows its rules"
         return
     directions = {sample.direction for sample in blame.samples}
-    if "across" in directions:
+    matches = [f'iifname "{bridge}"'] if directions & {"out", "to-host"} else []
+    matches += [f'oifname "{bridge}"'] if directions & {"in", "from-host"} else []
+    if directions == {"across"}:
         matches = [f'iifname "{bridge}" oifname "{bridge}"']
-    else:
-        matches = [f'iifname "{bridge}"'] if directions & {"out", "to-host"} else []
-        matches += [f'oifname "{bridge}"'] if directions & {"in", "from-host"} else []
     for match in matches:
         yield f"nft insert rule {chain} {match} accept"

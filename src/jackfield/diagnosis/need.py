@@ -6,7 +6,7 @@ import dataclasses
 import ipaddress
 from collections.abc import Iterator
 
-from jackfield.diagnosis.bits import Bits
+from jackfield.diagnosis.bits import Bits, known, unknown
 from jackfield.diagnosis.packet import (
     ABSENT,
     BROADCAST,
@@ -97,10 +97,10 @@ def guest_of(subnet: Subnet) -> Address | None:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Flow:
-    """A packet before anybody says where it is."""
+    """A packet before anybody says where it is; an address may be just a number of bytes."""
 
-    source: Address
-    target: Address
+    source: Address | int
+    target: Address | int
     protocol: int
     transport: Bits
     state: int = NEW
@@ -109,13 +109,18 @@ class _Flow:
     target_type: int = _UNICAST
     back: bool | None = True
 
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return 4 if len(_bits(self.source).value) == 4 else 6
+
     def at(self, iif: Device, oif: Device, *, bridged: bool = False) -> Packet:
         """Return the packet where it has come in through ``iif`` and goes out through ``oif``."""
         return Packet(
-            version=self.source.version,
+            version=self.version,
             protocol=self.protocol,
-            link=link_header(b"", _MACS.get(self.kind, b""), self.source.version),
-            network=ip_header(self.source, self.target, self.protocol),
+            link=link_header(b"", _MACS.get(self.kind, b""), self.version),
+            network=ip_header(_bits(self.source), _bits(self.target), self.protocol),
             transport=self.transport,
             iif=iif,
             oif=oif,
@@ -126,6 +131,10 @@ class _Flow:
             back=self.back,
             bridged=bridged,
         )
+
+
+def _bits(address: Address | int) -> Bits:
+    return unknown(address) if isinstance(address, int) else known(address.packed)
 
 
 _MACS = {BROADCAST: b"\xff" * 6}
@@ -280,22 +289,20 @@ def routed_samples(way: Way) -> Iterator[Sample]:
     )
 
 
-def bridged_samples(bridge: Device, version: int) -> Iterator[Sample]:
+def bridged_samples(bridge: Device, version: int, guest: Address | None = None) -> Iterator[Sample]:
     """Yield what guests on one bridge send each other, where the firewall of routing sees it.
 
-    br_netfilter shows it as a packet that comes in by the bridge and goes out by it.
+    br_netfilter shows it as a packet that comes in by the bridge and goes out by it.  Without a
+    ``guest``'s address it is not known which they have.
     """
-    source, target = (
-        (ipaddress.ip_address("192.168.231.10"), ipaddress.ip_address("192.168.231.20"))
-        if version == 4
-        else (ipaddress.ip_address("fd31:8a::10"), ipaddress.ip_address("fd31:8a::20"))
-    )
+    length = 4 if version == 4 else 16
+    source, target = (length, length) if guest is None else (guest, guest + 1)
     first = _Flow(
         source=source,
         target=target,
         protocol=TCP,
         transport=tcp(_GUEST_PORT, 443, answer=False),
-        back=None,
+        back=None if guest is None else True,
     )
     answer = dataclasses.replace(
         first,

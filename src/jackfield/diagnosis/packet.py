@@ -6,7 +6,6 @@ import dataclasses
 import struct
 
 from jackfield.diagnosis.bits import Bits, known, unknown
-from jackfield.model.address import Address
 
 __all__ = [
     "ABSENT",
@@ -109,24 +108,22 @@ def link_header(source: bytes, target: bytes, version: int) -> Bits:
     return _joined(*parts, known(struct.pack("!H", _ETHERTYPES[version])))
 
 
-def ip_header(source: Address, target: Address, protocol: int) -> Bits:
+def ip_header(source: Bits, target: Bits, protocol: int) -> Bits:
     """Return an IP header without options or extensions; lengths, lifetime and sums are open."""
-    if source.version == 4:
+    if len(source.value) == 4:
         # tos, then length and identification are open; no fragment.
-        head = _joined(known(b"\x45\0"), unknown(4), known(b"\0\0"))
         return _joined(
-            Bits(head.value, head.known[:6] + b"\xbf\xff"),
+            known(b"\x45\0"),
+            unknown(4),
+            Bits(b"\0\0", b"\xbf\xff"),
             unknown(1),
             known(bytes([protocol])),
             unknown(2),
-            known(source.packed + target.packed),
+            source,
+            target,
         )
     return _joined(
-        known(b"\x60\0"),
-        unknown(4),
-        known(bytes([protocol])),
-        unknown(1),
-        known(source.packed + target.packed),
+        known(b"\x60\0"), unknown(4), known(bytes([protocol])), unknown(1), source, target
     )
 
 

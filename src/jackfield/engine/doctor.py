@@ -29,6 +29,7 @@ from jackfield.host.firewall import read_ruleset
 from jackfield.host.nft.listing import has_nft, list_rules
 from jackfield.host.resolver import read_resolvers
 from jackfield.host.settings import read_setting
+from jackfield.model.address import Address
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.plan.dnsmasq import served_ports
@@ -174,7 +175,7 @@ def _samples(known: Circumstances, service: Dnsmasq | None) -> Iterator[tuple[st
     """Yield what each bridge of a network needs to pass."""
     network = known.network
     samples: list[Sample] = []
-    forwarded: set[int] = set()
+    guests: dict[int, Address] = {}
     for way, subnet in ways_of(known):
         version = way.local.version
         dhcp = service is not None and subnet.dhcp is not None
@@ -185,9 +186,9 @@ def _samples(known: Circumstances, service: Dnsmasq | None) -> Iterator[tuple[st
             advertises=service is not None and version == 6,
         )
         # Without a way out there is nothing that could be dropped on it.
-        if network.mode is not Mode.ISOLATED and way.uplink.name and version not in forwarded:
-            forwarded.add(version)
+        if network.mode is not Mode.ISOLATED and way.uplink.name and version not in guests:
             samples += routed_samples(way)
+        guests.setdefault(version, way.guest)
     for name in sorted(bridges_of(network)):
         link = known.facts.links.get(name)
         if link is None or link.kind != "bridge":
@@ -196,7 +197,9 @@ def _samples(known: Circumstances, service: Dnsmasq | None) -> Iterator[tuple[st
             sample
             for version, setting in _BRIDGED.items()
             if known.sysctls.get(setting) == "1"
-            for sample in bridged_samples(Device(link.name, link.index), version)
+            for sample in bridged_samples(
+                Device(link.name, link.index), version, guests.get(version)
+            )
         ]
         of_bridge = network.bridge is not None and name == network.bridge.name
         yield name, [*(samples if of_bridge else []), *across]
