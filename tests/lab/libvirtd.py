@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.lab.host import Host, HostProcess
+from tests.lab.layers import lay_over
 from tests.lab.packages import Unavailable, unpacked
 from tests.lab.wait import wait_for
 
@@ -90,7 +91,7 @@ class StockLibvirtd:
         """Start it and wait until it answers."""
         self.host = host
         self._log = host.file("/run/lab/libvirtd.log")
-        _lay_over(host, _unpacked(), writable)
+        lay_over(host, _unpacked(), writable)
         settings = host.file("/etc/libvirt")
         settings.mkdir(exist_ok=True)
         (settings / "libvirtd.conf").write_text(LIBVIRTD_CONF)
@@ -151,12 +152,12 @@ class StockLibvirtd:
 
 def use_stock_programs(host: Host) -> None:
     """Give a host the virsh and python3-libvirt of this version, without a daemon of libvirt."""
-    _lay_over(host, _unpacked(), None)
+    lay_over(host, _unpacked(), None)
 
 
 def lay_clients_over(host: Host) -> None:
     """Give a lab host libvirt's clients (virsh, Debian's Python binding) without its daemon."""
-    _lay_over(host, _unpacked(), None)
+    lay_over(host, _unpacked(), None)
 
 
 def qemu_root() -> Path:
@@ -166,28 +167,11 @@ def qemu_root() -> Path:
 
 def use_qemu(host: Host) -> None:
     """Give a host libvirt's QEMU driver, QEMU, and the users that both want."""
-    _lay_over(host, qemu_root(), None)
+    lay_over(host, qemu_root(), None)
     with host.file("/etc/passwd").open("a") as users:
         users.write("libvirt-qemu:x:64055:64055::/:/bin/false\n")
     with host.file("/etc/group").open("a") as groups:
         groups.write("libvirt-qemu:x:64055:\nkvm:x:64056:\n")
-
-
-def _lay_over(host: Host, root: Path | None, writable: Path | None) -> None:
-    """Mount the packages over the host's /usr, /etc and /var; writing goes to ``writable``."""
-    upper = Path("/run/lab/libvirt-layers") if writable is None else writable
-    commands = ["set -e"]
-    for name in ("usr", "etc", "var"):
-        over, work = upper / name, upper / f"{name}.work"
-        commands.append(f"mkdir -p {over} {work}")
-        lower = f"/{name}"
-        if root is not None and (root / name).is_dir():
-            lower = f"{root / name}:{lower}"
-        options = f"lowerdir={lower},upperdir={over},workdir={work}"
-        commands.append(f"mount -t overlay -o {options} overlay /{name}")
-    # Hidden by the new /etc where it was.
-    commands.append("mount --bind /run/lab/resolv.conf $(realpath /etc/resolv.conf)")
-    host.run(["sh", "-c", "\n".join(commands)])
 
 
 @functools.cache

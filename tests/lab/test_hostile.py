@@ -41,7 +41,7 @@ RED = """\
 <network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
   <name>red</name>
   <forward mode='nat' dev='eth0'/>
-  <bridge name='virbr-red' stp='off' zone='trusted'/>
+  <bridge name='virbr-red' stp='off'/>
   <mac address='52:54:00:11:22:33'/>
   <domain name='red.example'/>
   <dns>

@@ -56,6 +56,7 @@ from jackfield.engine.views import (
 )
 from jackfield.engine.watches import Watches
 from jackfield.engine.workplace import Workplace
+from jackfield.engine.zones import Zones
 from jackfield.errors import JackfieldError, WrongState, counted, shell_word
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
@@ -139,6 +140,7 @@ class Engine:
             take_managed=take_managed_uplinks,
             gateway_timeout=gateway_timeout,
         )
+        self._zones = Zones(self._registry, self._thread, tidings, self._later)
         self._networks = Networks(
             self._registry,
             self._definitions,
@@ -151,6 +153,7 @@ class Engine:
             plans,
             hooks,
             uplinks,
+            self._zones,
         )
         self._foresight = Foresight(
             self._registry, self._definitions, plans, self._mending, self._thread
@@ -218,6 +221,7 @@ class Engine:
         await self._mending.tell_unmended(recovered.unmended)
         await self._mending.watch_services(running)
         await self._networks.judge_ways()
+        await self._zones.open()
         if not recovered.unread:
             # What is stored of those names devices as well, which a later version knows.
             tell_orphans(self._host.links().values(), self._registry.networks, self._registry.ports)
@@ -236,6 +240,7 @@ class Engine:
             async with record.lock:
                 pass
         self._watches.close()
+        self._zones.close()
         self._holders.close()
         monitor = self._monitor
         if monitor is not None:

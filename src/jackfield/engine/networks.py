@@ -33,6 +33,7 @@ from jackfield.engine.tidings import Tidings
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
+from jackfield.engine.zones import Zones, bridge_name
 from jackfield.errors import JackfieldError, Undoing, WrongState, shell_word
 from jackfield.host.service.process import Process
 from jackfield.host.service.readiness import serve_soon
@@ -68,6 +69,7 @@ class Networks:
         plans: Plans,
         hooks: Hooks,
         uplinks: Uplinks,
+        zones: Zones,
     ) -> None:
         """Work on ``registry`` through ``thread``; ``host`` gives the facts."""
         self._registry = registry
@@ -81,6 +83,7 @@ class Networks:
         self._plans = plans
         self._hooks = hooks
         self._uplinks = uplinks
+        self._zones = zones
 
     async def start(self, ref: str | UUID) -> NetworkView:
         """Start a stored network."""
@@ -199,17 +202,20 @@ class Networks:
             await self._hooks.run(Operation.START, network)
             gateways = await self._uplinks.gateways(wanted.values())
             settled = None
-            if gateways or self._hooks.present:
+            zoned = await self._zones.concern(network)
+            if gateways or zoned or self._hooks.present:
                 processes = await self._thread.run(begin)
             else:
                 processes, settled = await self._thread.run(_begin_and_settle, begin, settle)
             if settled is None:
                 try:
+                    await self._zones.join(network)
                     await self._services.wait_ready(processes)
                     await self._uplinks.expect(gateways)
                     await self._hooks.run(Operation.STARTED, network)
                 except BaseException as error:
                     with Undoing(error, workplace.LEFT) as undoing:
+                        await self._zones.leave(bridge_name(network))
                         await self._thread.run(workplace.undo_start, record.uuid, wanted)
                     if undoing.failure is not None:
                         record.problem = f"left by a start that failed: {undoing.failure}"
@@ -331,6 +337,7 @@ class Networks:
             raise
         record.present = HostState()
         record.settled, record.halted, record.problem = False, False, None
+        await self._zones.leave(bridge_name(network))
         if record.stored is not None:
             # A transient one has no other definition until it is forgotten.
             record.live = None
@@ -406,6 +413,7 @@ class Networks:
         present, wanted = record.present, self._plans.plan(network)
         change = difference(wanted, present)
         if not change and former == network and definition is None:
+            await self._zones.join(network)
             return await self._mending.mend_now(record)
         document, previous = await aside(
             lambda: (network_to_json(network), network_to_json(former)), network, former
@@ -430,6 +438,7 @@ class Networks:
                 present,
             )
             try:
+                await self._zones.join(network)
                 await self._services.wait_ready(processes)
                 await self._uplinks.expect(gateways)
             except BaseException as error:
@@ -437,6 +446,7 @@ class Networks:
                     await self._thread.run(
                         workplace.undo_change, record.uuid, previous, change, present
                     )
+                    await self._zones.join(former, begun=True)
                 raise
         except BaseException as error:
             record.live, record.present = former, present
@@ -447,6 +457,8 @@ class Networks:
         detail = {"steps": str(len(describe(change)))}
         settle = self._settling(record, "network-changed", detail, definition, ran=True)
         ports = await self._note_settled(record, await self._thread.run(settle))
+        if bridge_name(former) != bridge_name(network):
+            await self._zones.leave(bridge_name(former))
         self._services.watch(processes)
         return change + ports
 

@@ -284,6 +284,11 @@ class Store(Database):
         row = self._db.execute("SELECT value FROM records WHERE key=?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
+    def records(self, prefix: str) -> dict[str, str]:
+        """Return what is recorded under keys that begin with ``prefix``, by the rest of the key."""
+        rows = self._db.execute("SELECT key, value FROM records")
+        return {key.removeprefix(prefix): value for key, value in rows if key.startswith(prefix)}
+
     def put_record(self, key: str, value: str) -> None:
         """Record ``value``, in a transaction of its own."""
         with self.transaction():
