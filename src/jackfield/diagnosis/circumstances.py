@@ -19,7 +19,7 @@ from jackfield.model.network import Network
 from jackfield.model.uplink import DeviceUplink
 from jackfield.state.facts import Facts
 
-__all__ = ["Circumstances", "find_obstacles", "sysctls_of", "ways_of"]
+__all__ = ["Circumstances", "find_obstacles", "member_of", "sysctls_of", "ways_of"]
 
 _FORWARDED = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET, Mode.OPEN})
 _ON_UPLINKS = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET, Mode.BRIDGE})
@@ -104,6 +104,30 @@ def ways_of(seen: Circumstances) -> Iterator[tuple[Way, Subnet]]:
             ),
             subnet,
         )
+
+
+def member_of(facts: Facts, bridge: str, version: int) -> tuple[Address | None, bool | None]:
+    """Return an address that guests on somebody's bridge may have, and if it is routed there.
+
+    ``None`` where that is not known.
+    """
+    link = facts.links.get(bridge)
+    for interface in () if link is None else link.addresses:
+        if interface.version == version and not interface.ip.is_link_local:
+            for number in (1, 2):
+                if (
+                    interface.network.num_addresses > 3
+                    and interface.network[number] != interface.ip
+                ):
+                    return interface.network[number], True
+    if _leads_to(facts, OUTSIDE[version], bridge):
+        return None, True
+    ways = any(
+        route.link == bridge
+        for route in facts.routes
+        if route.destination.version == version and not route.destination.is_link_local
+    )
+    return None, None if ways else False
 
 
 def _obstacles(seen: Circumstances) -> Iterator[_Obstacle]:

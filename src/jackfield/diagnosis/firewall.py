@@ -91,8 +91,9 @@ def _advice(blame: Blame) -> str:
     forwarded = {sample.direction for sample in blame.samples} & {"out", "in", "across"}
     if place.table.name == "firewalld":
         return (
-            f"put {bridge} into a zone of firewalld's that lets this through: firewall-cmd "
-            f"--zone=trusted --change-interface={bridge}; with --permanent as well, to keep it"
+            f"firewalld's zone of {bridge} (firewall-cmd --get-zone-of-interface={bridge}) does "
+            f"not let it through; change it: firewall-cmd --zone=trusted --change-interface="
+            f"{bridge}, or in the network: <bridge name='{bridge}' zone='trusted'/>"
         )
     if _is_ufw(place, chains) and not ("DOCKER-USER" in chains and place.chain == "FORWARD"):
         return "; ".join(_ufw(blame, bridge))

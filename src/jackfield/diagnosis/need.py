@@ -289,11 +289,13 @@ def routed_samples(way: Way) -> Iterator[Sample]:
     )
 
 
-def bridged_samples(bridge: Device, version: int, guest: Address | None = None) -> Iterator[Sample]:
+def bridged_samples(
+    bridge: Device, version: int, guest: Address | None = None, *, back: bool | None = True
+) -> Iterator[Sample]:
     """Yield what guests on one bridge send each other, where the firewall of routing sees it.
 
     br_netfilter shows it as a packet that comes in by the bridge and goes out by it.  Without a
-    ``guest``'s address it is not known which they have.
+    ``guest``'s address it is not known which they have; ``back`` is as that of ``Packet``.
     """
     length = 4 if version == 4 else 16
     source, target = (length, length) if guest is None else (guest, guest + 1)
@@ -302,7 +304,7 @@ def bridged_samples(bridge: Device, version: int, guest: Address | None = None) 
         target=target,
         protocol=TCP,
         transport=tcp(_GUEST_PORT, 443, answer=False),
-        back=None if guest is None else True,
+        back=back,
     )
     answer = dataclasses.replace(
         first,

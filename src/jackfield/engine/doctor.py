@@ -10,6 +10,7 @@ from uuid import UUID
 from jackfield.diagnosis.circumstances import (
     Circumstances,
     find_obstacles,
+    member_of,
     sysctls_of,
     ways_of,
 )
@@ -37,7 +38,7 @@ from jackfield.state.resources import Dnsmasq
 
 __all__ = ["Doctor"]
 
-_BRIDGED = {
+_BRIDGED: dict[int, str] = {
     4: "net/bridge/bridge-nf-call-iptables",
     6: "net/bridge/bridge-nf-call-ip6tables",
 }
@@ -193,14 +194,16 @@ def _samples(known: Circumstances, service: Dnsmasq | None) -> Iterator[tuple[st
         link = known.facts.links.get(name)
         if link is None or link.kind != "bridge":
             continue
-        across = [
-            sample
-            for version, setting in _BRIDGED.items()
-            if known.sysctls.get(setting) == "1"
-            for sample in bridged_samples(
-                Device(link.name, link.index), version, guests.get(version)
-            )
-        ]
+        across: list[Sample] = []
+        for family, setting in _BRIDGED.items():
+            if known.sysctls.get(setting) != "1":
+                continue
+            device = Device(link.name, link.index)
+            if not network.mode.is_routed:
+                guest, back = member_of(known.facts, name, family)
+                across += bridged_samples(device, family, guest, back=back)
+            elif family in guests:
+                across += bridged_samples(device, family, guests[family])
         of_bridge = network.bridge is not None and name == network.bridge.name
         yield name, [*(samples if of_bridge else []), *across]
 
