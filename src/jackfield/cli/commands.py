@@ -77,6 +77,13 @@ COMMANDS = (
         Flag("--layered", "in the layered dialect, not libvirt's"),
     ),
     Command(
+        "edit",
+        "edit.edit",
+        "edit a network's definition with $VISUAL or $EDITOR; what runs is not changed",
+        Word("network", "NETWORK", "name or uuid", completes="network"),
+        Flag("--layered", "in the layered dialect, not libvirt's"),
+    ),
+    Command(
         "plan",
         "documents.plan",
         "print what a document would make (no daemon needed), or what a network lacks",
