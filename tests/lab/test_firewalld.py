@@ -182,6 +182,30 @@ def test_whose_firewall(host: Host, firewall: Firewalld) -> None:
             apply(daemon, zone="public")
 
 
+def test_doctor(daemon: Daemon, firewall: Firewalld, outside: Host) -> None:
+    """Doctor finds nothing where a zone lets guests through, and names firewalld where not."""
+    daemon.host.file("/etc/resolv.conf").write_text("nameserver 192.0.2.1\n")
+    outside.run(["ip", "route", "add", "10.0.0.0/24", "via", "192.0.2.10"])
+    for forward, zone in ((OPEN, "trusted"), (ROUTE, "jackfield-routed"), (NAT, "jackfield")):
+        apply(daemon, forward, "trusted" if forward == OPEN else None)
+        guest = plug(daemon)
+        assert zone_of(firewall) == zone
+        assert ping(guest, "192.0.2.1", tries=5) is not None
+        assert "Nothing found" in daemon.cli("doctor", "red")
+        if forward != NAT:
+            daemon.cli("detach", "guest")
+            guest.delete()
+            daemon.cli("stop", "red")
+    apply(daemon, NAT, "block")
+    assert guest.dhcp4(seconds=3) is None
+    result = daemon.cli("doctor", "red", check=False)
+    assert result.returncode == 1
+    assert "guests' DHCP requests" in result.stdout
+    assert "are dropped by chain inet firewalld " in result.stdout
+    assert "perhaps" not in result.stdout
+    assert "--change-interface=virbr-red" in result.stdout
+
+
 def test_no_firewalld(host: Host) -> None:
     """A zone is refused where there is no bus, too."""
     with Daemon(host) as daemon, pytest.raises(CommandFailed, match="firewalld does not run"):

@@ -18,6 +18,7 @@ from jackfield.allocation.check import Verdict, check_guest
 from jackfield.allocation.usage import Usage
 from jackfield.client import Client
 from jackfield.config import Config
+from jackfield.diagnosis.finding import Examination, Finding
 from jackfield.engine.events import EventLog
 from jackfield.engine.views import (
     AttachRequest,
@@ -52,6 +53,7 @@ class FakeEngine:
         self.plugged: dict[str, PortView] = {}
         self.leased: list[LeaseView] = []
         self.asked: list[AttachRequest] = []
+        self.diagnosed: list[Finding] = []
 
     def emit(self, kind: str, view: NetworkView, **detail: str) -> None:
         number = self.events.last + 1
@@ -114,6 +116,12 @@ class FakeEngine:
         stored = self.network(ref).stored
         assert stored is not None
         return await self.apply(stored)
+
+    async def examine(self, refs: Collection[str] = ()) -> Examination:
+        known = [self.network(ref) for ref in refs] or list(self.found.values())
+        names = tuple(view.name for view in known if view.active or refs)
+        findings = tuple(item for item in self.diagnosed if item.network in names)
+        return Examination(networks=names, findings=findings)
 
     def check_guest(self, guest: Guest) -> tuple[Verdict, ...]:
         return check_guest(guest, {}, Facts(), Usage())

@@ -19,11 +19,14 @@ class Word:
     """A positional argument; ``optional`` ones may be left out and are then ``default``.
 
     ``choices`` are the only words allowed, if there are any.  A ``rest`` is a list of all words
-    that follow, at least one, and the last of a command.  ``completes`` says what a shell
-    offers: ``network``, ``port``, ``netns``, ``file``, ``file-or-network`` or nothing.
+    that follow, at least one, and the last of a command.  ``many`` is a list of any number.
+    ``completes`` says what a shell offers: ``network``, ``port``, ``netns``, ``file``,
+    ``file-or-network`` or nothing.
     """
 
-    __slots__ = ("choices", "completes", "default", "help", "metavar", "name", "optional", "rest")
+    __slots__ = (
+        *("choices", "completes", "default", "help", "many", "metavar", "name", "optional", "rest"),
+    )
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Word:
         default: str | None = None,
         choices: tuple[str, ...] = (),
         rest: bool = False,
+        many: bool = False,
         completes: str = "",
     ) -> None:
         """Keep what is given."""
@@ -45,6 +49,7 @@ class Word:
         self.default = default
         self.choices = choices
         self.rest = rest
+        self.many = many
         self.completes = completes
 
 
@@ -114,11 +119,11 @@ class Command:
         self.options = tuple(item for item in arguments if not isinstance(item, Word)) + exclusive
         self.exclusive = exclusive
 
-    def load(self) -> Callable[[Context, Arguments], None]:
-        """Import what the command calls: it takes the context and the arguments."""
+    def load(self) -> Callable[[Context, Arguments], int | None]:
+        """Import what the command calls with context and arguments; it may return a status."""
         module_name, function = self.function.split(".")
         module = __import__(f"jackfield.cli.{module_name}", fromlist=[function])
-        loaded: Callable[[Context, Arguments], None] = getattr(module, function)
+        loaded: Callable[[Context, Arguments], int | None] = getattr(module, function)
         return loaded
 
 

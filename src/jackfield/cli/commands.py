@@ -77,6 +77,13 @@ COMMANDS = (
         Flag("--layered", "in the layered dialect, not libvirt's"),
     ),
     Command(
+        "edit",
+        "edit.edit",
+        "edit a network's definition with $VISUAL or $EDITOR; what runs is not changed",
+        Word("network", "NETWORK", "name or uuid", completes="network"),
+        Flag("--layered", "in the layered dialect, not libvirt's"),
+    ),
+    Command(
         "plan",
         "documents.plan",
         "print what a document would make (no daemon needed), or what a network lacks",
@@ -150,6 +157,18 @@ COMMANDS = (
         "print what happens, as it happens",
         Option("--since", "N", "begin after event number N", number=True),
         Flag("--no-follow", "only what happened so far"),
+    ),
+    Command(
+        "doctor",
+        "doctor.doctor",
+        "say why guests have no network: which firewall rule drops their packets, and more",
+        Word(
+            "names",
+            "NETWORK…",
+            "names or uuids; default: all that run",
+            many=True,
+            completes="network",
+        ),
     ),
     Command(
         "check",

@@ -114,7 +114,7 @@ def candidates(words: Sequence[str]) -> list[str]:
             if command is None:
                 return []
             positionals = list(command.words)
-        elif positionals:
+        elif positionals and not positionals[0].many:
             positionals.pop(0)
     if expected is not None and expected.choices:
         return _matching(expected.choices, last)

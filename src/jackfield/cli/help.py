@@ -67,7 +67,7 @@ def _synopsis(command: Command) -> str:
     exclusive = " | ".join(_spelling(item) for item in command.exclusive)
     parts = ["jackfield", command.name]
     words = [item for item in command.words if not item.rest]
-    parts += [f"[{item.metavar}]" if item.optional else item.metavar for item in words]
+    parts += [f"[{item.metavar}]" if item.optional or item.many else item.metavar for item in words]
     parts += [f"[{exclusive}]"] if exclusive else []
     parts += [f"[{_spelling(item)}]" for item in command.options if item not in command.exclusive]
     parts += [f"-- {item.metavar}…" for item in command.words if item.rest]

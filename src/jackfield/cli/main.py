@@ -10,8 +10,9 @@ import sys
 
 from jackfield.cli.command import Context
 from jackfield.cli.commands import find
+from jackfield.cli.output import report
 from jackfield.cli.parser import parse, split
-from jackfield.errors import JackfieldError, UsageError, visible
+from jackfield.errors import JackfieldError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         status = _run(words)
         sys.stdout.flush()
     except JackfieldError as error:
-        _report(error, as_json="--json" in _ours(words))
+        report(error, as_json="--json" in _ours(words))
         status = error.exit_status
     except KeyboardInterrupt:
         status = _INTERRUPTED
@@ -68,8 +69,7 @@ def _run(words: list[str]) -> int:
         )
     arguments = parse(command, rest)
     run_dir = arguments.run_dir or os.environ.get("JACKFIELD_RUN_DIR") or "/run/jackfield"
-    command.load()(Context(run_dir=run_dir, json=arguments.json), arguments)
-    return 0
+    return command.load()(Context(run_dir=run_dir, json=arguments.json), arguments) or 0
 
 
 def _ours(words: Sequence[str]) -> Sequence[str]:
@@ -84,28 +84,6 @@ def _nearest(name: str) -> str:
 
     near = difflib.get_close_matches(name, [command.name for command in COMMANDS], n=1)
     return f"did you mean {near[0]}? " if near else ""
-
-
-def _report(error: JackfieldError, *, as_json: bool) -> None:
-    if as_json:
-        import json
-
-        told = {
-            "name": error.name,
-            "code": error.code,
-            "message": error.message,
-            "hint": error.hint,
-        }
-        print(json.dumps({"error": told}), file=sys.stderr)
-        return
-    print(f"jackfield: error: {_lines(error.message)}", file=sys.stderr)
-    if error.hint is not None:
-        print(f"  hint: {_lines(error.hint)}", file=sys.stderr)
-
-
-def _lines(text: str) -> str:
-    """Return ``text`` with escapes for what would disturb the terminal, its lines as they are."""
-    return "\n".join(map(visible, text.split("\n")))
 
 
 if __name__ == "__main__":

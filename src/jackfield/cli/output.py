@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from jackfield.errors import visible
 
 TYPE_CHECKING = False
@@ -9,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-__all__ = ["print_json", "print_table", "print_text", "say", "when"]
+    from jackfield.errors import JackfieldError
+
+__all__ = ["print_json", "print_table", "print_text", "report", "say", "when"]
 
 
 def print_json(value: object) -> None:
@@ -48,6 +52,29 @@ def when(seconds: float) -> str:
     import time
 
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def report(error: JackfieldError, *, as_json: bool) -> None:
+    """Print an error for people, or for programs."""
+    if as_json:
+        import json
+
+        told = {
+            "name": error.name,
+            "code": error.code,
+            "message": error.message,
+            "hint": error.hint,
+        }
+        print(json.dumps({"error": told}), file=sys.stderr)
+        return
+    print(f"jackfield: error: {_lines(error.message)}", file=sys.stderr)
+    if error.hint is not None:
+        print(f"  hint: {_lines(error.hint)}", file=sys.stderr)
+
+
+def _lines(text: str) -> str:
+    """Return ``text`` with escapes for what would disturb the terminal, its lines as they are."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def _cell(value: Any) -> str:

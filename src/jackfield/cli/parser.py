@@ -100,6 +100,10 @@ def _words(command: Command, given: list[str]) -> dict[str, Any]:
         if len(given) <= first:
             raise _wrong(command, f"{last.metavar} is missing")
         return {last.name: given[first:]}
+    if last is not None and last.many:
+        if "" in given:
+            raise _wrong(command, f"{last.metavar} is empty")
+        return {last.name: given}
     if len(given) > len(command.words):
         raise _wrong(command, f"{given[len(command.words)]!r} is one word too many")
     values: dict[str, Any] = {}

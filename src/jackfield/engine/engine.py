@@ -11,12 +11,14 @@ from uuid import UUID
 import msgspec
 
 from jackfield.allocation.check import Verdict, check_guest
+from jackfield.diagnosis.finding import Examination
 from jackfield.document.json import network_from_json
 from jackfield.document.update.network import update_network
 from jackfield.document.update.request import Command, Section
 from jackfield.engine.associations import Associations
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
+from jackfield.engine.doctor import Doctor
 from jackfield.engine.events import EventLog
 from jackfield.engine.foresight import Foresight
 from jackfield.engine.giveback import Giveback
@@ -161,6 +163,7 @@ class Engine:
         self._foresight = Foresight(
             self._registry, self._definitions, plans, self._mending, self._thread, self._host
         )
+        self._doctor = Doctor(self._registry, self._foresight, self._leases, self._host)
         self._watches = Watches(
             self._registry,
             self._thread,
@@ -373,6 +376,10 @@ class Engine:
     async def plan(self, ref: str, network: Network | None = None) -> list[PlanStep]:
         """Return what starting or applying would do to the host as it is."""
         return await self._foresight.difference(ref, network)
+
+    async def examine(self, refs: Collection[str | UUID] = ()) -> Examination:
+        """Return what keeps guests from networks, of those named or of all that run."""
+        return await self._doctor.examine(refs)
 
     def check_guest(self, guest: Guest) -> tuple[Verdict, ...]:
         """Return what each interface of a guest would get here and now; allocates nothing."""

@@ -29,6 +29,7 @@ from jackfield.errors import (
 )
 from jackfield.model.values import NetworkName
 from jackfield.web import bodies, views
+from jackfield.web.doctor import examine_all, examine_network
 from jackfield.web.door import JSON, Door, caller_of, json_answer
 from jackfield.web.events import list_events
 from jackfield.web.migration import export_networks, import_networks
@@ -167,6 +168,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         False,
         "what each interface of the guest in the body would get here and now; allocates nothing",
     ),
+    Endpoint(
+        "GET",
+        "/v1/doctor",
+        examine_all,
+        False,
+        "what keeps guests from the networks that run: rules of others that drop their packets, "
+        "and more; for those who may change things, as it shows the host's firewall",
+    ),
     Endpoint("GET", "/v1/networks", list_networks, False, "every network, without documents"),
     Endpoint(
         "POST",
@@ -223,6 +232,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         show_xml,
         False,
         "the document, live if there is one; `dialect=libvirt` or `layered`, `inactive=1`",
+    ),
+    Endpoint(
+        "GET",
+        "/v1/networks/{ref}/doctor",
+        examine_network,
+        False,
+        "the same of one network, which is to run",
     ),
     Endpoint("GET", "/v1/networks/{ref}/ports", list_ports, False, "the network's ports"),
     Endpoint(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jackfield.allocation.check import Verdict
+from jackfield.diagnosis.finding import Examination
 from jackfield.engine.views import (
     AttachRequest,
     Event,
@@ -91,6 +92,10 @@ class Engine(Protocol):
 
     async def plan(self, ref: str, network: Network | None = None) -> list[PlanStep]:
         """Return what is to be done until the host is as the definition or ``network`` says."""
+        ...
+
+    async def examine(self, refs: Collection[str] = ()) -> Examination:
+        """Return what keeps guests from networks, of those named or of all that run."""
         ...
 
     def check_guest(self, guest: Guest) -> tuple[Verdict, ...]:

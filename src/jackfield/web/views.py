@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from jackfield.diagnosis.finding import Examination, Likelihood
 from jackfield.document.json import network_to_builtins, port_to_builtins
 from jackfield.engine.views import Event, LeaseView, NetworkView, PortView
 from jackfield.errors import JackfieldError
@@ -22,6 +23,7 @@ __all__ = [
     "encode_list",
     "error_json",
     "event_json",
+    "examination_json",
     "lease_json",
     "network_json",
     "port_json",
@@ -134,4 +136,21 @@ def error_json(error: JackfieldError) -> Json:
             "message": error.message,
             "hint": error.hint,
         }
+    }
+
+
+def examination_json(examination: Examination) -> Json:
+    """Return what an examination has found; ``certain`` is false of what only may be."""
+    return {
+        "networks": examination.networks,
+        "findings": [
+            {
+                "network": item.network,
+                "certain": item.likelihood is not Likelihood.PERHAPS,
+                "text": item.text,
+                "hint": item.hint,
+            }
+            for item in examination.findings
+        ],
+        "notes": examination.notes,
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from jackfield.errors import ServiceError
 from jackfield.host.service.process import Process
 
-__all__ = ["port_holder", "why_ended"]
+__all__ = ["is_bound", "port_holder", "why_ended"]
 
 _LISTENING = re.compile(r"listening socket for (\S+): Address already in use")
 _PORTS = {"DHCP server socket": 67, "DHCPv6 server socket": 547}
@@ -51,6 +51,11 @@ def port_holder(port: int, address: str | None = None) -> str | None:
             if wanted & _descriptors(process):
                 return f"{(process / 'comm').read_text().strip()}, pid {process.name}"
     return None
+
+
+def is_bound(port: int, address: str) -> bool:
+    """Tell whether somebody here listens at ``port`` of ``address``, or of all addresses."""
+    return any(True for _ in _bound(port, address))
 
 
 def _wanted_port(words: str) -> int | None:

@@ -1,0 +1,1 @@
+"""Diagnosis: what keeps guests from their network, found out from values alone."""

@@ -1,0 +1,226 @@
+"""Why guests have no network: what is looked at, and who judges it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from uuid import UUID
+
+from jackfield.diagnosis.circumstances import (
+    Circumstances,
+    find_obstacles,
+    member_of,
+    sysctls_of,
+    ways_of,
+)
+from jackfield.diagnosis.finding import Examination, Finding, Likelihood
+from jackfield.diagnosis.firewall import Blame, find_blames, tell_blame
+from jackfield.diagnosis.judge import Place
+from jackfield.diagnosis.need import bridged_samples, host_samples, routed_samples
+from jackfield.diagnosis.packet import Device, Sample
+from jackfield.engine.foresight import Foresight
+from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.leasebook import LeaseBook
+from jackfield.engine.records import NetworkRecord, bridges_of
+from jackfield.engine.registry import Registry
+from jackfield.errors import JackfieldError, shell_word
+from jackfield.host.dnsmasq.diagnosis import is_bound
+from jackfield.host.firewall import read_ruleset
+from jackfield.host.nft.listing import has_nft, list_rules
+from jackfield.host.resolver import read_resolvers
+from jackfield.host.settings import read_setting
+from jackfield.model.address import Address
+from jackfield.model.mode import Mode
+from jackfield.model.network import Network
+from jackfield.plan.dnsmasq import served_ports
+from jackfield.state.resources import Dnsmasq
+
+__all__ = ["Doctor"]
+
+_BRIDGED: dict[int, str] = {
+    4: "net/bridge/bridge-nf-call-iptables",
+    6: "net/bridge/bridge-nf-call-ip6tables",
+}
+_DNS = 53
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is known of a network before files and programs are asked."""
+
+    circumstances: Circumstances
+    service: Dnsmasq | None
+
+
+class Doctor:
+    """Examines networks; changes nothing."""
+
+    def __init__(
+        self, registry: Registry, foresight: Foresight, leases: LeaseBook, host: HostWatch
+    ) -> None:
+        """Look at the networks of ``registry``, and at the host through the others."""
+        self._registry = registry
+        self._foresight = foresight
+        self._leases = leases
+        self._host = host
+
+    async def examine(self, refs: Collection[str | UUID] = ()) -> Examination:
+        """Return what is wrong with the networks named, or with all that run."""
+        if refs:
+            records = [self._registry.network(ref) for ref in refs]
+        else:
+            networks = self._registry.networks.values()
+            records = [item for item in networks if item.active or _should_run(item)]
+        records = sorted(dict.fromkeys(records), key=lambda item: item.name)
+        running = [item for item in records if item.active]
+        findings = [_idle(item) for item in records if not item.active]
+        notes: list[str] = []
+        if running:
+            await self._host.settle()
+            seen = [await self._look(record) for record in running]
+            # A ruleset may be long, and programs are asked.
+            told, notes = await asyncio.to_thread(_judge, seen)
+            findings += told
+        return Examination(
+            networks=tuple(record.name for record in records),
+            findings=tuple(sorted(findings, key=lambda item: item.likelihood)),
+            notes=tuple(notes),
+        )
+
+    async def _look(self, record: NetworkRecord) -> _Seen:
+        """Return what is known of a running network and its host."""
+        network = record.live
+        assert network is not None
+        problem, steps = record.problem, []
+        try:
+            other = None if record.stored is None or record.stored == network else network
+            steps = [
+                step.text for step in await self._foresight.difference(str(record.uuid), other)
+            ]
+        except JackfieldError as error:
+            problem = problem or str(error)
+        leases = await self._leases.read(record)
+        facts = self._host.facts(network)
+        service = next(
+            (item for item in record.present.values() if isinstance(item, Dnsmasq)), None
+        )
+        return _Seen(
+            Circumstances(
+                network=network,
+                facts=facts,
+                sysctls={},
+                problem=problem,
+                steps=tuple(steps),
+                leased=[lease.address for lease in leases],
+            ),
+            service,
+        )
+
+
+def _should_run(record: NetworkRecord) -> bool:
+    return record.autostart and record.problem is not None
+
+
+def _idle(record: NetworkRecord) -> Finding:
+    reason = "" if record.problem is None else f": {record.problem}"
+    return Finding(
+        network=record.name,
+        likelihood=Likelihood.FAULT,
+        text=f"this network does not run{reason}",
+        hint=f"jackfield start {shell_word(record.name)}",
+    )
+
+
+def _judge(seen: Sequence[_Seen]) -> tuple[list[Finding], list[str]]:
+    """Return what is wrong with networks, and notes on what could not be seen."""
+    ruleset = read_ruleset()
+    servers = bool(read_resolvers())
+    findings: list[Finding] = []
+    blamed: list[tuple[str, Blame]] = []
+    for item in seen:
+        known = _with_files(item, servers=servers)
+        name = known.network.name
+        findings += find_obstacles(known)
+        for bridge, samples in _samples(known, item.service):
+            blamed += [(name, blame) for blame in find_blames(ruleset, bridge, samples)]
+    text_of, notes = _writer(blame for _, blame in blamed)
+    findings += [tell_blame(name, blame, text_of) for name, blame in blamed]
+    return findings, [*ruleset.unseen, *notes]
+
+
+def _with_files(seen: _Seen, *, servers: bool) -> Circumstances:
+    """Return what is known, with what has to be read from files."""
+    known = seen.circumstances
+    service = seen.service
+    names = sysctls_of(known.network, known.facts)
+    resolves, unbound = True, []
+    if service is not None and (service.servers or service.follow_resolver):
+        resolves = servers or bool(service.servers) or not service.follow_resolver
+    if service is not None and _serves_dns(known.network):
+        addresses = [item.interface.ip for item in known.network.subnets if item.interface]
+        unbound = [item for item in addresses if not is_bound(_DNS, str(item))]
+    return dataclasses.replace(
+        known,
+        sysctls={name: read_setting(name) for name in names},
+        resolves=resolves,
+        unbound=tuple(unbound),
+    )
+
+
+def _serves_dns(network: Network) -> bool:
+    return ("udp", _DNS) in served_ports(network)
+
+
+def _samples(known: Circumstances, service: Dnsmasq | None) -> Iterator[tuple[str, list[Sample]]]:
+    """Yield what each bridge of a network needs to pass."""
+    network = known.network
+    samples: list[Sample] = []
+    guests: dict[int, Address] = {}
+    for way, subnet in ways_of(known):
+        version = way.local.version
+        dhcp = service is not None and subnet.dhcp is not None
+        samples += host_samples(
+            way,
+            dhcp=dhcp and bool(subnet.dhcp and (subnet.dhcp.ranges or subnet.dhcp.hosts)),
+            dns=service is not None and _serves_dns(network),
+            advertises=service is not None and version == 6,
+        )
+        # Without a way out there is nothing that could be dropped on it.
+        if network.mode is not Mode.ISOLATED and way.uplink.name and version not in guests:
+            samples += routed_samples(way)
+        guests.setdefault(version, way.guest)
+    for name in sorted(bridges_of(network)):
+        link = known.facts.links.get(name)
+        if link is None or link.kind != "bridge":
+            continue
+        across: list[Sample] = []
+        for family, setting in _BRIDGED.items():
+            if known.sysctls.get(setting) != "1":
+                continue
+            device = Device(link.name, link.index)
+            if not network.mode.is_routed:
+                guest, back = member_of(known.facts, name, family)
+                across += bridged_samples(device, family, guest, back=back)
+            elif family in guests:
+                across += bridged_samples(device, family, guests[family])
+        of_bridge = network.bridge is not None and name == network.bridge.name
+        yield name, [*(samples if of_bridge else []), *across]
+
+
+def _writer(blames: Iterable[Blame]) -> tuple[Callable[[Place], str], list[str]]:
+    """Return what tells how a rule is written, and a note where nothing does."""
+    places = [place for blame in blames for place in (blame.place, *blame.doubts)]
+    chains = {
+        (place.table.family, place.table.name, place.chain)
+        for place in places
+        if place.table.program == "nft" and place.rule is not None
+    }
+    known = {chain: list_rules(*chain) for chain in chains} if has_nft() else {}
+
+    def text_of(place: Place) -> str:
+        rules = known.get((place.table.family, place.table.name, place.chain), {})
+        return rules.get(place.rule.handle, "") if place.rule is not None else ""
+
+    missing = bool(chains) and not known
+    return text_of, ["nft is not installed, so rules are named by their handles"] if missing else []

@@ -1,0 +1,345 @@
+"""What ``jackfield doctor`` says is dropped is dropped, and what it does not name passes.
+
+                     192.0.2.0/24, 2001:db8:1::/64
+host (.10, ::10) ──────────────────────────────────── outside (.1, ::1)
+  │                                                     203.0.113.1
+  └── red (NAT and routed IPv6, virbr7) ── guests "a" and "b"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import Uplink
+from tests.lab import libvirtd
+from tests.lab.daemon import Daemon
+from tests.lab.dns import resolve
+from tests.lab.flow import EchoServer
+from tests.lab.guest import Guest
+from tests.lab.host import Host
+from tests.lab.packets import can_connect
+from tests.lab.wait import wait_for
+
+pytestmark = pytest.mark.lab
+
+RED = """
+<network>
+  <name>red</name>
+  <forward mode='nat'/>
+  <bridge name='virbr7' stp='off' delay='0'/>
+  <dns><host ip='10.5.5.1'><hostname>gateway.example</hostname></host></dns>
+  <ip address='10.5.5.1' prefix='24'>
+    <dhcp><range start='10.5.5.10' end='10.5.5.20'/></dhcp>
+  </ip>
+  <ip family='ipv6' address='2001:db8:7::1' prefix='64'/>
+</network>
+"""
+
+PHRASES = {
+    "dhcp": ("DHCP requests", "DHCP answers"),
+    "dns4": ("DNS questions (IPv4)", "DNS answers to guests (IPv4)"),
+    "dns6": ("DNS questions (IPv6)", "DNS answers to guests (IPv6)", "neighbour solicitations"),
+    "out4": ("IPv4 packets to outside", "answers to guests' IPv4"),
+    "out6": ("IPv6 packets to outside", "answers to guests' IPv6"),
+    "across": ("IPv4 packets through the bridge",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """The host with its network and guests, and who answers outside."""
+
+    host: Host
+    daemon: Daemon
+    guest: Guest
+    address: str
+
+    def dropped(self) -> set[str]:
+        """Return what does not pass, by trying it."""
+        guest, timeout = self.guest, 0.7
+        tries: dict[str, Callable[[], object]] = {
+            "dhcp": lambda: guest.dhcp4(seconds=2) is not None,
+            "dns4": lambda: resolve(guest, "gateway.example", "10.5.5.1", timeout=timeout, tries=1),
+            "dns6": lambda: resolve(
+                guest, "gateway.example", "2001:db8:7::1", timeout=timeout, tries=1
+            ),
+            "out4": lambda: can_connect(guest, "203.0.113.1", 443, timeout=timeout),
+            "out6": lambda: can_connect(guest, "2001:db8:ffff::1", 443, timeout=timeout),
+            "across": lambda: can_connect(guest, self.address, 443, timeout=timeout),
+        }
+        return {name for name, passes in tries.items() if not passes()}
+
+    def examine(self, *names: str) -> dict[str, Any]:
+        """Return what doctor says, and check its status."""
+        result = self.daemon.cli("doctor", *names, "--json", check=False)
+        assert not result.stderr
+        told: dict[str, Any] = json.loads(result.stdout)
+        assert bool(told["findings"]) == bool(result.returncode)
+        assert result.returncode in {0, 1}
+        return told
+
+    def said(self) -> set[str]:
+        """Return what doctor says is dropped for sure; it must not be in any doubt."""
+        findings = self.examine()["findings"]
+        assert all(item["certain"] and "dropped by" in item["text"] for item in findings), findings
+        text = " ".join(item["text"] for item in findings)
+        return {name for name, words in PHRASES.items() if any(word in text for word in words)}
+
+
+@pytest.fixture
+def place(host: Host, uplink: Uplink, outside: Host, daemon: Daemon) -> Iterator[Place]:
+    """Give the host with its network, on which all is well."""
+    assert uplink.ifname == "eth0"
+    host.file("/etc/resolv.conf").write_text("nameserver 192.0.2.1\n")
+    outside.run(["ip", "-6", "route", "add", "2001:db8:7::/64", "via", "2001:db8:1::10"])
+    daemon.cli("apply", daemon.document(RED))
+    guests = [host.guest(name) for name in ("a", "b")]
+    for number, guest in enumerate(guests):
+        daemon.cli("attach", "red", "--netns", guest.name, "--ifname", "eth0")
+        guest.run(["ip", "link", "set", "eth0", "up"])
+        guest.run(["ip", "addr", "add", f"2001:db8:7::{number + 2}/64", "dev", "eth0", "nodad"])
+        guest.run(["ip", "-6", "route", "replace", "default", "via", "2001:db8:7::1"])
+        assert guest.dhcp4() is not None
+    address = guests[1].addresses()[0].partition("/")[0]
+    with EchoServer(outside, 443), EchoServer(guests[1], 443):
+        for far in ("203.0.113.1", "2001:db8:ffff::1", address):
+            reached = functools.partial(can_connect, guests[0], far, 443)
+            wait_for(reached, 10, f"the way to {far}")
+        yield Place(host, daemon, guests[0], address)
+
+
+CASES: dict[str, tuple[str, Collection[str]]] = {
+    "nothing": ("", ()),
+    "somebody's table that accepts": (
+        """
+        table inet filter {
+          chain input { type filter hook input priority 0; policy accept; }
+          chain forward { type filter hook forward priority 0; policy accept; }
+        }
+        """,
+        (),
+    ),
+    "a host that lets in nothing but ssh": (
+        """
+        table inet filter {
+          chain input {
+            type filter hook input priority 0; policy drop;
+            ct state established,related accept
+            iif lo accept
+            tcp dport 22 accept
+            meta l4proto { icmp, ipv6-icmp } accept
+          }
+        }
+        """,
+        {"dhcp", "dns4", "dns6"},
+    ),
+    "a host that does not forward": (
+        """
+        table inet filter {
+          chain forward { type filter hook forward priority 0; policy drop; }
+        }
+        """,
+        {"out4", "out6", "across"},
+    ),
+    "forwarding is refused by a rule at the end": (
+        """
+        table inet filter {
+          chain forward {
+            type filter hook forward priority 10;
+            ct state vmap { established : accept, related : accept, invalid : drop }
+            iifname "virbr7" oifname "virbr7" accept
+            reject with icmpx admin-prohibited
+          }
+        }
+        """,
+        {"out4", "out6"},
+    ),
+    "only answers are dropped": (
+        """
+        table ip mine {
+          chain forward {
+            type filter hook forward priority -5;
+            iifname "eth*" ct state != new drop
+          }
+        }
+        """,
+        {"out4"},
+    ),
+    "in two chains, with a set and a goto": (
+        """
+        table inet zones {
+          set inner { type ifname; elements = { "virbr7", "docker0" } }
+          set bad { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 } }
+          chain forward {
+            type filter hook forward priority 0; policy drop;
+            ct state established accept
+            iifname @inner oifname @inner accept
+            iifname @inner goto from_inner
+            accept
+          }
+          chain from_inner {
+            ip saddr @bad meta l4proto . th dport { tcp . 443, udp . 53 } return
+            meta nfproto ipv6 accept
+          }
+        }
+        """,
+        {"out4"},
+    ),
+    "a bogon list before connections are known": (
+        """
+        table inet raw {
+          chain pre {
+            type filter hook prerouting priority raw;
+            fib saddr . iif oif missing drop
+            iifname "virbr7" ip saddr != { 10.5.5.0/24, 0.0.0.0 } drop
+            ct state invalid counter
+          }
+        }
+        """,
+        (),
+    ),
+    "the bridge's own frames": (
+        """
+        table bridge mine {
+          chain input {
+            type filter hook input priority 0;
+            ether type ip udp dport 67 drop
+          }
+        }
+        """,
+        {"dhcp"},
+    ),
+    "answers of the host": (
+        """
+        table inet mine {
+          chain output {
+            type filter hook output priority 0;
+            oifname "virbr7" udp sport { 53, 67 } drop
+          }
+        }
+        """,
+        {"dhcp", "dns4", "dns6"},
+    ),
+    "what is over a limit": (
+        """
+        table inet mine {
+          chain forward {
+            type filter hook forward priority 0;
+            limit rate over 1000/second burst 1000 packets drop
+            meta mark set 0x7
+            meta mark & 0x3 == 0x3 ip daddr 203.0.113.0/24 accept
+            meta mark 0x8 drop
+          }
+        }
+        """,
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rules_of_nft(place: Place, case: str) -> None:
+    """What is said to be dropped by tables of nft is dropped, and nothing else."""
+    rules, expected = CASES[case]
+    place.host.run(["nft", "-f", "-"], input=rules)
+    assert (set(expected), set(expected)) == (place.dropped(), place.said())
+
+
+DOCKER = """
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:DOCKER - [0:0]
+:DOCKER-FORWARD - [0:0]
+:DOCKER-ISOLATION-STAGE-1 - [0:0]
+:DOCKER-USER - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j DOCKER-FORWARD
+-A DOCKER-FORWARD -m addrtype --dst-type LOCAL -j DOCKER
+-A DOCKER-FORWARD -j DOCKER-ISOLATION-STAGE-1
+-A DOCKER-FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A DOCKER-FORWARD -i docker0 ! -o docker0 -j ACCEPT
+-A DOCKER ! -i docker0 -o docker0 -j DROP
+-A DOCKER-USER -j RETURN
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+-A DOCKER -i docker0 -j RETURN
+COMMIT
+"""
+
+UFW = """
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:ufw-before-input - [0:0]
+:ufw-before-forward - [0:0]
+:ufw-not-local - [0:0]
+:ufw-user-forward - [0:0]
+:ufw-user-input - [0:0]
+-A INPUT -j ufw-before-input
+-A FORWARD -j ufw-before-forward
+-A ufw-before-input -i lo -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate INVALID -j DROP
+-A ufw-before-input -p udp -m udp --sport 67 --dport 68 -j ACCEPT
+-A ufw-before-input -j ufw-not-local
+-A ufw-before-input -j ufw-user-input
+-A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw-before-forward -j ufw-user-forward
+-A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN
+-A ufw-not-local -m addrtype --dst-type MULTICAST -j RETURN
+-A ufw-not-local -m addrtype --dst-type BROADCAST -j RETURN
+-A ufw-not-local -m limit --limit 3/min --limit-burst 10 -j LOG --log-prefix "[UFW BLOCK] "
+-A ufw-not-local -j DROP
+-A ufw-user-input -p tcp -m multiport --dports 22,80:90 -j ACCEPT
+COMMIT
+"""
+
+
+@pytest.fixture
+def iptables(host: Host) -> None:
+    """Give the host the iptables of Debian, of both kinds."""
+    reason = libvirtd.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    libvirtd.use_stock_programs(host)
+
+
+@pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
+def test_rules_of_iptables(iptables: None, place: Place, program: str) -> None:
+    """So it is with what Docker and ufw make with iptables, old and new; the hints help."""
+    host = place.host
+    host.run([f"{program}-restore"], input=DOCKER)
+    assert ({"out4", "across"}, {"out4", "across"}) == (place.dropped(), place.said())
+    for finding in place.examine()["findings"]:
+        assert "DOCKER-USER" in finding["hint"]
+        for command in finding["hint"].split("; "):
+            words = command.split()
+            assert words[0] in {"iptables", "iptables-legacy"}
+            host.run([program, *words[1:]])
+    assert (set(), set()) == (place.dropped(), place.said())
+
+    host.run([f"{program}-restore"], input=UFW)
+    lost = {"dhcp", "dns4", "out4", "across"}
+    assert (lost, lost) == (place.dropped(), place.said())
+    hints = " ".join(item["hint"] for item in place.examine()["findings"])
+    assert "ufw route allow in on virbr7" in hints
+    assert "ufw allow in on virbr7" in hints
+    for chain in ("ufw-user-input", "ufw-user-forward"):
+        host.run([program, "-A", chain, "-i", "virbr7", "-j", "ACCEPT"])
+    assert (set(), set()) == (place.dropped(), place.said())
