@@ -94,6 +94,9 @@ DOCUMENTS = {
         "<virtualport type='802.1Qbg'><parameters managerid='1' typeid='2' typeidversion='3'/>"
         "</virtualport><mac",
     ),
+    "template": "<network><name>template</name><bridge name='lab%d' stp='off'/></network>",
+    "bare": "<network><name>bare</name><forward mode='open'/><bridge name='bare0' stp='off'/>"
+    "</network>",
     "portbad": "<networkport><uuid>00000000-0000-0000-0000-00000000004e</uuid></networkport>",
 }
 
@@ -382,6 +385,19 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-undefine red",
     "net-list --all",
     "net-undefine 11111111-2222-3333-4444-555555555555",
+    # A bridge that is named after its template, and one that is left alone.
+    "net-create /run/lab/template.xml",
+    "net-dumpxml template",
+    "net-info template",
+    "net-destroy template",
+    "net-define /run/lab/bare.xml",
+    "net-start bare",
+    "net-dumpxml bare",
+    "net-port-create bare /run/lab/port.xml",
+    "net-port-dumpxml bare 00000000-0000-0000-0000-00000000004d",
+    "net-port-delete bare 00000000-0000-0000-0000-00000000004d",
+    "net-destroy bare",
+    "net-undefine bare",
     # Other modes.
     "net-define /run/lab/green.xml",
     "net-info green",
