@@ -45,6 +45,7 @@ DOCUMENTS = {
     "red": RED,
     "red2": RED.replace("192.168.150.99", "192.168.150.98"),
     "redother": RED.replace("11111111-2222", "11111111-9999"),
+    "plainred": RED.replace(">red<", ">plain<").replace("red0", "plain0"),
     "redname": RED.replace(">red<", ">pink<").replace("red0", "pink0"),
     "plain": "<network><name>plain</name><bridge name='plain0' stp='off'/></network>",
     "blue": "<network><name>blue</name><bridge name='blue0' stp='off'/>"
@@ -97,6 +98,8 @@ DOCUMENTS = {
     "template": "<network><name>template</name><bridge name='lab%d' stp='off'/></network>",
     "bare": "<network><name>bare</name><forward mode='open'/><bridge name='bare0' stp='off'/>"
     "</network>",
+    "routed": "<network><name>routed</name><forward mode='route' dev='lo'/>"
+    "<bridge name='routed0' stp='off'/><ip address='10.8.0.1' prefix='24'/></network>",
     "portbad": "<networkport><uuid>00000000-0000-0000-0000-00000000004e</uuid></networkport>",
 }
 
@@ -174,6 +177,9 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-define /run/lab/red.xml",
     "net-define /run/lab/redother.xml",
     "net-define /run/lab/redname.xml",
+    "net-define /run/lab/plain.xml",
+    "net-define /run/lab/plainred.xml",
+    "net-undefine plain",
     "net-define /run/lab/garbage.xml",
     "net-define /run/lab/noname.xml",
     "net-define /run/lab/wrong.xml",
@@ -223,6 +229,8 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-update red modify ip-dhcp-host /run/lab/host1b.xml --live --config",
     "net-dumpxml red",
     "net-dumpxml red --inactive",
+    "net-update red modify ip-dhcp-host \"<host mac='52:54:00:00:00:07' ip='192.168.150.7'/>\"",
+    "net-update red modify ip-dhcp-host \"<host name='seven' ip='192.168.150.7'/>\"",
     "net-update red delete ip-dhcp-host /run/lab/host1b.xml --live --config",
     "net-update red delete ip-dhcp-host /run/lab/host1b.xml --live",
     "net-update red modify ip-dhcp-host /run/lab/host1b.xml --live",
@@ -322,6 +330,8 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-port-delete red 00000000-0000-0000-0000-00000000004d",
     "net-dhcp-leases red",
     "net-dhcp-leases red 52:54:00:00:00:01",
+    "net-dhcp-leases red --mac 52:54:0:0:0:1",
+    "net-dhcp-leases red --mac nonsense",
     # Ends.
     "net-destroy red",
     "net-destroy red",
@@ -398,6 +408,12 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-port-delete bare 00000000-0000-0000-0000-00000000004d",
     "net-destroy bare",
     "net-undefine bare",
+    # Only what is plugged into an uplink is counted there.
+    "net-create /run/lab/routed.xml",
+    "net-port-create routed /run/lab/port.xml",
+    "net-dumpxml routed",
+    "net-port-delete routed 00000000-0000-0000-0000-00000000004d",
+    "net-destroy routed",
     # Other modes.
     "net-define /run/lab/green.xml",
     "net-info green",

@@ -13,8 +13,15 @@ from jackfield.document.update.request import Command, Section
 from jackfield.engine.longdocuments import aside
 from jackfield.engine.metadata import MetadataType, read_metadata
 from jackfield.engine.views import LeaseView, NetworkView
-from jackfield.errors import InternalError, InvalidRequest, JackfieldError, NetworkNotFound
+from jackfield.errors import (
+    InternalError,
+    InvalidRequest,
+    JackfieldError,
+    NetworkNotFound,
+    UnsupportedOperation,
+)
 from jackfield.model.network import Network
+from jackfield.model.values import MacAddress
 from jackfield.rpc.documents import read_network_text
 from jackfield.rpc.errors import Code, RpcError
 from jackfield.rpc.flags import (
@@ -174,7 +181,8 @@ async def get_xml(session: Session, net: NetworkRef, flags: int) -> tuple[object
     if inactive and view.stored is not None:
         network = view.stored
     network = msgspec.structs.replace(network, connections=view.ports or None)
-    connections = session.engine.connections(network)
+    # libvirt counts what is plugged into an uplink, not what is routed through it.
+    connections = {} if network.mode.is_routed else session.engine.connections(network)
 
     def write() -> str:
         return write_network(network, inactive=inactive, connections=connections)
@@ -213,14 +221,22 @@ async def get_leases(
     """Return the DHCP leases of the network, or of one address of it."""
     view = view_of(session, net)
     check_flags(flags, 0, "networkGetDHCPLeases")
+    wanted = None if mac is None else _mac(mac)
     leases = await session.engine.leases(view.uuid)
-    if mac is not None:
-        leases = [lease for lease in leases if lease.mac == mac.lower()]
+    if wanted is not None:
+        leases = [lease for lease in leases if lease.mac == wanted]
     if not need_results:
         return [], len(leases)
     if len(leases) > _MANY:
         return await asyncio.to_thread(lambda: list(map(_lease, leases))), len(leases)
     return list(map(_lease, leases)), len(leases)
+
+
+def _mac(text: str) -> MacAddress:
+    try:
+        return MacAddress(text)
+    except ValueError:
+        raise RpcError(Code.INVALID_MAC, text) from None
 
 
 def _lease(lease: LeaseView) -> Lease:
@@ -324,10 +340,13 @@ async def update(
     """Change one entry of a network."""
     view = view_of(session, net)
     check_flags(flags, AFFECT_LIVE | AFFECT_CONFIG, "networkUpdate")
+    live, config = bool(flags & AFFECT_LIVE), bool(flags & AFFECT_CONFIG)
     try:
         known_section, known_command = Section(section), Command(command)
-    except ValueError as error:
-        raise InvalidRequest(f"network '{view.name}' cannot be updated: {error}") from None
+    except ValueError:
+        # What libvirt says first.
+        session.engine.affected(view.uuid, live=live, config=config)
+        raise _unknown_update(view, section, command) from None
     await session.change(
         "update",
         f"network {view.name}, {known_section.title}",
@@ -337,11 +356,21 @@ async def update(
             known_command,
             parent_index,
             text,
-            live=bool(flags & AFFECT_LIVE),
-            config=bool(flags & AFFECT_CONFIG),
+            live=live,
+            config=config,
         ),
     )
     return ()
+
+
+def _unknown_update(view: NetworkView, section: int, command: int) -> JackfieldError:
+    if section not in {one.value for one in Section}:
+        return UnsupportedOperation(
+            f"network '{view.name}' cannot be updated: there is no section {section}"
+        ).in_libvirt("can't update unrecognized section of network")
+    return UnsupportedOperation(
+        f"network '{view.name}' cannot be updated: there is no command {command}"
+    ).in_libvirt(f"unrecognized network update command code {command}")
 
 
 async def set_metadata(
