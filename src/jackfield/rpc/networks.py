@@ -23,7 +23,7 @@ from jackfield.errors import (
 from jackfield.model.network import Network
 from jackfield.model.values import MacAddress
 from jackfield.rpc.documents import read_network_text
-from jackfield.rpc.errors import Code, RpcError
+from jackfield.rpc.errors import Code, Domain, RpcError
 from jackfield.rpc.flags import (
     AFFECT_CONFIG,
     AFFECT_LIVE,
@@ -31,7 +31,7 @@ from jackfield.rpc.flags import (
     XML_INACTIVE,
     check_flags,
 )
-from jackfield.rpc.procedures import Lease, NetworkRef
+from jackfield.rpc.procedures import MAX_NETWORKS, Lease, NetworkRef
 from jackfield.rpc.session import Session
 
 __all__ = [
@@ -139,12 +139,20 @@ def count_defined(session: Session) -> tuple[object, ...]:
 
 def list_active_names(session: Session, limit: int) -> tuple[object, ...]:
     """Return the names of running networks, at most ``limit``."""
-    return ([view.name for view in _active(session)[: max(limit, 0)]],)
+    return (_names(_active(session), limit),)
 
 
 def list_defined_names(session: Session, limit: int) -> tuple[object, ...]:
     """Return the names of stored networks that do not run, at most ``limit``."""
-    return ([view.name for view in _defined(session)[: max(limit, 0)]],)
+    return (_names(_defined(session), limit),)
+
+
+def _names(found: list[NetworkView], limit: int) -> list[str]:
+    if limit < 0:
+        raise RpcError(Code.RPC, "maxnames must be non-negative", Domain.RPC)
+    if limit > MAX_NETWORKS:
+        raise RpcError(Code.RPC, "maxnames > REMOTE_NETWORK_LIST_MAX", Domain.RPC)
+    return [view.name for view in found[:limit]]
 
 
 def list_all(session: Session, need_results: int, flags: int) -> tuple[object, ...]:
@@ -174,8 +182,8 @@ def _passes(view: NetworkView, flags: int) -> bool:
 
 async def get_xml(session: Session, net: NetworkRef, flags: int) -> tuple[object, ...]:
     """Return the document of the running network, or of the stored one."""
-    view = view_of(session, net)
     check_flags(flags, XML_INACTIVE, "networkGetXMLDesc")
+    view = view_of(session, net)
     inactive = bool(flags & XML_INACTIVE)
     network = view.current
     if inactive and view.stored is not None:
@@ -219,8 +227,8 @@ async def get_leases(
     session: Session, net: NetworkRef, mac: str | None, need_results: int, flags: int
 ) -> tuple[object, ...]:
     """Return the DHCP leases of the network, or of one address of it."""
-    view = view_of(session, net)
     check_flags(flags, 0, "networkGetDHCPLeases")
+    view = view_of(session, net)
     wanted = None if mac is None else _mac(mac)
     leases = await session.engine.leases(view.uuid)
     if wanted is not None:
@@ -338,8 +346,8 @@ async def update(
     flags: int,
 ) -> tuple[object, ...]:
     """Change one entry of a network."""
-    view = view_of(session, net)
     check_flags(flags, AFFECT_LIVE | AFFECT_CONFIG, "networkUpdate")
+    view = view_of(session, net)
     live, config = bool(flags & AFFECT_LIVE), bool(flags & AFFECT_CONFIG)
     try:
         known_section, known_command = Section(section), Command(command)
@@ -383,8 +391,8 @@ async def set_metadata(
     flags: int,
 ) -> tuple[object, ...]:
     """Set or remove title, description or an element of the metadata."""
-    view = view_of(session, net)
     check_flags(flags, AFFECT_LIVE | AFFECT_CONFIG, "networkSetMetadata")
+    view = view_of(session, net)
     known = _metadata_type(kind)
     await session.change(
         "metadata",
@@ -406,8 +414,8 @@ async def get_metadata(
     session: Session, net: NetworkRef, kind: int, uri: str | None, flags: int
 ) -> tuple[object, ...]:
     """Return title, description or an element of the metadata."""
-    view = view_of(session, net)
     check_flags(flags, AFFECT_LIVE | AFFECT_CONFIG, "networkGetMetadata")
+    view = view_of(session, net)
     network = session.engine.affected(
         view.uuid, live=bool(flags & AFFECT_LIVE), config=bool(flags & AFFECT_CONFIG)
     )
