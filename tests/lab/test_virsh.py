@@ -100,6 +100,28 @@ DOCUMENTS = {
     "</network>",
     "routed": "<network><name>routed</name><forward mode='route' dev='lo'/>"
     "<bridge name='routed0' stp='off'/><ip address='10.8.0.1' prefix='24'/></network>",
+    "dotnet": "<?xml version='1.0' encoding='utf-16'?>\n"
+    "<network><name>dotnet</name><title>caf\u00e9</title><metadata/></network>",
+    "kept": "<network><name>kept</name><uuid>00000000-0000-0000-0000-0000000000c1</uuid>"
+    "<bridge name='kept0' stp='off'/><mac address='52:54:00:01:02:04'/></network>",
+    "keptless": "<network><name>kept</name><uuid>00000000-0000-0000-0000-0000000000c1</uuid>"
+    "</network>",
+    "listen": "<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>"
+    "<name>listen</name><ip address='10.9.0.1' prefix='24'/><dnsmasq:options>"
+    "<dnsmasq:option value='listen-address=::1'/>"
+    "</dnsmasq:options></network>",
+    "doctype": "<!DOCTYPE network><network><name>doctype</name></network>",
+    "notes": "<network><name>notes</name><uuid>00000000-0000-0000-0000-0000000000c2</uuid>"
+    "<metadata><note>mine</note></metadata><bridge name='notes0'/>"
+    "<mac address='52:54:00:01:02:05'/></network>",
+    "wider": "<network><name>wider</name><forward mode='vepa'><interface dev='eth7'/></forward>"
+    "<portgroup name='slow'><bandwidth><inbound average='100'/></bandwidth></portgroup></network>",
+    "six": "<network><name>six</name><bridge name='six0' stp='off'/>"
+    "<ip family='ipv6' address='fd00::2' prefix='64'/></network>",
+    "nodns": "<network><name>nodns</name><bridge name='nodns0' stp='off'/><dns enable='no'/>"
+    "</network>",
+    "portnone": PORT.replace("<uuid>00000000-0000-0000-0000-00000000004d</uuid>", ""),
+    "portbridge": PORT.replace("4d<", "6d<"),
     "portbad": "<networkport><uuid>00000000-0000-0000-0000-00000000004e</uuid></networkport>",
 }
 
@@ -114,8 +136,9 @@ class Differs:
 
 HOSTNAME = "`virsh hostname` answers; libvirt's network driver has no such call"
 TEXTS = (
-    "what is wrong in a document is told with line, element, value and what is allowed; libvirt's "
-    "own words are kept where the document is no XML, is no network or has no name"
+    "what is wrong in a document is error 27, and told with line, element, value and what is "
+    "allowed; libvirt's own codes and words are kept where the document is no XML, is no network "
+    "or has no name"
 )
 SCHEMA = "`--validate` uses Jackfield's schema, which knows its extensions"
 PORTS = (
@@ -142,7 +165,10 @@ USED = (
     "a network whose bridge another one uses with forward mode bridge can be defined again; "
     "libvirt refuses it then"
 )
-OVERLAP = "a subnet that is a part of one that is in use is refused; libvirt starts the network"
+OVERLAP = (
+    "a subnet that overlaps one that is in use is refused; libvirt refuses only the same one, of "
+    "IPv4"
+)
 VALUES = (
     "a value that nothing can be made of is refused: a bridge's name of 16 letters, "
     "`stp='maybe'`; libvirt defines the network"
@@ -152,7 +178,32 @@ ZONE = (
     "firewalld and systemd-resolved, and does not start without them"
 )
 VLAN = "`<vlan>` is allowed on isolated and routed networks as well"
-CARRIER = "a port gets no NIC that is not there or has no carrier; libvirt gives it any"
+CARRIER = (
+    "a port gets no NIC that is not there or has no carrier, and no bridge that is not there; "
+    "libvirt gives it any"
+)
+REDEFINED = (
+    "a network that is defined again without its bridge's name or its MAC address keeps them; "
+    "libvirt makes new ones"
+)
+RECORDS = (
+    "`net-update` refuses what `net-define` does, as DNS records of a network that has no DNS; "
+    "libvirt takes them, and the network is gone when its daemon starts again"
+)
+OPTIONS = (
+    "dnsmasq's options that reach beyond the network's bridge are refused, as `listen-address`; "
+    "libvirt hands on any"
+)
+DOCTYPE = "a document with a document type or entities is refused"
+NOTES = (
+    "elements of `<metadata>` without a namespace, several of one, and comments are kept; libvirt "
+    "drops them"
+)
+WIDER = (
+    "what Jackfield can do it does not refuse: limits of a macvtap network's portgroups, functions "
+    "by PCI address in mode passthrough, portgroups without a name"
+)
+COUNTED = "the number of a network's ports stays right after `net-update`; libvirt forgets it"
 FUNCTIONS = (
     "a network of virtual functions starts also while there is none; then its ports are refused"
 )
@@ -414,6 +465,12 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-dumpxml routed",
     "net-port-delete routed 00000000-0000-0000-0000-00000000004d",
     "net-destroy routed",
+    "net-create /run/lab/nodns.xml",
+    "net-update nodns add dns-txt \"<txt name='t' value='v'/>\" --live",
+    "net-destroy nodns",
+    "net-define /run/lab/dotnet.xml",
+    "net-dumpxml dotnet",
+    "net-undefine dotnet",
     # Other modes.
     "net-define /run/lab/green.xml",
     "net-info green",
@@ -451,6 +508,23 @@ COMMANDS: tuple[str | Differs, ...] = (
     Differs("net-define /run/lab/maybe.xml", VALUES),
     Differs("net-create /run/lab/zone.xml", ZONE),
     Differs("net-create /run/lab/vlan.xml", VLAN),
+    Differs("net-create /run/lab/six.xml", OVERLAP),
+    "net-port-create two /run/lab/portnone.xml",
+    "net-update two add portgroup \"<portgroup name='late'/>\" --live",
+    Differs("net-dumpxml two", COUNTED),
+    "net-define /run/lab/kept.xml",
+    "net-define /run/lab/keptless.xml",
+    Differs("net-dumpxml kept", REDEFINED),
+    "net-undefine kept",
+    "net-define /run/lab/green.xml",
+    Differs("net-update green add dns-txt \"<txt name='t' value='v'/>\" --config", RECORDS),
+    "net-start green",
+    Differs("net-port-create green /run/lab/portbridge.xml", CARRIER),
+    Differs("net-define /run/lab/listen.xml", OPTIONS),
+    Differs("net-define /run/lab/doctype.xml", DOCTYPE),
+    "net-define /run/lab/notes.xml",
+    Differs("net-dumpxml notes", NOTES),
+    Differs("net-define /run/lab/wider.xml", WIDER),
     "net-create /run/lab/nic.xml",
     Differs("net-port-create nic /run/lab/portnic.xml", CARRIER),
     Differs("net-create /run/lab/functions.xml", FUNCTIONS),
@@ -478,9 +552,9 @@ def test_virsh_is_answered_as_by_libvirt(pair: Pair) -> None:
             wrong.append(f"{command}: marked as different, but both say:\n{ours}")
         elif isinstance(entry, str) and stock != ours:
             wrong.append(f"{command}:\n--- libvirt\n{stock}\n--- ours\n{ours}")
-    for name in ("plain", "red", "two", "half", "zone", "vlan", "nic", "functions"):
+    for name in ("plain", "red", "two", "half", "six", "zone", "vlan", "nic", "functions", "green"):
         pair.ask(f"net-destroy {name}")
-    for name in ("long", "maybe"):
+    for name in ("long", "maybe", "green", "listen", "doctype", "notes", "wider"):
         pair.ask(f"net-undefine {name}")
     assert not wrong, "\n\n".join(wrong)
 
