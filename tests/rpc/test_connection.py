@@ -303,8 +303,9 @@ def test_parameters_of_ports(client: RawClient) -> None:
 
 
 def test_unknown_flags_are_refused(client: RawClient) -> None:
-    """By every call that has flags, in libvirt's words."""
-    red = client.lookup("red")
+    """By every call that has flags, in libvirt's words, before the network is looked for."""
+    red = NetworkRef("gone", UUID(int=9))
+    port = PortRef(red, UUID(int=9))
     for name, args, function in (
         ("network_get_xml", (red,), "networkGetXMLDesc"),
         ("network_define_xml_flags", ("<network/>",), "networkDefineXMLFlags"),
@@ -313,10 +314,29 @@ def test_unknown_flags_are_refused(client: RawClient) -> None:
         ("list_all_networks", (1,), "networkConnectListAllNetworks"),
         ("list_all_ports", (red, 1), "networkListAllPorts"),
         ("port_create", (red, "<networkport/>"), "networkPortCreateXML"),
+        ("port_delete", (port,), "networkPortDelete"),
+        ("port_get_xml", (port,), "networkPortGetXMLDesc"),
+        ("port_get_parameters", (port, 0), "networkPortGetParameters"),
+        ("port_set_parameters", (port, []), "networkPortSetParameters"),
+        ("network_set_metadata", (red, 0, "x", None, None), "networkSetMetadata"),
+        ("network_get_metadata", (red, 0, None), "networkGetMetadata"),
     ):
         error = refused(client, name, *args, 0x40)
         assert (8, 19) == (error.code, error.domain)
         assert f"unsupported flags (0x40) in function {function}" == error.message
+
+
+@pytest.mark.parametrize("name", ["list_active_names", "list_defined_names"])
+def test_names_are_asked_for_in_a_number_that_can_be(client: RawClient, name: str) -> None:
+    """From none to what libvirt's protocol lists at most."""
+    assert [[]] == client.call(name, 0)
+    client.call(name, 16384)
+    for limit, said in (
+        (-1, "maxnames must be non-negative"),
+        (16385, "maxnames > REMOTE_NETWORK_LIST_MAX"),
+    ):
+        error = refused(client, name, limit)
+        assert (39, 7, said) == (error.code, error.domain, error.message)
 
 
 def test_read_only_connections_change_nothing(served: Served) -> None:

@@ -357,7 +357,7 @@ def _check_collision(
         f"network {network.name!r}: its subnet {subnet} overlaps {route.destination}, "
         f"which this host already routes{where}{owner}",
         hint="choose another subnet; `ip route` shows those in use",
-    ).in_libvirt(f"Network is already in use by interface {route.link or ''}", code=1)
+    ).in_libvirt(f"Network is already in use by interface {route.link or ''}", code=1, domain=0)
 
 
 def other_way(subnet: IpNetwork, bridge: InterfaceName, facts: Facts) -> RouteFact | None:

@@ -25,6 +25,7 @@ class Code:
     INVALID_ARG = 8
     OPERATION_DENIED = 29
     RPC = 39
+    INVALID_MAC = 44
     AUTH_FAILED = 45
     ARGUMENT_UNSUPPORTED = 74
     NO_NETWORK_METADATA = 111
@@ -51,6 +52,7 @@ _FORMATS = {
     27: "XML error: %1$s",
     Code.OPERATION_DENIED: "operation forbidden: %1$s",
     43: "Network not found: %1$s",
+    Code.INVALID_MAC: "invalid MAC address: %1$s",
     Code.AUTH_FAILED: "authentication failed: %1$s",
     55: "Requested operation is not valid: %1$s",
     67: "unsupported configuration: %1$s",

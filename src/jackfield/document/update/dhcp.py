@@ -106,11 +106,9 @@ def update_host(update: Update) -> Network:
             )
         return _with_dhcp(update, index, hosts=update.added(hosts, host))
     if not same:
-        given = " ".join(
-            f"\"{key}='{value}'\""
-            for key, value in (("mac", host.mac), ("name", host.name), ("ip", host.ip))
-            if value
-        )
+        # What is not there is printed as libvirt prints it.
+        mac, ip = host.mac or "unknown", host.ip or "unknown"
+        given = f"\"mac='{mac}'\" \"name='{host.name or '(null)'}'\" \"ip='{ip}'\""
         update.refuse(
             f"no static host matches {shown}",
             libvirt=f"couldn't locate an existing dhcp host entry with {given} in network '{name}'",
