@@ -142,13 +142,12 @@ def test_marks_of_doubt() -> None:
 def test_a_map_of_what_is_not_known() -> None:
     """Of a map each way that may be is followed, and no other."""
     key = ("eth0", "eth1")
+    ends = (Verdict(VerdictKind.ACCEPT), Verdict(VerdictKind.DROP))
     elements = tuple(
         SetElement(
             low=name.encode().ljust(16, b"\0"), high=name.encode().ljust(16, b"\0"), verdict=verdict
         )
-        for name, verdict in zip(
-            key, (Verdict(VerdictKind.ACCEPT), Verdict(VerdictKind.DROP)), strict=True
-        )
+        for name, verdict in zip(key, ends, strict=True)
     )
     place = ForeignSet(name="m", fields=(16,), elements=elements)
     base = chain("a", (Load("oifname", 16), Lookup("m", 16, 0)), drops=False)
