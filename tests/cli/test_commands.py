@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 import jackfield
+from jackfield.diagnosis.finding import Finding, Likelihood
 from jackfield.model.values import InterfaceName
 from tests.web.fake import Served, serve
 
@@ -559,3 +560,46 @@ def test_a_name_that_is_not_what_it_seems(cli: Cli, tmp_path: Path, name: str) -
     shown = "".join(said)
     assert all(character.isprintable() or character == "\n" for character in shown)
     assert name.replace("\u202e", "\\u202e").replace("\u2067", "\\u2067") in said[4]
+
+
+def test_doctor(cli: Cli, tmp_path: Path) -> None:
+    """What is found is told a line each, with what to do, and makes the status 1."""
+    assert "No network runs, so there is nothing to look at; see: jackfield list\n" == cli.good(
+        "doctor"
+    )
+    for name in ("red", "blue"):
+        (tmp_path / name).write_text(RED.replace("red", name))
+        cli.good("apply", str(tmp_path / name))
+    assert (
+        "Nothing found: the host does not keep guests of red and blue from the network.\n"
+        == cli.good("doctor")
+    )
+    cli.served.engine.diagnosed = [
+        Finding(
+            network="red",
+            likelihood=Likelihood.PERHAPS,
+            text="something is perhaps dropped",
+            hint="see to it",
+        ),
+        Finding(
+            network="blue", likelihood=Likelihood.FAULT, text="DHCP is dropped", hint="accept it"
+        ),
+    ]
+    outcome = cli("doctor", "red", "blue", "red")
+    assert (1, "") == (outcome.status, outcome.err)
+    assert (
+        "blue: DHCP is dropped\n  hint: accept it\n"
+        "red: something is perhaps dropped\n  hint: see to it\n" == outcome.out
+    )
+    assert 1 == cli("doctor").status
+    outcome = cli("doctor", "blue", "--json")
+    assert 1 == outcome.status
+    assert {
+        "networks": ["blue"],
+        "findings": [
+            {"network": "blue", "certain": True, "text": "DHCP is dropped", "hint": "accept it"}
+        ],
+        "notes": [],
+    } == outcome.json
+    assert 4 == cli("doctor", "green").status
+    assert 2 == cli("doctor", "").status

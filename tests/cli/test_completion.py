@@ -44,6 +44,9 @@ def test_candidates(served: Served) -> None:
     assert ["--all", "--active"] == candidates(["list", "--a"])
     assert ["--run-dir", "--json", "--help", "--version"] == candidates(["--"])
     assert [] == candidates([*here, "start", "red", ""])
+    assert ["red one"] == candidates([*here, "edit", ""])
+    # Any number of them may follow.
+    assert ["red one"] == candidates([*here, "doctor", "blue", ""])
     assert [] == candidates(["nothing", ""])
     assert [] == candidates(["attach", "red", "--mac", ""])
 

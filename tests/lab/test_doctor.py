@@ -24,6 +24,7 @@ from tests.lab.flow import EchoServer
 from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.packets import can_connect
+from tests.lab.snapshot import take_snapshot
 from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
@@ -343,3 +344,99 @@ def test_rules_of_iptables(iptables: None, place: Place, program: str) -> None:
     for chain in ("ufw-user-input", "ufw-user-forward"):
         host.run([program, "-A", chain, "-i", "virbr7", "-j", "ACCEPT"])
     assert (set(), set()) == (place.dropped(), place.said())
+
+
+def test_circumstances(place: Place) -> None:
+    """What is missing besides is told, with what to do; doctor itself changes nothing."""
+    host, daemon = place.host, place.daemon
+    before = take_snapshot(host)
+    assert "Nothing found: the host does not keep guests of red from the network.\n" == daemon.cli(
+        "doctor"
+    )
+    assert before == take_snapshot(host)
+
+    def told() -> str:
+        result = daemon.cli("doctor", "red", check=False)
+        assert result.returncode == 1, result
+        assert all(line.startswith(("red: ", "  hint: ")) for line in result.stdout.splitlines()), (
+            result
+        )
+        text: str = result.stdout
+        return text
+
+    host.run(["ip", "route", "del", "default"])
+    assert "no IPv4 default route" in told()
+    host.run(["ip", "route", "add", "default", "via", "192.0.2.1"])
+    host.file("/etc/resolv.conf").write_text("")
+    assert "/etc/resolv.conf of the host names no server" in told()
+    host.file("/etc/resolv.conf").write_text("nameserver 192.0.2.1\n")
+    host.set_sysctl("net/ipv4/conf/virbr7/forwarding", "0")
+    assert place.dropped() == {"out4"}
+    assert "does not forward what comes in by virbr7" in told()
+    host.run(["sysctl", "-q", "-w", told().partition("sysctl -w ")[2].split()[0]])
+    assert place.dropped() == set()
+    host.run(["ip", "route", "add", "10.5.5.0/28", "via", "192.0.2.1"])
+    assert "answers to guests are routed to eth0 instead of virbr7" in told()
+    host.run(["ip", "route", "del", "10.5.5.0/28"])
+    host.run(["ip", "addr", "del", "10.5.5.1/24", "dev", "virbr7"])
+    assert "the host lacks something of this network" in told()
+    daemon.cli("apply", "red")
+    assert "Nothing found" in daemon.cli("doctor", "red")
+    daemon.cli("stop", "red")
+    assert "does not run" in told()
+    assert "No network runs" in daemon.cli("doctor")
+    missing = daemon.cli("doctor", "blue", check=False)
+    assert (4, "") == (missing.returncode, missing.stdout)
+
+
+BRIDGED = """
+<network><name>green</name><forward mode='bridge'/><bridge name='br0'/></network>
+"""
+
+
+def test_somebodys_bridge(host: Host, daemon: Daemon) -> None:
+    """Guests on a bridge of somebody else are told of a firewall that sees their frames."""
+    host.run(["ip", "link", "add", "br0", "type", "bridge"])
+    host.run(["ip", "addr", "add", "10.6.6.1/24", "dev", "br0"])
+    host.run(["ip", "link", "set", "br0", "up"])
+    daemon.cli("apply", daemon.document(BRIDGED))
+    guests = [host.guest(name) for name in ("a", "b")]
+    for number, guest in enumerate(guests):
+        daemon.cli("attach", "green", "--netns", guest.name, "--ifname", "eth0")
+        guest.run(["ip", "addr", "add", f"10.6.6.{number + 2}/24", "dev", "eth0"])
+        guest.run(["ip", "link", "set", "eth0", "up"])
+    with EchoServer(guests[1], 443):
+        reached = functools.partial(can_connect, guests[0], "10.6.6.3", 443, timeout=0.7)
+        wait_for(reached, 10, "the other guest")
+        assert "Nothing found" in daemon.cli("doctor")
+        for setting in ("iptables", "ip6tables"):
+            host.set_sysctl(f"net/bridge/bridge-nf-call-{setting}", "1")
+        host.run(["nft", "-f", "-"], input=CASES["a host that does not forward"][0])
+        assert not reached()
+        result = daemon.cli("doctor", check=False)
+        assert result.returncode == 1
+        assert "IPv4 packets through the bridge" in result.stdout
+        assert "are dropped by the policy of chain inet filter forward" in result.stdout
+        hint = result.stdout.partition("hint: ")[2].splitlines()[0]
+        # nft reads the quotes, not the shell.
+        host.run(["nft", hint.removeprefix("nft ")])
+        assert reached()
+        assert "Nothing found" in daemon.cli("doctor")
+        host.run(["nft", "flush", "chain", "inet", "filter", "forward"])
+        for setting in ("iptables", "ip6tables"):
+            host.set_sysctl(f"net/bridge/bridge-nf-call-{setting}", "0")
+        assert reached()
+        assert "Nothing found" in daemon.cli("doctor")
+
+
+def test_nft_is_not_needed(place: Place) -> None:
+    """Without nft rules are named by their handles, and a note says so."""
+    place.host.run(["nft", "-f", "-"], input=CASES["the bridge's own frames"][0])
+    said = place.daemon.cli("doctor", check=False).stdout
+    assert "chain bridge mine input, rule (handle 2): ether type ip udp dport 67 drop" in said
+    program = place.host.run(["sh", "-c", "command -v nft"]).stdout.strip()
+    place.host.run(["mount", "--bind", "/dev/null", program])
+    said = place.daemon.cli("doctor", check=False).stdout
+    assert "chain bridge mine input, rule (handle 2)\n" in said
+    assert "note: nft is not installed, so rules are named by their handles" in said
+    place.host.run(["umount", program])

@@ -422,6 +422,12 @@ def test_others_read_and_members_write() -> None:
         with_options = ("POST", "/v1/networks", options)
         denied = "access-denied"
         assert ["done", denied] == as_user(served, "", look, change)
+        # It tells rules of the host's firewall, which are for its administrators.
+        doctor = ("GET", "/v1/doctor", None)
+        assert [denied, "done"] == [
+            *as_user(served, "", doctor),
+            *as_user(served, f"{WRITERS}", doctor),
+        ]
         assert ["done", "done", denied] == as_user(
             served, f"{WRITERS} 64998", look, change, with_options
         )

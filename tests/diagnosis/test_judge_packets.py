@@ -1,0 +1,201 @@
+"""Random rules of others: what is judged of a packet is what becomes of it.
+
+guest 10.5.5.100 ── virbr7 10.5.5.1  router  eth0 192.0.2.10 ── outside 192.0.2.1, OUTSIDE
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from jackfield.diagnosis.judge import Outcome, judge
+from jackfield.diagnosis.need import OUTSIDE, Way, host_samples, routed_samples
+from jackfield.diagnosis.packet import Device, Sample
+from jackfield.host.nft.foreign import read_foreign_tables
+from jackfield.state.ruleset import Ruleset
+from tests.lab.flow import EchoServer
+from tests.lab.namespace import NetworkNamespace
+from tests.lab.packets import ask_udp, can_connect
+
+pytestmark = pytest.mark.kernel
+
+GUEST, LOCAL = "10.5.5.100", "10.5.5.1"
+#: Seconds for what is to arrive, and for what is not.
+LIMIT, GRACE = 5.0, 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class Wires:
+    """Three machines in a row."""
+
+    guest: NetworkNamespace
+    router: NetworkNamespace
+    way: Way
+
+
+@pytest.fixture(scope="module")
+def wires() -> Iterator[Wires]:
+    """Give a guest, a router and the outside, and servers on the last two."""
+    with NetworkNamespace() as guest, NetworkNamespace() as router, NetworkNamespace() as outside:
+        for where, name, peer, theirs in (
+            (router, "eth0", outside, "lan"),
+            (router, "port", guest, "eth0"),
+        ):
+            with peer.entered():
+                descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+            try:
+                path = f"/proc/{os.getpid()}/fd/{descriptor}"
+                link = ["ip", "link", "add", name, "type", "veth", "peer", "name", theirs]
+                where.run([*link, "netns", path])
+            finally:
+                os.close(descriptor)
+        commands = {
+            router: [
+                "link add virbr7 type bridge",
+                "link set port master virbr7",
+                "addr add 10.5.5.1/24 dev virbr7",
+                "addr add 192.0.2.10/24 dev eth0",
+                *(f"link set {name} up" for name in ("port", "virbr7", "eth0")),
+                "route add default via 192.0.2.1",
+            ],
+            guest: [
+                f"addr add {GUEST}/24 dev eth0",
+                "link set eth0 up",
+                f"route add default via {LOCAL}",
+            ],
+            outside: [
+                "addr add 192.0.2.1/24 dev lan",
+                f"addr add {OUTSIDE[4]}/32 dev lo",
+                "link set lan up",
+                "route add 10.5.5.0/24 via 192.0.2.10",
+            ],
+        }
+        for machine, words in commands.items():
+            for command in words:
+                machine.run(["ip", *command.split()])
+        router.set_sysctl("net/ipv4/ip_forward", "1")
+        indexes = {link["ifname"]: link["ifindex"] for link in router.ip("link")}
+        way = Way(
+            bridge=Device("virbr7", indexes["virbr7"]),
+            local=ipaddress.ip_address(LOCAL),
+            guest=ipaddress.ip_address(GUEST),
+            uplink=Device("eth0", indexes["eth0"]),
+        )
+        with EchoServer(outside, 443), EchoServer(router, 53):
+            assert can_connect(guest, str(OUTSIDE[4]), 443, timeout=LIMIT)
+            yield Wires(guest, router, way)
+
+
+MATCHES = st.sampled_from(
+    [
+        *('iifname "virbr7"', 'iifname "virbr*"', 'iifname != "eth0"', 'iifname { "eth0", "lo" }'),
+        *('oifname "eth0"', 'oifname "virbr7"', 'oifname != { "virbr7" }', "oif eth0"),
+        *("iif virbr7", "iif lo", "meta iiftype ether", "meta nfproto ipv4", "meta nfproto ipv6"),
+        *("ip saddr 10.5.5.0/24", "ip saddr != 10.0.0.0/8", "ip daddr 10.5.5.1", "ip protocol udp"),
+        *("ip saddr { 10.5.5.1-10.5.5.99, 10.5.5.101 }", "ip daddr @outer", "ip saddr @inner"),
+        *("tcp dport 443", "tcp dport 1-500", "tcp dport != { 22, 80 }", "udp dport 53"),
+        *("tcp sport 443", "th dport { 53, 443 }", "meta l4proto { tcp, udp }", "udp sport < 53"),
+        *("ip saddr . tcp dport { 10.5.5.0/24 . 400-500 }", "iifname . oifname @pairs"),
+        *("ct state new", "ct state established,related", "ct state invalid", "ct state != new"),
+        *("ct direction original", "ct direction reply", "ct status dnat", "ct mark 1"),
+        *("ct state { new, untracked }", "ct original protocol tcp", "ct mark & 0x2 == 0"),
+        *("meta mark 1", "meta mark & 0x3 == 0x1", "meta mark != 0", "meta mark 2-9"),
+        *("fib saddr . iif oif exists", "fib saddr . iif oif missing", "fib daddr type local"),
+        *("fib saddr type unicast", "fib daddr type { broadcast, multicast }", "meta pkttype host"),
+        *("tcp flags syn / syn,ack", "tcp flags & (syn|ack) == (syn|ack)", "ip dscp 0"),
+        *("limit rate 1000/second burst 1000 packets", "ip frag-off & 0x1fff != 0"),
+        *("limit rate over 1000/second burst 1000 packets", "meta secpath missing"),
+    ]
+)
+# A chain leads only to those after it.
+VERDICTS = ["accept", "drop", "return", "counter", "meta mark set 1", "ct mark set 1", "continue"]
+VERDICTS += ["meta mark set meta mark | 0x2", "reject", "accept", "drop"]
+LEADS = {0: ["jump one", "goto one", "jump two", "goto two"], 1: ["jump two", "goto two"], 2: []}
+
+
+def rules(level: int) -> st.SearchStrategy[str]:
+    """Return rules of a chain that leads to those of higher levels."""
+    leads = LEADS[level]
+    other = leads[-1] if leads else "drop"
+    maps = st.sampled_from(
+        [
+            f'iifname vmap {{ "virbr7" : {other}, "eth0" : accept }}',
+            f"th dport vmap {{ 443 : {other}, 50-60 : drop }}",
+            f"ct state vmap {{ new : {other}, invalid : drop, established : accept }}",
+            f"ip saddr . th dport vmap {{ {GUEST} . 443 : {other}, * : return }}",
+        ]
+    )
+    plain = st.builds(
+        lambda matches, verdict: " ".join([*matches, verdict]),
+        st.lists(MATCHES, max_size=2),
+        st.sampled_from([*VERDICTS, *leads]),
+    )
+    several = st.lists(st.one_of(plain, plain, plain, maps), max_size=4)
+    return several.map(lambda lines: "\n".join(f"    {line}" for line in lines))
+
+
+@st.composite
+def rulesets(draw: st.DrawFn) -> str:
+    """Return tables of others as nft reads them."""
+    lines = [
+        "table inet other {",
+        "  set outer { type ipv4_addr; flags interval; elements = { 93.184.0.0/16, 9.9.9.9 } }",
+        "  set inner { type ipv4_addr; elements = { 10.5.5.100, 10.5.5.7 } }",
+        '  set pairs { type ifname . ifname; elements = { "virbr7" . "eth0" } }',
+        f"  chain two {{\n{draw(rules(2))}\n  }}",
+        f"  chain one {{\n{draw(rules(1))}\n  }}",
+    ]
+    hooks = st.sampled_from(["input", "forward", "forward", "prerouting", "postrouting", "output"])
+    for number in range(draw(st.integers(1, 3))):
+        hook = draw(hooks)
+        priority = draw(st.sampled_from([-300, -150, -10, 0, 10]))
+        policy = draw(st.sampled_from(["accept", "accept", "drop"]))
+        body = draw(rules(0))
+        if hook in {"prerouting", "input"}:
+            body = body.replace("oifname", "iifname").replace("oif eth0", "iif eth0")
+        if hook in {"output", "postrouting"}:
+            body = body.replace("fib saddr . iif oif", "fib daddr type != blackhole fib saddr type")
+            body = body.replace("type exists", "type unicast").replace("type missing", "type local")
+        if hook in {"prerouting", "postrouting"}:
+            body = body.replace("reject", "drop")
+        lines.append(
+            f"  chain base{number} {{\n    type filter hook {hook} priority {priority}; "
+            f"policy {policy};\n{body}\n  }}"
+        )
+    return "\n".join([*lines, "}"])
+
+
+def judged(samples: list[Sample], ruleset: Ruleset) -> bool:
+    """Return whether all of it passes; nothing of these rules is in doubt."""
+    outcomes = {sample.words: judge(ruleset, sample).outcome for sample in samples}
+    note(f"{outcomes}")
+    assert Outcome.PERHAPS not in outcomes.values()
+    return set(outcomes.values()) == {Outcome.PASSES}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=rulesets())
+def test_judgements_come_true(wires: Wires, text: str) -> None:
+    """A connection to outside, and a question to the host, end as they are judged to."""
+    note(text)
+    wires.router.run(["nft", "flush", "ruleset"])
+    loaded = wires.router.run(["nft", "-f", "-"], input=text, check=False)
+    if loaded.returncode:
+        # Some of these the kernel takes in some hooks only.
+        note(loaded.stderr)
+        return
+    with wires.router.entered():
+        ruleset = Ruleset(tables=tuple(read_foreign_tables()))
+    outward = judged(list(routed_samples(wires.way)), ruleset)
+    timeout = LIMIT if outward else GRACE
+    assert outward == can_connect(wires.guest, str(OUTSIDE[4]), 443, timeout=timeout)
+    asked = judged(list(host_samples(wires.way, dhcp=False, dns=True)), ruleset)
+    timeout = LIMIT if asked else GRACE
+    answer = ask_udp(wires.guest, LOCAL, 53, timeout=timeout / 2, tries=2)
+    assert asked == (answer is not None)
