@@ -285,6 +285,7 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-update red add ip-dhcp-host /run/lab/host1.xml",
     "net-update red add ip-dhcp-host /run/lab/host1.xml --config",
     "net-update red add ip-dhcp-host /run/lab/host1.xml --live --config",
+    "net-update red add ip-dhcp-host \"<host mac='52:54:00:00:00:01' ip='192.168.150.8'/>\"",
     "net-update red modify ip-dhcp-host /run/lab/host1b.xml --live --config",
     "net-dumpxml red",
     "net-dumpxml red --inactive",
