@@ -125,6 +125,10 @@ DOCUMENTS = {
     "</network>",
     "portnone": PORT.replace("<uuid>00000000-0000-0000-0000-00000000004d</uuid>", ""),
     "portbridge": PORT.replace("4d<", "6d<"),
+    "portextra": PORT.replace("4d<", "7d<").replace("<mac", "<extra/><mac"),
+    "portvlan": PORT.replace("4d<", "7e<").replace("<mac", "<vlan><tag id='5'/></vlan><mac"),
+    "direct": "<network><name>direct</name><forward mode='private'><interface dev='lo'/></forward>"
+    "</network>",
     "portbad": "<networkport><uuid>00000000-0000-0000-0000-00000000004e</uuid></networkport>",
 }
 
@@ -143,7 +147,7 @@ TEXTS = (
     "allowed; libvirt's own codes and words are kept where the document is no XML, is no network "
     "or has no name"
 )
-SCHEMA = "`--validate` uses Jackfield's schema, which knows its extensions"
+SCHEMA = "`--validate` uses Jackfield's schema, which knows its extensions, and has none for ports"
 PORTS = (
     "`<nat>` of a running network is shown as it was defined; libvirt adds "
     "`<port start='1024' end='65535'/>` to it"
@@ -205,6 +209,10 @@ NOTES = (
 WIDER = (
     "what Jackfield can do it does not refuse: limits of a macvtap network's portgroups, functions "
     "by PCI address in mode passthrough, portgroups without a name"
+)
+WISHES = (
+    "a port that wants what its network cannot give, as a VLAN or isolation on macvtap, is "
+    "refused; libvirt leaves it out"
 )
 COUNTED = "the number of a network's ports stays right after `net-update`; libvirt forgets it"
 FUNCTIONS = (
@@ -280,6 +288,7 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-update red add ip-dhcp-host /run/lab/host1.xml",
     "net-update red add ip-dhcp-host /run/lab/host1.xml --config",
     "net-update red add ip-dhcp-host /run/lab/host1.xml --live --config",
+    "net-update red add ip-dhcp-host \"<host mac='52:54:00:00:00:01' ip='192.168.150.8'/>\"",
     "net-update red modify ip-dhcp-host /run/lab/host1b.xml --live --config",
     "net-dumpxml red",
     "net-dumpxml red --inactive",
@@ -371,6 +380,7 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-port-create red /run/lab/port.xml",
     "net-port-create red /run/lab/port.xml",
     "net-port-create red /run/lab/portbad.xml",
+    "net-port-create red /run/lab/wrong.xml",
     "net-port-list red",
     "net-port-dumpxml red 00000000-0000-0000-0000-00000000004d",
     "net-port-dumpxml red 00000000-0000-0000-0000-00000000004f",
@@ -516,6 +526,9 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-port-create two /run/lab/portnone.xml",
     "net-update two add portgroup \"<portgroup name='late'/>\" --live",
     Differs("net-dumpxml two", COUNTED),
+    Differs("net-port-create two /run/lab/portextra.xml --validate", SCHEMA),
+    "net-create /run/lab/direct.xml",
+    Differs("net-port-create direct /run/lab/portvlan.xml", WISHES),
     "net-define /run/lab/kept.xml",
     "net-define /run/lab/keptless.xml",
     Differs("net-dumpxml kept", REDEFINED),
@@ -556,7 +569,10 @@ def test_virsh_is_answered_as_by_libvirt(pair: Pair) -> None:
             wrong.append(f"{command}: marked as different, but both say:\n{ours}")
         elif isinstance(entry, str) and stock != ours:
             wrong.append(f"{command}:\n--- libvirt\n{stock}\n--- ours\n{ours}")
-    running = ("plain", "red", "two", "half", "six", "known", "vlan", "nic", "functions", "green")
+    running = (
+        *("plain", "red", "two", "half", "six", "known", "vlan", "nic", "functions", "green"),
+        "direct",
+    )
     for name in running:
         pair.ask(f"net-destroy {name}")
     for name in ("long", "maybe", "green", "listen", "doctype", "notes", "wider"):

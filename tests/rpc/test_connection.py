@@ -326,6 +326,26 @@ def test_unknown_flags_are_refused(client: RawClient) -> None:
         assert f"unsupported flags (0x40) in function {function}" == error.message
 
 
+@pytest.mark.parametrize(
+    ("command", "section", "said"),
+    [
+        (3, 99, "can't update unrecognized section of network"),
+        (99, 4, "unrecognized network update command code 99"),
+        (0, 0, "can't update unrecognized section of network"),
+    ],
+)
+def test_unknown_updates_are_told_in_libvirts_words(
+    client: RawClient, command: int, section: int, said: str
+) -> None:
+    """Numbers that no version of libvirt has: error 84, and not before the network is found."""
+    red = client.lookup("red")
+    error = refused(client, "network_update", red, command, section, -1, "<host/>", 0)
+    assert (84, 19) == (error.code, error.domain)
+    assert f"Operation not supported: {said}" == error.message
+    gone = NetworkRef("gone", UUID(int=9))
+    assert 43 == refused(client, "network_update", gone, command, section, -1, "", 0).code
+
+
 @pytest.mark.parametrize("name", ["list_active_names", "list_defined_names"])
 def test_names_are_asked_for_in_a_number_that_can_be(client: RawClient, name: str) -> None:
     """From none to what libvirt's protocol lists at most."""
