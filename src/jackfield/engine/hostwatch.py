@@ -53,6 +53,10 @@ class HostWatch:
         """Call ``callback`` when a namespace with links to ours may have been deleted."""
         self._mirror.on_namespace_gone(callback)
 
+    def on_told_again(self, callback: Callable[[LinkFact], None]) -> None:
+        """Call ``callback`` when a link is as it was, and what is on it may not be."""
+        self._mirror.on_told_again(callback)
+
     async def settle(self) -> None:
         """Return when the mirror shows everything that was done before, by us or others.
 

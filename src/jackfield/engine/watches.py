@@ -70,6 +70,7 @@ class Watches:
         self._host.on_route(self._ways.route_changed)
         self._host.on_forwarding(self._forwarding.changed)
         self._host.on_namespace_gone(self._devices.namespace_gone)
+        self._host.on_told_again(self._devices.nic_told_again)
 
     async def expect(self, running: Iterable[NetworkRecord]) -> None:
         """Tell of what is wrong already, with the ``running`` networks and their ports."""

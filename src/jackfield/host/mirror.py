@@ -110,6 +110,7 @@ class Mirror:
         self._route_changed: RouteCallback = lambda _destination, _index: None
         self._forwarding_changed: Callable[[], None] = lambda: None
         self._namespace_gone: Callable[[], None] = lambda: None
+        self._told_again: Callable[[LinkFact], None] = lambda _: None
         self._untold: collections.deque[_LinkChange] = collections.deque()
         self._stale = True
         self._facts: Facts | None = None
@@ -255,6 +256,14 @@ class Mirror:
         """Call ``callback`` at every change of a route of the main table."""
         self._route_changed = callback
 
+    def on_told_again(self, callback: Callable[[LinkFact], None]) -> None:
+        """Call ``callback`` when the kernel tells of a link that is as it was.
+
+        It does so when what is on a link goes, be it in a namespace that nothing is seen of here
+        (``NETDEV_CHANGEUPPER`` in the kernel's ``rtnetlink_event``).
+        """
+        self._told_again = callback
+
     def on_forwarding(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when the host may have begun to forward, or have ceased to."""
         self._forwarding_changed = callback
@@ -374,6 +383,8 @@ class Mirror:
             if new != old:
                 self._links[link.index] = new
                 self._replaced(old, new)
+            else:
+                self._told_again(new)
 
     def _apply_address(self, entry: AddressEntry, *, gone: bool) -> None:
         present = self._addresses.get(entry.index, ())
