@@ -264,6 +264,10 @@ def test_dnsmasq_killed(scene: Scene) -> None:
     assert leases == daemon.cli("leases", json=True)
     assert guest.dhcp4(seconds=10) is not None
     assert sorted(before) == sorted(guest.addresses())
+    # The last that it wrote was of a lease, and is not taken for the reason.
+    told = [entry["message"] for entry in daemon.log() if " ended: " in entry["message"]]
+    assert told
+    assert all("ended: it did not say why" in text for text in told)
 
 
 def test_name_servers_changed_while_the_daemon_was_down(scene: Scene) -> None:

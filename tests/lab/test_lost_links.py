@@ -508,3 +508,37 @@ def test_a_subnet_that_the_host_routes_elsewhere(
     assert problem_of_red(daemon).startswith(told)
     host.run(give_back.split())
     wait_for(lambda: not problem_of_red(daemon), 10, "the network to be well again")
+
+
+def test_a_vpn_that_has_the_default_route_by_halves(host: Host, daemon: Daemon) -> None:
+    """It is wider than any subnet and no subnet itself: networks start, and are well."""
+    host.run(["ip", "link", "add", "vpn0", "up", "type", "bridge"])
+    subnet6 = "<ip family='ipv6' address='2001:db8:5::1' prefix='64'/></network>"
+    halves = ("0.0.0.0/1", "128.0.0.0/1", "2000::/3")
+    for number, half in enumerate(halves):
+        host.run(["ip", "route", "add", half, "dev", "vpn0"])
+        daemon.cli("apply", daemon.document(NAT.replace("</network>", subnet6)))
+        host.run(["ip", "route", "add", f"10.0.0.{number}/32", "dev", "vpn0"])
+        wait_for(lambda: problem_of_red(daemon), 10, "routes to have been looked at")
+        assert half not in problem_of_red(daemon)
+        host.run(["ip", "route", "del", f"10.0.0.{number}/32"])
+        wait_for(lambda: not problem_of_red(daemon), 10, "nothing to be wrong")
+        daemon.cli("stop", "red")
+
+
+def test_a_route_to_guests_that_somebody_removes(host: Host, daemon: Daemon) -> None:
+    """The plan tells that the host lacks it; apply, and a daemon that starts, put it back."""
+    daemon.cli("apply", daemon.document(NAT))
+    guest = host.guest("a")
+    daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
+    add_address(guest, "eth0", "10.0.0.2/24")
+    assert ping(host, "10.0.0.2", tries=5) is not None
+    before = take_snapshot(host)
+    for mend in (lambda: daemon.cli("apply", "red"), daemon.restart):
+        host.run(["ip", "route", "del", "10.0.0.0/24", "dev", "red0"])
+        assert ping(host, "10.0.0.2") is None
+        assert "address 10.0.0.1/24" in daemon.cli("plan", "red")
+        mend()
+        assert ping(host, "10.0.0.2", tries=5) is not None
+        assert before == take_snapshot(host)
+        assert [] == daemon.cli("plan", "red", json=True)["steps"]

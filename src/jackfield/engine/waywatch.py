@@ -10,7 +10,7 @@ from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registry import Registry
 from jackfield.model.address import IpNetwork
 from jackfield.model.uplink import DeviceUplink
-from jackfield.plan.network import overlap
+from jackfield.plan.network import is_default, overlap
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import network_of, port_of
 
@@ -56,7 +56,7 @@ class WayWatch:
         """Take note of a route that came or went, by the link of an ``index``."""
         link = self._host.link(index)
         # A default route takes nothing from anybody.
-        if destination.prefixlen and (link is None or not _is_ours(link)):
+        if not is_default(destination) and (link is None or not _is_ours(link)):
             self._routes.add(destination)
             self._begin()
 

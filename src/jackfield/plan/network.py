@@ -48,6 +48,7 @@ __all__ = [
     "check_bridge",
     "check_host",
     "check_network",
+    "is_default",
     "other_way",
     "overlap",
     "plan_network",
@@ -364,14 +365,20 @@ def other_way(subnet: IpNetwork, bridge: InterfaceName, facts: Facts) -> RouteFa
     """Return a route by which the host reaches some of ``subnet`` elsewhere than on ``bridge``.
 
     A wider route through a gateway (10.0.0.0/8 into a company's network) is none: a part of it
-    may well be ours.  A wider subnet that is on a link is one: its hosts would vanish.
+    may well be ours.  A wider subnet that is on a link is one: its hosts would vanish.  Half of all
+    there is is none: a VPN's way to have the default route without changing the host's own.
     """
     for route in facts.routes_overlapping(subnet):
-        if route.link == bridge or route.destination.prefixlen == 0:
+        if route.link == bridge or is_default(route.destination):
             continue
         if route.on_link or route.destination.prefixlen >= subnet.prefixlen:
             return route
     return None
+
+
+def is_default(destination: IpNetwork) -> bool:
+    """Return whether a route there is a default one, or a part of one: 2000::/3 is everywhere."""
+    return destination.prefixlen <= (1 if destination.version == 4 else 3)
 
 
 def overlap(one: IpNetwork, other: IpNetwork) -> bool:
