@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Uplink
-from tests.lab import libvirtd
+from tests.lab import iptables
 from tests.lab.daemon import Daemon
 from tests.lab.dns import resolve
 from tests.lab.flow import EchoServer
@@ -317,12 +317,12 @@ COMMIT
 
 
 @pytest.fixture
-def iptables(host: Host) -> None:
+def with_iptables(host: Host) -> None:
     """Give the host the iptables of Debian, of both kinds."""
-    reason = libvirtd.skip_reason()
+    reason = iptables.skip_reason()
     if reason is not None:
         pytest.skip(reason)
-    libvirtd.use_stock_programs(host)
+    iptables.use_iptables(host)
 
 
 def run_iptables(place: Place, program: str, hint: str) -> None:
@@ -334,7 +334,7 @@ def run_iptables(place: Place, program: str, hint: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
-def test_rules_of_iptables(iptables: None, place: Place, program: str) -> None:
+def test_rules_of_iptables(with_iptables: None, place: Place, program: str) -> None:
     """So it is with what Docker and ufw make with iptables, old and new; the hints help."""
     host = place.host
     host.run([f"{program}-restore"], input=DOCKER)
