@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from jackfield.diagnosis.judge import Outcome, judge
 from jackfield.diagnosis.need import OUTSIDE, Way, host_samples, routed_samples
 from jackfield.diagnosis.packet import Device, Sample
+from jackfield.host.legacy import parse_save
 from jackfield.host.nft.foreign import read_foreign_tables
 from jackfield.state.ruleset import Ruleset
+from tests.lab import iptables
 from tests.lab.flow import EchoServer
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.packets import ask_udp, can_connect
@@ -199,3 +201,70 @@ def test_judgements_come_true(wires: Wires, text: str) -> None:
     timeout = LIMIT if asked else GRACE
     answer = ask_udp(wires.guest, LOCAL, 53, timeout=timeout / 2, tries=2)
     assert asked == (answer is not None)
+
+
+IPTABLES_MATCHES = (
+    *("-i virbr7", "! -i virbr7", "-i virbr+", "-o eth0", "! -o eth+", "-s 10.5.5.0/24"),
+    *("! -s 10.5.5.100", "-d 93.184.0.0/16", "-p tcp", "! -p tcp", "-p udp", "-p icmp"),
+    *("-p tcp --dport 443", "-p tcp ! --dport 443", "-p tcp --dport 400:500", "-p tcp --sport 443"),
+    *("-p tcp --syn", "-p tcp ! --syn", "-p tcp --tcp-flags SYN,ACK SYN,ACK", "-p udp --dport 53"),
+    *("-p tcp -m multiport --dports 22,400:450", "-p tcp -m multiport ! --ports 22,443"),
+    *("-p tcp -m multiport --sports 443,9", "-m conntrack --ctstate NEW", "-m state --state NEW"),
+    *("-m conntrack --ctstate RELATED,ESTABLISHED", "-m conntrack ! --ctstate NEW,ESTABLISHED"),
+    *(
+        "-m conntrack --ctstate INVALID",
+        "-m conntrack --ctdir REPLY",
+        "-m conntrack --ctdir ORIGINAL",
+    ),
+    *(
+        "-m conntrack --ctstatus SEEN_REPLY",
+        "-m conntrack --ctstate DNAT",
+        "-m state --state INVALID",
+    ),
+    *("-m addrtype --dst-type LOCAL", "-m addrtype ! --dst-type LOCAL", "-m comment --comment x"),
+    *("-m addrtype --src-type UNICAST --dst-type UNICAST", "-m pkttype --pkt-type unicast"),
+    *("-m addrtype --dst-type MULTICAST,BROADCAST", "-m pkttype ! --pkt-type broadcast"),
+    *(
+        "-m mark --mark 0x1",
+        "-m mark ! --mark 0x1/0x1",
+        "-m mark --mark 0x0",
+        "-m connmark --mark 0",
+    ),
+    *("-m limit --limit 1000/s --limit-burst 1000", "-m physdev --physdev-is-bridged"),
+    *("-m physdev ! --physdev-is-bridged", "-p tcp -m mark --mark 0x2/0x2"),
+)
+
+
+@pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
+@pytest.mark.timeout(180)
+def test_matches_of_iptables(wires: Wires, program: str) -> None:
+    """So it is with each match of iptables, of both kinds; what is not known is left open."""
+    reason = iptables.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    multi, env = iptables.multi_program(program)
+    wires.router.run(["nft", "flush", "ruleset"])
+    doubted = []
+    for match in IPTABLES_MATCHES:
+        text = (
+            "*mangle\n-A PREROUTING -p tcp --dport 443 -j MARK --set-mark 2\nCOMMIT\n"
+            f"*filter\n:FORWARD ACCEPT\n-A FORWARD {match} -j DROP\nCOMMIT\n"
+        )
+        wires.router.run([multi, "iptables-restore"], input=text, env=env)
+        with wires.router.entered():
+            tables = read_foreign_tables()
+        if program == "iptables-legacy":
+            saved = wires.router.run([multi, "iptables-save"], env=env).stdout
+            tables += parse_save(saved, "ip", program)
+        found = [judge(Ruleset(tables=tuple(tables)), item) for item in routed_samples(wires.way)]
+        outcome = max(item.outcome for item in found)
+        if outcome is Outcome.PERHAPS:
+            doubted.append(match)
+            continue
+        passes = outcome is Outcome.PASSES
+        timeout = LIMIT if passes else GRACE
+        assert passes == can_connect(wires.guest, str(OUTSIDE[4]), 443, timeout=timeout), match
+    empty = "*mangle\nCOMMIT\n*filter\n:FORWARD ACCEPT\nCOMMIT\n"
+    wires.router.run([multi, "iptables-restore"], input=empty, env=env)
+    assert not (program == "iptables-nft" and doubted), doubted
+    assert len(doubted) < len(IPTABLES_MATCHES) / 2

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Uplink
-from tests.lab import libvirtd
+from tests.lab import iptables
 from tests.lab.daemon import Daemon
 from tests.lab.dns import resolve
 from tests.lab.flow import EchoServer
@@ -250,6 +250,10 @@ def test_rules_of_nft(place: Place, case: str) -> None:
     rules, expected = CASES[case]
     place.host.run(["nft", "-f", "-"], input=rules)
     assert (set(expected), set(expected)) == (place.dropped(), place.said())
+    hints = [item["hint"] for item in place.examine()["findings"]]
+    if hints and all(hint.startswith("nft insert") for hint in hints):
+        place.host.run(["sh", "-ec", "\n".join(hints)])
+        assert (set(), set()) == (place.dropped(), place.said())
 
 
 DOCKER = """
@@ -313,26 +317,31 @@ COMMIT
 
 
 @pytest.fixture
-def iptables(host: Host) -> None:
+def with_iptables(host: Host) -> None:
     """Give the host the iptables of Debian, of both kinds."""
-    reason = libvirtd.skip_reason()
+    reason = iptables.skip_reason()
     if reason is not None:
         pytest.skip(reason)
-    libvirtd.use_stock_programs(host)
+    iptables.use_iptables(host)
+
+
+def run_iptables(place: Place, program: str, hint: str) -> None:
+    """Do as a hint says, by the program of this name."""
+    for command in hint.split("; "):
+        words = command.split()
+        assert words[0] in {"iptables", "iptables-legacy"}
+        place.host.run([program, *words[1:]])
 
 
 @pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
-def test_rules_of_iptables(iptables: None, place: Place, program: str) -> None:
+def test_rules_of_iptables(with_iptables: None, place: Place, program: str) -> None:
     """So it is with what Docker and ufw make with iptables, old and new; the hints help."""
     host = place.host
     host.run([f"{program}-restore"], input=DOCKER)
     assert ({"out4", "across"}, {"out4", "across"}) == (place.dropped(), place.said())
     for finding in place.examine()["findings"]:
         assert "DOCKER-USER" in finding["hint"]
-        for command in finding["hint"].split("; "):
-            words = command.split()
-            assert words[0] in {"iptables", "iptables-legacy"}
-            host.run([program, *words[1:]])
+        run_iptables(place, program, finding["hint"])
     assert (set(), set()) == (place.dropped(), place.said())
 
     host.run([f"{program}-restore"], input=UFW)
@@ -340,10 +349,26 @@ def test_rules_of_iptables(iptables: None, place: Place, program: str) -> None:
     assert (lost, lost) == (place.dropped(), place.said())
     hints = " ".join(item["hint"] for item in place.examine()["findings"])
     assert "ufw route allow in on virbr7" in hints
-    assert "ufw allow in on virbr7" in hints
+    assert "ufw allow in on virbr7 to any port 67 proto udp" in hints
     for chain in ("ufw-user-input", "ufw-user-forward"):
         host.run([program, "-A", chain, "-i", "virbr7", "-j", "ACCEPT"])
     assert (set(), set()) == (place.dropped(), place.said())
+
+    for policy in ("INPUT", "OUTPUT", "FORWARD"):
+        host.run([f"{program}-restore"], input=DOCKER)
+        host.run([program, "-P", "FORWARD", "ACCEPT"])
+        host.run([program, "-P", policy, "DROP"])
+        host.run([program, "-I", "FORWARD", "-p", "tcp", "--dport", "443", "-j", "DROP"])
+        lost = {"INPUT": {"dhcp", "dns4"}, "OUTPUT": {"dhcp", "dns4"}}.get(policy, set())
+        lost |= {"out4", "across"}
+        assert (lost, lost) == (place.dropped(), place.said())
+        for finding in place.examine()["findings"]:
+            run_iptables(place, program, finding["hint"])
+        if policy == "FORWARD":
+            # What came first is out of the way; the policy has been seen behind it.
+            for finding in place.examine()["findings"]:
+                run_iptables(place, program, finding["hint"])
+        assert (set(), set()) == (place.dropped(), place.said())
 
 
 def test_circumstances(place: Place) -> None:
@@ -418,8 +443,7 @@ def test_somebodys_bridge(host: Host, daemon: Daemon) -> None:
         assert "IPv4 packets through the bridge" in result.stdout
         assert "are dropped by the policy of chain inet filter forward" in result.stdout
         hint = result.stdout.partition("hint: ")[2].splitlines()[0]
-        # nft reads the quotes, not the shell.
-        host.run(["nft", hint.removeprefix("nft ")])
+        host.run(["sh", "-ec", hint])
         assert reached()
         assert "Nothing found" in daemon.cli("doctor")
         host.run(["nft", "flush", "chain", "inet", "filter", "forward"])

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Collection, Iterator, Mapping
 
 from jackfield.diagnosis.finding import Finding, Likelihood
-from jackfield.diagnosis.need import OUTSIDE, Way, guest_of
+from jackfield.diagnosis.need import NO_PORT, OUTSIDE, Way, guest_of
 from jackfield.diagnosis.packet import UNTOLD, Device
 from jackfield.errors import shell_word
 from jackfield.model.address import Address, Subnet
@@ -98,12 +98,22 @@ def ways_of(seen: Circumstances) -> Iterator[tuple[Way, Subnet]]:
                 local=subnet.interface.ip,
                 guest=guest,
                 uplink=UNTOLD if link is None else Device(link.name, link.index),
+                port=_port(network, facts, bridge.name),
                 outer=_outer(network, facts, exit_, version),
                 guest_back=_leads_to(facts, guest, bridge.name),
                 outside_back=None if exit_ is None else _leads_to(facts, OUTSIDE[version], exit_),
             ),
             subnet,
         )
+
+
+def _port(network: Network, facts: Facts, bridge: str) -> Device:
+    """Return a port of the bridge that some guest is at."""
+    uplinks = {item.dev for item in network.uplinks if isinstance(item, DeviceUplink)}
+    for link in facts.members(bridge):
+        if link.name not in uplinks:
+            return Device(link.name, link.index)
+    return NO_PORT
 
 
 def member_of(facts: Facts, bridge: str, version: int) -> tuple[Address | None, bool | None]:

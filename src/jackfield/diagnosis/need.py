@@ -59,19 +59,24 @@ _ROUTER_SOLICITATION, _ROUTER_ADVERTISEMENT = 133, 134
 _NEIGHBOUR_SOLICITATION = 135
 
 
+NO_PORT = Device("guest", 0x7FFFFFFF)
+"""A port that nobody has made, so no rule can be meant for it alone."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
     """How guests of a subnet reach the outside.
 
     ``local`` is the host's address on the ``bridge``; ``uplink`` the way out, ``outer`` the host's
-    address there if guests' are hidden behind it.  ``back`` says which of guests and outside the
-    kernel would look for where it sees them; ``None`` is not known.
+    address there if guests' are hidden behind it.  A guest is at a ``port`` of the bridge, of
+    which there may be none yet.  ``guest_back`` and ``outside_back`` are ``Packet.back`` of both.
     """
 
     bridge: Device
     local: Address
     guest: Address
     uplink: Device = UNTOLD
+    port: Device = NO_PORT
     outer: Address | None = None
     guest_back: bool | None = True
     outside_back: bool | None = True
@@ -153,7 +158,7 @@ def host_samples(way: Way, *, dhcp: bool, dns: bool, advertises: bool = False) -
             source_type=_BROADCAST,
             target_type=_BROADCAST,
         )
-        yield _to_host("guests' DHCP requests", way, request)
+        yield _to_host("guests' DHCP requests", way, request, 67)
         offer = _Flow(
             source=way.local,
             target=way.guest,
@@ -171,7 +176,7 @@ def host_samples(way: Way, *, dhcp: bool, dns: bool, advertises: bool = False) -
             target_type=_LOCAL,
             back=way.guest_back,
         )
-        yield _to_host(f"guests' DNS questions (IPv{version})", way, question)
+        yield _to_host(f"guests' DNS questions (IPv{version})", way, question, 53)
         answer = _Flow(
             source=way.local,
             target=way.guest,
@@ -205,6 +210,7 @@ def _discovery(way: Way, *, dhcp: bool, advertises: bool) -> Iterator[Sample]:
             "guests' DHCPv6 requests",
             way,
             dataclasses.replace(_multicast(_DHCP_SERVERS, udp(546, 547)), protocol=UDP, state=NEW),
+            547,
         )
         yield _from_host(
             "DHCPv6 answers to guests",
@@ -252,7 +258,7 @@ def routed_samples(way: Way) -> Iterator[Sample]:
         direction="out",
         version=version,
         visits=(
-            *_arrival(arriving),
+            *_arrival(way, arriving),
             Visit(hook="forward", families=_ROUTED[version], packet=passing),
             Visit(hook="postrouting", families=_ROUTED[version], packet=passing),
             Visit(hook="egress", families=_NETDEV, packet=passing),
@@ -330,9 +336,9 @@ def bridged_samples(
         )
 
 
-def _arrival(packet: Packet) -> tuple[Visit, ...]:
+def _arrival(way: Way, packet: Packet) -> tuple[Visit, ...]:
     """Return what a guest's packet passes before it is decided where it goes."""
-    frame = dataclasses.replace(packet, iif=UNTOLD, oif=ABSENT)
+    frame = dataclasses.replace(packet, iif=way.port, oif=ABSENT)
     return (
         Visit(hook="prerouting", families=_BRIDGE, packet=frame),
         Visit(hook="input", families=_BRIDGE, packet=frame),
@@ -341,15 +347,16 @@ def _arrival(packet: Packet) -> tuple[Visit, ...]:
     )
 
 
-def _to_host(words: str, way: Way, flow: _Flow) -> Sample:
+def _to_host(words: str, way: Way, flow: _Flow, port: int | None = None) -> Sample:
     packet = flow.at(way.bridge, ABSENT)
     version = packet.version
     return Sample(
         words=words,
         direction="to-host",
         version=version,
+        port=port,
         visits=(
-            *_arrival(packet),
+            *_arrival(way, packet),
             Visit(hook="input", families=_ROUTED[version], packet=packet),
         ),
     )

@@ -94,12 +94,17 @@ class Visit:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A packet that a network needs: in words (``guests' DHCP requests``), and all of its way."""
+    """A packet that a network needs: in words (``guests' DHCP requests``), and all of its way.
+
+    ``direction`` is ``to-host``, ``from-host``, ``out``, ``in`` or ``across``; ``port`` is that of
+    the host's service which it is for.
+    """
 
     words: str
     direction: str
     version: int
     visits: tuple[Visit, ...]
+    port: int | None = None
 
 
 def link_header(source: bytes, target: bytes, version: int) -> Bits:

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from uuid import UUID
 
+from jackfield.diagnosis.advice import Blame
 from jackfield.diagnosis.circumstances import (
     Circumstances,
     find_obstacles,
@@ -15,7 +16,7 @@ from jackfield.diagnosis.circumstances import (
     ways_of,
 )
 from jackfield.diagnosis.finding import Examination, Finding, Likelihood
-from jackfield.diagnosis.firewall import Blame, find_blames, tell_blame
+from jackfield.diagnosis.firewall import find_blames, tell_blame
 from jackfield.diagnosis.judge import Place
 from jackfield.diagnosis.need import bridged_samples, host_samples, routed_samples
 from jackfield.diagnosis.packet import Device, Sample
@@ -162,10 +163,18 @@ def _with_files(seen: _Seen, *, servers: bool) -> Circumstances:
         unbound = [item for item in addresses if not is_bound(_DNS, str(item))]
     return dataclasses.replace(
         known,
-        sysctls={name: read_setting(name) for name in names},
+        sysctls={name: _setting(name) for name in names},
         resolves=resolves,
         unbound=tuple(unbound),
     )
+
+
+def _setting(name: str) -> str | None:
+    """Return a sysctl; of a link with such a name as no other has, nothing is known."""
+    try:
+        return read_setting(name)
+    except JackfieldError:
+        return None
 
 
 def _serves_dns(network: Network) -> bool:

@@ -36,6 +36,8 @@ _AT = 16
 _STATES = 0xF
 _STATE_SNAT = 64
 _CT_STATE, _CT_STATUS, _CT_DIRECTION = 1, 1 << 6, 1 << 12
+_CT_ALIAS = 1 << 13
+"""It was written as ``-m state``, which means the same."""
 
 _BACK = Fib("oif", frozenset({"saddr", "iif", "present"}))
 _TYPE = {source: Fib("type", frozenset({source})) for source in ("saddr", "daddr")}
@@ -130,7 +132,7 @@ def _conntrack(revision: int, info: bytes) -> list[Expression] | None:
     if asked & _CT_DIRECTION:
         direction = bytes([bool(inverted & _CT_DIRECTION)])
         found += [Load("ct direction", _AT), Compare(_AT, Comparison.EQ, direction)]
-    if asked & ~(_CT_STATE | _CT_STATUS | _CT_DIRECTION):
+    if asked & ~(_CT_STATE | _CT_STATUS | _CT_DIRECTION | _CT_ALIAS):
         found.append(Doubt("conntrack"))
     return found
 
