@@ -195,7 +195,7 @@ REDEFINED = (
 )
 RECORDS = (
     "`net-update` refuses what `net-define` does, as DNS records of a network that has no DNS; "
-    "libvirt takes them, and the network is gone when its daemon starts again"
+    "libvirt takes them, and then refuses the document that it shows"
 )
 OPTIONS = (
     "dnsmasq's options that reach beyond the network's bridge are refused, as `listen-address`; "

@@ -319,11 +319,39 @@ def test_unknown_flags_are_refused(client: RawClient) -> None:
         ("port_get_parameters", (port, 0), "networkPortGetParameters"),
         ("port_set_parameters", (port, []), "networkPortSetParameters"),
         ("network_set_metadata", (red, 0, "x", None, None), "networkSetMetadata"),
-        ("network_get_metadata", (red, 0, None), "networkGetMetadata"),
     ):
         error = refused(client, name, *args, 0x40)
         assert (8, 19) == (error.code, error.domain)
         assert f"unsupported flags (0x40) in function {function}" == error.message
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "said"),
+    [
+        ("set", (1, "a\nb", "k", None, 0), "metadata title can't contain newlines"),
+        ("set", (1, "a", "k", None, 0), "key in virNetworkSetMetadata must be NULL"),
+        ("set", (0, "a", None, "urn:x", 0), "uri in virNetworkSetMetadata must be NULL"),
+        ("set", (2, "<a/>", "k", None, 0), "uri in virNetworkSetMetadata must not be NULL"),
+        ("set", (2, "<a/>", None, "urn:x", 0), "key in virNetworkSetMetadata must not be NULL"),
+        ("get", (0, "urn:x", 0), "uri in virNetworkGetMetadata must be NULL"),
+        ("get", (2, None, 0), "uri in virNetworkGetMetadata must not be NULL"),
+        (
+            "get",
+            (0, None, 3),
+            (
+                "Flags 'VIR_NETWORK_UPDATE_AFFECT_LIVE' and 'VIR_NETWORK_UPDATE_AFFECT_CONFIG' are "
+                "mutually exclusive"
+            ),
+        ),
+        ("get", (0, None, 8), "unsupported flags (0x8) in function virNetworkObjGetMetadata"),
+    ],
+)
+def test_arguments_of_metadata_are_checked_as_libvirts_library_does(
+    client: RawClient, call: str, arguments: tuple[object, ...], said: str
+) -> None:
+    """A client that speaks the protocol itself is told the same as one with the library."""
+    error = refused(client, f"network_{call}_metadata", client.lookup("red"), *arguments)
+    assert (8, 19, said) == (error.code, error.domain, error.message)
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,17 @@ class RpcError(Exception):
     @classmethod
     def unsupported_flags(cls, flags: int, function: str) -> RpcError:
         """Return the error of flags that a function does not know."""
-        error = cls(Code.INVALID_ARG, f"unsupported flags ({flags:#x}) in function {function}")
-        error.function = function
+        text = f"unsupported flags ({flags:#x}) in function {function}"
+        return cls.wrong_argument(text, "flags", function)
+
+    @classmethod
+    def wrong_argument(cls, text: str, argument: str, function: str) -> RpcError:
+        """Return the error of an argument that libvirt's own library would not have sent."""
+        error = cls(Code.INVALID_ARG, text)
+        error.argument, error.function = argument, function
         return error
 
+    argument: str | None = None
     function: str | None = None
 
 
@@ -163,7 +170,7 @@ def to_wire(error: JackfieldError | RpcError) -> WireError:
                 domain=error.domain,
                 message=error.text,
                 str1=error.function,
-                str2="flags",
+                str2=error.argument,
                 int1=0,
                 int2=0,
             )

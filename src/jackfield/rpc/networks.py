@@ -11,11 +11,9 @@ from jackfield.access import require_definition
 from jackfield.document.libvirt import write_network
 from jackfield.document.update.request import Command, Section
 from jackfield.engine.longdocuments import aside
-from jackfield.engine.metadata import MetadataType, read_metadata
 from jackfield.engine.views import LeaseView, NetworkView
 from jackfield.errors import (
     InternalError,
-    InvalidRequest,
     JackfieldError,
     NetworkNotFound,
     UnsupportedOperation,
@@ -46,7 +44,6 @@ __all__ = [
     "get_autostart",
     "get_bridge_name",
     "get_leases",
-    "get_metadata",
     "get_xml",
     "is_active",
     "is_persistent",
@@ -57,7 +54,6 @@ __all__ = [
     "lookup_by_uuid",
     "name_of",
     "set_autostart",
-    "set_metadata",
     "undefine",
     "update",
     "view_of",
@@ -379,55 +375,3 @@ def _unknown_update(view: NetworkView, section: int, command: int) -> JackfieldE
     return UnsupportedOperation(
         f"network '{view.name}' cannot be updated: there is no command {command}"
     ).in_libvirt(f"unrecognized network update command code {command}")
-
-
-async def set_metadata(
-    session: Session,
-    net: NetworkRef,
-    kind: int,
-    text: str | None,
-    key: str | None,
-    uri: str | None,
-    flags: int,
-) -> tuple[object, ...]:
-    """Set or remove title, description or an element of the metadata."""
-    check_flags(flags, AFFECT_LIVE | AFFECT_CONFIG, "networkSetMetadata")
-    view = view_of(session, net)
-    known = _metadata_type(kind)
-    await session.change(
-        "metadata",
-        f"network {view.name}",
-        lambda: session.engine.set_metadata(
-            view.uuid,
-            known,
-            text,
-            key=key,
-            uri=uri,
-            live=bool(flags & AFFECT_LIVE),
-            config=bool(flags & AFFECT_CONFIG),
-        ),
-    )
-    return ()
-
-
-async def get_metadata(
-    session: Session, net: NetworkRef, kind: int, uri: str | None, flags: int
-) -> tuple[object, ...]:
-    """Return title, description or an element of the metadata."""
-    check_flags(flags, AFFECT_LIVE | AFFECT_CONFIG, "networkGetMetadata")
-    view = view_of(session, net)
-    network = session.engine.affected(
-        view.uuid, live=bool(flags & AFFECT_LIVE), config=bool(flags & AFFECT_CONFIG)
-    )
-    known = _metadata_type(kind)
-    text = await aside(lambda: read_metadata(network, known, uri), network)
-    if text is None:
-        raise RpcError(Code.NO_NETWORK_METADATA, "Requested metadata element is not present")
-    return (text,)
-
-
-def _metadata_type(kind: int) -> MetadataType:
-    try:
-        return MetadataType(kind)
-    except ValueError:
-        raise InvalidRequest(f"metadata has no type {kind}") from None
