@@ -23,7 +23,7 @@ from jackfield.engine.portdevice import choose_device
 from jackfield.engine.portrows import port_detail, port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
 from jackfield.engine.registry import Registry
-from jackfield.engine.strays import renamed_devices
+from jackfield.engine.strays import device_indexes, devices_left, renamed_devices
 from jackfield.engine.views import AttachRequest, Event, PortView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import (
@@ -195,10 +195,9 @@ class Ports:
             leaving.append(
                 portjobs.Leaving(uuid=port.uuid, present=present, detail=port_detail(port))
             )
-        if any(port.device is not None for port in ports):
-            renamed = renamed_devices(ports, states, self._host.links())
-            if renamed:
-                await self._thread.run(lambda tools: remove_renamed(tools.kernel, renamed))
+        links = self._host.links() if any(port.device is not None for port in ports) else {}
+        renamed = renamed_devices(ports, states, links) if links else []
+        indexes = device_indexes(ports, links)
         if associations:
             # The switch is told while the uplink is up, which the last port may take down.
             await self._thread.run(portjobs.begin_leaving, [port.uuid for port in leaving])
@@ -212,6 +211,11 @@ class Ports:
             events = await self._thread.run(
                 portjobs.delete_ports, record.uuid, record.name, leaving
             )
+            if indexes:
+                await self._host.settle()
+                renamed += devices_left(ports, states, indexes, self._host.link)
+        if renamed:
+            await self._thread.run(lambda tools: remove_renamed(tools.kernel, renamed))
         for port, event in zip(ports, events, strict=True):
             self._registry.discard_port(port)
             self._holders.forget(port.uuid)

@@ -34,6 +34,7 @@ from jackfield.engine.workplace import (
 from jackfield.errors import JackfieldError, shell_word
 from jackfield.host.driver import Presence
 from jackfield.host.nft.former import remove_former
+from jackfield.host.renamed import LinkHere, remove_renamed
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.plan.describe import describe
@@ -229,6 +230,10 @@ def _recover_ports(tools: Workplace, planner: Planner, found: Recovered) -> None
         if network is not None:
             state = planner.plan_port(network, record)
             _dismantle(tools, state, f"port {row.uuid}", tools.applier.dismantle)
+            # Somebody may have renamed its device.
+            remove_renamed(
+                tools.kernel, [item for item in state.values() if isinstance(item, LinkHere)]
+            )
             try:
                 ledger.release(tools.store, tools.applier, row.uuid)
             except JackfieldError as error:

@@ -7,7 +7,8 @@ whoever made it, nobody else would bring the device back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from uuid import UUID
 
 from jackfield.engine.records import PortRecord
 from jackfield.engine.workplace import Workplace
@@ -23,7 +24,14 @@ from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import BridgeLink, port_of
 
-__all__ = ["bridges_made", "leave_former_bridge", "put_strays_back", "renamed_devices"]
+__all__ = [
+    "bridges_made",
+    "device_indexes",
+    "devices_left",
+    "leave_former_bridge",
+    "put_strays_back",
+    "renamed_devices",
+]
 
 log = logging.getLogger(__name__)
 
@@ -127,3 +135,28 @@ def renamed_devices(
         for item in state.values()
         if isinstance(item, LinkHere)
     ]
+
+
+def device_indexes(ports: Iterable[PortRecord], links: Mapping[str, LinkFact]) -> dict[UUID, int]:
+    """Return by which index the device of each port is known, of those that are here."""
+    named = ((port, links.get(port.device.link or "")) for port in ports if port.device is not None)
+    return {port.uuid: link.index for port, link in named if link is not None}
+
+
+def devices_left(
+    ports: Sequence[PortRecord],
+    states: Sequence[HostState],
+    indexes: Mapping[UUID, int],
+    link_now: Callable[[int], LinkFact | None],
+) -> list[LinkHere]:
+    """Return the devices of ``ports`` that are still there after they were removed by name.
+
+    Somebody has renamed them since their ``indexes`` were looked up.
+    """
+    found = []
+    for port, state in zip(ports, states, strict=True):
+        index = indexes.get(port.uuid)
+        link = None if index is None else link_now(index)
+        if link is not None and port_of(link.alias) == port.uuid:
+            found += [item for item in state.values() if isinstance(item, LinkHere)]
+    return found
