@@ -389,6 +389,10 @@ def test_circumstances(place: Place) -> None:
         text: str = result.stdout
         return text
 
+    # What is defined, and not applied, is no fault.
+    daemon.cli("define", daemon.document(RED.replace("10.5.5.20", "10.5.5.30")))
+    assert "Nothing found" in daemon.cli("doctor", "red")
+    daemon.cli("define", daemon.document(RED))
     host.run(["ip", "route", "del", "default"])
     assert "no IPv4 default route" in told()
     host.run(["ip", "route", "add", "default", "via", "192.0.2.1"])
@@ -451,6 +455,32 @@ def test_somebodys_bridge(host: Host, daemon: Daemon) -> None:
             host.set_sysctl(f"net/bridge/bridge-nf-call-{setting}", "0")
         assert reached()
         assert "Nothing found" in daemon.cli("doctor")
+
+
+KINDS = {
+    "isolated": "<bridge name='virbr1'/><ip address='10.1.1.1' prefix='24'/>",
+    "routed": "<forward mode='route' dev='eth0'/><bridge name='virbr1'/>"
+    "<ip address='10.1.1.1' prefix='24'/>",
+    "open": "<forward mode='open'/><bridge name='virbr1'/><ip address='10.1.1.1' prefix='24'/>",
+    "hidden IPv6": "<forward mode='nat' dev='eth0'><nat ipv6='yes'/></forward>"
+    "<bridge name='virbr1'/><ip family='ipv6' address='fd00:1::1' prefix='64'>"
+    "<dhcp><range start='fd00:1::10' end='fd00:1::20'/></dhcp></ip>",
+    "macvtap": "<forward mode='bridge'><interface dev='eth0'/></forward>",
+    "a bridge over the uplink": "<forward mode='bridge'/><bridge name='br0'>"
+    "<uplinks><interface dev='eth0'/></uplinks></bridge>",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_false_alarm(daemon: Daemon, host: Host, uplink: Uplink, kind: str) -> None:
+    """Of a network of any kind nothing is found on a host that has nothing against it."""
+    assert uplink.ifname == "eth0"
+    host.file("/etc/resolv.conf").write_text("nameserver 192.0.2.1\n")
+    daemon.cli("apply", daemon.document(f"<network><name>blue</name>{KINDS[kind]}</network>"))
+    host.run(["nft", "-f", "-"], input=CASES["a bogon list before connections are known"][0])
+    assert "Nothing found: the host does not keep guests of blue from the network.\n" == daemon.cli(
+        "doctor"
+    )
 
 
 def test_nft_is_not_needed(place: Place) -> None:
