@@ -216,6 +216,36 @@ CASES: dict[str, tuple[str, Collection[str]]] = {
         """,
         {"dhcp"},
     ),
+    "before routing has seen it": (
+        """
+        table netdev mine {
+          chain uplink {
+            type filter hook ingress device "eth0" priority 0;
+            tcp sport 443 drop
+          }
+          chain below {
+            type filter hook ingress device "virbr7" priority 0;
+            ip daddr 10.5.5.1 udp dport 53 drop
+          }
+        }
+        """,
+        {"dns4", "out4", "out6"},
+    ),
+    "where addresses are translated": (
+        """
+        table ip mine {
+          chain pre {
+            type nat hook prerouting priority dstnat;
+            iifname "virbr7" tcp dport 443 fib daddr type unicast drop
+          }
+          chain post {
+            type nat hook postrouting priority srcnat; policy accept;
+            oifname "eth0" masquerade
+          }
+        }
+        """,
+        {"out4", "across"},
+    ),
     "answers of the host": (
         """
         table inet mine {

@@ -52,7 +52,7 @@ _UNICAST, _LOCAL, _BROADCAST, _MULTICAST = 1, 2, 3, 5
 
 _ROUTED = {4: frozenset({"ip", "inet"}), 6: frozenset({"ip6", "inet"})}
 _BRIDGE = frozenset({"bridge"})
-_NETDEV = frozenset({"netdev"})
+_NETDEV = frozenset({"netdev", "inet"})
 
 _GUEST_PORT = 40000
 _ROUTER_SOLICITATION, _ROUTER_ADVERTISEMENT = 133, 134

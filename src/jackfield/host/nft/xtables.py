@@ -87,10 +87,7 @@ def port(end: str, low: int, high: int) -> list[Expression]:
 def decode_match(name: str, revision: int, info: bytes) -> list[Expression]:
     """Return what a match asks."""
     decode = _MATCHES.get(name)
-    try:
-        found = None if decode is None else decode(revision, info)
-    except struct.error:
-        found = None
+    found = None if decode is None else decode(revision, info)
     return [Doubt(name)] if found is None else found
 
 
