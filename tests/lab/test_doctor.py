@@ -346,6 +346,28 @@ COMMIT
 """
 
 
+UFW6 = """
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:ufw6-before-input - [0:0]
+:ufw6-before-forward - [0:0]
+-A INPUT -j ufw6-before-input
+-A FORWARD -j ufw6-before-forward
+-A ufw6-before-input -i lo -j ACCEPT
+-A ufw6-before-input -m rt --rt-type 0 -j DROP
+-A ufw6-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw6-before-input -p ipv6-icmp -m icmp6 --icmpv6-type 133 -m hl --hl-eq 255 -j ACCEPT
+-A ufw6-before-input -p ipv6-icmp -m icmp6 --icmpv6-type 135 -m hl --hl-eq 255 -j ACCEPT
+-A ufw6-before-input -p ipv6-icmp -m icmp6 --icmpv6-type 136 -m hl --hl-eq 255 -j ACCEPT
+-A ufw6-before-input -m conntrack --ctstate INVALID -j DROP
+-A ufw6-before-forward -m rt --rt-type 0 -j DROP
+-A ufw6-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+"""
+
+
 @pytest.fixture
 def with_iptables(host: Host) -> None:
     """Give the host the iptables of Debian, of both kinds."""
@@ -353,6 +375,18 @@ def with_iptables(host: Host) -> None:
     if reason is not None:
         pytest.skip(reason)
     iptables.use_iptables(host)
+
+
+@pytest.mark.parametrize("program", ["ip6tables-nft", "ip6tables-legacy"])
+def test_rules_of_ip6tables(with_iptables: None, place: Place, program: str) -> None:
+    """So it is with IPv6: neighbours are found, and headers that nobody sends raise no doubt."""
+    place.host.run([f"{program}-restore"], input=UFW6)
+    assert ({"dns6", "out6"}, {"dns6", "out6"}) == (place.dropped(), place.said())
+    told = " ".join(item["text"] for item in place.examine()["findings"])
+    assert "solicitations" not in told
+    for chain in ("ufw6-before-input", "ufw6-before-forward"):
+        place.host.run([program, "-A", chain, "-i", "virbr7", "-j", "ACCEPT"])
+    assert (set(), set()) == (place.dropped(), place.said())
 
 
 def run_iptables(place: Place, program: str, hint: str) -> None:
