@@ -199,6 +199,11 @@ COMMIT
         ("", "REJECT --reject-with icmp-port-unreachable", Outcome.DROPPED),
         ("", "LOG --log-prefix x", Outcome.DROPPED),
         ("", "NFQUEUE --queue-num 1", Outcome.PERHAPS),
+        ("-p icmp -m icmp --icmp-type any ", "ACCEPT", Outcome.DROPPED),
+        ("-m rt --rt-type 0 ", "ACCEPT", Outcome.DROPPED),
+        ("-m ttl --ttl-gt x ", "ACCEPT", Outcome.PERHAPS),
+        ("--dport many ", "ACCEPT", Outcome.PERHAPS),
+        ("-m quark ! --up 1 2 ", "ACCEPT", Outcome.PERHAPS),
     ],
 )
 def test_rules_of_the_old_iptables(match: str, target: str, expected: Outcome) -> None:

@@ -216,6 +216,36 @@ CASES: dict[str, tuple[str, Collection[str]]] = {
         """,
         {"dhcp"},
     ),
+    "before routing has seen it": (
+        """
+        table netdev mine {
+          chain uplink {
+            type filter hook ingress device "eth0" priority 0;
+            tcp sport 443 drop
+          }
+          chain below {
+            type filter hook ingress device "virbr7" priority 0;
+            ip daddr 10.5.5.1 udp dport 53 drop
+          }
+        }
+        """,
+        {"dns4", "out4", "out6"},
+    ),
+    "where addresses are translated": (
+        """
+        table ip mine {
+          chain pre {
+            type nat hook prerouting priority dstnat;
+            iifname "virbr7" tcp dport 443 fib daddr type unicast drop
+          }
+          chain post {
+            type nat hook postrouting priority srcnat; policy accept;
+            oifname "eth0" masquerade
+          }
+        }
+        """,
+        {"out4", "across"},
+    ),
     "answers of the host": (
         """
         table inet mine {
@@ -316,6 +346,28 @@ COMMIT
 """
 
 
+UFW6 = """
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:ufw6-before-input - [0:0]
+:ufw6-before-forward - [0:0]
+-A INPUT -j ufw6-before-input
+-A FORWARD -j ufw6-before-forward
+-A ufw6-before-input -i lo -j ACCEPT
+-A ufw6-before-input -m rt --rt-type 0 -j DROP
+-A ufw6-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw6-before-input -p ipv6-icmp -m icmp6 --icmpv6-type 133 -m hl --hl-eq 255 -j ACCEPT
+-A ufw6-before-input -p ipv6-icmp -m icmp6 --icmpv6-type 135 -m hl --hl-eq 255 -j ACCEPT
+-A ufw6-before-input -p ipv6-icmp -m icmp6 --icmpv6-type 136 -m hl --hl-eq 255 -j ACCEPT
+-A ufw6-before-input -m conntrack --ctstate INVALID -j DROP
+-A ufw6-before-forward -m rt --rt-type 0 -j DROP
+-A ufw6-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+"""
+
+
 @pytest.fixture
 def with_iptables(host: Host) -> None:
     """Give the host the iptables of Debian, of both kinds."""
@@ -323,6 +375,18 @@ def with_iptables(host: Host) -> None:
     if reason is not None:
         pytest.skip(reason)
     iptables.use_iptables(host)
+
+
+@pytest.mark.parametrize("program", ["ip6tables-nft", "ip6tables-legacy"])
+def test_rules_of_ip6tables(with_iptables: None, place: Place, program: str) -> None:
+    """So it is with IPv6: neighbours are found, and headers that nobody sends raise no doubt."""
+    place.host.run([f"{program}-restore"], input=UFW6)
+    assert ({"dns6", "out6"}, {"dns6", "out6"}) == (place.dropped(), place.said())
+    told = " ".join(item["text"] for item in place.examine()["findings"])
+    assert "solicitations" not in told
+    for chain in ("ufw6-before-input", "ufw6-before-forward"):
+        place.host.run([program, "-A", chain, "-i", "virbr7", "-j", "ACCEPT"])
+    assert (set(), set()) == (place.dropped(), place.said())
 
 
 def run_iptables(place: Place, program: str, hint: str) -> None:
@@ -389,6 +453,10 @@ def test_circumstances(place: Place) -> None:
         text: str = result.stdout
         return text
 
+    # What is defined, and not applied, is no fault.
+    daemon.cli("define", daemon.document(RED.replace("10.5.5.20", "10.5.5.30")))
+    assert "Nothing found" in daemon.cli("doctor", "red")
+    daemon.cli("define", daemon.document(RED))
     host.run(["ip", "route", "del", "default"])
     assert "no IPv4 default route" in told()
     host.run(["ip", "route", "add", "default", "via", "192.0.2.1"])
@@ -451,6 +519,32 @@ def test_somebodys_bridge(host: Host, daemon: Daemon) -> None:
             host.set_sysctl(f"net/bridge/bridge-nf-call-{setting}", "0")
         assert reached()
         assert "Nothing found" in daemon.cli("doctor")
+
+
+KINDS = {
+    "isolated": "<bridge name='virbr1'/><ip address='10.1.1.1' prefix='24'/>",
+    "routed": "<forward mode='route' dev='eth0'/><bridge name='virbr1'/>"
+    "<ip address='10.1.1.1' prefix='24'/>",
+    "open": "<forward mode='open'/><bridge name='virbr1'/><ip address='10.1.1.1' prefix='24'/>",
+    "hidden IPv6": "<forward mode='nat' dev='eth0'><nat ipv6='yes'/></forward>"
+    "<bridge name='virbr1'/><ip family='ipv6' address='fd00:1::1' prefix='64'>"
+    "<dhcp><range start='fd00:1::10' end='fd00:1::20'/></dhcp></ip>",
+    "macvtap": "<forward mode='bridge'><interface dev='eth0'/></forward>",
+    "a bridge over the uplink": "<forward mode='bridge'/><bridge name='br0'>"
+    "<uplinks><interface dev='eth0'/></uplinks></bridge>",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_false_alarm(daemon: Daemon, host: Host, uplink: Uplink, kind: str) -> None:
+    """Of a network of any kind nothing is found on a host that has nothing against it."""
+    assert uplink.ifname == "eth0"
+    host.file("/etc/resolv.conf").write_text("nameserver 192.0.2.1\n")
+    daemon.cli("apply", daemon.document(f"<network><name>blue</name>{KINDS[kind]}</network>"))
+    host.run(["nft", "-f", "-"], input=CASES["a bogon list before connections are known"][0])
+    assert "Nothing found: the host does not keep guests of blue from the network.\n" == daemon.cli(
+        "doctor"
+    )
 
 
 def test_nft_is_not_needed(place: Place) -> None:

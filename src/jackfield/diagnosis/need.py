@@ -52,7 +52,7 @@ _UNICAST, _LOCAL, _BROADCAST, _MULTICAST = 1, 2, 3, 5
 
 _ROUTED = {4: frozenset({"ip", "inet"}), 6: frozenset({"ip6", "inet"})}
 _BRIDGE = frozenset({"bridge"})
-_NETDEV = frozenset({"netdev"})
+_NETDEV = frozenset({"netdev", "inet"})
 
 _GUEST_PORT = 40000
 _ROUTER_SOLICITATION, _ROUTER_ADVERTISEMENT = 133, 134
@@ -113,6 +113,7 @@ class _Flow:
     source_type: int = _UNICAST
     target_type: int = _UNICAST
     back: bool | None = True
+    hops: int | None = None
 
     @property
     def version(self) -> int:
@@ -125,7 +126,7 @@ class _Flow:
             version=self.version,
             protocol=self.protocol,
             link=link_header(b"", _MACS.get(self.kind, b""), self.version),
-            network=ip_header(_bits(self.source), _bits(self.target), self.protocol),
+            network=ip_header(_bits(self.source), _bits(self.target), self.protocol, self.hops),
             transport=self.transport,
             iif=iif,
             oif=oif,
@@ -209,7 +210,9 @@ def _discovery(way: Way, *, dhcp: bool, advertises: bool) -> Iterator[Sample]:
         yield _to_host(
             "guests' DHCPv6 requests",
             way,
-            dataclasses.replace(_multicast(_DHCP_SERVERS, udp(546, 547)), protocol=UDP, state=NEW),
+            dataclasses.replace(
+                _multicast(_DHCP_SERVERS, udp(546, 547)), protocol=UDP, state=NEW, hops=None
+            ),
             547,
         )
         yield _from_host(
@@ -229,6 +232,10 @@ _UNTRACKED = 64
 """NF_CT_STATE_UNTRACKED_BIT: neighbour and router discovery is no connection."""
 
 
+_NEVER_ROUTED = 255
+"""The hop limit of neighbour discovery (RFC 4861)."""
+
+
 def _multicast(target: Address, transport: Bits) -> _Flow:
     return _Flow(
         source=_LINK_LOCAL,
@@ -238,6 +245,7 @@ def _multicast(target: Address, transport: Bits) -> _Flow:
         state=_UNTRACKED,
         kind=MULTICAST,
         target_type=_MULTICAST,
+        hops=_NEVER_ROUTED,
     )
 
 

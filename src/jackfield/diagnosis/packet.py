@@ -113,23 +113,25 @@ def link_header(source: bytes, target: bytes, version: int) -> Bits:
     return _joined(*parts, known(struct.pack("!H", _ETHERTYPES[version])))
 
 
-def ip_header(source: Bits, target: Bits, protocol: int) -> Bits:
-    """Return an IP header without options or extensions; lengths, lifetime and sums are open."""
+def ip_header(source: Bits, target: Bits, protocol: int, hops: int | None = None) -> Bits:
+    """Return an IP header without options or extensions; lengths and sums are open.
+
+    So is how many ``hops`` are left unless that is given.
+    """
+    lifetime = unknown(1) if hops is None else known(bytes([hops]))
     if len(source.value) == 4:
         # tos, then length and identification are open; no fragment.
         return _joined(
             known(b"\x45\0"),
             unknown(4),
             Bits(b"\0\0", b"\xbf\xff"),
-            unknown(1),
+            lifetime,
             known(bytes([protocol])),
             unknown(2),
             source,
             target,
         )
-    return _joined(
-        known(b"\x60\0"), unknown(4), known(bytes([protocol])), unknown(1), source, target
-    )
+    return _joined(known(b"\x60\0"), unknown(4), known(bytes([protocol])), lifetime, source, target)
 
 
 def udp(source: int, target: int) -> Bits:

@@ -79,7 +79,8 @@ class Doctor:
         notes: list[str] = []
         if running:
             await self._host.settle()
-            seen = [await self._look(record) for record in running]
+            looks = [await self._look(record) for record in running]
+            seen = [look for look in looks if look is not None]
             # A ruleset may be long, and programs are asked.
             told, notes = await asyncio.to_thread(_judge, seen)
             findings += told
@@ -89,10 +90,11 @@ class Doctor:
             notes=tuple(notes),
         )
 
-    async def _look(self, record: NetworkRecord) -> _Seen:
-        """Return what is known of a running network and its host."""
+    async def _look(self, record: NetworkRecord) -> _Seen | None:
+        """Return what is known of a network and its host; ``None`` if it has stopped meanwhile."""
         network = record.live
-        assert network is not None
+        if network is None:
+            return None
         problem, steps = record.problem, []
         try:
             other = None if record.stored is None or record.stored == network else network
@@ -156,9 +158,11 @@ def _with_files(seen: _Seen, *, servers: bool) -> Circumstances:
     service = seen.service
     names = sysctls_of(known.network, known.facts)
     resolves, unbound = True, []
-    if service is not None and (service.servers or service.follow_resolver):
-        resolves = servers or bool(service.servers) or not service.follow_resolver
-    if service is not None and _serves_dns(known.network):
+    if service is not None and service.follow_resolver:
+        resolves = servers or bool(service.servers)
+    # An option of the administrator's may have it answer elsewhere.
+    own = bool(known.network.dnsmasq_options)
+    if service is not None and _serves_dns(known.network) and not own:
         addresses = [item.interface.ip for item in known.network.subnets if item.interface]
         unbound = [item for item in addresses if not is_bound(_DNS, str(item))]
     return dataclasses.replace(

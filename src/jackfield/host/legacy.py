@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from jackfield.host.nft.xtables import address_type, any_of, connection_state, port
+from jackfield.host.nft.xtables import address_type, any_of, connection_state, hops, port
 from jackfield.state.ruleset import (
     Base,
     Bitwise,
@@ -27,6 +27,7 @@ from jackfield.state.ruleset import (
     ForeignTable,
     Hook,
     Load,
+    Never,
     Not,
     Payload,
     Verdict,
@@ -125,7 +126,7 @@ def parse_save(text: str, family: str, program: str) -> Iterator[ForeignTable]:
         elif match := _CHAIN.match(line):
             policies[match[1]] = match[2]
         elif line.startswith("-A "):
-            _, chain, *words = shlex.split(line)
+            _, chain, *words = _words(line)
             known = rules.setdefault(chain, [])
             expressions = tuple(_rule(words, family, policies))
             known.append(ForeignRule(handle=len(known) + 1, expressions=expressions, text=line))
@@ -139,6 +140,14 @@ def parse_save(text: str, family: str, program: str) -> Iterator[ForeignTable]:
                 for chain, policy in policies.items()
             }
             yield ForeignTable(family=family, name=name, chains=chains, program=program)
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:
+        # Of a comment with half a quotation the rest is told well enough.
+        return line.split()
 
 
 def _hook(table: str, chain: str, *, drops: bool) -> Hook | None:
@@ -165,7 +174,9 @@ def _rule(words: Sequence[str], family: str, chains: dict[str, str]) -> Iterator
         if word == "-m" and rest:
             # What it asks follows; of what is known here that is enough to know it by.
             module = rest.pop(0)
-            if module not in _MODULES:
+            if module in _ABSENT:
+                yield Never()
+            elif module not in _MODULES:
                 yield Doubt(module)
             continue
         if word in _WITHOUT_EFFECT:
@@ -177,7 +188,11 @@ def _rule(words: Sequence[str], family: str, chains: dict[str, str]) -> Iterator
             while rest and not rest[0].startswith("-") and rest[0] != "!":
                 rest.pop(0)
         else:
-            test = list(decode(rest.pop(0), family, word))
+            value = rest.pop(0)
+            try:
+                test = list(decode(value, family, word))
+            except (ValueError, LookupError):
+                test = [Doubt(f"{word} {value}")]
             yield from ([Not(tuple(test))] if inverted else test)
         inverted = False
 
@@ -242,8 +257,38 @@ def _type(value: str, _family: str, word: str) -> Iterator[Expression]:
     yield from address_type("saddr" if word == "--src-type" else "daddr", bits)
 
 
+def _icmp(value: str, _family: str, _word: str) -> Iterator[Expression]:
+    if value == "any":
+        return
+    kind, slash, code = value.partition("/")
+    octets = bytes([int(kind), int(code)]) if slash else bytes([int(kind)])
+    yield Load(Payload(Base.TRANSPORT, 0, len(octets)), _AT)
+    yield Compare(_AT, Comparison.EQ, octets)
+
+
+def _hops(value: str, family: str, word: str) -> Iterator[Expression]:
+    how = {"eq": Comparison.EQ, "lt": Comparison.LT, "gt": Comparison.GT}[word[-2:]]
+    yield from hops(4 if family == "ip" else 6, how, int(value))
+
+
+_ABSENT = frozenset({"rt", "frag", "hbh", "dst", "ah", "esp", "ipv6header"})
+"""Headers that sample packets have not."""
+
 _MODULES = frozenset(
-    {"tcp", "udp", "conntrack", "state", "comment", "addrtype", "multiport", "limit"}
+    {
+        "tcp",
+        "udp",
+        "conntrack",
+        "state",
+        "comment",
+        "addrtype",
+        "multiport",
+        "limit",
+        "icmp",
+        "icmp6",
+        "hl",
+        "ttl",
+    }
 )
 _OPTIONS: dict[str, Callable[[str, str, str], Iterator[Expression]]] = {
     "-i": _interface,
@@ -257,6 +302,10 @@ _OPTIONS: dict[str, Callable[[str, str, str], Iterator[Expression]]] = {
     "--dports": _ports,
     "--ctstate": _state,
     "--state": _state,
+    "--icmp-type": _icmp,
+    "--icmpv6-type": _icmp,
+    **dict.fromkeys(("--hl-eq", "--hl-lt", "--hl-gt"), _hops),
+    **dict.fromkeys(("--ttl-eq", "--ttl-lt", "--ttl-gt"), _hops),
     "--src-type": _type,
     "--dst-type": _type,
 }

@@ -74,10 +74,12 @@ def decode_expressions(data: bytes) -> tuple[Expression, ...]:
         if name in _WITHOUT_EFFECT:
             continue
         decode = _DECODERS.get(name)
-        if decode is None:
-            found.append(Doubt(name))
-        else:
-            found += decode(attributes(expression.get(_DATA, b"")))
+        try:
+            decoded = [] if decode is None else [*decode(attributes(expression.get(_DATA, b"")))]
+        except (LookupError, ValueError, struct.error):
+            # A later kernel says it otherwise.
+            decode = None
+        found += [Doubt(name)] if decode is None else decoded
     return tuple(found)
 
 
@@ -126,7 +128,8 @@ def _bitwise(found: _Attributes) -> Iterator[Expression]:
         # A shift, or a register with a register.
         yield Load("result", target)
     else:
-        yield Bitwise(_register(found, 1), target, _value(found[4]), _value(found[5]))
+        mask, xor = _value(found[4]), _value(found[5])
+        yield Bitwise(_register(found, 1), target, mask, xor.ljust(len(mask), b"\0")[: len(mask)])
 
 
 def _byteorder(found: _Attributes) -> Iterator[Expression]:

@@ -28,7 +28,15 @@ from jackfield.state.ruleset import (
     VerdictKind,
 )
 
-__all__ = ["address_type", "any_of", "connection_state", "decode_match", "decode_target", "port"]
+__all__ = [
+    "address_type",
+    "any_of",
+    "connection_state",
+    "decode_match",
+    "decode_target",
+    "hops",
+    "port",
+]
 
 _AT = 16
 """The register that is used for all of it."""
@@ -84,13 +92,19 @@ def port(end: str, low: int, high: int) -> list[Expression]:
     return [Load(_PORTS[end], _AT), Range(_AT, *bounds)]
 
 
+def hops(version: int, how: Comparison, number: int) -> list[Expression]:
+    """Return what holds when so many hops are left."""
+    offset = 8 if version == 4 else 7
+    return [
+        Load(Payload(Base.NETWORK, offset, 1), _AT),
+        Compare(_AT, how, bytes([number])),
+    ]
+
+
 def decode_match(name: str, revision: int, info: bytes) -> list[Expression]:
     """Return what a match asks."""
     decode = _MATCHES.get(name)
-    try:
-        found = None if decode is None else decode(revision, info)
-    except struct.error:
-        found = None
+    found = None if decode is None else decode(revision, info)
     return [Doubt(name)] if found is None else found
 
 
@@ -250,6 +264,20 @@ def _rpfilter(_revision: int, info: bytes) -> list[Expression]:
     return _inverted(test, info[0] & 8)
 
 
+def _hops(version: int) -> Callable[[int, bytes], list[Expression] | None]:
+    def decode(_revision: int, info: bytes) -> list[Expression] | None:
+        # IPT_TTL_EQ, _NE, _LT and _GT; so it is with IPv6.
+        comparisons = (Comparison.EQ, Comparison.NEQ, Comparison.LT, Comparison.GT)
+        return hops(version, comparisons[info[0]], info[1])
+
+    return decode
+
+
+def _absent(_revision: int, _info: bytes) -> list[Expression]:
+    """Read what asks for headers that sample packets have not."""
+    return [Never()]
+
+
 def _nothing(_revision: int, _info: bytes) -> list[Expression]:
     return []
 
@@ -269,6 +297,9 @@ _MATCHES: dict[str, Callable[[int, bytes], list[Expression] | None]] = {
     "pkttype": _pkttype,
     "rpfilter": _rpfilter,
     "comment": _nothing,
+    "ttl": _hops(4),
+    "hl": _hops(6),
+    **dict.fromkeys(("rt", "frag", "hbh", "dst", "ah", "esp", "ipv6header"), _absent),
     # A single packet is within it.
     "limit": _nothing,
 }
