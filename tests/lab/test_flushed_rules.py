@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 
 import pytest
@@ -38,6 +39,11 @@ def rules(host: Host) -> str:
     return host.run(["nft", "list", "ruleset"]).stdout
 
 
+def has_rules(host: Host, name: str) -> bool:
+    """Tell whether there are rules of a network's bridge."""
+    return f"{name}0" in rules(host)
+
+
 def flush(host: Host) -> subprocess.Popen[str]:
     """Begin to flush all rules."""
     return host.popen(FLUSH)
@@ -52,7 +58,7 @@ def test_rules_that_a_hook_flushes(host: Host) -> None:
     with Daemon(host, config=f'hooks_dir = "{HOOKS}"\n') as daemon:
         for name, number in (("blue", 1), ("red", 2)):
             daemon.cli("apply", daemon.document(document(name, number, mode="nat")))
-            wait_for(lambda name=name: f"{name}0" in rules(host), 5, "its rules to be back")
+            wait_for(functools.partial(has_rules, host, name), 5, "its rules to be back")
         assert "blue0" in rules(host)
         daemon.cli("apply", daemon.document(document("red", 3, mode="nat")))
         wait_for(lambda: "10.0.3." in rules(host), 5, "the rules of what it is now")
