@@ -93,13 +93,15 @@ def may_write(caller: Caller, config: Config) -> bool:
 def require_write(caller: Caller, config: Config) -> None:
     """Raise ``AccessDenied`` unless ``caller`` may change networks and ports."""
     if not may_write(caller, config):
-        joined = (
-            "" if config.group is None else f" or a member of group {_group_name(config.group)}"
-        )
-        raise AccessDenied(
-            f"user {caller.uid} may look but not change anything",
-            hint=f"only root{joined} may: try again with sudo",
-        )
+        if config.group is None:
+            hint = (
+                "only root may: try again with sudo; who else may is said by a group, which there "
+                "is not: groupadd --system jackfield (or the key group), and restart jackfieldd"
+            )
+        else:
+            name = _group_name(config.group)
+            hint = f"only root or a member of group {name} may: try again with sudo"
+        raise AccessDenied(f"user {caller.uid} may look but not change anything", hint=hint)
 
 
 def require_root(caller: Caller, what: str) -> None:

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 
 from jackfield.document.complete import Taken, complete
 from jackfield.document.convert import checked
+from jackfield.document.libvirt import write_network
 from jackfield.document.reader import read_network
 from jackfield.document.rules import check_definition, makes_bridge
-from jackfield.errors import AlreadyExists, UnsupportedConfiguration
+from jackfield.errors import AlreadyExists, DocumentError, HostError, UnsupportedConfiguration
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from tests.strategies import definitions
@@ -29,6 +30,11 @@ def counting() -> Callable[[int], bytes]:
     """Return a source of bytes that are different each time, and the same in each test."""
     numbers = itertools.count(1)
     return lambda size: next(numbers).to_bytes(size, "big")
+
+
+def bridge_name(network: Network) -> str | None:
+    """Return the name of a network's bridge."""
+    return None if network.bridge is None else network.bridge.name
 
 
 def test_what_is_left_out_is_filled_in() -> None:
@@ -50,6 +56,41 @@ def test_a_redefinition_keeps_what_was_generated() -> None:
     first = complete(network(NAT), Taken(), counting())
     second = complete(network(NAT), Taken(present={"virbr0"}), counting(), previous=first)
     assert first == second
+
+
+def test_a_bridge_is_named_after_its_template() -> None:
+    """The lowest number that is free; a redefinition keeps a name that still fits."""
+    wanted = network(NAT + "<bridge name='lab%d-x'/>")
+    first = complete(wanted, Taken(claimed={"lab0-x"}, present={"lab1-x"}), counting())
+    assert first.bridge is not None
+    assert "lab2-x" == first.bridge.name
+    assert first.bridge == complete(wanted, Taken(), counting(), previous=first).bridge
+    other = network(NAT + "<bridge name='lab%d'/>")
+    assert "lab0" == str(bridge_name(complete(other, Taken(), counting(), previous=first)))
+    text = write_network(wanted, inactive=True)
+    assert "<bridge name='lab%d-x' stp='on' delay='0'/>" in text
+    assert wanted == read_network(text)
+    long = network(NAT + "<bridge name='abcdefghijklmn%d'/>")
+    with pytest.raises(HostError, match="every device name from abcdefghijklmn0 on is taken"):
+        complete(long, Taken(present={f"abcdefghijklmn{one}" for one in range(10)}), counting())
+
+
+@pytest.mark.parametrize("name", ["%s", "%d%d", "a%d%", "abcdefghijklmno%d", "a/%d"])
+def test_a_wrong_template_is_refused(name: str) -> None:
+    """One number, in what would be a name with it."""
+    with pytest.raises(DocumentError, match="<bridge> has name="):
+        network(NAT + f"<bridge name='{name}'/>")
+
+
+def test_a_template_names_no_bridge_that_is_only_used() -> None:
+    """What libvirt takes literally is told: no bridge has such a name."""
+    with pytest.raises(DocumentError, match="uses a bridge that is there"):
+        network("<forward mode='bridge'/><bridge name='br%d'/>")
+
+
+def test_an_open_network_needs_no_subnet() -> None:
+    """libvirt's open network without an address is a bridge that is left alone."""
+    assert network("<forward mode='open'/>").mode is Mode.OPEN
 
 
 def test_a_claimed_bridge_is_refused() -> None:

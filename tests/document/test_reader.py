@@ -6,7 +6,7 @@ import pytest
 
 from jackfield.document.layered import write_layered
 from jackfield.document.libvirt import write_network
-from jackfield.document.reader import read_network
+from jackfield.document.reader import DNSMASQ_NAMESPACE, read_network
 from jackfield.errors import DocumentError
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
@@ -112,6 +112,15 @@ def test_what_libvirt_ignores_is_ignored() -> None:
     found = network("<!-- x --><foo/><?pi x?><bridge name='a' bar='1'/><bridge name='b'/>")
     assert found.bridge is not None
     assert "a" == found.bridge.name
+
+
+def test_options_of_every_element_count() -> None:
+    """libvirt takes the dnsmasq options of all elements that hold some."""
+    options = "".join(
+        f"<d:options xmlns:d='{DNSMASQ_NAMESPACE}'><d:option value='{value}'/></d:options>"
+        for value in ("foo=1", "bar=2")
+    )
+    assert ("foo=1", "bar=2") == network(options).dnsmasq_options
 
 
 @pytest.mark.parametrize(

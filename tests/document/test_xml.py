@@ -38,6 +38,29 @@ def test_doctypes_and_entities_are_refused() -> None:
             read_network(text)
 
 
+@pytest.mark.parametrize("encoding", ["UTF-8", "utf-16", "ISO-8859-1", "us-ascii", "utf-7"])
+def test_text_has_no_encoding_any_more(encoding: str) -> None:
+    """What a client declares of a string is not so: libvirt's protocol has UTF-8 only."""
+    text = (
+        f"<?xml version='1.0' encoding='{encoding}'?>"
+        "<network><name>n</name><title>caf\u00e9</title>"
+        "<metadata><a:b xmlns:a='urn:a'>caf\u00e9</a:b></metadata></network>"
+    )
+    found = read_network(text)
+    assert "caf\u00e9" == found.title
+    assert "caf\u00e9" in (found.metadata or "")
+
+
+def test_a_files_encoding_counts() -> None:
+    """Of bytes it is what their first line says."""
+    text = (
+        "<?xml version='1.0' encoding='%s'?>"
+        "<network><name>n</name><title>caf\u00e9</title></network>"
+    )
+    for encoding in ("ISO-8859-1", "UTF-16"):
+        assert "caf\u00e9" == read_network((text % encoding).encode(encoding)).title
+
+
 def test_external_files_are_not_read(tmp_path: Path) -> None:
     """XInclude and external entities stay text."""
     secret = tmp_path / "secret"

@@ -7,12 +7,14 @@ import ipaddress
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jackfield.engine.leases import (
     LeaseChanges,
+    LeaseFile,
     LeaseWatch,
     compare_leases,
     parse_leases,
@@ -165,6 +167,33 @@ def test_changes_between_readings() -> None:
 def test_missing_file_has_no_leases(tmp_path: Path) -> None:
     """Before the first lease there may be no file."""
     assert [] == read_leases(tmp_path / "none", NETWORK, BRIDGE)
+
+
+def test_a_file_that_is_read_again(tmp_path: Path) -> None:
+    """What is new, renewed, expired or gone since is seen, and what the network is called now."""
+    path = tmp_path / "red.leases"
+    line = "{expires} 52:54:00:00:00:0{number} 10.1.0.{number} * *\n"
+    first, second = (line.format(expires=100, number=number) for number in (1, 2))
+    file = LeaseFile(path)
+    assert [] == file.read(NETWORK, BRIDGE)
+    for text in (
+        first,
+        first + second,
+        second,
+        line.format(expires=200, number=2),
+        "",
+        first,
+    ):
+        path.write_text(text)
+        for now in (50, 150, 250):
+            assert parse_leases(text, NETWORK, BRIDGE, now=now) == file.read(
+                NETWORK, BRIDGE, now=now
+            )
+    other = msgspec.structs.replace(NETWORK, name=NetworkName("blue"), subnets=())
+    assert parse_leases(first, other, BRIDGE) == file.read(other, BRIDGE)
+    assert [("blue", 32)] == [(one.network, one.prefix) for one in file.read(other, BRIDGE)]
+    path.unlink()
+    assert [] == file.read(NETWORK, BRIDGE)
 
 
 def test_watch_tells_once_after_a_burst(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tests.guests import qemu
@@ -131,6 +132,14 @@ class Site:
         for guest in guests:
             self.ask("DELETE", f"/v1/ports/{guest}")
             self.run(f"ip netns del {guest}")
+
+    def lease(self, guest: str) -> None:
+        """Have a guest ask for an address until it gets one, and take it."""
+        told = self.run(
+            f"ip netns exec {guest} busybox udhcpc -i eth0 -q -n -t 20 -s /bin/true 2>&1"
+        )
+        (address,) = re.findall(r"lease of (\S+) obtained", told)
+        self.run(f"ip -n {guest} address replace {address}/24 dev eth0")
 
     def reaches(self, guest: str, address: str) -> bool:
         """Tell whether a ping of a guest (``""``: of the host) is answered."""

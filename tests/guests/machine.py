@@ -21,7 +21,7 @@ from tests.guests.shell import Shell
 from tests.lab.host import Host
 from tests.lab.packages import cache_folder
 
-__all__ = ["CARD", "FUNCTIONS", "SriovMachine"]
+__all__ = ["CARD", "FUNCTIONS", "ROOT", "SriovMachine", "bytecode"]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -122,7 +122,7 @@ def _shared() -> dict[str, str]:
     return folders
 
 
-def _bytecode() -> str:
+def bytecode() -> str:
     """Return what tells Python there where bytecode is, which it cannot write.
 
     What a run has compiled before need not be compiled there, where it takes ten times as long.
@@ -137,7 +137,7 @@ def _initramfs() -> bytes:
     built = Initramfs()
     built.add("/init", (HERE / "init.sh").read_bytes())
     lines = [
-        f"export PATH=/busybox:/usr/sbin:/usr/bin {_bytecode()}",
+        f"export PATH=/busybox:/usr/sbin:/usr/bin {bytecode()}",
         "ln -s usr/bin /bin",
         "ln -s usr/sbin /sbin",
     ]

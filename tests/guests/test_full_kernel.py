@@ -15,12 +15,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from tests.guests import systemd
 from tests.guests.fullkernel import DAEMON, UNTAGGED, Site
 from tests.guests.machine import SriovMachine
 from tests.lab import lldpad, openvswitch
@@ -50,6 +52,12 @@ HOME = f"""
 <network>
   <name>home</name><forward mode='bridge'/>
   <bridge name='br0'><uplinks><interface dev='up0'/></uplinks></bridge>{GROUPS}
+</network>
+"""
+SERVED = """
+<network>
+  <name>served</name><forward mode='open'/><bridge name='served0' stp='off'/>
+  <ip address='10.7.0.1' prefix='24'><dhcp><range start='10.7.0.10' end='10.7.0.99'/></dhcp></ip>
 </network>
 """
 PLAIN = HOME.replace(GROUPS, "")
@@ -423,6 +431,37 @@ def test_a_way_out_through_wireguard(site: Site) -> None:
         assert site.reaches("fred", "10.99.0.2")
     finally:
         clean(site)
+
+
+@pytest.mark.skipif(not systemd.PROGRAM.exists(), reason="needs systemd")
+def test_the_unit_under_systemd(site: Site) -> None:
+    """A real systemd starts it, confined; guests lease; what it has started outlives its stop."""
+    site.machine.call(f"{DAEMON}:kill")
+    try:
+        with contextlib.closing(systemd.Systemd(site)) as manager:
+            # It returns when the daemon has said that it is ready.
+            said = manager.control("start", "jackfieldd")
+            assert "active" == manager.show("ActiveState"), said + manager.log()
+            assert "serving at /run/jackfield/api.sock" == manager.show("StatusText")
+            status = site.run("cat /proc/$(pgrep -f bin/jackfieldd)/status")
+            assert {"NoNewPrivs:\t1", "Seccomp:\t2"} <= set(status.splitlines())
+            site.apply(SERVED)
+            site.plug("gina", "", "", "served")
+            site.lease("gina")
+            manager.control("stop", "jackfieldd")
+            assert ("inactive", "success") == (manager.show("ActiveState"), manager.show("Result"))
+            assert "no" == site.run("pgrep -f bin/jackfieldd || echo no").strip()
+            assert site.reaches("gina", "10.7.0.1")
+            site.lease("gina")
+            manager.control("start", "jackfieldd")
+            assert "active" == manager.show("ActiveState"), manager.log()
+            assert "mended" not in manager.log()
+            site.unplug("gina")
+            site.ask("POST", "/v1/networks/served/stop")
+            assert '"level":"error"' not in manager.log()
+            manager.control("stop", "jackfieldd")
+    finally:
+        site.machine.call(f"{DAEMON}:start")
 
 
 @pytest.mark.shows("bridge of Open vSwitch", "the kernel's datapath")

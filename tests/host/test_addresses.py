@@ -57,6 +57,28 @@ def routes(here: NetworkNamespace, family: str = "-4") -> dict[str, dict[str, An
     return {entry["dst"]: entry for entry in found if entry.get("protocol") != "kernel"}
 
 
+@pytest.mark.parametrize("text", INTERFACES)
+def test_an_address_without_its_route(kernel: Kernel, here: NetworkNamespace, text: str) -> None:
+    """One whose subnet the host does not route to any more is made anew, with the route."""
+    driver, wanted = AddressDriver(), address(text)
+    driver.ensure(kernel, [wanted], {})
+    assert ours(wanted) == driver.observe(kernel, [wanted])
+    network = str(wanted.interface.network)
+    if wanted.interface.network.num_addresses == 1:
+        return
+    here.ip("route", "del", network, "dev", BRIDGE)
+    assert {wanted.key: ABSENT} == driver.observe(kernel, [wanted])
+    driver.ensure(kernel, [wanted], {})
+    assert ours(wanted) == driver.observe(kernel, [wanted])
+    family = f"-{wanted.interface.version}"
+    (route,) = here.ip(family, "route", "show", network)
+    assert ("kernel", BRIDGE) == (route["protocol"], route["dev"])
+    # On a link that is down there is none, and nothing to mend.
+    if wanted.interface.version == 4:
+        here.ip("link", "set", BRIDGE, "down")
+        assert ours(wanted) == driver.observe(kernel, [wanted])
+
+
 def test_addresses_life(kernel: Kernel, here: NetworkNamespace) -> None:
     """Addresses of both families are added, found, added again, and removed."""
     driver, wanted = AddressDriver(), [address(text) for text in INTERFACES]

@@ -508,20 +508,28 @@ def test_what_a_crash_leaves_of_no_network_goes(site: Site) -> None:
         site.driver.prepare(site.kernel, [service])
         waiting = site.driver.launched(site.kernel, UUID_RED)
     wait_for(lambda: site.files.mark in arguments_of(waiting.pid), 5, "it to be dnsmasq")
-    assert [] == DnsmasqDriver().sweep(site.kernel, {UUID_RED})
+    assert ([], []) == DnsmasqDriver().sweep(site.kernel, {UUID_RED})
     assert site.files.directory.exists()
     site.files.process.unlink()
-    assert [waiting.pid] == [one.pid for one in DnsmasqDriver().sweep(site.kernel, set())]
+    ended, serving = DnsmasqDriver().sweep(site.kernel, set())
+    assert [waiting.pid] == [one.pid for one in ended]
+    assert [] == serving
     assert not waiting.is_alive()
     assert not site.files.directory.exists()
     site.files.make()
-    assert [] == DnsmasqDriver().sweep(site.kernel, set())
+    assert ([], []) == DnsmasqDriver().sweep(site.kernel, set())
     assert not site.files.directory.exists()
     site.driver = DnsmasqDriver(site.resolv_conf)
-    serving = site.ensure(service)
+    known = site.ensure(service)
     site.driver.running(site.kernel, UUID_RED)
-    assert [] == DnsmasqDriver().sweep(site.kernel, set())
-    assert serving.is_alive()
+    ended, serving = DnsmasqDriver().sweep(site.kernel, set())
+    assert [] == ended
+    assert [known.pid] == [one.pid for one in serving]
+    assert known.is_alive()
+    # Somebody ends it, as he was told to.
+    processes.stop([known])
+    assert ([], []) == DnsmasqDriver().sweep(site.kernel, set())
+    assert not site.files.directory.exists()
 
 
 def arguments_of(pid: int) -> list[str]:

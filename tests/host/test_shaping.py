@@ -112,6 +112,23 @@ def test_a_rate_is_changed_in_place(kernel: Kernel, here: NetworkNamespace) -> N
     assert "htb" not in {entry["kind"] for entry in qdiscs(here)}
 
 
+@pytest.mark.parametrize("divided", [False, True])
+def test_a_queue_with_another_default_class_is_made_anew(
+    kernel: Kernel, here: NetworkNamespace, divided: bool
+) -> None:
+    """With our handle and classes, but traffic that goes to no class, there is no limit."""
+    driver = ShapingDriver()
+    wanted = dataclasses.replace(SHAPING, divided=divided)
+    former = dataclasses.replace(SHAPING, divided=not divided)
+    driver.ensure(kernel, [former], {})
+    (seen,) = driver.observe(kernel, [wanted]).values()
+    assert dataclasses.replace(wanted, rate=None) == seen.resource
+    driver.ensure(kernel, [wanted], {wanted.key: former})
+    assert ours(wanted) == driver.observe(kernel, [wanted])
+    (htb,) = (entry for entry in qdiscs(here) if entry["kind"] == "htb")
+    assert ("0x2" if divided else "0x1") == htb["options"]["default"]
+
+
 def test_a_foreign_qdisc_is_left_alone(kernel: Kernel, here: NetworkNamespace) -> None:
     """A root qdisc that somebody else put there is described and stays."""
     here.run(["tc", "qdisc", "add", "dev", "br0", "root", "handle", "1:", "htb"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from tests.lab.bus import start_bus
 from tests.lab.host import Host, HostProcess
 from tests.lab.layers import lay_over
 from tests.lab.packages import Unavailable, unpacked
@@ -17,22 +18,6 @@ from tests.lab.wait import wait_for
 __all__ = ["Firewalld", "skip_reason"]
 
 PACKAGES = ("firewalld", "dbus-daemon")
-BUS = "/run/dbus/system_bus_socket"
-#: Everybody may do everything, and nothing is started because somebody asks for it.
-BUS_CONF = f"""\
-<busconfig>
-  <type>system</type>
-  <listen>unix:path={BUS}</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/>
-    <allow own="*"/>
-    <allow send_destination="*"/>
-    <allow send_requested_reply="true"/>
-    <allow receive_sender="*"/>
-  </policy>
-</busconfig>
-"""
 
 
 @functools.cache
@@ -53,15 +38,7 @@ class Firewalld:
         self.host = host
         self._log = host.file("/run/lab/firewalld.log")
         lay_over(host, _unpacked())
-        host.file("/run/dbus").mkdir(exist_ok=True)
-        host.file("/run/lab/bus.conf").write_text(BUS_CONF)
-        with self._log.open("a") as log:
-            self.bus = host.start(
-                ["dbus-daemon", "--config-file=/run/lab/bus.conf", "--nofork", "--nopidfile"],
-                stdout=log,
-                stderr=log,
-            )
-        wait_for(host.file(BUS).is_socket, 10, "the system bus")
+        start_bus(host)
         self.process: HostProcess
         self.start()
 

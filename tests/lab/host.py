@@ -150,6 +150,8 @@ class Host(Namespace):
             if directory.name.isdigit():
                 try:
                     command = (directory / "cmdline").read_bytes().split(b"\0")[0]
+                    # One that is just being executed has no arguments yet.
+                    command = command or os.fsencode((directory / "exe").readlink())
                 except (FileNotFoundError, ProcessLookupError):
                     continue
                 if os.path.basename(os.fsdecode(command)) == program:  # noqa: PTH119

@@ -30,7 +30,7 @@ from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.nameserver import NameServer
 from tests.lab.namespace import Namespace
-from tests.lab.packets import ping
+from tests.lab.packets import can_connect, ping
 from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
@@ -153,6 +153,31 @@ def test_restart_of_the_daemon(scene: Scene) -> None:
     assert "guest" == port["owner"]["name"]
 
 
+FORMER = """
+table inet jackfield {
+    map leave { type ifname : verdict; elements = { "virbr0" : goto leave-virbr0 }; }
+    set former { type ipv4_addr; elements = { 203.0.113.1 }; }
+    chain leave-virbr0 { ip daddr @former tcp dport 8 drop; ip protocol { tcp, udp } return; }
+    chain before { type filter hook prerouting priority 0; iifname vmap @leave; }
+}
+"""
+
+
+def test_rules_of_a_former_version(scene: Scene) -> None:
+    """What it left in our table goes at the next start, with what it refused, and nothing else."""
+    before = rules(scene.host)
+    scene.daemon.terminate()
+    with EchoServer(scene.outside, 8), nothing_lost(scene):
+        scene.host.run(["nft", "-f", "-"], input=FORMER)
+        assert not can_connect(scene.guest, OUTSIDE[0], 8)
+        scene.daemon.start()
+        assert before == rules(scene.host)
+        assert can_connect(scene.guest, OUTSIDE[0], 8)
+    told = [entry["message"] for entry in scene.daemon.log() if "former" in entry["message"]]
+    gone = "chain leave-virbr0, chain before, set leave, set former"
+    assert [f"mended: rules of a former version are gone: {gone}"] == told
+
+
 def test_apply_of_dns_and_dhcp(scene: Scene) -> None:
     """Changing what dnsmasq serves loses no packet; a name alone keeps its process."""
     daemon = scene.daemon
@@ -239,6 +264,10 @@ def test_dnsmasq_killed(scene: Scene) -> None:
     assert leases == daemon.cli("leases", json=True)
     assert guest.dhcp4(seconds=10) is not None
     assert sorted(before) == sorted(guest.addresses())
+    # The last that it wrote was of a lease, and is not taken for the reason.
+    told = [entry["message"] for entry in daemon.log() if " ended: " in entry["message"]]
+    assert told
+    assert all("ended: it did not say why" in text for text in told)
 
 
 def test_name_servers_changed_while_the_daemon_was_down(scene: Scene) -> None:

@@ -128,6 +128,31 @@ def test_a_wider_route_to_a_gateway_is_no_obstacle(
     assert host.ip("route", "show", "10.0.0.0/8")
 
 
+@pytest.mark.parametrize("harm", ["ip link set virbr7 down", "ip addr flush dev virbr7"])
+def test_the_subnet_of_a_network_that_somebody_has_disturbed(
+    daemon: Daemon, host: Host, harm: str
+) -> None:
+    """Nobody else gets it, although the host has no route to it just then."""
+    other = document().replace("red", "blue").replace("virbr7", "virbr8")
+    daemon.cli("apply", daemon.document(document()))
+    daemon.cli("define", daemon.document(other))
+    set_up(host, [harm])
+    wait_for(lambda: problem_of(daemon, "red"), 5, "the network to say so")
+    result = daemon.cli("start", "blue", check=False)
+    assert 5 == result.returncode
+    assert "10.5.5.0/24 of network 'red', which runs" in result.stderr
+    daemon.cli("apply", "red")
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+
+
+def problem_of(daemon: Daemon, name: str) -> str | None:
+    """Return what is wrong with a network."""
+    found: dict[str, str | None] = {
+        one["name"]: one["problem"] for one in daemon.cli("list", json=True)
+    }
+    return found[name]
+
+
 def test_in_the_way_of_a_tap(daemon: Daemon, host: Host) -> None:
     """A tap is not made, and nothing plugged in, where a link has its name."""
     daemon.cli("apply", daemon.document(document()))

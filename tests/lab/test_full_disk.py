@@ -1,6 +1,7 @@
 """A disk that is full when something is to be changed: it is refused, and the host is as before.
 
-The daemon's state is on a disk of its own, which a test fills up to some space that is left.
+The daemon's state is on a disk of its own, which a test fills up to some space that is left; or
+what its helper programs need is, on a /run that is full.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from tests.conftest import Uplink
-from tests.lab.daemon import Daemon
+from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host
 from tests.lab.snapshot import take_snapshot
 from tests.lab.wait import wait_for
@@ -119,3 +120,67 @@ def test_what_serves_is_watched_after_a_refused_stop(full: Daemon) -> None:
     full.host.file(FILL).unlink()
     full.restart()
     assert [] == full.cli("plan", "red", json=True)["steps"]
+
+
+FILLED = {
+    "no room": f"dd if=/dev/zero of={RUN_DIR}/fill-0 bs=1k 2>/dev/null",
+    "no inodes": f"for i in $(seq 200); do : > {RUN_DIR}/fill-$i; done 2>/dev/null",
+}
+
+
+@pytest.mark.parametrize("what", FILLED)
+def test_a_full_run_directory(host: Host, what: str) -> None:
+    """What runs goes on; changes are refused and told why; with room all is as it should be."""
+    host.file(RUN_DIR).mkdir()
+    host.run(["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=80", "none", RUN_DIR])
+    other = NAT.replace("red", "blue").replace("10.0.0", "10.0.1")
+    reserved = NAT.format(1).replace(
+        "</dhcp>", "<host mac='02:00:00:00:00:01' ip='10.0.0.5'/></dhcp>"
+    )
+    with Daemon(host) as daemon:
+        daemon.cli("apply", daemon.document(NAT.format(1)))
+        daemon.cli("define", daemon.document(other.format(1)))
+        paths = [daemon.document(reserved)]
+        before, served = take_snapshot(host), host.processes("dnsmasq")
+        host.run(["sh", "-c", FILLED[what]], check=False)
+        for command in (["start", "blue"], ["apply", *paths]):
+            result = daemon.cli(*command, check=False)
+            assert 7 == result.returncode, result
+            assert "No space left on device" in result.stderr
+            assert "df shows what is full" in result.stderr
+        if what == "no room":
+            # Without inodes there can be no sockets.
+            daemon.restart()
+        assert served == host.processes("dnsmasq")
+        host.run(["sh", "-c", f"rm {RUN_DIR}/fill-*"])
+        daemon.cli("apply", "red")
+        assert before == take_snapshot(host)
+        assert served == host.processes("dnsmasq")
+        daemon.cli("apply", *paths)
+        daemon.cli("start", "blue")
+        daemon.restart()
+        for name in ("red", "blue"):
+            assert [] == daemon.cli("plan", name, json=True)["steps"]
+
+
+def test_a_run_directory_that_is_removed(host: Host, daemon: Daemon) -> None:
+    """What serves is started anew when it dies, in a directory that is made for it."""
+    daemon.cli("apply", daemon.document(NAT.format(1)))
+    host.run(["mv", RUN_DIR, "/run/elsewhere"])
+    (former,) = host.processes("dnsmasq")
+    host.run(["kill", "-9", str(former)])
+    wait_for(lambda: any(pid != former for pid in host.processes("dnsmasq")), 10, "another dnsmasq")
+    host.run(["sh", "-ec", f"mv /run/elsewhere/*.sock {RUN_DIR}"])
+    assert [] == daemon.cli("plan", "red", json=True)["steps"]
+
+
+def test_a_state_directory_that_cannot_be_written(host: Host) -> None:
+    """The daemon says so and which, in one line."""
+    host.file(DISK).mkdir()
+    with Daemon(host, state_dir=DISK) as daemon:
+        daemon.terminate()
+        host.run(["mount", "--bind", DISK, DISK])
+        host.run(["mount", "-o", "remount,bind,ro", DISK])
+        daemon.start(wait=False)
+        assert 7 == daemon.process.wait(20)
+        assert f"{DISK}/jackfield.db: Read-only file system" in daemon.log_text()

@@ -88,7 +88,10 @@ def test_transient(daemon: Daemon) -> None:
 
 
 def test_a_database_that_is_lost(host: Host, daemon: Daemon) -> None:
-    """Links of what nobody knows any more are named, with what removes them, and left alone."""
+    """Links of what nobody knows any more are named, with what removes them, and left alone.
+
+    So are its rules, which go when the links have gone, and no others.
+    """
     host.open_tun()
     daemon.cli("apply", daemon.document(document()))
     daemon.cli("attach", "red", "--tap", "t0")
@@ -100,12 +103,29 @@ def test_a_database_that_is_lost(host: Host, daemon: Daemon) -> None:
     daemon.start()
     assert {"lo", bridge, "t0"} == host.links()
     told = [item["message"] for item in daemon.log() if "not on record" in item["message"]]
-    assert ["network", "port"] == [re.findall("of a (network|port)", text)[0] for text in told]
-    for text in told:
+    (service,) = (text for text in told if text.startswith("dnsmasq serves network"))
+    told.remove(service)
+    found = [re.findall("of a (network|port) that", text)[0] for text in told]
+    assert ["network", "network", "port"] == sorted(found)
+    (rules,) = (text for text in told if "table inet jackfield has rules of" in text)
+    assert f"has rules of {bridge}, of a network that is not on record" in rules
+    other = document("blue", subnet=7)
+    daemon.cli("apply", daemon.document(other))
+    for text in {*told, service} - {rules}:
         host.run(text.partition("any more: ")[2].split())
-    assert {"lo"} == host.links()
     daemon.restart()
-    assert 2 == sum("not on record" in item["message"] for item in daemon.log())
+    assert 4 == sum("not on record" in item["message"] for item in daemon.log())
+    assert f"rules of {bridge} in table inet jackfield were of no network" in daemon.log_text()
+    assert f'"{bridge}"' not in host.run(["nft", "list", "ruleset"]).stdout
+    (blue,) = (link for link in host.links() if link.startswith("virbr"))
+    assert f'"{blue}"' in host.run(["nft", "list", "ruleset"]).stdout
+    assert {"steps": []} == daemon.cli("plan", "blue", json=True)
+    # Of a table with nothing else nothing is left.
+    daemon.terminate()
+    host.run(["rm", "-r", daemon.state_dir])
+    host.run(["ip", "link", "del", blue])
+    daemon.start()
+    assert [] == host.tables()
 
 
 def test_hints_can_be_pasted(daemon: Daemon) -> None:
@@ -275,9 +295,21 @@ def test_what_is_left_of_a_stop_that_failed(host: Host, daemon: Daemon) -> None:
         assert "red0" not in host.run(["nft", "list", "ruleset"]).stdout
     problems = {one["name"]: one["problem"] for one in daemon.cli("list", json=True)}
     assert "could not be stopped" in problems["red"]
+    # A daemon that starts then leaves it so as well, until somebody asks.
+    daemon.cli("attach", "blue", "--tap", "t0")
+    daemon.kill9()
+    daemon.start()
+    assert "red0" not in host.links()
+    assert "red0" not in host.run(["nft", "list", "ruleset"]).stdout
+    problems = {one["name"]: one["problem"] for one in daemon.cli("list", json=True)}
+    assert "jackfield stop red goes on, jackfield apply red makes it whole" in problems["red"]
+    assert not problems["blue"]
+    assert 7 == daemon.cli("stop", "red", check=False).returncode
     (served / "mine").rmdir()
     daemon.cli("apply", "red")
     assert "red0" in host.links()
+    daemon.restart()
+    assert not any(one["problem"] for one in daemon.cli("list", json=True))
     assert "red0" in host.run(["nft", "list", "ruleset"]).stdout
     host.run(["ip", "link", "del", "red0"])
     wait_for(lambda: "red0" in host.links(), 10, "the network to be mended")

@@ -189,6 +189,29 @@ def test_a_device_that_somebody_takes_off_its_bridge(host: Host, daemon: Daemon)
     assert before + 1 == len(told(daemon))
 
 
+def test_a_macvlan_that_its_guest_deletes(host: Host, lan: Lan, daemon: Daemon) -> None:
+    """Only the guest's namespace shows it; the port says so, and has it again by an apply."""
+    lan.plug(host, "eth1")
+    daemon.cli("apply", daemon.document(DIRECT))
+    guest, other = host.guest("a"), host.guest("b")
+    for name in ("a", "b"):
+        daemon.cli("attach", "red", "--netns", name, "--ifname", "eth0")
+    # Another name in there is its guest's business.
+    other.run(["ip", "link", "set", "eth0", "name", "wan0"])
+    guest.run(["ip", "link", "del", "eth0"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    assert "gone: the devices of 1 port" in problem(daemon)
+    text = problems(daemon)["a"] or ""
+    assert "was deleted or taken away" in text
+    assert "jackfield apply red" in text
+    assert problems(daemon)["b"] is None
+    daemon.cli("apply", "red")
+    assert {"a": None, "b": None} == problems(daemon)
+    assert "" == problem(daemon)
+    assert guest.link("eth0") is not None
+    assert other.link("wan0") is not None
+
+
 def test_a_deleted_namespace_takes_its_macvlan_along(host: Host, lan: Lan, daemon: Daemon) -> None:
     """Nothing here shows it; the port says so all the same, until there is a namespace again."""
     lan.plug(host, "eth1")

@@ -445,3 +445,100 @@ def test_a_way_that_a_bridge_has_taken(
     daemon.cli("stop", "lan")
     assert "" == problem()
     assert ping(guest, "203.0.113.1", tries=5) is not None
+
+
+def problem_of_red(daemon: Daemon) -> str:
+    """Return what the network says is wrong with it; empty when nothing is."""
+    (network,) = daemon.cli("list", json=True)
+    return str(network["problem"] or "")
+
+
+def test_an_uplink_that_is_not_there(
+    host: Host, uplink: Uplink, outside: Host, daemon: Daemon
+) -> None:
+    """A network that may leave by one uplink says so when that goes, is renamed or set down."""
+    assert "eth0" == uplink.ifname
+    daemon.cli("apply", daemon.document(NAT.replace("'nat'/", "'nat' dev='eth0'/")))
+    guest = host.guest("a")
+    daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
+    add_address(guest, "eth0", "10.0.0.2/24")
+    guest.run(["ip", "route", "add", "default", "via", "10.0.0.1"])
+    assert ping(guest, "203.0.113.1", tries=5) is not None
+    assert "" == problem_of_red(daemon)
+    host.run(["ip", "link", "set", "eth0", "down"])
+    wait_for(lambda: "uplink eth0 is not up" in problem_of_red(daemon), 10, "the network to say so")
+    host.run(["ip", "link", "set", "eth0", "name", "wan0"])
+    gone = "uplink eth0 does not exist: nothing passes between it and this network"
+    wait_for(lambda: gone == problem_of_red(daemon), 10, "the network to say so")
+    daemon.restart()
+    assert gone == problem_of_red(daemon)
+    daemon.cli("stop", "red")
+    assert gone in daemon.cli("start", "red")
+    host.run(["ip", "link", "set", "wan0", "name", "eth0"])
+    host.run(["ip", "link", "set", "eth0", "up"])
+    wait_for(lambda: not problem_of_red(daemon), 10, "the network to be well again")
+    host.run(["ip", "route", "add", "default", "via", "192.0.2.1"])
+    assert ping(guest, "203.0.113.1", tries=5) is not None
+
+
+@pytest.mark.parametrize(
+    ("take", "give_back", "taken"),
+    [
+        ("ip route add 10.0.0.0/25 dev vpn0", "ip route del 10.0.0.0/25", "10.0.0.0/25"),
+        ("ip route add 10.0.0.2 via 192.0.2.1", "ip link set eth0 down", "10.0.0.2/32"),
+        ("ip addr add 10.0.0.7/24 dev vpn0", "ip addr del 10.0.0.7/24 dev vpn0", "10.0.0.0/24"),
+        ("ip addr add 10.0.9.9/16 dev vpn0", "ip link del vpn0", "10.0.0.0/16"),
+    ],
+)
+def test_a_subnet_that_the_host_routes_elsewhere(
+    host: Host, uplink: Uplink, daemon: Daemon, take: str, give_back: str, taken: str
+) -> None:
+    """A VPN, or what an uplink was given, that overlaps a running network is told of, and named."""
+    assert "eth0" == uplink.ifname
+    host.run(["ip", "link", "add", "vpn0", "up", "type", "bridge"])
+    daemon.cli("apply", daemon.document(NAT))
+    # A wider route by a gateway, and one on the network's own bridge, take nothing.
+    host.run(["ip", "route", "add", "10.0.0.0/8", "via", "192.0.2.1"])
+    host.run(["ip", "route", "add", "10.0.0.128/25", "via", "10.0.0.3"])
+    host.run(take.split())
+    told = f"its subnet 10.0.0.0/24 overlaps {taken}, which this host also routes through"
+    wait_for(lambda: problem_of_red(daemon).startswith(told), 10, "the network to say so")
+    assert told in daemon.cli("apply", "red")
+    daemon.restart()
+    assert problem_of_red(daemon).startswith(told)
+    host.run(give_back.split())
+    wait_for(lambda: not problem_of_red(daemon), 10, "the network to be well again")
+
+
+def test_a_vpn_that_has_the_default_route_by_halves(host: Host, daemon: Daemon) -> None:
+    """It is wider than any subnet and no subnet itself: networks start, and are well."""
+    host.run(["ip", "link", "add", "vpn0", "up", "type", "bridge"])
+    subnet6 = "<ip family='ipv6' address='2001:db8:5::1' prefix='64'/></network>"
+    halves = ("0.0.0.0/1", "128.0.0.0/1", "2000::/3")
+    for number, half in enumerate(halves):
+        host.run(["ip", "route", "add", half, "dev", "vpn0"])
+        daemon.cli("apply", daemon.document(NAT.replace("</network>", subnet6)))
+        host.run(["ip", "route", "add", f"10.0.0.{number}/32", "dev", "vpn0"])
+        wait_for(lambda: problem_of_red(daemon), 10, "routes to have been looked at")
+        assert half not in problem_of_red(daemon)
+        host.run(["ip", "route", "del", f"10.0.0.{number}/32"])
+        wait_for(lambda: not problem_of_red(daemon), 10, "nothing to be wrong")
+        daemon.cli("stop", "red")
+
+
+def test_a_route_to_guests_that_somebody_removes(host: Host, daemon: Daemon) -> None:
+    """The plan tells that the host lacks it; apply, and a daemon that starts, put it back."""
+    daemon.cli("apply", daemon.document(NAT))
+    guest = host.guest("a")
+    daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
+    add_address(guest, "eth0", "10.0.0.2/24")
+    assert ping(host, "10.0.0.2", tries=5) is not None
+    before = take_snapshot(host)
+    for mend in (lambda: daemon.cli("apply", "red"), daemon.restart):
+        host.run(["ip", "route", "del", "10.0.0.0/24", "dev", "red0"])
+        assert ping(host, "10.0.0.2") is None
+        assert "address 10.0.0.1/24" in daemon.cli("plan", "red")
+        mend()
+        assert ping(host, "10.0.0.2", tries=5) is not None
+        assert before == take_snapshot(host)
+        assert [] == daemon.cli("plan", "red", json=True)["steps"]

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -188,6 +189,37 @@ def test_a_network_that_does_not_start_here_stays_with_libvirt(
         tap = host.link("vnet0")
         assert tap is not None
         assert "virbr-red" == tap["master"]
+
+
+def test_leases_that_cannot_be_written(host: Host, libvirtd: StockLibvirtd, guest: Guest) -> None:
+    """Without inodes where our state is the network runs on in libvirt, with its guest."""
+    host.file("/run/disk").mkdir()
+    host.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=40", "none", "/run/disk"])
+    with Daemon(host, state_dir="/run/disk/state") as daemon:
+        fill = "for i in $(seq 40); do : > /run/disk/fill-$i; done 2>/dev/null"
+        host.run(["sh", "-c", fill], check=False)
+        result = daemon.cli("import", "red", check=False)
+        assert 5 == result.returncode, result
+        assert "No space left on device" in result.stdout
+        assert "runs in libvirt again" in result.stdout
+        assert "red" == libvirtd.virsh("net-list", "--name")
+        wait_for(lambda: guest.dhcp4(seconds=5) is not None, 20, "libvirt to serve the guest")
+        host.run(["sh", "-c", "rm /run/disk/fill-*"])
+        daemon.cli("import", "red")
+        assert "" == libvirtd.virsh("net-list", "--name")
+        wait_for(lambda: guest.dhcp4(seconds=5) is not None, 20, "ours to serve the guest")
+
+
+def test_files_of_libvirt_that_cannot_be_written(host: Host, libvirtd: StockLibvirtd) -> None:
+    """An export without a libvirt that answers names what it cannot write, and goes on."""
+    libvirtd.stop()
+    with Daemon(host) as daemon:
+        daemon.cli("define", daemon.document("<network><name>green</name></network>"))
+        host.run(["mount", "--bind", "/etc/libvirt", "/etc/libvirt"])
+        host.run(["mount", "-o", "remount,bind,ro", "/etc/libvirt"])
+        result = daemon.cli("export", check=False)
+        assert 5 == result.returncode, result
+        assert re.search(r"! green: cannot write \S+: Read-only file system", result.stdout)
 
 
 def test_a_crash_in_between(

@@ -146,6 +146,24 @@ def test_vlans_are_apart(host: Host, daemon: Daemon, switch: OpenVSwitch, red: N
     assert ("native-untagged", 43, [42, 43]) == (row["vlan_mode"], row["tag"], row["trunks"])
 
 
+def test_vlans_follow_their_portgroup(
+    host: Host, daemon: Daemon, switch: OpenVSwitch, red: None
+) -> None:
+    """A portgroup's other tag is that of the ports that are plugged in, and no packet is lost."""
+    a, b = host.guest("a"), host.guest("b")
+    device = plug(daemon, "red", a, "10.0.0.1/24", "--portgroup", "blue")["device"]
+    plug(daemon, "red", b, "10.0.0.2/24", "--portgroup", "green")
+    assert ping(a, "10.0.0.2") is None
+    daemon.cli("define", daemon.document(RED.replace("'42'", "'43'", 1)))
+    (step,) = daemon.cli("plan", "red", json=True)["steps"]
+    assert ("change", f"ovs-port:{device}") == (step["action"], step["key"])
+    assert 42 == (switch.row("Port", device) or {})["tag"]
+    daemon.cli("apply", "red")
+    assert 43 == (switch.row("Port", device) or {})["tag"]
+    assert ping(a, "10.0.0.2", tries=10) is not None
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+
+
 def test_tcp_gets_through(host: Host, daemon: Daemon, red: None) -> None:
     """Guests' checksums are whole, which a datapath in user space would not mend."""
     a, b = host.guest("a"), host.guest("b")
@@ -263,7 +281,7 @@ def test_without_open_vswitch(host: Host, daemon: Daemon, switch: OpenVSwitch, r
     assert 1 == len(daemon.cli("ports", json=True))
     daemon.cli("detach", "a")
     switch.start_database()
-    assert 1 == len(switch.ports("br0"))
+    wait_for(lambda: not switch.ports("br0"), 20, "what was detached to be gone")
     port = plug(daemon, "red", b, "10.0.0.2/24")
     assert {port["device"]} == switch.ports("br0")
 
@@ -284,7 +302,6 @@ def test_a_tap_of_the_same_name(
         daemon.start()
     switch.start_database()
     switch.start_switch()
-    assert {"t1", "t2"} == switch.ports("br0")
     daemon.cli("attach", "red", "--tap", "t1")
     assert {"t1"} == switch.ports("br0")
 
@@ -292,7 +309,7 @@ def test_a_tap_of_the_same_name(
 def test_a_lost_database(host: Host, daemon: Daemon, switch: OpenVSwitch, red: None) -> None:
     """A restart of Open vSwitch loses nothing; after a reset our rows are put back.
 
-    By applying the network, or by the daemon's next start.
+    By themselves when it works again, or by the daemon's next start.
     """
     a, b = host.guest("a"), host.guest("b")
     plug(daemon, "red", a, "10.0.0.1/24", "--portgroup", "blue")
@@ -309,18 +326,46 @@ def test_a_lost_database(host: Host, daemon: Daemon, switch: OpenVSwitch, red: N
         switch.start_switch()
         if empty:
             add_bridge(switch)
-            assert set() == switch.ports("br0")
 
     restart(empty=False)
     assert ping(a, "10.0.0.2", tries=10) is not None
     restart(empty=True)
-    daemon.cli("apply", "red")
-    assert 2 == len(switch.ports("br0"))
+    wait_for(lambda: 2 == len(switch.ports("br0")), 20, "the ports to be back")
     assert ping(a, "10.0.0.2", tries=10) is not None
+    wait_for(lambda: not problem(daemon), 10, "the network to be well again")
     restart(empty=True)
     daemon.kill9()
     daemon.start()
     assert ping(a, "10.0.0.2", tries=10) is not None
+
+
+def test_one_of_its_programs_dies(
+    host: Host, daemon: Daemon, switch: OpenVSwitch, red: None
+) -> None:
+    """The network names what does not run, and is well again when it does."""
+    plug(daemon, "red", host.guest("a"), "10.0.0.1/24")
+    words = "Open vSwitch does not work: "
+    switch.stop("ovs-vswitchd")
+    wait_for(lambda: problem(daemon).startswith(f"{words}ovs-vswitchd "), 20, "the problem")
+    assert "ovs-vswitchd does not run" in daemon.cli("list")
+    # Who asks does not keep it from starting.
+    switch.start_switch()
+    wait_for(lambda: not problem(daemon), 20, "the network to be well again")
+    assert ["network-problem", "network-repaired"] == events(daemon)[-2:]
+    switch.stop("ovsdb-server")
+    wait_for(lambda: f"nobody listens at {PLACE}/db.sock" in problem(daemon), 20, "the problem")
+    # What somebody takes from the database before it is there again is put back.
+    switch.stop("ovs-vswitchd")
+    switch.make_database()
+    switch.start_database()
+    switch.vsctl("--no-wait", "init")
+    add = ("--no-wait", "add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev")
+    switch.vsctl(*add)
+    wait_for(lambda: problem(daemon).startswith(f"{words}ovs-vswitchd "), 20, "the problem")
+    switch.start_switch()
+    wait_for(lambda: 1 == len(ports_of(switch, "br0")), 20, "the port to be back")
+    wait_for(lambda: not problem(daemon), 20, "the network to be well again")
+    assert "network-repaired" == events(daemon)[-1]
 
 
 def test_what_is_refused(host: Host, daemon: Daemon, switch: OpenVSwitch, red: None) -> None:
@@ -343,6 +388,22 @@ def test_what_is_refused(host: Host, daemon: Daemon, switch: OpenVSwitch, red: N
     assert [] == daemon.cli("ports", json=True)
     # The devices of the bridge went with it.
     assert {"lo"} == host.links()
+
+
+def test_a_bridge_of_the_other_kind(host: Host, daemon: Daemon, switch: OpenVSwitch) -> None:
+    """A network that no port could be on is not started; the bridge in its place is named."""
+    host.run(["ip", "link", "add", "br1", "type", "bridge"])
+    plain = "<network><name>plain</name><forward mode='bridge'/><bridge name='br0'/></network>"
+    other = RED.replace("br0", "br1")
+    for name, text, words in (
+        ("plain", plain, "'plain' needs a Linux bridge, and br0 is tun"),
+        ("red", other, "'red' is one of Open vSwitch, and br1 is a Linux bridge"),
+    ):
+        daemon.cli("define", daemon.document(text))
+        refused = daemon.cli("start", name, check=False)
+        assert 5 == refused.returncode
+        assert words in refused.stderr
+        assert "hint: " in refused.stderr
 
 
 def test_stopping_a_network_on_anothers_bridge(

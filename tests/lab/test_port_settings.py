@@ -19,6 +19,7 @@ from uuid import UUID
 
 import pytest
 
+from jackfield.document.update.request import Command, Section
 from jackfield.rpc.procedures import PortRef
 from jackfield.rpc.xdr import Parameter, ParameterType
 from tests.lab.daemon import RUN_DIR, Daemon
@@ -380,6 +381,70 @@ def test_limits_of_our_own_ports_are_changed(host: Host, daemon: Daemon) -> None
     assert {"lo", "red0"} == host.links()
 
 
+def test_settings_follow_their_portgroup(host: Host, daemon: Daemon) -> None:
+    """What a portgroup or network gives otherwise, ports that are plugged in have, and plans say.
+
+    Not what was set for a port alone, and not ports whose device its client has made.
+    """
+    other = SLOW.replace(f"'{AVERAGE}'", "'512'")
+    apply(daemon, document(SLOW))
+    plug(daemon, host, "anna", 2, "--portgroup", "slow")
+    plug(daemon, host, "bert", 3, "--portgroup", "slow")
+    plug(daemon, host, "carl", 4)
+    anna, bert, carl = (device(daemon, name) for name in ("anna", "bert", "carl"))
+    ports = daemon.cli("ports", json=True)
+    (mine,) = (port["uuid"] for port in ports if port["device"] == bert)
+    with client_of(host) as client:
+        ours = PortRef(client.lookup("red"), UUID(mine))
+        limit(client, ours, inbound_average=1024)
+        text = (
+            f"<networkport><uuid>{PORT.format(1)}</uuid><owner><name>dora</name>"
+            f"<uuid>{PORT.format(51)}</uuid></owner><mac address='{MACS[1]}'/>"
+            "<group>slow</group></networkport>"
+        )
+        client.call("port_create", client.lookup("red"), text, 0)
+    former, fixed = limits(host, anna), limits(host, bert)
+    assert ([("8388Kbit", "8388Kbit")], []) == fixed
+
+    def planned() -> list[tuple[str, str]]:
+        steps = daemon.cli("plan", "red", json=True)["steps"]
+        return [(step["action"], step["key"].split(":")[0]) for step in steps]
+
+    daemon.cli("define", daemon.document(document(other)))
+    assert former == limits(host, anna)
+    due = [("change", "policing"), ("change", "shaping"), ("keep", "port")]
+    assert due == sorted(planned())
+    said = daemon.cli("apply", "red")
+    assert "= port dora keeps its former settings: its client has made its device" in said
+    assert ([("4194Kbit", "4194Kbit")], ["512 kbytes/second"]) == limits(host, anna)
+    assert fixed == limits(host, bert)
+    assert [] == planned()
+    # The other way round, by a partial update, and once more without limits.
+    group = "<portgroup name='slow'><bandwidth><outbound average='128'/></bandwidth></portgroup>"
+    with client_of(host) as client:
+        red = client.lookup("red")
+        client.call("network_update", red, Command.MODIFY, Section.PORTGROUP, -1, group, 3)
+    assert ([], ["128 kbytes/second"]) == limits(host, anna)
+    daemon.restart()
+    assert ([], ["128 kbytes/second"]) == limits(host, anna)
+    assert fixed == limits(host, bert)
+    assert "mended" not in daemon.log_text()
+    alone = "<portgroup name='slow'/><port isolated='yes'/>"
+    daemon.cli("define", daemon.document(document(alone)))
+    assert ("remove", "policing") in planned()
+    daemon.cli("apply", "red")
+    assert ([], []) == limits(host, anna)
+    for link in (anna, bert, carl):
+        (shown,) = json.loads(host.run(["bridge", "-d", "-j", "link", "show", "dev", link]).stdout)
+        assert shown["isolated"] is True
+    # A stopped network's follow when it starts.
+    daemon.cli("stop", "red")
+    daemon.cli("define", daemon.document(document(SLOW)))
+    daemon.cli("start", "red")
+    assert former == limits(host, anna)
+    assert fixed == limits(host, bert)
+
+
 def mebibytes(host: Host, link: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the limits of a link, in KiB/s where nft says MiB/s."""
     leaving, coming = limits(host, link)
@@ -546,14 +611,25 @@ def test_an_mtu_that_changes(host: Host, daemon: Daemon) -> None:
         links = [host.link(name) for name in ("red0", *ends)] + [anna.link("eth0")]
         return [link["mtu"] for link in links if link is not None]
 
+    def planned() -> set[str]:
+        """Return the devices that the plan of what is defined has another MTU."""
+        steps = daemon.cli("plan", "red", json=True)["steps"]
+        return {step["key"].removeprefix("link:") for step in steps if "change" == step["action"]}
+
     assert [1400] * 5 == mtus()
     for size in (3000, 1300):
-        apply(daemon, document(f"<mtu size='{size}'/>"))
+        daemon.cli("define", daemon.document(document(f"<mtu size='{size}'/>")))
+        assert {"red0", *ends} == planned() & {"red0", *ends}
+        daemon.cli("apply", "red")
         assert [size] * 5 == mtus()
+        assert set() == planned()
     # What a guest has chosen for itself is the guest's.
     bert.run(["ip", "link", "set", "eth0", "mtu", "1280"])
-    apply(daemon, document(""))
+    daemon.cli("define", daemon.document(document("")))
+    assert {"red0", *ends} == planned() & {"red0", *ends}
+    daemon.cli("apply", "red")
     assert [1500] * 5 == mtus()
+    assert set() == planned()
     assert 1280 == (bert.link("eth0") or {})["mtu"]
     daemon.restart()
     assert [1500] * 5 == mtus()
@@ -636,3 +712,10 @@ def test_guests_whose_groups_are_trusted(
     assert trusted is seen
     daemon.restart()
     assert trusted is ("ALLMULTI" in host.ip("link", "show", "dev", "guest0")[0]["flags"])
+    # When the network says otherwise, the macvtap that is there does.
+    other = "" if trusted else "trustGuestRxFilters='yes'"
+    daemon.cli("define", daemon.document(over_uplink(attributes=other)))
+    (step,) = daemon.cli("plan", "red", json=True)["steps"]
+    assert ("change", "link:guest0") == (step["action"], step["key"])
+    daemon.cli("apply", "red")
+    assert trusted is not ("ALLMULTI" in host.ip("link", "show", "dev", "guest0")[0]["flags"])

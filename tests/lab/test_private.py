@@ -90,8 +90,13 @@ def acquaint(guests: Mapping[str, Guest]) -> None:
 
 
 def reaches(one: Guest | Host, address: str) -> bool:
-    """Tell whether a ping is answered; one that should be is tried again."""
+    """Tell whether one of three pings is answered."""
     return ping(one, address, timeout=0.4, tries=3) is not None
+
+
+def comes_to_reach(one: Guest | Host, address: str) -> bool:
+    """Wait for a ping to be answered: on a busy machine neighbours take a while to be known."""
+    return ping(one, address, timeout=0.4, tries=50) is not None
 
 
 def guarded(host: Host) -> dict[str, tuple[list[str], int]]:
@@ -129,10 +134,10 @@ def test_private_guests_never_reach_each_other(
     # They did arrive: it is not the switch that kept them.
     assert all(dropped >= 3 for _, dropped in guarded(host).values())
     for name, guest in guests.items():
-        assert reaches(guest, OUTSIDE)
-        assert reaches(outside, GUESTS[name])
+        assert comes_to_reach(guest, OUTSIDE)
+        assert comes_to_reach(outside, GUESTS[name])
     # Who hears the host's own question, answers.
-    assert reaches(host, GUESTS["a"])
+    assert comes_to_reach(host, GUESTS["a"])
 
     host.run(["nft", "flush", "ruleset"])
     wait_for(lambda: macs == guarded(host).get("eth1", ([], 0))[0], 5, "the guests to be guarded")
@@ -156,8 +161,8 @@ def test_vepa_guests_reach_each_other(
     begin(daemon, "vepa", *pool)
     guests = {name: plug_in(daemon, host, name) for name in GUESTS}
     acquaint(guests)
-    assert reaches(guests["a"], GUESTS["b"])
-    assert reaches(guests["b"], GUESTS["a"])
+    assert comes_to_reach(guests["a"], GUESTS["b"])
+    assert comes_to_reach(guests["b"], GUESTS["a"])
     assert [] == host.tables()
 
 
@@ -201,7 +206,7 @@ def test_a_clients_guest(host: Host, daemon: Daemon, uplinks: dict[str, str]) ->
     assert {"eth1": both} == {key: one for key, (one, _) in guarded(host).items()}
     assert not reaches(a, GUESTS["b"])
     assert not reaches(b, GUESTS["a"])
-    assert reaches(b, OUTSIDE)
+    assert comes_to_reach(b, OUTSIDE)
 
     daemon.cli("detach", "a")
     daemon.kill9()
@@ -264,7 +269,7 @@ def test_an_uplink_goes_and_comes_back(
     daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
     add_address(a, "eth0", f"{GUESTS['a']}/24")
     acquaint({"a": a, "b": b})
-    assert reaches(a, OUTSIDE)
+    assert comes_to_reach(a, OUTSIDE)
     assert not reaches(a, GUESTS["b"])
     assert not reaches(b, GUESTS["a"])
     daemon.cli("detach", "a")

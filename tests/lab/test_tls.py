@@ -308,6 +308,23 @@ def test_who_is_refused_is_told_of(outside: Host, server: Daemon, pki: Path) -> 
     wait_for(lambda: told() == expected, 10, "the log to tell")
 
 
+def test_every_address(host: Host, outside: Host, pki: Path) -> None:
+    """Who comes by IPv4 is logged with an address of IPv4."""
+    put_certificates(host, pki)
+    config = f"""
+    libvirt_tls = "*"
+    tls_ca_file = "{PKI}/ca.pem"
+    tls_cert_file = "{PKI}/server.pem"
+    tls_key_file = "{PKI}/server.key"
+    """
+    with Daemon(host, config=config) as daemon:
+        assert serial(outside, pki, "eve") is None
+        expected = "certificate of 192.0.2.1 refused"
+        wait_for(lambda: expected in daemon.log_text(), 10, "the log to tell")
+        assert serial(outside, pki, "anna") is not None
+        assert "::ffff:" not in daemon.log_text()
+
+
 @pytest.mark.parametrize(
     ("signer", "days", "why"),
     [

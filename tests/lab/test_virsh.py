@@ -45,6 +45,7 @@ DOCUMENTS = {
     "red": RED,
     "red2": RED.replace("192.168.150.99", "192.168.150.98"),
     "redother": RED.replace("11111111-2222", "11111111-9999"),
+    "plainred": RED.replace(">red<", ">plain<").replace("red0", "plain0"),
     "redname": RED.replace(">red<", ">pink<").replace("red0", "pink0"),
     "plain": "<network><name>plain</name><bridge name='plain0' stp='off'/></network>",
     "blue": "<network><name>blue</name><bridge name='blue0' stp='off'/>"
@@ -82,7 +83,8 @@ DOCUMENTS = {
     "maybe": "<network><name>maybe</name><bridge name='maybe0' stp='maybe'/></network>",
     "zone": "<network><name>zone</name><bridge name='zone0' stp='off' zone='public'/></network>",
     "known": "<network><name>known</name><bridge name='known0' stp='off'/>"
-    "<domain name='known.example' register='yes'/><ip address='10.8.0.1' prefix='24'/></network>",
+    "<domain name='known.example' localOnly='yes' register='yes'/>"
+    "<ip address='10.8.0.1' prefix='24'/></network>",
     "vlan": "<network><name>vlan</name><bridge name='vlan0' stp='off'/><vlan><tag id='4'/></vlan>"
     "</network>",
     "nic": "<network><name>nic</name><forward mode='bridge'><interface dev='eth7'/></forward>"
@@ -96,6 +98,37 @@ DOCUMENTS = {
         "<virtualport type='802.1Qbg'><parameters managerid='1' typeid='2' typeidversion='3'/>"
         "</virtualport><mac",
     ),
+    "template": "<network><name>template</name><bridge name='lab%d' stp='off'/></network>",
+    "bare": "<network><name>bare</name><forward mode='open'/><bridge name='bare0' stp='off'/>"
+    "</network>",
+    "routed": "<network><name>routed</name><forward mode='route' dev='lo'/>"
+    "<bridge name='routed0' stp='off'/><ip address='10.8.0.1' prefix='24'/></network>",
+    "dotnet": "<?xml version='1.0' encoding='utf-16'?>\n"
+    "<network><name>dotnet</name><title>caf\u00e9</title><metadata/></network>",
+    "kept": "<network><name>kept</name><uuid>00000000-0000-0000-0000-0000000000c1</uuid>"
+    "<bridge name='kept0' stp='off'/><mac address='52:54:00:01:02:04'/></network>",
+    "keptless": "<network><name>kept</name><uuid>00000000-0000-0000-0000-0000000000c1</uuid>"
+    "</network>",
+    "listen": "<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>"
+    "<name>listen</name><ip address='10.9.0.1' prefix='24'/><dnsmasq:options>"
+    "<dnsmasq:option value='listen-address=::1'/>"
+    "</dnsmasq:options></network>",
+    "doctype": "<!DOCTYPE network><network><name>doctype</name></network>",
+    "notes": "<network><name>notes</name><uuid>00000000-0000-0000-0000-0000000000c2</uuid>"
+    "<metadata><note>mine</note></metadata><bridge name='notes0'/>"
+    "<mac address='52:54:00:01:02:05'/></network>",
+    "wider": "<network><name>wider</name><forward mode='vepa'><interface dev='eth7'/></forward>"
+    "<portgroup name='slow'><bandwidth><inbound average='100'/></bandwidth></portgroup></network>",
+    "six": "<network><name>six</name><bridge name='six0' stp='off'/>"
+    "<ip family='ipv6' address='fd00::2' prefix='64'/></network>",
+    "nodns": "<network><name>nodns</name><bridge name='nodns0' stp='off'/><dns enable='no'/>"
+    "</network>",
+    "portnone": PORT.replace("<uuid>00000000-0000-0000-0000-00000000004d</uuid>", ""),
+    "portbridge": PORT.replace("4d<", "6d<"),
+    "portextra": PORT.replace("4d<", "7d<").replace("<mac", "<extra/><mac"),
+    "portvlan": PORT.replace("4d<", "7e<").replace("<mac", "<vlan><tag id='5'/></vlan><mac"),
+    "direct": "<network><name>direct</name><forward mode='private'><interface dev='lo'/></forward>"
+    "</network>",
     "portbad": "<networkport><uuid>00000000-0000-0000-0000-00000000004e</uuid></networkport>",
 }
 
@@ -110,10 +143,11 @@ class Differs:
 
 HOSTNAME = "`virsh hostname` answers; libvirt's network driver has no such call"
 TEXTS = (
-    "what is wrong in a document is told with line, element, value and what is allowed; libvirt's "
-    "own words are kept where the document is no XML, is no network or has no name"
+    "what is wrong in a document is error 27, and told with line, element, value and what is "
+    "allowed; libvirt's own codes and words are kept where the document is no XML, is no network "
+    "or has no name"
 )
-SCHEMA = "`--validate` uses Jackfield's schema, which knows its extensions"
+SCHEMA = "`--validate` uses Jackfield's schema, which knows its extensions, and has none for ports"
 PORTS = (
     "`<nat>` of a running network is shown as it was defined; libvirt adds "
     "`<port start='1024' end='65535'/>` to it"
@@ -138,17 +172,49 @@ USED = (
     "a network whose bridge another one uses with forward mode bridge can be defined again; "
     "libvirt refuses it then"
 )
-OVERLAP = "a subnet that is a part of one that is in use is refused; libvirt starts the network"
+OVERLAP = (
+    "a subnet that overlaps one that is in use is refused; libvirt refuses only the same one, of "
+    "IPv4"
+)
 VALUES = (
     "a value that nothing can be made of is refused: a bridge's name of 16 letters, "
     "`stp='maybe'`; libvirt defines the network"
 )
 REGISTER = (
-    "`register` of a domain is kept, and nobody is asked; libvirt asks systemd-resolved, and does "
-    "not start without it"
+    "a network whose domain is to be registered starts also where systemd-resolved does not run, "
+    "and says so; libvirt does not start it then"
 )
 VLAN = "`<vlan>` is allowed on isolated and routed networks as well"
-CARRIER = "a port gets no NIC that is not there or has no carrier; libvirt gives it any"
+CARRIER = (
+    "a port gets no NIC that is not there or has no carrier, and no bridge that is not there; "
+    "libvirt gives it any"
+)
+REDEFINED = (
+    "a network that is defined again without its bridge's name or its MAC address keeps them; "
+    "libvirt makes new ones"
+)
+RECORDS = (
+    "`net-update` refuses what `net-define` does, as DNS records of a network that has no DNS; "
+    "libvirt takes them, and then refuses the document that it shows"
+)
+OPTIONS = (
+    "dnsmasq's options that reach beyond the network's bridge are refused, as `listen-address`; "
+    "libvirt hands on any"
+)
+DOCTYPE = "a document with a document type or entities is refused"
+NOTES = (
+    "elements of `<metadata>` without a namespace, several of one, and comments are kept; libvirt "
+    "drops them"
+)
+WIDER = (
+    "what Jackfield can do it does not refuse: limits of a macvtap network's portgroups, functions "
+    "by PCI address in mode passthrough, portgroups without a name"
+)
+WISHES = (
+    "a port that wants what its network cannot give, as a VLAN or isolation on macvtap, is "
+    "refused; libvirt leaves it out"
+)
+COUNTED = "the number of a network's ports stays right after `net-update`; libvirt forgets it"
 FUNCTIONS = (
     "a network of virtual functions starts also while there is none; then its ports are refused"
 )
@@ -173,6 +239,9 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-define /run/lab/red.xml",
     "net-define /run/lab/redother.xml",
     "net-define /run/lab/redname.xml",
+    "net-define /run/lab/plain.xml",
+    "net-define /run/lab/plainred.xml",
+    "net-undefine plain",
     "net-define /run/lab/garbage.xml",
     "net-define /run/lab/noname.xml",
     "net-define /run/lab/wrong.xml",
@@ -219,9 +288,12 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-update red add ip-dhcp-host /run/lab/host1.xml",
     "net-update red add ip-dhcp-host /run/lab/host1.xml --config",
     "net-update red add ip-dhcp-host /run/lab/host1.xml --live --config",
+    "net-update red add ip-dhcp-host \"<host mac='52:54:00:00:00:01' ip='192.168.150.8'/>\"",
     "net-update red modify ip-dhcp-host /run/lab/host1b.xml --live --config",
     "net-dumpxml red",
     "net-dumpxml red --inactive",
+    "net-update red modify ip-dhcp-host \"<host mac='52:54:00:00:00:07' ip='192.168.150.7'/>\"",
+    "net-update red modify ip-dhcp-host \"<host name='seven' ip='192.168.150.7'/>\"",
     "net-update red delete ip-dhcp-host /run/lab/host1b.xml --live --config",
     "net-update red delete ip-dhcp-host /run/lab/host1b.xml --live",
     "net-update red modify ip-dhcp-host /run/lab/host1b.xml --live",
@@ -308,6 +380,7 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-port-create red /run/lab/port.xml",
     "net-port-create red /run/lab/port.xml",
     "net-port-create red /run/lab/portbad.xml",
+    "net-port-create red /run/lab/wrong.xml",
     "net-port-list red",
     "net-port-dumpxml red 00000000-0000-0000-0000-00000000004d",
     "net-port-dumpxml red 00000000-0000-0000-0000-00000000004f",
@@ -321,6 +394,8 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-port-delete red 00000000-0000-0000-0000-00000000004d",
     "net-dhcp-leases red",
     "net-dhcp-leases red 52:54:00:00:00:01",
+    "net-dhcp-leases red --mac 52:54:0:0:0:1",
+    "net-dhcp-leases red --mac nonsense",
     # Ends.
     "net-destroy red",
     "net-destroy red",
@@ -384,6 +459,31 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-undefine red",
     "net-list --all",
     "net-undefine 11111111-2222-3333-4444-555555555555",
+    # A bridge that is named after its template, and one that is left alone.
+    "net-create /run/lab/template.xml",
+    "net-dumpxml template",
+    "net-info template",
+    "net-destroy template",
+    "net-define /run/lab/bare.xml",
+    "net-start bare",
+    "net-dumpxml bare",
+    "net-port-create bare /run/lab/port.xml",
+    "net-port-dumpxml bare 00000000-0000-0000-0000-00000000004d",
+    "net-port-delete bare 00000000-0000-0000-0000-00000000004d",
+    "net-destroy bare",
+    "net-undefine bare",
+    # Only what is plugged into an uplink is counted there.
+    "net-create /run/lab/routed.xml",
+    "net-port-create routed /run/lab/port.xml",
+    "net-dumpxml routed",
+    "net-port-delete routed 00000000-0000-0000-0000-00000000004d",
+    "net-destroy routed",
+    "net-create /run/lab/nodns.xml",
+    "net-update nodns add dns-txt \"<txt name='t' value='v'/>\" --live",
+    "net-destroy nodns",
+    "net-define /run/lab/dotnet.xml",
+    "net-dumpxml dotnet",
+    "net-undefine dotnet",
     # Other modes.
     "net-define /run/lab/green.xml",
     "net-info green",
@@ -422,6 +522,26 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-create /run/lab/zone.xml",
     Differs("net-create /run/lab/known.xml", REGISTER),
     Differs("net-create /run/lab/vlan.xml", VLAN),
+    Differs("net-create /run/lab/six.xml", OVERLAP),
+    "net-port-create two /run/lab/portnone.xml",
+    "net-update two add portgroup \"<portgroup name='late'/>\" --live",
+    Differs("net-dumpxml two", COUNTED),
+    Differs("net-port-create two /run/lab/portextra.xml --validate", SCHEMA),
+    "net-create /run/lab/direct.xml",
+    Differs("net-port-create direct /run/lab/portvlan.xml", WISHES),
+    "net-define /run/lab/kept.xml",
+    "net-define /run/lab/keptless.xml",
+    Differs("net-dumpxml kept", REDEFINED),
+    "net-undefine kept",
+    "net-define /run/lab/green.xml",
+    Differs("net-update green add dns-txt \"<txt name='t' value='v'/>\" --config", RECORDS),
+    "net-start green",
+    Differs("net-port-create green /run/lab/portbridge.xml", CARRIER),
+    Differs("net-define /run/lab/listen.xml", OPTIONS),
+    Differs("net-define /run/lab/doctype.xml", DOCTYPE),
+    "net-define /run/lab/notes.xml",
+    Differs("net-dumpxml notes", NOTES),
+    Differs("net-define /run/lab/wider.xml", WIDER),
     "net-create /run/lab/nic.xml",
     Differs("net-port-create nic /run/lab/portnic.xml", CARRIER),
     Differs("net-create /run/lab/functions.xml", FUNCTIONS),
@@ -449,9 +569,13 @@ def test_virsh_is_answered_as_by_libvirt(pair: Pair) -> None:
             wrong.append(f"{command}: marked as different, but both say:\n{ours}")
         elif isinstance(entry, str) and stock != ours:
             wrong.append(f"{command}:\n--- libvirt\n{stock}\n--- ours\n{ours}")
-    for name in ("plain", "red", "two", "half", "known", "vlan", "nic", "functions"):
+    running = (
+        *("plain", "red", "two", "half", "six", "known", "vlan", "nic", "functions", "green"),
+        "direct",
+    )
+    for name in running:
         pair.ask(f"net-destroy {name}")
-    for name in ("long", "maybe"):
+    for name in ("long", "maybe", "green", "listen", "doctype", "notes", "wider"):
         pair.ask(f"net-undefine {name}")
     assert not wrong, "\n\n".join(wrong)
 

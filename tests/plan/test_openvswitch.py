@@ -32,6 +32,7 @@ PLAIN = """
   <virtualport type='openvswitch'/>
 </network>
 """
+LINUX = PLAIN.replace("<virtualport type='openvswitch'/>", "")
 MANAGED = PLAIN.replace(
     "<bridge name='br0'/>",
     "<bridge name='br0'><uplinks mtu='9000'><interface dev='eth0'/><interface dev='eth1'/>"
@@ -223,3 +224,28 @@ def test_the_plan_in_words() -> None:
         ),
     ):
         assert line in told
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        (PLAIN, "bridge", "is one of Open vSwitch, and br0 is a Linux bridge"),
+        (LINUX, "openvswitch", "needs a Linux bridge, and br0 is a bridge of Open vSwitch"),
+        (LINUX, "tun", "needs a Linux bridge, and br0 is tun"),
+        (LINUX, "", "needs a Linux bridge, and br0 is a NIC"),
+        (PLAIN, "openvswitch", None),
+        # The datapath in user space makes a tap.
+        (PLAIN, "tun", None),
+        (LINUX, "bridge", None),
+    ],
+)
+def test_a_bridge_of_the_other_kind_is_refused(text: str, kind: str, words: str | None) -> None:
+    """No port could be on it; one that is not there may come later."""
+    check_host(network(text), Facts())
+    there = Facts(links={"br0": LinkFact(index=2, name="br0", kind=kind)})
+    if words is None:
+        check_host(network(text), there)
+    else:
+        with pytest.raises(WrongState, match=words) as refused:
+            check_host(network(text), there)
+        assert refused.value.hint is not None

@@ -96,7 +96,12 @@ def test_a_bridge_that_cannot_have_a_switch(
     facts = Facts(links={} if link is None else {"br0": link})
     with pytest.raises(error, match=message):
         check_host(BRIDGED, facts)
-    check_host(msgspec.structs.replace(BRIDGED, vde=None), facts)
+    without = msgspec.structs.replace(BRIDGED, vde=None)
+    if link is None or link.kind == "bridge":
+        check_host(without, facts)
+    else:
+        with pytest.raises(WrongState, match="needs a Linux bridge, and br0 is"):
+            check_host(without, facts)
 
 
 def test_a_bridge_that_can() -> None:

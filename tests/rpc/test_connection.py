@@ -303,8 +303,9 @@ def test_parameters_of_ports(client: RawClient) -> None:
 
 
 def test_unknown_flags_are_refused(client: RawClient) -> None:
-    """By every call that has flags, in libvirt's words."""
-    red = client.lookup("red")
+    """By every call that has flags, in libvirt's words, before the network is looked for."""
+    red = NetworkRef("gone", UUID(int=9))
+    port = PortRef(red, UUID(int=9))
     for name, args, function in (
         ("network_get_xml", (red,), "networkGetXMLDesc"),
         ("network_define_xml_flags", ("<network/>",), "networkDefineXMLFlags"),
@@ -313,10 +314,77 @@ def test_unknown_flags_are_refused(client: RawClient) -> None:
         ("list_all_networks", (1,), "networkConnectListAllNetworks"),
         ("list_all_ports", (red, 1), "networkListAllPorts"),
         ("port_create", (red, "<networkport/>"), "networkPortCreateXML"),
+        ("port_delete", (port,), "networkPortDelete"),
+        ("port_get_xml", (port,), "networkPortGetXMLDesc"),
+        ("port_get_parameters", (port, 0), "networkPortGetParameters"),
+        ("port_set_parameters", (port, []), "networkPortSetParameters"),
+        ("network_set_metadata", (red, 0, "x", None, None), "networkSetMetadata"),
     ):
         error = refused(client, name, *args, 0x40)
         assert (8, 19) == (error.code, error.domain)
         assert f"unsupported flags (0x40) in function {function}" == error.message
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "said"),
+    [
+        ("set", (1, "a\nb", "k", None, 0), "metadata title can't contain newlines"),
+        ("set", (1, "a", "k", None, 0), "key in virNetworkSetMetadata must be NULL"),
+        ("set", (0, "a", None, "urn:x", 0), "uri in virNetworkSetMetadata must be NULL"),
+        ("set", (2, "<a/>", "k", None, 0), "uri in virNetworkSetMetadata must not be NULL"),
+        ("set", (2, "<a/>", None, "urn:x", 0), "key in virNetworkSetMetadata must not be NULL"),
+        ("get", (0, "urn:x", 0), "uri in virNetworkGetMetadata must be NULL"),
+        ("get", (2, None, 0), "uri in virNetworkGetMetadata must not be NULL"),
+        (
+            "get",
+            (0, None, 3),
+            (
+                "Flags 'VIR_NETWORK_UPDATE_AFFECT_LIVE' and 'VIR_NETWORK_UPDATE_AFFECT_CONFIG' are "
+                "mutually exclusive"
+            ),
+        ),
+        ("get", (0, None, 8), "unsupported flags (0x8) in function virNetworkObjGetMetadata"),
+    ],
+)
+def test_arguments_of_metadata_are_checked_as_libvirts_library_does(
+    client: RawClient, call: str, arguments: tuple[object, ...], said: str
+) -> None:
+    """A client that speaks the protocol itself is told the same as one with the library."""
+    error = refused(client, f"network_{call}_metadata", client.lookup("red"), *arguments)
+    assert (8, 19, said) == (error.code, error.domain, error.message)
+
+
+@pytest.mark.parametrize(
+    ("command", "section", "said"),
+    [
+        (3, 99, "can't update unrecognized section of network"),
+        (99, 4, "unrecognized network update command code 99"),
+        (0, 0, "can't update unrecognized section of network"),
+    ],
+)
+def test_unknown_updates_are_told_in_libvirts_words(
+    client: RawClient, command: int, section: int, said: str
+) -> None:
+    """Numbers that no version of libvirt has: error 84, and not before the network is found."""
+    red = client.lookup("red")
+    error = refused(client, "network_update", red, command, section, -1, "<host/>", 0)
+    assert (84, 19) == (error.code, error.domain)
+    assert f"Operation not supported: {said}" == error.message
+    gone = NetworkRef("gone", UUID(int=9))
+    assert 43 == refused(client, "network_update", gone, command, section, -1, "", 0).code
+
+
+@pytest.mark.parametrize("name", ["list_active_names", "list_defined_names"])
+def test_names_are_asked_for_in_a_number_that_can_be(client: RawClient, name: str) -> None:
+    """From none to what libvirt's protocol lists at most."""
+    assert [[]] == client.call(name, 0)
+    client.call(name, 16384)
+    for limit, said in (
+        (-1, "maxnames must be non-negative"),
+        (16385, "maxnames > REMOTE_NETWORK_LIST_MAX"),
+    ):
+        error = refused(client, name, limit)
+        assert (39, 7, said) == (error.code, error.domain, error.message)
 
 
 def test_read_only_connections_change_nothing(served: Served) -> None:

@@ -39,10 +39,10 @@ from jackfield.model.port import (
 )
 from jackfield.model.uplink import PciAddress, Uplink
 from jackfield.model.values import InterfaceName
-from jackfield.model.virtualport import VirtualPortType
+from jackfield.model.virtualport import VirtualPort, VirtualPortType
 from jackfield.state.facts import Facts
 
-__all__ = ["allocate", "allocate_bandwidth", "usage_key"]
+__all__ = ["allocate", "allocate_bandwidth", "check_isolation", "usage_key"]
 
 DIRECT_MODES: dict[Mode, str] = {
     Mode.MACVTAP_BRIDGE: "bridge",
@@ -85,11 +85,7 @@ def allocate(
             hint="VLAN tags are for bridges, Open vSwitch and SR-IOV functions",
         )
     isolated = _inherited(request, group, network, "isolated")
-    if isolated and (virtualport is not None or not _has_bridge_ports(network)):
-        raise UnsupportedConfiguration(
-            f"network '{network.name}' cannot isolate ports: they are not ports of a Linux bridge",
-            hint="remove <port isolated='yes'/>",
-        )
+    check_isolation(network, isolated, virtualport)
     port = Port(
         uuid=request.uuid,
         owner=request.owner,
@@ -108,6 +104,17 @@ def allocate(
         bring_up=_down(network, place, facts),
         notes=notes,
     )
+
+
+def check_isolation(
+    network: Network, isolated: bool | None, virtualport: VirtualPort | None
+) -> None:
+    """Raise :class:`UnsupportedConfiguration` for a port that is to be ``isolated`` and cannot."""
+    if isolated and (virtualport is not None or not _has_bridge_ports(network)):
+        raise UnsupportedConfiguration(
+            f"network '{network.name}' cannot isolate ports: they are not ports of a Linux bridge",
+            hint="remove <port isolated='yes'/>",
+        )
 
 
 def _inherited(

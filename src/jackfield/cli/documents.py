@@ -108,7 +108,7 @@ def convert(_context: Context, arguments: Arguments) -> None:
 
 
 def _count(steps: list[dict[str, str]]) -> str:
-    words = {"create": "to make", "change": "to change", "remove": "to remove"}
+    words = {"create": "to make", "change": "to change", "remove": "to remove", "keep": "to stay"}
     parts = []
     for action, text in words.items():
         number = sum(step["action"] == action for step in steps)

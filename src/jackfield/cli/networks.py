@@ -26,7 +26,7 @@ __all__ = [
     "undefine",
 ]
 
-_SIGNS = {"create": "+", "change": "~", "remove": "-"}
+_SIGNS = {"create": "+", "change": "~", "remove": "-", "keep": "="}
 
 
 def define(context: Context, arguments: Arguments) -> None:
@@ -190,7 +190,7 @@ def show(context: Context, arguments: Arguments) -> None:
 
 
 def print_steps(steps: list[dict[str, str]]) -> None:
-    """Print the steps of a plan, one a line: ``+`` made, ``~`` changed, ``-`` removed."""
+    """Print the steps of a plan, one a line: ``+`` made, ``~`` changed, ``-`` gone, ``=`` kept."""
     for step in steps:
         say(f"{_SIGNS.get(step['action'], '?')} {step['text']}")
 

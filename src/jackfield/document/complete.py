@@ -15,11 +15,13 @@ from jackfield.document.rules import check, check_definition, makes_bridge
 from jackfield.errors import AlreadyExists, HostError
 from jackfield.model.mode import Mode
 from jackfield.model.network import Bridge, Network, Portgroup
-from jackfield.model.values import InterfaceName, MacAddress, Text
+from jackfield.model.values import InterfaceName, MacAddress, NameTemplate, Text
 
 __all__ = ["Taken", "complete"]
 
 _MAX_NUMBER = 0xFFFFFF
+_BRIDGE = NameTemplate("virbr%d")
+_TUNNEL = NameTemplate("wg%d")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +42,16 @@ class Taken:
         """Whether a name is one that nobody may be given."""
         return name in self.claimed or name in self.used or name in self.present
 
-    def lowest_free(self, prefix: str) -> InterfaceName:
-        """Return ``prefix`` with the lowest number that makes a free name."""
+    def lowest_free(self, template: NameTemplate) -> InterfaceName:
+        """Return ``template`` with the lowest number that makes a free name."""
         for number in range(_MAX_NUMBER):
-            name = f"{prefix}{number}"
+            try:
+                name = template.numbered(number)
+            except ValueError:
+                break
             if not self.is_taken(name):
-                return InterfaceName(name)
-        raise HostError(f"every device name from {prefix}0 on is taken")
+                return name
+        raise HostError(f"every device name from {template.numbered(0)} on is taken")
 
 
 def complete(
@@ -82,7 +87,7 @@ def complete(
         dev = network.vpn.dev
         if dev is None and previous is not None and previous.vpn is not None:
             dev = previous.vpn.dev
-        dev = dev or taken.lowest_free("wg")
+        dev = dev or taken.lowest_free(_TUNNEL)
         _refuse_claimed(network, "tunnel", dev, taken)
         changes["vpn"] = msgspec.structs.replace(network.vpn, dev=dev, public_key=None)
     if network.connections is not None:
@@ -95,7 +100,11 @@ def _complete_bridge(network: Network, taken: Taken, previous: Network | None) -
     own = None
     if previous is not None and makes_bridge(previous) and previous.bridge is not None:
         own = previous.bridge.name
-    name = bridge.name or own or taken.lowest_free("virbr")
+    template = bridge.template
+    name = bridge.name
+    if name is None and own is not None and (template is None or template.makes(own)):
+        name = own
+    name = name or taken.lowest_free(template or _BRIDGE)
     _refuse_claimed(network, "bridge", name, taken)
     if network.mode.is_routed and name != own and name in taken.used:
         raise AlreadyExists(
@@ -103,7 +112,9 @@ def _complete_bridge(network: Network, taken: Taken, previous: Network | None) -
             "of that name, which somebody else makes",
             hint="choose another name, or leave it out to get a free one",
         ).in_libvirt(f"bridge name '{name}' already in use.", code=1)
-    named = bridge if name == bridge.name else msgspec.structs.replace(bridge, name=name)
+    named = bridge
+    if name != bridge.name or template is not None:
+        named = msgspec.structs.replace(bridge, name=name, template=None)
     if len(network.uplinks) > 1:
         for one in msgspec.structs.replace(network, bridge=named).managed_bridges[1:]:
             _refuse_claimed(network, "bridge", one, taken)

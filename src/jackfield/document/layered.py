@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jackfield.document.forward import write_driver, write_nat, write_port_forward
-from jackfield.document.libvirt import manager, routed_bridge
+from jackfield.document.libvirt import bridge_name, manager, routed_bridge
 from jackfield.document.uplink import write_uplinks
 from jackfield.document.writer import write_document
 from jackfield.model.mode import Mode
@@ -62,8 +62,7 @@ def _bridge(network: Network) -> str:
     bridge = network.bridge
     if network.mode is not Mode.BRIDGE or bridge is None:
         return ""
-    name = "" if bridge.name is None else f" name='{bridge.name}'"
-    head = f"  <bridge{name}{manager(bridge)}"
+    head = f"  <bridge{bridge_name(bridge)}{manager(bridge)}"
     if bridge.uplinks_mtu is None:
         return f"{head}/>\n"
     return f"{head}>\n    <uplinks mtu='{bridge.uplinks_mtu}'/>\n  </bridge>\n"

@@ -89,10 +89,16 @@ def _forward(network: Network, connections: Mapping[Uplink, int] | None) -> str:
 def routed_bridge(bridge: Bridge | None) -> str:
     """Return the ``<bridge>`` of a routed network, the same in both dialects."""
     bridge = bridge or Bridge()
-    name = "" if bridge.name is None else f" name='{bridge.name}'"
+    name = bridge_name(bridge)
     zone = "" if bridge.zone is None else f" zone='{escape(bridge.zone)}'"
     stp = "on" if bridge.stp else "off"
     return f"  <bridge{name}{zone} stp='{stp}' delay='{bridge.delay}'{manager(bridge)}/>\n"
+
+
+def bridge_name(bridge: Bridge | None) -> str:
+    """Return the attribute ``name`` of ``bridge``: its name, or what one is to be made of."""
+    name = None if bridge is None else bridge.name or bridge.template
+    return "" if name is None else f" name='{name}'"
 
 
 def manager(bridge: Bridge | None) -> str:
@@ -110,8 +116,7 @@ def _bridge(network: Network) -> str:
     bridge = network.bridge
     if bridge is None and not network.uplinks:
         return ""
-    name = "" if bridge is None or bridge.name is None else f" name='{bridge.name}'"
-    head = f"  <bridge{name}{manager(bridge)}"
+    head = f"  <bridge{bridge_name(bridge)}{manager(bridge)}"
     if not network.uplinks:
         return f"{head}/>\n"
     mtu = "" if bridge is None or bridge.uplinks_mtu is None else f" mtu='{bridge.uplinks_mtu}'"

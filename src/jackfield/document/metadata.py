@@ -20,7 +20,7 @@ __all__ = ["canonical_metadata", "element_of", "metadata_of", "metadata_text", "
 def metadata_text(element: Element) -> str | None:
     """Return the text of a ``<metadata>`` element as it stands in a document."""
     if len(element) == 0 and not element.text:
-        return "<metadata/>"
+        return None
     frame = etree.Element("network")
     kept = copy.deepcopy(element)
     kept.tail = None

@@ -85,7 +85,7 @@ def _read_any(text: str | bytes) -> Port:
     if root.tag != "networkport":
         raise DocumentError(
             f"the root element is <{root.tag}>", line=line_of(root), hint="expected <networkport>"
-        )
+        ).in_libvirt(f"expecting root element of 'networkport', not '{root.tag}'", domain=5)
     parts = _children(root)
     mac = parts.get("mac")
     if mac is None:

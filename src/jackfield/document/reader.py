@@ -7,7 +7,6 @@ and takes the first of elements that may stand only once.
 
 from __future__ import annotations
 
-import re
 from uuid import UUID
 
 from jackfield.document.address import read_route, read_subnet
@@ -43,7 +42,7 @@ from jackfield.errors import DocumentError
 from jackfield.model.mode import Mode
 from jackfield.model.network import Bridge, MacTableManager, Network, Portgroup, Vde
 from jackfield.model.uplink import Uplink
-from jackfield.model.values import InterfaceName, MacAddress, NetworkName, Text
+from jackfield.model.values import InterfaceName, MacAddress, NameTemplate, NetworkName, Text
 from jackfield.model.virtualport import VirtualPort, VirtualPortType
 
 __all__ = ["DNSMASQ_NAMESPACE", "read_network", "read_network_element"]
@@ -54,7 +53,8 @@ _OPTIONS = f"{{{DNSMASQ_NAMESPACE}}}options"
 _OPTION = f"{{{DNSMASQ_NAMESPACE}}}option"
 _MANAGERS = {manager.value: manager for manager in MacTableManager}
 _ON_OFF = {"on": True, "off": False}
-_TEMPLATE = re.compile(r"[A-Za-z0-9_.+]*%d[A-Za-z0-9_.+-]*")
+_ANY_NAME = "virbr%d"
+"""What libvirt makes a bridge's name of where the document says nothing."""
 _SWITCHED = frozenset({VirtualPortType.OPENVSWITCH, VirtualPortType.MIDONET})
 
 
@@ -145,8 +145,9 @@ def read_network_element(root: Element, text: str | bytes, uuid: UUID | None = N
         fields["vpn"] = read_vpn(vpn)
     if (one := parts.get("vde")) is not None:
         fields["vde"] = Vde(group=typed(one, "group", Text))
-    if (one := parts.get(_OPTIONS)) is not None:
-        fields["dnsmasq_options"] = tuple(map(_read_option, one.iterchildren(_OPTION)))
+    if _OPTIONS in parts:
+        # libvirt takes those of every such element.
+        fields["dnsmasq_options"] = tuple(map(_read_option, root.iterfind(f"{_OPTIONS}/{_OPTION}")))
 
     uplinks = () if forward is None else read_forward_uplinks(forward)
     mode = read_mode(forward)
@@ -288,18 +289,20 @@ def _read_proxy(element: Element | None, mode: Mode, fields: dict[str, object]) 
     return mode
 
 
-def _bridge_name(text: str) -> InterfaceName | None:
-    """Return the name, or ``None`` for libvirt's template ``virbr%d``: any free name."""
-    if "%" in text and _TEMPLATE.fullmatch(text):
+def _bridge_name(text: str) -> InterfaceName | NameTemplate | None:
+    """Return the name, or what one is to be made of; ``None`` for any free name."""
+    if text == _ANY_NAME:
         return None
-    return InterfaceName(text)
+    return NameTemplate(text) if "%" in text else InterfaceName(text)
 
 
 def _read_bridge(
     element: Element, mode: Mode, uplinks: tuple[Uplink, ...], fields: dict[str, object]
 ) -> tuple[Uplink, ...]:
     """Read the ``<bridge>`` and return the uplinks, its own ones included."""
-    name = typed(element, "name", _bridge_name)
+    named = typed(element, "name", _bridge_name)
+    name = named if isinstance(named, InterfaceName) else None
+    template = named if isinstance(named, NameTemplate) else None
     inner = element.find("uplinks") if len(element) else None
     if mode.is_routed:
         if inner is not None:
@@ -310,6 +313,7 @@ def _read_bridge(
         stp = choice(element, "stp", _ON_OFF)
         fields["bridge"] = Bridge(
             name=name,
+            template=template,
             stp=True if stp is None else stp,
             delay=integer(element, "delay") or 0,
             zone=typed(element, "zone", Text),
@@ -324,7 +328,7 @@ def _read_bridge(
                 f"open and subnet, not for {mode.value}",
             )
     if mode is not Mode.BRIDGE:
-        if name is not None or inner is not None:
+        if named is not None or inner is not None:
             fail(element, f"is in a network of mode {mode.value}, which has no bridge")
         return uplinks
     mtu: int | None = None
@@ -337,6 +341,8 @@ def _read_bridge(
         if not uplinks:
             fail(inner, "lists no uplink")
     manager = choice(element, "macTableManager", _MANAGERS)
-    if name is not None or mtu is not None or manager is not None:
-        fields["bridge"] = Bridge(name=name, uplinks_mtu=mtu, mac_table_manager=manager)
+    if named is not None or mtu is not None or manager is not None:
+        fields["bridge"] = Bridge(
+            name=name, template=template, uplinks_mtu=mtu, mac_table_manager=manager
+        )
     return uplinks

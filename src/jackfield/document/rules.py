@@ -54,7 +54,8 @@ def check(network: Network, line_of: LineOf = _nowhere) -> None:
     mode = network.mode
     if network.title is not None and "\n" in network.title:
         refuse("has a title of more than one line", "title")
-    if mode in _FORWARDING and not network.subnets:
+    # Without one an open network is a bridge whose guests are left alone, as in libvirt.
+    if mode in _FORWARDING and mode is not Mode.OPEN and not network.subnets:
         refuse(
             f"has mode {mode.value} but no <ip>",
             "forward",
@@ -150,11 +151,18 @@ def _check_bridge(network: Network, refuse: _Refuse) -> None:
         return
     plain = Bridge(
         name=bridge.name,
+        template=bridge.template,
         mac_table_manager=bridge.mac_table_manager,
         uplinks_mtu=bridge.uplinks_mtu,
     )
     if bridge != plain:
         refuse("has stp, delay or zone of its <bridge>, which mode bridge does not use", "bridge")
+    if bridge.template is not None and not makes_bridge(network):
+        refuse(
+            f"has <bridge name='{bridge.template}'>, but mode bridge uses a bridge that is there",
+            "bridge",
+            hint="name it, or list the uplinks of one that is to be made",
+        )
     if bridge.uplinks_mtu is not None and not network.uplinks:
         refuse("has an mtu for uplinks but no uplink", "bridge")
 

@@ -49,33 +49,37 @@ _SPECIAL = re.compile(r"[<>&'\"]")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "'": "&apos;", '"': "&quot;"}
 _YES_NO = {"yes": True, "no": False}
 
-_PARSER = etree.XMLParser(
-    resolve_entities=False,
-    no_network=True,
-    load_dtd=False,
-    huge_tree=False,
-    remove_blank_text=True,
-    remove_comments=True,
-    remove_pis=True,
-)
-_VERBATIM_PARSER = etree.XMLParser(
-    resolve_entities=False,
-    no_network=True,
-    load_dtd=False,
-    huge_tree=False,
-    remove_blank_text=True,
-    strip_cdata=False,
-)
+
+def _make_parser(encoding: str | None, *, verbatim: bool) -> etree.XMLParser:
+    return etree.XMLParser(
+        encoding=encoding,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_blank_text=True,
+        remove_comments=not verbatim,
+        remove_pis=not verbatim,
+        strip_cdata=not verbatim,
+    )
+
+
+_PARSER = _make_parser(None, verbatim=False)
+_VERBATIM_PARSER = _make_parser(None, verbatim=True)
+# What is text already has an encoding no more, whatever its first line says: of .NET's writers
+# that is utf-16.
+_TEXT_PARSER = _make_parser("utf-8", verbatim=False)
+_VERBATIM_TEXT_PARSER = _make_parser("utf-8", verbatim=True)
 
 
 def parse(text: str | bytes) -> Element:
     """Parse ``text`` and return its root; comments and processing instructions are dropped."""
-    return _parse(text, _PARSER)
+    return _parse(text, _TEXT_PARSER if isinstance(text, str) else _PARSER)
 
 
 def parse_verbatim(text: str | bytes) -> Element:
     """Parse ``text`` as ``parse`` does, with comments, instructions and CDATA sections kept."""
-    return _parse(text, _VERBATIM_PARSER)
+    return _parse(text, _VERBATIM_TEXT_PARSER if isinstance(text, str) else _VERBATIM_PARSER)
 
 
 def _parse(text: str | bytes, parser: etree.XMLParser) -> Element:

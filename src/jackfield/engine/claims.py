@@ -31,9 +31,9 @@ def check_free(network: Network, others: Iterable[NetworkRecord]) -> None:
         if other.live is None or not other.present:
             continue
         _check_uplinks(network, other.live)
-        if not other.settled:
-            # Those that run have their routes on the host.
-            _check_subnets(network, other.live)
+        if not other.settled or other.problem is not None:
+            # Those that run have their routes on the host, while nobody has taken them away.
+            _check_subnets(network, other.live, "runs" if other.settled else "is being started")
 
 
 def _check_uplinks(network: Network, other: Network) -> None:
@@ -49,13 +49,12 @@ def _check_uplinks(network: Network, other: Network) -> None:
             )
 
 
-def _check_subnets(network: Network, other: Network) -> None:
+def _check_subnets(network: Network, other: Network, state: str) -> None:
     for mine in _subnets(network):
         for theirs in _subnets(other):
             if overlap(mine, theirs):
                 raise ForeignObject(
-                    f"subnet {mine} overlaps {theirs} of network {other.name!r}, which is being "
-                    "started",
+                    f"subnet {mine} overlaps {theirs} of network {other.name!r}, which {state}",
                     hint="two active networks of a host need different subnets",
                 )
 

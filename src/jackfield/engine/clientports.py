@@ -20,6 +20,7 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.namesakes import unshared_states
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portrows import port_detail, port_row
+from jackfield.engine.portsettings import replace_port
 from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
 from jackfield.engine.registry import Registry
 from jackfield.engine.views import PortView
@@ -124,7 +125,8 @@ class ClientPorts:
         async with record.lock:
             if port.uuid not in self._registry.ports:
                 raise PortNotFound(f"port {uuid} has just been detached by somebody else")
-            changed = dataclasses.replace(port, port=self._limited(record, port.port, bandwidth))
+            limited = self._limited(record, port.port, bandwidth)
+            changed = dataclasses.replace(port, port=limited, limited=True)
             change = difference(
                 state_of_port(record.current, changed), state_of_port(record.current, port)
             )
@@ -136,15 +138,7 @@ class ClientPorts:
                 change if record.active else _without_bridge(change),
                 port_detail(port),
             )
-            lost, nic = port.uuid in self._registry.lost, self._registry.lost.get(port.uuid)
-            astray = port.uuid in self._registry.astray
-            self._registry.discard_port(port)
-            port.port = changed.port
-            self._registry.add_port(port)
-            if lost:
-                self._registry.set_lost(port, port.problem, nic=nic)
-            elif astray:
-                self._registry.set_astray(port, port.problem)
+            replace_port(self._registry, port, changed)
             self._events.add(event)
             return self._registry.port_view(port)
 

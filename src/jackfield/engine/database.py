@@ -50,8 +50,8 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         """Open or make the database at ``path`` and bring its schema up to date."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = sqlite3.connect(
                 path,
                 timeout=_OTHERS,
@@ -72,6 +72,8 @@ class Database:
             self._migrate()
         except sqlite3.Error as error:
             raise _told(error).with_context(str(path)) from error
+        except OSError as error:
+            raise HostError(f"cannot open the database {path}: {error.strerror}") from error
         except HostError as error:
             raise error.with_context(str(path)) from error
 

@@ -201,15 +201,16 @@ class Definitions:
         registry = self._registry if among is None else among
         known = registry.by_name(network.name)
         if network.uuid is not None:
+            # In libvirt's order: who has the uuid, then who has the name.
             same = registry.networks.get(network.uuid)
+            if same is not None and same.name != network.name:
+                raise AlreadyExists(
+                    f"network {same.name!r} is already defined with uuid {network.uuid}"
+                )
             if known is not None and known.uuid != network.uuid:
                 raise AlreadyExists(
                     f"network {network.name!r} already exists with uuid {known.uuid}",
                     hint="take the <uuid> out to redefine it, or choose another name",
-                )
-            if same is not None and same.name != network.name:
-                raise AlreadyExists(
-                    f"network {same.name!r} is already defined with uuid {network.uuid}"
                 )
         former = None if known is None else (known.stored or known.live)
         taken = Taken(

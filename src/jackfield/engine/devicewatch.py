@@ -9,7 +9,7 @@ from uuid import UUID
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.lostdevices import is_inside
 from jackfield.engine.lostports import LostPorts
-from jackfield.engine.records import PortRecord
+from jackfield.engine.records import PortRecord, nic_of
 from jackfield.engine.registry import Registry
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import port_of
@@ -18,6 +18,10 @@ __all__ = ["DeviceWatch"]
 
 _SETTLE = 0.2
 """Seconds before a device that is gone is told of: others may go with it, or its port may."""
+
+_QUIET = 1.0
+"""Seconds without news of a NIC before namespaces are looked into: each takes a while, and we make
+and remove many ourselves."""
 
 
 class DeviceWatch:
@@ -38,11 +42,15 @@ class DeviceWatch:
         self._changed: set[UUID] = set()
         self._inside = False
         self._timer: asyncio.TimerHandle | None = None
+        # NICs from which something may have gone that only a guest's namespace shows.
+        self._nics: set[str] = set()
+        self._quiet: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
         """Tell nothing any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._quiet):
+            if timer is not None:
+                timer.cancel()
 
     async def expect(self) -> None:
         """Tell of the devices that are not there from the start."""
@@ -57,6 +65,25 @@ class DeviceWatch:
         """Take note that a namespace is gone, and what was in it."""
         self._inside = True
         self._soon()
+
+    def nic_told_again(self, link: LinkFact) -> None:
+        """Take note that a macvlan may be gone from a NIC, or have come."""
+        if link.name not in self._registry.usage.uplinks:
+            return
+        self._nics.add(link.name)
+        if self._quiet is not None:
+            self._quiet.cancel()
+        self._quiet = asyncio.get_running_loop().call_later(_QUIET, self._judge_nics)
+
+    def _judge_nics(self) -> None:
+        self._quiet = None
+        nics, self._nics = self._nics, set()
+        for uuid in {
+            port.network
+            for port in self._registry.ports.values()
+            if nic_of(port) in nics and is_inside(port)
+        }:
+            self._later(self._lost.look_inside(uuid, nics))
 
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that is gone (``new`` is ``None``), or may be a lost one."""

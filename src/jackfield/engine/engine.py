@@ -33,14 +33,16 @@ from jackfield.engine.lostports import LostPorts
 from jackfield.engine.mending import Mending
 from jackfield.engine.metadata import Metadata, MetadataType
 from jackfield.engine.networks import Networks
-from jackfield.engine.orphans import tell_orphans
+from jackfield.engine.orphans import sweep_rules, tell_orphans
 from jackfield.engine.plans import Plans
 from jackfield.engine.portbook import PortBook
 from jackfield.engine.portjournal import PortJournal
 from jackfield.engine.ports import Ports
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.recovery import Planner, Recovered, recover
+from jackfield.engine.registrations import Registrations
 from jackfield.engine.registry import Registry
+from jackfield.engine.rulemending import RuleMending
 from jackfield.engine.services import Services
 from jackfield.engine.store import Store
 from jackfield.engine.takeover import Takeover
@@ -133,6 +135,7 @@ class Engine:
         self._mending = Mending(
             self._registry, self._thread, self._host, self._services, self._guards, lost, tidings
         )
+        self._rules = RuleMending(self._registry, self._thread, self._guards, tidings)
         hooks = Hooks(hooks_dir, hook_timeout, self._registry)
         uplinks = Uplinks(
             self._thread,
@@ -141,6 +144,7 @@ class Engine:
             gateway_timeout=gateway_timeout,
         )
         self._zones = Zones(self._registry, self._thread, tidings, self._later)
+        self._registrations = Registrations(self._registry, self._host, tidings, self._later)
         self._networks = Networks(
             self._registry,
             self._definitions,
@@ -154,13 +158,22 @@ class Engine:
             hooks,
             uplinks,
             self._zones,
+            self._registrations,
         )
         self._foresight = Foresight(
-            self._registry, self._definitions, plans, self._mending, self._thread
+            self._registry, self._definitions, plans, self._mending, self._thread, self._host
         )
         self._doctor = Doctor(self._registry, self._foresight, self._leases, self._host)
         self._watches = Watches(
-            self._registry, self._host, self._guards, self._mending, lost, tidings, self._later
+            self._registry,
+            self._thread,
+            self._host,
+            self._guards,
+            self._mending,
+            lost,
+            tidings,
+            self._networks.judge_ways,
+            self._later,
         )
         self._book = PortBook(self._thread, journal)
         self._holders = Holders(self._holder_ended)
@@ -222,9 +235,12 @@ class Engine:
         await self._mending.watch_services(running)
         await self._networks.judge_ways()
         await self._zones.open()
+        await self._registrations.open()
         if not recovered.unread:
             # What is stored of those names devices as well, which a later version knows.
-            tell_orphans(self._host.links().values(), self._registry.networks, self._registry.ports)
+            links, networks = self._host.links(), self._registry.networks
+            tell_orphans(links.values(), networks, self._registry.ports)
+            await self._thread.run(sweep_rules, list(networks.values()), links)
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
         if recovered.autostart and self._autostart:
@@ -241,6 +257,7 @@ class Engine:
                 pass
         self._watches.close()
         self._zones.close()
+        self._registrations.close()
         self._holders.close()
         monitor = self._monitor
         if monitor is not None:
@@ -476,6 +493,7 @@ class Engine:
                 found = NetworkRecord(uuid=uuid, name=network.name)
                 self._registry.add(found)
             found.live, found.settled = network, True
+            found.halted = uuid in recovered.halted
             found.present = recovered.present[uuid]
             found.problem = recovered.problems.get(uuid)
         for number, port in enumerate(recovered.ports):
@@ -535,7 +553,7 @@ class Engine:
             log.info("the host's name servers changed: handed to %s", counted(count, "network"))
 
     def _rules_changed(self, reason: str) -> None:
-        self._later(self._mending.mend_rules(reason))
+        self._later(self._rules.mend(reason))
 
     def _later(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+
 from jackfield.engine.definitions import Definitions
+from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
-from jackfield.engine.records import Upkeep, state_of_port
+from jackfield.engine.portmtus import unfit_ports
+from jackfield.engine.portsettings import followed, kept
+from jackfield.engine.records import (
+    NetworkRecord,
+    PortRecord,
+    Upkeep,
+    state_of_port,
+    upkeep_of_port,
+)
 from jackfield.engine.registry import Registry
 from jackfield.engine.upkeep import upkeep_of_ports
 from jackfield.engine.workplace import Workplace
+from jackfield.errors import JackfieldError
 from jackfield.host.nft.tables import sleeping_tables
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
@@ -31,13 +45,15 @@ class Foresight:
         plans: Plans,
         mending: Mending,
         thread: KernelThread[Workplace],
+        host: HostWatch,
     ) -> None:
-        """Look at the networks of ``registry`` through ``thread``."""
+        """Look at the networks of ``registry`` through ``thread``; ``host`` knows the links."""
         self._registry = registry
         self._definitions = definitions
         self._plans = plans
         self._mending = mending
         self._thread = thread
+        self._host = host
 
     async def difference(self, ref: str, network: Network | None = None) -> list[PlanStep]:
         """Return what would be done to make the host be as the definition says.
@@ -52,7 +68,10 @@ class Foresight:
         await self._plans.prepare(target)
         ports = self._registry.ports_of(record.uuid) if record.active else []
         wanted = self._plans.plan(target)
-        upkeep = await upkeep_of_ports(target, ports)
+        await self._host.settle()
+        later = [self._later(record, target, port) for port in ports]
+        upkeep = await upkeep_of_ports(target, later)
+        changed, dropped = _differences(record.current, target, ports, later)
         states = [state_of_port(target, port) for port in self._registry.lost_ports_of(record.uuid)]
         lost = [item for state in states for item in state.values() if isinstance(item, AnyLink)]
         guarded, guards = self._mending.guards(target, ports)
@@ -63,14 +82,41 @@ class Foresight:
                 return tools.kernel.route.index(item.link) is not None
 
             plugged = [item for item in (*guards, *upkeep.here(tools)) if is_there(item)]
-            former = filter(is_there, guarded)
-            found = tools.applier.observe([*present.values(), *former, *plugged, *lost])
+            fitted = [item for item in changed if tools.kernel.route.index(item.name) is not None]
+            former = filter(is_there, [*guarded, *dropped])
+            found = tools.applier.observe([*present.values(), *former, *plugged, *fitted, *lost])
             actual = [seen.resource for seen in found.values() if seen.resource is not None]
             # Ports share some of it with each other, and with their network.
-            whole = {item.key: item for item in (*wanted.values(), *plugged, *lost)}
+            whole = {item.key: item for item in (*wanted.values(), *plugged, *fitted, *lost)}
             asleep = sleeping_tables(tools.kernel.nft) if record.active else []
             return difference(HostState(whole.values()), HostState(actual)), asleep
 
         async with record.lock:
             change, asleep = await self._thread.run(look)
-            return [*describe_waking(asleep), *describe(change)]
+            keeping = kept(record.live, target, ports)
+            return [*describe_waking(asleep), *describe(change), *keeping]
+
+    def _later(self, record: NetworkRecord, target: Network, port: PortRecord) -> PortRecord:
+        """Return a port as it will be when ``target`` runs."""
+        # What it cannot be is told of when that is tried.
+        with contextlib.suppress(JackfieldError):
+            port = followed(target, port)
+        for _, device in unfit_ports(target, [port], self._host.links(), former=record.live):
+            port = dataclasses.replace(port, device=device)
+        return port
+
+
+def _differences(
+    network: Network, target: Network, ports: Sequence[PortRecord], later: Sequence[PortRecord]
+) -> tuple[list[AnyLink], list[Upkeep]]:
+    """Return the devices that will be otherwise, and what of ports there will not be."""
+    changed: list[AnyLink] = []
+    dropped: list[Upkeep] = []
+    for port, new in zip(ports, later, strict=True):
+        if new is port:
+            continue
+        former, state = state_of_port(network, port), state_of_port(target, new)
+        links = (item for item in state.values() if isinstance(item, AnyLink))
+        changed += [item for item in links if former.get(item.key) != item]
+        dropped += [item for item in upkeep_of_port(network, port) if item.key not in state]
+    return changed, dropped

@@ -20,6 +20,7 @@ from jackfield.engine.libvirtfiles import (
     read_installation,
     status_from_leases,
     write_definition,
+    writing_files,
 )
 from jackfield.engine.longdocuments import aside
 from jackfield.engine.records import NetworkRecord
@@ -124,6 +125,7 @@ class Giveback:
         flags = () if autostart else ("--disable",)
         await daemon.ask("net-autostart", *flags, str(stored.name))
 
+    @writing_files()
     def _copy_leases(self, tools: Workplace, network: Network, *, dry_run: bool) -> int:
         if network.uuid is None or network.bridge is None or network.bridge.name is None:
             return 0

@@ -80,8 +80,6 @@ class Guards:
         self._host = host
         self._read_leases = read_leases
         self._later = later
-        # The definitions by which the guards in the kernel were made.
-        self._made_by: dict[UUID, Network] = {}
         # The guards of clients' ports, whose devices we do not plan, and their ports by device.
         self._joined: dict[UUID, PortGuard] = {}
         self._by_device: dict[str, UUID] = {}
@@ -107,7 +105,8 @@ class Guards:
         Ports that we made and whose network runs are guarded by recovery already.
         """
         records = self._registry.networks
-        self._made_by = {uuid: record.current for uuid, record in records.items()}
+        for record in records.values():
+            record.guarded_by = record.current
         await self._read_clients_leases()
         links = self._host.links()
         ports = self._candidates()
@@ -148,7 +147,7 @@ class Guards:
         guarding = {
             uuid
             for uuid, record in self._registry.networks.items()
-            if guards_any(record.current) or guards_any(self._made_by.get(uuid, record.current))
+            if guards_any(record.current) or guards_any(record.guarded_by or record.current)
         }
         return [port for port in self._registry.ports.values() if port.network in guarding]
 
@@ -197,7 +196,7 @@ class Guards:
         guards that there were by another definition.
         """
         ports = self._registry.ports_of(record.uuid)
-        made_by = self._made_by.get(record.uuid)
+        made_by = record.guarded_by
         change = Change()
         if made_by is not record.current and made_by != record.current:
             change = await self._make_anew(record, ports)
@@ -208,7 +207,7 @@ class Guards:
 
     async def _make_anew(self, record: NetworkRecord, ports: Sequence[PortRecord]) -> Change:
         former = await self._guards_of(ports)
-        self._made_by[record.uuid] = record.current
+        record.guarded_by = record.current
         wanted = await self._guards_of(ports)
         pairs = [pair for pair in zip(former, wanted, strict=True) if pair[0] != pair[1]]
         change = Change(
@@ -376,7 +375,7 @@ class Guards:
         present = self.of(port)
         if present is None or record is None:
             return
-        if self._made_by.get(port.network) != record.current:
+        if record.guarded_by != record.current:
             # It was detached by a definition that says otherwise.
             self._soon(self._drop(present))
 
@@ -402,7 +401,7 @@ class Guards:
         record = self._registry.networks.get(port.network)
         if record is None:
             return None
-        return self.by(self._made_by.get(port.network, record.current), port)
+        return self.by(record.guarded_by or record.current, port)
 
     def by(self, network: Network, port: PortRecord) -> PortGuard | None:
         """Return the guard that a port of ``network`` has if that is defined so."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from jackfield.engine.workplace import Workplace
 from jackfield.host.ipv6 import with_ipv6
-from jackfield.host.mirror import LinkCallback, Mirror
+from jackfield.host.mirror import LinkCallback, Mirror, RouteCallback
 from jackfield.host.sriov.facts import with_functions, with_functions_below
 from jackfield.host.thread import KernelThread
 from jackfield.model.mode import Mode
@@ -45,9 +45,17 @@ class HostWatch:
         """Call ``callback`` when the host may have begun to forward, or have ceased to."""
         self._mirror.on_forwarding(callback)
 
+    def on_route(self, callback: RouteCallback) -> None:
+        """Call ``callback`` at every change of a route of the main table."""
+        self._mirror.on_route(callback)
+
     def on_namespace_gone(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when a namespace with links to ours may have been deleted."""
         self._mirror.on_namespace_gone(callback)
+
+    def on_told_again(self, callback: Callable[[LinkFact], None]) -> None:
+        """Call ``callback`` when a link is as it was, and what is on it may not be."""
+        self._mirror.on_told_again(callback)
 
     async def settle(self) -> None:
         """Return when the mirror shows everything that was done before, by us or others.
@@ -63,6 +71,11 @@ class HostWatch:
         """Return the links of the host as they are now."""
         self._mirror.catch_up()
         return self._mirror.facts().links
+
+    def links_and_routes(self) -> Facts:
+        """Return the links and routes of the host as they are now, and nothing else of it."""
+        self._mirror.catch_up()
+        return self._mirror.facts()
 
     def link(self, index: int) -> LinkFact | None:
         """Return the link with an index, as far as its last change has been told."""

@@ -12,7 +12,7 @@ from uuid import UUID
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
 from jackfield.engine.guards import leases_by_mac
-from jackfield.engine.leases import LeaseChanges, LeaseWatch, compare_leases, read_leases
+from jackfield.engine.leases import LeaseChanges, LeaseFile, LeaseWatch, compare_leases
 from jackfield.engine.records import Leases, NetworkRecord
 from jackfield.engine.registry import Registry
 from jackfield.engine.views import Event, LeaseView
@@ -58,6 +58,7 @@ class LeaseBook:
         self._registry = registry
         self._events = events
         self._thread = thread
+        self._files: dict[UUID, LeaseFile] = {}
         self._known: dict[UUID, list[LeaseView]] = {}
         self._watch: LeaseWatch | None = None
         self._listener: LeaseListener | None = None
@@ -93,17 +94,20 @@ class LeaseBook:
         records = list(self._registry.networks.values()) if record is None else [record]
         asked = [(item.uuid, item.current) for item in records]
 
-        def read_all(_tools: Workplace) -> list[LeaseView]:
+        def read_all() -> list[LeaseView]:
             return [lease for uuid, network in asked for lease in self.known(uuid, network)]
 
-        return await self._thread.run(read_all)
+        # Not on the kernel thread, where everybody's changes wait for each other.
+        return await asyncio.to_thread(read_all)
 
     def known(self, uuid: UUID, network: Network) -> list[LeaseView]:
         """Return the leases of a network, read from its file."""
         if not network.mode.is_routed or network.bridge is None or network.bridge.name is None:
             return []
-        path = self._directory / f"{uuid}.leases"
-        return read_leases(path, network, network.bridge.name, now=time.time())
+        file = self._files.get(uuid)
+        if file is None:
+            file = self._files.setdefault(uuid, LeaseFile(self._directory / f"{uuid}.leases"))
+        return file.read(network, network.bridge.name, now=time.time())
 
     def _read(
         self, uuid: UUID, network: Network, former: Sequence[LeaseView] | None = None
@@ -133,6 +137,9 @@ class LeaseBook:
     async def _look_once(self, uuid: UUID) -> None:
         record = self._registry.networks.get(uuid)
         if record is None:
+            # Its file goes with it.
+            self._known.pop(uuid, None)
+            self._files.pop(uuid, None)
             return
         network, former = record.current, self._known.get(uuid, [])
         if self._is_long(uuid):

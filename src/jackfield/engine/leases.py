@@ -22,11 +22,18 @@ from uuid import UUID
 
 from jackfield.engine.views import LeaseView
 from jackfield.host.inotify import Change, Inotify
-from jackfield.model.address import Address
+from jackfield.model.address import Address, IpInterface
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, MacAddress
 
-__all__ = ["LeaseChanges", "LeaseWatch", "compare_leases", "parse_leases", "read_leases"]
+__all__ = [
+    "LeaseChanges",
+    "LeaseFile",
+    "LeaseWatch",
+    "compare_leases",
+    "parse_leases",
+    "read_leases",
+]
 
 _LATEST = 0xFFFF_FFFF_FFFF
 """Seconds since the epoch that a clock can show; only a damaged file has more."""
@@ -50,6 +57,38 @@ class LeaseChanges:
     removed: tuple[LeaseView, ...] = ()
 
 
+class LeaseFile:
+    """The lease file of one network, read again and again.
+
+    dnsmasq writes all of it for each lease that it gives or renews, so a line that was there
+    before is not taken apart again.  Threads may read at the same time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read from ``path``; it may not be there yet."""
+        self._path = path
+        self._known: tuple[tuple[object, ...], dict[str, LeaseView | None]] = ((), {})
+
+    def read(self, network: Network, device: InterfaceName, *, now: float = 0.0) -> list[LeaseView]:
+        """Return the leases that have not expired at ``now``; none when there is no file."""
+        try:
+            text = self._path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            self._known = (), {}
+            return []
+        interfaces = _interfaces(network)
+        about = (network.name, device, *interfaces)
+        former = self._known[1] if self._known[0] == about else {}
+        known = {}
+        for line in _whole_lines(text):
+            if line in former:
+                known[line] = former[line]
+            else:
+                known[line] = _parse_line(line, network, device, interfaces)
+        self._known = about, known
+        return _valid(known.values(), now)
+
+
 def parse_leases(
     text: str, network: Network, device: InterfaceName, *, now: float = 0.0
 ) -> list[LeaseView]:
@@ -59,52 +98,61 @@ def parse_leases(
     its address' full length.  The MAC address of an IPv6 lease is known where the client's
     DUID holds it.
     """
-    interfaces = [subnet.interface for subnet in network.subnets if subnet.interface is not None]
-    found: list[LeaseView] = []
-    for line in _whole_lines(text):
-        fields = line.split(" ")
-        if len(fields) != 5 or not fields[0].isdecimal():
-            continue
-        expires, owner, address_text, name, client = fields
-        try:
-            address = ipaddress.ip_address(address_text)
-            mac, iaid = _owner(address, owner, client)
-        except ValueError:
-            continue
-        if 0 < int(expires) <= now or int(expires) > _LATEST:
-            continue
-        found.append(
-            LeaseView(
-                network=network.name,
-                device=device,
-                mac=mac,
-                address=address,
-                prefix=next(
-                    (
-                        interface.network.prefixlen
-                        for interface in interfaces
-                        if address in interface.network
-                    ),
-                    address.max_prefixlen,
-                ),
-                expires=int(expires),
-                hostname=None if name == "*" else name,
-                client_id=None if client == "*" else client,
-                iaid=iaid,
-            )
-        )
-    return found
+    interfaces = _interfaces(network)
+    lines = _whole_lines(text)
+    return _valid((_parse_line(line, network, device, interfaces) for line in lines), now)
+
+
+def _interfaces(network: Network) -> list[IpInterface]:
+    return [subnet.interface for subnet in network.subnets if subnet.interface is not None]
+
+
+def _valid(leases: Iterable[LeaseView | None], now: float) -> list[LeaseView]:
+    return [
+        lease
+        for lease in leases
+        if lease is not None and not 0 < lease.expires <= now and lease.expires <= _LATEST
+    ]
+
+
+def _parse_line(
+    line: str, network: Network, device: InterfaceName, interfaces: Iterable[IpInterface]
+) -> LeaseView | None:
+    """Return the lease of a line; ``None`` where it holds none."""
+    fields = line.split(" ")
+    if len(fields) != 5 or not fields[0].isdecimal():
+        return None
+    expires, owner, address_text, name, client = fields
+    try:
+        address = ipaddress.ip_address(address_text)
+        mac, iaid = _owner(address, owner, client)
+    except ValueError:
+        return None
+    return LeaseView(
+        network=network.name,
+        device=device,
+        mac=mac,
+        address=address,
+        prefix=next(
+            (
+                interface.network.prefixlen
+                for interface in interfaces
+                if address in interface.network
+            ),
+            address.max_prefixlen,
+        ),
+        expires=int(expires),
+        hostname=None if name == "*" else name,
+        client_id=None if client == "*" else client,
+        iaid=iaid,
+    )
 
 
 def read_leases(
     path: Path, network: Network, device: InterfaceName, *, now: float = 0.0
 ) -> list[LeaseView]:
     """Return the leases of the file ``path``; none when there is no such file."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
-    return parse_leases(text, network, device, now=now)
+    return LeaseFile(path).read(network, device, now=now)
 
 
 def compare_leases(former: Iterable[LeaseView], present: Iterable[LeaseView]) -> LeaseChanges:

@@ -13,9 +13,10 @@ They are::
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,7 +26,7 @@ from jackfield.document.port import read_port
 from jackfield.document.reader import read_network, read_network_element
 from jackfield.document.xml import Element, parse
 from jackfield.engine.views import LeaseView
-from jackfield.errors import DocumentError
+from jackfield.errors import DocumentError, HostError
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 
@@ -37,6 +38,7 @@ __all__ = [
     "read_status",
     "status_from_leases",
     "write_definition",
+    "writing_files",
 ]
 
 _HEADER = """\
@@ -239,6 +241,17 @@ def status_from_leases(text: str, leases: Iterable[LeaseView]) -> str:
     return json.dumps(entries, indent=2) + "\n" if entries else ""
 
 
+@contextlib.contextmanager
+def writing_files() -> Iterator[None]:
+    """Raise ``HostError`` for what a file system refuses, which may be full or read-only."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or "all of a file"
+        raise HostError(f"cannot write {where}: {error.strerror}") from error
+
+
+@writing_files()
 def write_definition(places: Places, network: Network, *, autostart: bool) -> None:
     """Write a definition and its autostart mark as libvirt does."""
     path, mark = places.definition(network.name), places.autostart(network.name)

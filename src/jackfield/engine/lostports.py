@@ -31,6 +31,9 @@ from jackfield.state.links import port_of
 
 __all__ = ["LostPorts"]
 
+_AT_ONCE = 20
+"""How many namespaces are looked into before other jobs have their turn."""
+
 log = logging.getLogger(__name__)
 
 
@@ -113,6 +116,33 @@ class LostPorts:
                     await asyncio.sleep(0)
             if back:
                 await self._tidings.repaired(record, are_back(back))
+            if gone:
+                await self._tell_lost(record)
+
+    async def look_inside(self, uuid: UUID, nics: Collection[str]) -> None:
+        """Tell of the devices on ``nics`` that guests have deleted in their own namespaces."""
+        record = self._registry.networks.get(uuid)
+        if record is None:
+            return
+        async with record.lock:
+            ports = [
+                port
+                for port in self._registry.ports_of(uuid)
+                if nic_of(port) in nics and is_inside(port) and port.uuid not in self._registry.lost
+            ]
+            gone = []
+            for start in range(0, len(ports), _AT_ONCE):
+                some = ports[start : start + _AT_ONCE]
+                states = [state_of_port(record.current, port) for port in some]
+                found = await self._thread.run(look_at, some, states)
+                pairs = zip(some, found, strict=True)
+                gone += [port for port, device in pairs if device is Device.GONE]
+            links = self._host.links()
+            # With its NIC it is told of as gone with that.
+            gone = [port for port in gone if nic_of(port) in links]
+            for port in gone:
+                self._registry.set_lost(port, gone_alone(port, record.name))
+                log.error("port %s of network %s: %s", port.uuid, record.name, port.problem)
             if gone:
                 await self._tell_lost(record)
 

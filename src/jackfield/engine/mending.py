@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from jackfield.document.rules import makes_bridge
@@ -14,12 +14,12 @@ from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.guards import Guards
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.lostports import LostPorts
+from jackfield.engine.portsettings import follow_definition
 from jackfield.engine.records import (
     NetworkRecord,
     PortRecord,
     bridges_of,
     state_of_port,
-    upkeep_of_port,
 )
 from jackfield.engine.registry import Registry
 from jackfield.engine.services import Services
@@ -27,28 +27,21 @@ from jackfield.engine.strays import bridges_made, leave_former_bridge, put_stray
 from jackfield.engine.tidings import Tidings
 from jackfield.engine.upkeep import mend_each, upkeep_of_ports
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import ForeignObject, JackfieldError, ServiceError, counted, shell_word
+from jackfield.errors import ForeignObject, JackfieldError, ServiceError, shell_word
 from jackfield.host.renamed import LinkHere, take_names_back
 from jackfield.host.service.process import Process
 from jackfield.host.thread import KernelThread
-from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
 from jackfield.plan.describe import describe
-from jackfield.plan.openvswitch import uses_openvswitch
-from jackfield.state.functions import EchoGuard, FunctionPlace
 from jackfield.state.hoststate import Change
-from jackfield.state.openvswitch import OvsPort
-from jackfield.state.private import PrivateGuard
-from jackfield.state.resources import Policing, PortGuard, Resource
+from jackfield.state.resources import PortGuard, Resource
 
 __all__ = ["Mending"]
 
 log = logging.getLogger(__name__)
 
-_RULES = frozenset({"rules", "bpdu-guard"})
 _NOT_MENDED = "its ports are not as they should be"
-_PortRules = Policing | EchoGuard | PrivateGuard
 
 
 class Mending:
@@ -73,8 +66,11 @@ class Mending:
         self._lost = lost
         self._tidings = tidings
 
-    async def mend(self, uuid: UUID, reason: str) -> None:
-        """Make a running network what it should be, after somebody else changed it."""
+    async def mend(self, uuid: UUID, reason: str, *, told: bool = False) -> None:
+        """Make a running network what it should be, after somebody else changed it.
+
+        Where its problem was ``told``, that it is well again is told as well.
+        """
         record = self._registry.networks.get(uuid)
         if record is None:
             return
@@ -88,86 +84,8 @@ class Mending:
                 return
             for step in describe(change):
                 log.warning("network %s: mended: %s (%s)", record.name, step.text, reason)
-            if change:
+            if change or (told and record.problem is None):
                 await self._tidings.tell(record, "network-repaired", {"reason": reason})
-
-    async def mend_rules(self, reason: str) -> None:
-        """Put the rules of every running network and every port back at once.
-
-        Then what guards the host from ports of Open vSwitch, whose database may take its time.
-        """
-        await self._mend_rules(list(self._registry.networks.values()), reason)
-        running = [record for record in self._registry.networks.values() if record.active]
-        await self._mend_switched(running, reason)
-
-    async def _mend_rules(self, records: Sequence[NetworkRecord], reason: str) -> None:
-        wanted = [item for record in records for item in self._wanted(record)]
-        woken = await self._thread.run(workplace.wake_rules)
-        # These first: until they are back nothing is translated, and an answer that comes from
-        # outside meanwhile is refused by the host itself, which ends a guest's connection.
-        change, _, _ = await self._thread.run(workplace.mend, wanted)
-        guards = await self._guards.wanted()
-        guarded, _, _ = await self._thread.run(workplace.mend, guards)
-        if not change and not guarded and not woken:
-            return
-        mended = {item.key for item in (*change.ensure, *guarded.ensure)}
-        # Of one that was asleep nothing had to be mended, and nothing was in force.
-        concerned = [
-            one
-            for one in records
-            if (rules := set(self._rules_of(one))) and (woken or not mended.isdisjoint(rules))
-        ]
-        if mended:
-            log.warning("rules of %s mended: %s", counted(len(concerned), "network"), reason)
-        await self._guards.take_back(guards)
-        for record in concerned:
-            await self._tidings.tell(record, "network-repaired", {"reason": reason})
-
-    def _wanted(self, record: NetworkRecord) -> Iterator[Resource]:
-        """Yield the rules of a network that runs, and the limits and guards of its ports."""
-        if record.active and not record.halted:
-            yield from (item for item in record.present.values() if item.kind in _RULES)
-        for port in self._registry.ports_of(record.uuid):
-            limited = port.device is not None and port.port.bandwidth is not None
-            private = record.current.mode is Mode.PRIVATE
-            if limited or private or _carrier(port) is not None:
-                upkeep = upkeep_of_port(record.current, port)
-                yield from (item for item in upkeep if isinstance(item, _PortRules))
-
-    def _rules_of(self, record: NetworkRecord) -> Iterator[str]:
-        """Yield the keys of what a network and its ports have of rules."""
-        yield from (item.key for item in self._wanted(record))
-        for port in self._registry.ports_of(record.uuid):
-            guard = self._guards.of(port)
-            if guard is not None:
-                yield guard.key
-
-    async def _mend_switched(self, records: Iterable[NetworkRecord], reason: str) -> None:
-        """Put what keeps the host from seeing guests' frames back."""
-        ports = [
-            item
-            for record in records
-            if uses_openvswitch(record.current)
-            for items in (
-                record.present.values(),
-                *(
-                    upkeep_of_port(record.current, one)
-                    for one in self._registry.ports_of(record.uuid)
-                ),
-            )
-            for item in items
-            if isinstance(item, OvsPort)
-        ]
-        if not ports:
-            return
-        try:
-            change, _, _ = await self._thread.run(workplace.mend, ports)
-        except JackfieldError as error:
-            log.error("ports of Open vSwitch not mended: %s", error)
-            return
-        if change:
-            ports_mended = counted(len(change.ensure), "port")
-            log.warning("%s of Open vSwitch mended: %s", ports_mended, reason)
 
     async def mend_now(self, record: NetworkRecord) -> Change:
         """Mend a running network because somebody asks for it; its lock is held."""
@@ -184,7 +102,9 @@ class Mending:
             raise ForeignObject(
                 f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
             )
-        record.halted = False
+        if record.halted:
+            await self._thread.run(workplace.settle_halted, record.uuid)
+            record.halted = False
         gone = {_gone(bridge) for bridge in bridges_of(record.current)}
         if record.problem not in gone and not is_blocked_way(record.problem):
             # All that it is made of was looked at, and is as it should be.
@@ -301,24 +221,24 @@ class Mending:
             await self._tidings.problem(record, f"what its ports may send is as before: {error}")
         network = record.current
         ports = self._registry.ports_of(record.uuid)
+        done = await follow_definition(self._registry, self._thread, record)
+        self._tidings.add(done.events)
+        change += done.change
         # A lost device is another matter.
         here = [port for port in ports if port.uuid not in self._registry.lost]
         upkeep = await upkeep_of_ports(network, here)
         if (record.problem or "").startswith(_NOT_MENDED):
             record.problem = None
+        failures = done.failures
         if upkeep.wanted:
-            mended, failures = await self._thread.run(mend_each, upkeep)
+            mended, unmended = await self._thread.run(mend_each, upkeep)
             change += mended
-            if failures:
-                await self._tell_failures(record, failures)
+            failures += unmended
+        if failures:
+            await self._tell_failures(record, failures)
         if anew:
             await self._thread.run(put_strays_back, network, ports, anew)
         return change + await self._lost.make_again(record)
-
-
-def _carrier(port: PortRecord) -> FunctionPlace | None:
-    """Return the virtual function that a port is on, alone or with others."""
-    return port.carrier if port.device is None else port.device.function
 
 
 def _gone(bridge: str) -> str:

@@ -103,7 +103,10 @@ class Metadata:
             row = None
             if new_stored is not None:
                 row = await network_row(record, new_stored, autostart=record.autostart)
-            event = await self._thread.run(_put, record.uuid, record.name, new_running, row, detail)
+            step = Step.HALTED if record.halted else Step.SETTLED
+            event = await self._thread.run(
+                _put, record.uuid, record.name, new_running, row, step, detail
+            )
             if new_running is not None:
                 record.live = new_running
             if new_stored is not None:
@@ -118,11 +121,12 @@ def _put(
     name: NetworkName,
     running: Network | None,
     stored: NetworkRow | None,
+    step: str,
     detail: dict[str, str],
 ) -> Event:
     with tools.store.transaction(durable=stored is not None):
         if running is not None:
-            tools.store.put_live(LiveRow(uuid, Step.SETTLED, network_to_json(running)))
+            tools.store.put_live(LiveRow(uuid, step, network_to_json(running)))
         if stored is not None:
             tools.store.put_network(stored)
         return workplace.record_event(tools, "network-metadata", name, uuid, detail)

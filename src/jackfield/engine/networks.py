@@ -25,7 +25,9 @@ from jackfield.engine.longdocuments import aside
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
 from jackfield.engine.portmtus import fit_ports, unfit_ports
+from jackfield.engine.portsettings import kept
 from jackfield.engine.records import NetworkRecord, state_of_port
+from jackfield.engine.registrations import Registrations
 from jackfield.engine.registry import Registry
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
@@ -70,6 +72,7 @@ class Networks:
         hooks: Hooks,
         uplinks: Uplinks,
         zones: Zones,
+        registrations: Registrations,
     ) -> None:
         """Work on ``registry`` through ``thread``; ``host`` gives the facts."""
         self._registry = registry
@@ -84,6 +87,7 @@ class Networks:
         self._hooks = hooks
         self._uplinks = uplinks
         self._zones = zones
+        self._registrations = registrations
 
     async def start(self, ref: str | UUID) -> NetworkView:
         """Start a stored network."""
@@ -268,6 +272,7 @@ class Networks:
         await self._fit_ports(record)
         change = await self._mending.reconnect_ports(record)
         await self._mending.miss_bridges(record)
+        await self._registrations.note(record)
         if takes_uplinks(record.current):
             await self.judge_ways()
         elif record.current.uplinks:
@@ -290,20 +295,24 @@ class Networks:
                 port.device = device
 
     async def judge_ways(self, records: Sequence[NetworkRecord] | None = None) -> None:
-        """Have routed networks say whether an uplink of theirs is a bridge's port, or no longer.
+        """Have routed networks say what is wrong with their ways, or that nothing is any more.
 
         Those of ``records``, or all: a bridge of ours may have taken an uplink, or given it back.
         """
         await self._host.settle()
-        links = self._host.links()
+        facts = self._host.links_and_routes()
         for record in records or list(self._registry.networks.values()):
-            if not record.active or not record.current.uplinks:
+            # Of a thousand, others have their turn between two.
+            await asyncio.sleep(0)
+            known = record.problem
+            # What is wrong with the network itself is said first.
+            if not record.active or not (known is None or is_blocked_way(known)):
                 continue
-            problem = blocked_way(record.current, links)
-            if problem is not None and problem != record.problem:
-                await self._tidings.problem(record, problem)
-            elif problem is None and is_blocked_way(record.problem):
+            problem = blocked_way(record.current, facts)
+            if problem is None:
                 record.problem = None
+            elif problem != known:
+                await self._tidings.problem(record, problem)
 
     async def _stop(self, record: NetworkRecord) -> None:
         assert record.live is not None
@@ -314,6 +323,9 @@ class Networks:
             for port in self._registry.ports_of(record.uuid)
             if port.device is not None
         ]
+        halted = record.halted
+        # What watches the host must not make anew what is wanted to be gone.
+        record.halted = True
         try:
             stopped = await self._thread.run(
                 workplace.stop_network,
@@ -324,10 +336,10 @@ class Networks:
                 transient=record.stored is None,
             )
             if isinstance(stopped, JackfieldError):
-                # What watches the host must not make anew what is wanted to be gone.
-                record.halted = True
+                halted = True
                 raise stopped
         except BaseException as error:
+            record.halted = halted
             await self._mending.watch_services([record])
             if isinstance(error, JackfieldError):
                 record.problem = f"could not be stopped: {error}"
@@ -338,6 +350,7 @@ class Networks:
         record.present = HostState()
         record.settled, record.halted, record.problem = False, False, None
         await self._zones.leave(bridge_name(network))
+        self._registrations.forget(record.uuid)
         if record.stored is not None:
             # A transient one has no other definition until it is forgotten.
             record.live = None
@@ -369,14 +382,16 @@ class Networks:
             row = None
             if not transient and (is_new or record.stored != complete):
                 row = await network_row(record, complete, autostart=record.autostart)
-            if record.live is not None:
+            former = record.live
+            if former is not None:
                 change = await self._change(record, complete, row)
                 if change:
                     await self._hooks.tell(Operation.UPDATED, complete)
             else:
                 change = await self._start_applied(record, complete, row, is_new=is_new)
             record.stored = None if transient else complete
-        return self._registry.network_view(record), describe(change)
+        keeping = kept(former, complete, self._registry.ports_of(record.uuid))
+        return self._registry.network_view(record), [*describe(change), *keeping]
 
     async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
         """Make the network run as it is stored; a running one is changed by the difference."""
@@ -414,7 +429,9 @@ class Networks:
         change = difference(wanted, present)
         if not change and former == network and definition is None:
             await self._zones.join(network)
-            return await self._mending.mend_now(record)
+            mended = await self._mending.mend_now(record)
+            await self._registrations.note(record)
+            return mended
         document, previous = await aside(
             lambda: (network_to_json(network), network_to_json(former)), network, former
         )

@@ -1,4 +1,7 @@
-"""Links that are marked as ours, and of nothing that is on record."""
+"""What is marked as ours, and of nothing that is on record: links, and rules of networks.
+
+So it is when the database was lost, or is an older copy.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,15 @@ import logging
 from collections.abc import Container, Iterable
 from uuid import UUID
 
+from jackfield.engine.records import NetworkRecord, bridges_of
+from jackfield.engine.workplace import Workplace
+from jackfield.errors import JackfieldError
+from jackfield.host.nft.message import TABLE
+from jackfield.host.nft.strangers import find_strangers, remove_strangers
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import network_of, port_of
 
-__all__ = ["tell_orphans"]
+__all__ = ["sweep_rules", "tell_orphans"]
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +27,7 @@ def tell_orphans(
 ) -> None:
     """Name the ``links`` that are of none of ``networks`` and ``ports`` in the log.
 
-    So it is when the database was lost, or is an older copy.  Guests may be on them, so they stay
-    until somebody decides.
+    Guests may be on them, so they stay until somebody decides.
     """
     for link in links:
         if not link.alias:
@@ -35,4 +42,30 @@ def tell_orphans(
             link.name,
             what,
             link.name,
+        )
+
+
+def sweep_rules(tools: Workplace, networks: Iterable[NetworkRecord], links: Container[str]) -> None:
+    """Remove the rules of bridges that are of none of ``networks`` and not there, name others.
+
+    Nothing passes by a bridge that is not there, whoever makes one of its name next would have
+    rules of nobody.
+    """
+    known = {bridge for record in networks for bridge in bridges_of(record.current)}
+    try:
+        strangers = find_strangers(tools.kernel.nft, known)
+        gone = {bridge for bridge in strangers if bridge not in links}
+        if gone:
+            remove_strangers(tools.kernel.nft, gone)
+            names = ", ".join(sorted(gone))
+            log.warning("rules of %s in %s were of no network on record: removed", names, TABLE)
+    except JackfieldError as error:
+        log.error("rules of networks that are not on record are not looked for: %s", error)
+        return
+    for bridge in sorted(strangers - gone):
+        log.warning(
+            "%s has rules of %s, of a network that is not on record: they go when jackfieldd "
+            "starts and there is no link of that name",
+            TABLE,
+            bridge,
         )

@@ -17,7 +17,7 @@ from jackfield.model.values import InterfaceName
 from jackfield.plan.port import PortDevice, device_name
 from jackfield.state.functions import FunctionPlace
 
-__all__ = ["carrier_from_text", "choose_device", "device_from_text", "device_to_text"]
+__all__ = ["carrier_from_text", "choose_device", "device_from_text", "device_to_text", "is_limited"]
 
 _NETNS_DIR = Path("/run/netns")
 _NETNS_NAME = re.compile(r"[^/\x00-\x1f]+")
@@ -78,8 +78,10 @@ def choose_device(
     )
 
 
-def device_to_text(device: PortDevice | None, carrier: FunctionPlace | None = None) -> str | None:
-    """Return a port's device as the store keeps it (JSON).
+def device_to_text(
+    device: PortDevice | None, carrier: FunctionPlace | None = None, *, limited: bool = False
+) -> str | None:
+    """Return a port's device as the store keeps it (JSON), and whether it is ``limited`` by itself.
 
     Of a client's, which nobody here knows, the virtual function that is its ``carrier``.
     """
@@ -96,6 +98,7 @@ def device_to_text(device: PortDevice | None, carrier: FunctionPlace | None = No
             "mtu": device.mtu,
             "function": _place_to_json(device.function),
             "passed_on": device.passed_on,
+            "limited": limited,
         }
     )
 
@@ -123,6 +126,11 @@ def device_from_text(text: str | None) -> PortDevice | None:
 def carrier_from_text(text: str | None) -> FunctionPlace | None:
     """Return the virtual function of a client's port from what the store kept."""
     return None if text is None else _place_from_json(json.loads(text).get("carrier"))
+
+
+def is_limited(text: str | None) -> bool:
+    """Return whether a port of ours has a bandwidth of its own, from what the store kept."""
+    return text is not None and json.loads(text).get("limited", False) is True
 
 
 def _place_to_json(place: FunctionPlace | None) -> dict[str, str | int | None] | None:

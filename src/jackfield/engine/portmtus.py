@@ -24,15 +24,22 @@ from jackfield.state.links import TapLink, VethLink
 
 __all__ = ["fit_ports", "unfit_ports"]
 
+_KERNELS_CHOICE = 1500
+"""The MTU of a bridge that is given none (``ETH_DATA_LEN``)."""
+
 log = logging.getLogger(__name__)
 
 
 def unfit_ports(
-    network: Network, ports: Iterable[PortRecord], links: Mapping[str, LinkFact]
+    network: Network,
+    ports: Iterable[PortRecord],
+    links: Mapping[str, LinkFact],
+    former: Network | None = None,
 ) -> list[tuple[PortRecord, PortDevice]]:
     """Return those of ``ports`` whose devices of ours have another MTU, with the right device.
 
-    Where no document says it, it is that of the bridge that we have made.
+    Where no document says it, it is that of the bridge that we have made; of one that has what
+    ``former`` says and will not any more, the kernel's choice.
     """
     found = []
     for port in ports:
@@ -43,6 +50,8 @@ def unfit_ports(
         if mtu is None and makes_bridge(network) and not uses_openvswitch(network):
             bridge = links.get(plug.bridge) if isinstance(plug, NetworkPlug | BridgePlug) else None
             mtu = None if bridge is None else bridge.mtu
+            if former is not None and former.mtu is not None:
+                mtu = _KERNELS_CHOICE
         if mtu is not None and mtu != device.mtu:
             found.append((port, dataclasses.replace(device, mtu=mtu)))
     return found

@@ -8,7 +8,12 @@ from collections.abc import Mapping
 
 from jackfield.document.json import port_from_json, port_to_json
 from jackfield.engine.holders import Holder
-from jackfield.engine.portdevice import carrier_from_text, device_from_text, device_to_text
+from jackfield.engine.portdevice import (
+    carrier_from_text,
+    device_from_text,
+    device_to_text,
+    is_limited,
+)
 from jackfield.engine.records import PortRecord
 from jackfield.engine.rows import PortRow, Step
 from jackfield.model.port import VdePlug
@@ -24,7 +29,7 @@ def port_row(port: PortRecord) -> PortRow:
         Step.SETTLED,
         port.realiser,
         port_to_json(port.port),
-        device_to_text(port.device, port.carrier),
+        device_to_text(port.device, port.carrier, limited=port.limited),
         _holder_to_text(port.holder),
     )
 
@@ -38,6 +43,7 @@ def load_port(row: PortRow) -> PortRecord:
         realiser=row.realiser,
         device=device_from_text(row.device),
         carrier=carrier_from_text(row.device),
+        limited=is_limited(row.device),
         holder=_holder_from_text(row.holder),
     )
 

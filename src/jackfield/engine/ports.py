@@ -19,12 +19,11 @@ from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.namesakes import unshared_states
 from jackfield.engine.portbook import PortBook
-from jackfield.engine.portdevice import (
-    choose_device,
-)
+from jackfield.engine.portdevice import choose_device
 from jackfield.engine.portrows import port_detail, port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
 from jackfield.engine.registry import Registry
+from jackfield.engine.strays import device_indexes, devices_left, renamed_devices
 from jackfield.engine.views import AttachRequest, Event, PortView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import (
@@ -38,6 +37,7 @@ from jackfield.errors import (
     shell_word,
 )
 from jackfield.host.openvswitch.datapath import is_in_user_space
+from jackfield.host.renamed import remove_renamed
 from jackfield.host.tap import open_macvtap, open_tap
 from jackfield.host.thread import KernelThread
 from jackfield.host.vde.files import control_socket, has_control_socket, socket_directory
@@ -195,6 +195,9 @@ class Ports:
             leaving.append(
                 portjobs.Leaving(uuid=port.uuid, present=present, detail=port_detail(port))
             )
+        links = self._host.links() if any(port.device is not None for port in ports) else {}
+        renamed = renamed_devices(ports, states, links) if links else []
+        indexes = device_indexes(ports, links)
         if associations:
             # The switch is told while the uplink is up, which the last port may take down.
             await self._thread.run(portjobs.begin_leaving, [port.uuid for port in leaving])
@@ -208,6 +211,11 @@ class Ports:
             events = await self._thread.run(
                 portjobs.delete_ports, record.uuid, record.name, leaving
             )
+            if indexes:
+                await self._host.settle()
+                renamed += devices_left(ports, states, indexes, self._host.link)
+        if renamed:
+            await self._thread.run(lambda tools: remove_renamed(tools.kernel, renamed))
         for port, event in zip(ports, events, strict=True):
             self._registry.discard_port(port)
             self._holders.forget(port.uuid)

@@ -72,10 +72,11 @@ class NetworkRecord:
     """One network: ``lock`` is held by whoever changes it or the host for it.
 
     ``live`` is set from the moment a start begins, so that others see its subnets and bridge;
-    ``present`` is the host state that it wants.  Of one that is ``halted``, whose stop has failed
-    on the way, nothing is made anew before somebody asks for it.  ``view`` is what the doors are
-    told, while it is true, and ``redefined`` is called with the record when it gets another
-    definition.
+    ``present`` is the host state that it wants.  Of one that is ``halted``, which is being stopped
+    or whose stop has failed on the way, nothing is made anew before somebody asks for it.
+    ``guarded_by`` is the definition by which the guards of its ports were made.  ``view`` is what
+    the doors are told, while it is true, and ``redefined`` is called with the record when it gets
+    another definition.
     """
 
     uuid: UUID
@@ -85,6 +86,7 @@ class NetworkRecord:
     stored: Network | None = None
     live: Network | None = None
     present: HostState = dataclasses.field(default_factory=HostState)
+    guarded_by: Network | None = None
     autostart: bool = False
     settled: bool = False
     halted: bool = False
@@ -117,8 +119,8 @@ class PortRecord:
     """One port; ``device`` is ``None`` when a client makes it, ``holder`` when nobody keeps it.
 
     ``carrier`` is the virtual function that carries the frames of a client's; ``leases`` are what
-    DHCP has given its MAC, as far as its guard knows.  ``problem`` says what is wrong with its
-    device.
+    DHCP has given its MAC, as far as its guard knows.  One that is ``limited`` has a bandwidth that
+    was set for it alone.  ``problem`` says what is wrong with its device.
     """
 
     uuid: UUID
@@ -129,6 +131,7 @@ class PortRecord:
     holder: Holder | None = None
     carrier: FunctionPlace | None = None
     leases: tuple[Address, ...] = ()
+    limited: bool = False
     problem: str | None = None
 
 

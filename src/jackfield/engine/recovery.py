@@ -31,8 +31,10 @@ from jackfield.engine.workplace import (
     undo_change,
     wake_rules,
 )
-from jackfield.errors import JackfieldError
+from jackfield.errors import JackfieldError, shell_word
 from jackfield.host.driver import Presence
+from jackfield.host.nft.former import remove_former
+from jackfield.host.renamed import LinkHere, remove_renamed
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.plan.describe import describe
@@ -60,7 +62,8 @@ class Planner:
 class Recovered:
     """What was found: definitions, running networks and what they want, ports, and problems.
 
-    ``unmended`` says of ports what could not be mended.
+    ``unmended`` says of ports what could not be mended; of networks that are ``halted`` a stop has
+    failed on the way, and nothing is mended.
     """
 
     definitions: list[tuple[NetworkRow, Network]] = dataclasses.field(default_factory=list)
@@ -71,6 +74,7 @@ class Recovered:
     unmended: dict[UUID, str] = dataclasses.field(default_factory=dict)
     events: list[Event] = dataclasses.field(default_factory=list)
     unread: set[UUID] = dataclasses.field(default_factory=set)
+    halted: set[UUID] = dataclasses.field(default_factory=set)
     autostart: bool = False
 
 
@@ -107,6 +111,9 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
     _recover_ports(tools, planner, found)
     wake_rules(tools)
     made = _mend_networks(tools, planner, found)
+    if not found.unread and not found.problems:
+        # What a version left that knew more may be what a network runs by that we leave alone.
+        _remove_former_rules(tools)
     _mend_ports(tools, planner, found)
     if made:
         ports: dict[UUID, list[PortRecord]] = {}
@@ -125,9 +132,18 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
 def _recover_services(tools: Workplace, known: Collection[UUID]) -> None:
     """Put on record what was started just before a crash; end what belongs to no network."""
     for driver in tools.services.values():
-        for process in driver.sweep(tools.kernel, known):
+        ended, serving = driver.sweep(tools.kernel, known)
+        for process in ended:
             log.warning(
                 "%s, pid %d, serves no network of ours: ended", process.program, process.pid
+            )
+        for process in serving:
+            log.warning(
+                "%s serves network %s, which is not on record, and is left alone; when nobody "
+                "needs it any more: kill %d",
+                process.program,
+                process.network,
+                process.pid,
             )
 
 
@@ -160,8 +176,16 @@ def _recover_network(tools: Workplace, planner: Planner, row: LiveRow, found: Re
     network = _load(planner, row.uuid, row.document, found)
     if network is None:
         return
-    if row.step == Step.SETTLED:
+    if row.step in (Step.SETTLED, Step.HALTED):
         found.live[row.uuid] = network
+        if row.step == Step.HALTED:
+            name = shell_word(network.name)
+            found.halted.add(row.uuid)
+            reason = (row.previous or b"somebody was told why").decode()
+            found.problems[row.uuid] = (
+                f"could not be stopped: {reason}; jackfield stop {name} goes on, jackfield apply "
+                f"{name} makes it whole"
+            )
         return
     log.warning("network %s: unfinished step %s is being mended", network.name, row.step)
     if row.step == Step.CHANGING and row.previous is not None:
@@ -206,6 +230,10 @@ def _recover_ports(tools: Workplace, planner: Planner, found: Recovered) -> None
         if network is not None:
             state = planner.plan_port(network, record)
             _dismantle(tools, state, f"port {row.uuid}", tools.applier.dismantle)
+            # Somebody may have renamed its device.
+            remove_renamed(
+                tools.kernel, [item for item in state.values() if isinstance(item, LinkHere)]
+            )
             try:
                 ledger.release(tools.store, tools.applier, row.uuid)
             except JackfieldError as error:
@@ -239,15 +267,26 @@ def _mend_networks(tools: Workplace, planner: Planner, found: Recovered) -> set[
         uuid: _plan(planner, uuid, network, found) for uuid, network in found.live.items()
     }
     made: set[InterfaceName] = set()
-    found.problems.update(_mend(tools, found.present, made))
+    wanted = {uuid: item for uuid, item in found.present.items() if uuid not in found.halted}
+    found.problems.update(_mend(tools, wanted, made))
     return made
+
+
+def _remove_former_rules(tools: Workplace) -> None:
+    try:
+        left = remove_former(tools.kernel.nft)
+    except JackfieldError as error:
+        log.error("rules of a former version are left in the firewall: %s", error)
+        return
+    if left:
+        log.warning("mended: rules of a former version are gone: %s", ", ".join(left))
 
 
 def _mend_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:
     taken = _taken_bridges(tools, found)
     wanted = {}
     for port in found.ports:
-        if port.network not in found.live:
+        if port.network not in found.live or port.network in found.halted:
             continue
         try:
             planned = planner.plan_port(found.live[port.network], port)

@@ -78,6 +78,8 @@ class Registry:
             place = bisect.bisect_left(self._in_order, _name(record), key=_name)
             del self._in_order[self._in_order.index(record, place)]
         self.leases.pop(record.uuid, None)
+        if not self._ports_of.get(record.uuid):
+            self._ports_of.pop(record.uuid, None)
         record.redefined = None
         if self._by_name.get(record.name) == record.uuid:
             del self._by_name[record.name]

@@ -11,12 +11,16 @@ __all__ = ["EventRow", "LiveRow", "MemberRow", "NetworkRow", "PortRow", "Setting
 
 
 class Step:
-    """What is being done to a network or a port; ``SETTLED`` when nothing is."""
+    """What is being done to a network or a port; ``SETTLED`` when nothing is.
+
+    A network whose stop has failed on the way is ``HALTED``: nothing is done until somebody asks.
+    """
 
     SETTLED = "settled"
     STARTING = "starting"
     CHANGING = "changing"
     STOPPING = "stopping"
+    HALTED = "halted"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class NetworkRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LiveRow:
-    """A running network; ``previous`` is what ran before an open change."""
+    """A running network; ``previous`` is what ran before an open change, or why it is halted."""
 
     uuid: UUID
     step: str

@@ -150,6 +150,13 @@ class Store(Database):
         clear = ", previous=NULL" if step == Step.SETTLED else ""
         self._db.execute(f"UPDATE live SET step=?{clear} WHERE uuid=?", (step, str(uuid)))
 
+    def halt_live(self, uuid: UUID, reason: str) -> None:
+        """Say that a network's stop has failed on the way, and why."""
+        self._db.execute(
+            "UPDATE live SET step=?, previous=? WHERE uuid=?",
+            (Step.HALTED, reason.encode(), str(uuid)),
+        )
+
     def delete_live(self, uuid: UUID) -> None:
         """Forget that a network runs."""
         self._db.execute("DELETE FROM live WHERE uuid=?", (str(uuid),))

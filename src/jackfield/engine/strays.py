@@ -1,4 +1,4 @@
-"""Devices of ports that lost their bridge, because somebody removed it, or gave it another name.
+"""Devices of ports that lost their bridge, because somebody removed or renamed it, or their name.
 
 A client puts its device on the bridge once, when it makes it.  Where the bridge is made anew,
 whoever made it, nobody else would bring the device back.
@@ -7,21 +7,31 @@ whoever made it, nobody else would bring the device back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from uuid import UUID
 
 from jackfield.engine.records import PortRecord
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
 from jackfield.host.membership import raise_refusals
 from jackfield.host.netlink.link import set_link
+from jackfield.host.renamed import LinkHere
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, NetworkPlug
 from jackfield.model.values import InterfaceName
 from jackfield.plan.port import host_mac, plan_clients_place
-from jackfield.state.hoststate import Change
+from jackfield.state.facts import LinkFact
+from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import BridgeLink, port_of
 
-__all__ = ["bridges_made", "leave_former_bridge", "put_strays_back"]
+__all__ = [
+    "bridges_made",
+    "device_indexes",
+    "devices_left",
+    "leave_former_bridge",
+    "put_strays_back",
+    "renamed_devices",
+]
 
 log = logging.getLogger(__name__)
 
@@ -97,3 +107,56 @@ def put_strays_back(
             log.warning("%s cannot be put back on %s: %s", link.name, place.bridge, error)
         else:
             log.warning("%s is back on %s, which is another one now", link.name, place.bridge)
+
+
+def renamed_devices(
+    ports: Sequence[PortRecord], states: Sequence[HostState], links: Mapping[str, LinkFact]
+) -> list[LinkHere]:
+    """Return the devices of ``ports``, which want ``states``, that are here by another name.
+
+    One is given its name back as soon as nobody changes its network; where the kernel or somebody
+    does not let it have that, never.
+    """
+    missing = [
+        (port.uuid, state)
+        for port, state in zip(ports, states, strict=True)
+        if port.device is not None
+        and port.device.link is not None
+        and port.device.link not in links
+    ]
+    if not missing:
+        return []
+    # Most are simply gone, with their guest.
+    marked = {port_of(link.alias) for link in links.values()}
+    return [
+        item
+        for uuid, state in missing
+        if uuid in marked
+        for item in state.values()
+        if isinstance(item, LinkHere)
+    ]
+
+
+def device_indexes(ports: Iterable[PortRecord], links: Mapping[str, LinkFact]) -> dict[UUID, int]:
+    """Return by which index the device of each port is known, of those that are here."""
+    named = ((port, links.get(port.device.link or "")) for port in ports if port.device is not None)
+    return {port.uuid: link.index for port, link in named if link is not None}
+
+
+def devices_left(
+    ports: Sequence[PortRecord],
+    states: Sequence[HostState],
+    indexes: Mapping[UUID, int],
+    link_now: Callable[[int], LinkFact | None],
+) -> list[LinkHere]:
+    """Return the devices of ``ports`` that are still there after they were removed by name.
+
+    Somebody has renamed them since their ``indexes`` were looked up.
+    """
+    found = []
+    for port, state in zip(ports, states, strict=True):
+        index = indexes.get(port.uuid)
+        link = None if index is None else link_now(index)
+        if link is not None and port_of(link.alias) == port.uuid:
+            found += [item for item in state.values() if isinstance(item, LinkHere)]
+    return found

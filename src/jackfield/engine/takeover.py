@@ -30,6 +30,7 @@ from jackfield.engine.libvirtfiles import (
     leases_from_status,
     read_installation,
     read_status,
+    writing_files,
 )
 from jackfield.engine.longdocuments import aside
 from jackfield.engine.members import member_port, member_row
@@ -274,8 +275,10 @@ class Takeover:
         if daemon is not None and daemon.client() is not None:
             await daemon.ask("net-autostart", "--disable", found.name)
         else:
-            self._places.autostart(found.name).unlink(missing_ok=True)
+            with writing_files():
+                self._places.autostart(found.name).unlink(missing_ok=True)
 
+    @writing_files()
     def _copy_leases(self, tools: Workplace, found: Found, *, dry_run: bool) -> int:
         """Write libvirt's leases where our dnsmasq reads them; return how many there are.
 

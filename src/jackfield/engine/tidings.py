@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
 from jackfield.engine.records import NetworkRecord
+from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace
 from jackfield.host.thread import KernelThread
 
@@ -34,6 +35,11 @@ class Tidings:
         """Say that something of a running network is right again: in the log, and an event."""
         log.warning("network %s: %s", record.name, reason)
         await self.tell(record, "network-repaired", {"reason": reason})
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Add events that are stored already."""
+        for event in events:
+            self._events.add(event)
 
     async def tell(
         self, record: NetworkRecord, event_type: str, detail: Mapping[str, str] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 from jackfield.engine.devicewatch import DeviceWatch
 from jackfield.engine.forwardingwatch import ForwardingWatch
@@ -14,10 +14,14 @@ from jackfield.engine.nicwatch import NicWatch
 from jackfield.engine.placewatch import PlaceWatch
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registry import Registry
+from jackfield.engine.switchpulse import SwitchPulse
 from jackfield.engine.switchwatch import SwitchWatch
 from jackfield.engine.tidings import Tidings
 from jackfield.engine.uplinkwatch import UplinkWatch
 from jackfield.engine.watch import BridgeWatch
+from jackfield.engine.waywatch import WayWatch
+from jackfield.engine.workplace import Workplace
+from jackfield.host.thread import KernelThread
 
 __all__ = ["Watches"]
 
@@ -28,11 +32,13 @@ class Watches:
     def __init__(
         self,
         registry: Registry,
+        thread: KernelThread[Workplace],
         host: HostWatch,
         guards: Guards,
         mending: Mending,
         lost: LostPorts,
         tidings: Tidings,
+        judge_ways: Callable[[Sequence[NetworkRecord]], Coroutine[None, None, None]],
         later: Callable[[Coroutine[None, None, None]], object],
     ) -> None:
         """Watch what is in ``registry``; ``later`` runs a coroutine as a task."""
@@ -42,9 +48,11 @@ class Watches:
         self._uplinks = UplinkWatch(registry, host, mending, tidings, later)
         self._nics = NicWatch(registry, host, lost, tidings, later)
         self._switches = SwitchWatch(registry, host, mending, tidings, later)
+        self._pulse = SwitchPulse(registry, thread, mending, tidings, later)
         self._devices = DeviceWatch(registry, host, lost, later)
         self._places = PlaceWatch(registry, host, tidings, later)
         self._forwarding = ForwardingWatch(registry, tidings, later)
+        self._ways = WayWatch(registry, host, judge_ways, later)
 
     def open(self) -> None:
         """Listen from here on."""
@@ -56,10 +64,13 @@ class Watches:
             self._switches.link_changed,
             self._devices.link_changed,
             self._places.link_changed,
+            self._ways.link_changed,
         ):
             self._host.on_link(listener)
+        self._host.on_route(self._ways.route_changed)
         self._host.on_forwarding(self._forwarding.changed)
         self._host.on_namespace_gone(self._devices.namespace_gone)
+        self._host.on_told_again(self._devices.nic_told_again)
 
     async def expect(self, running: Iterable[NetworkRecord]) -> None:
         """Tell of what is wrong already, with the ``running`` networks and their ports."""
@@ -68,10 +79,13 @@ class Watches:
         await self._switches.expect()
         await self._devices.expect()
         await self._bridges.expect()
+        await self._pulse.expect()
 
     def close(self) -> None:
         """Tell nothing any more."""
         self._bridges.close()
+        self._pulse.close()
         self._devices.close()
         self._places.close()
         self._forwarding.close()
+        self._ways.close()

@@ -28,7 +28,7 @@ from jackfield.host.nft.tables import wake_tables
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.openvswitch.members import note_members, put_back
 from jackfield.host.openvswitch.sweep import sweep
-from jackfield.host.renamed import names_now
+from jackfield.host.renamed import LinkHere, names_now, take_names_back
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.process import Process
 from jackfield.model.values import InterfaceName, NetworkName
@@ -47,6 +47,7 @@ __all__ = [
     "launched",
     "mend",
     "record_event",
+    "settle_halted",
     "settle_network",
     "stop_network",
     "sweep_switch",
@@ -248,6 +249,8 @@ def begin_change(
     failure is undone before it is raised.
     """
     tools.applier.refuse_impossible(change.ensure)
+    # One that is to go is known by its name, and nobody would look for it any more.
+    take_names_back(tools.kernel, [item for item in present.values() if isinstance(item, LinkHere)])
     # Nothing new is put on a link that was ours, and is somebody else's now.
     going = {item.key for item in change.remove}
     links = [item for item in present.values() if isinstance(item, AnyLink)]
@@ -267,6 +270,12 @@ def begin_change(
             undo_change(tools, uuid, previous, change, present)
         raise
     return launched(tools, change.ensure)
+
+
+def settle_halted(tools: Workplace, uuid: UUID) -> None:
+    """Have a network whose stop failed on the way count as running, whole."""
+    with tools.store.transaction():
+        tools.store.set_live_step(uuid, Step.SETTLED)
 
 
 def undo_change(
@@ -341,9 +350,10 @@ def stop_network(
         tools.applier.dismantle_whole(present)
         ledger.release(tools.store, tools.applier, uuid)
     except JackfieldError as error:
-        # Otherwise a daemon that starts later would complete what was refused, and perhaps mended.
+        # A daemon that starts later neither completes what was refused, and perhaps mended, nor
+        # makes anew what is wanted to be gone.
         with tools.store.transaction():
-            tools.store.set_live_step(uuid, Step.SETTLED)
+            tools.store.halt_live(uuid, str(error))
         return error
     with tools.store.transaction():
         tools.store.delete_live(uuid)

@@ -27,7 +27,14 @@ class AddressDriver:
 
     An address is ours with our ``IFA_PROTO``.  Linux before 5.18 does not keep it: an address
     without one is ours when its link is.
+
+    With an address comes the kernel's route to its subnet.  One whose route somebody has removed
+    reaches nobody: it counts as absent, and is made anew.
     """
+
+    def __init__(self) -> None:
+        """Have looked at nothing yet."""
+        self._unreached: set[str] = set()
 
     def observe(
         self,
@@ -38,11 +45,16 @@ class AddressDriver:
         """Return which addresses exist and whose they are; changes nothing."""
         links = kernel.route.links({item.link for item in resources})
         entries = _entries(kernel, links.values())
+        reached = _reached(kernel, links.values(), entries)
         found: dict[str, Observed] = {}
         for item in resources:
             link = links.get(item.link)
             entry = None if link is None else entries.get((link.index, item.interface))
+            self._unreached.discard(item.key)
             if link is None or entry is None:
+                found[item.key] = ABSENT
+            elif _is_ours(entry, link) and not _is_reached(item, link, reached):
+                self._unreached.add(item.key)
                 found[item.key] = ABSENT
             elif _is_ours(entry, link):
                 found[item.key] = Observed(presence=Presence.OURS, resource=item)
@@ -57,7 +69,8 @@ class AddressDriver:
         resources: Sequence[InterfaceAddress],
         replaced: Mapping[str, InterfaceAddress],
     ) -> None:
-        """Add the addresses."""
+        """Add the addresses; the kernel makes a lost route with a new address only."""
+        self.remove(kernel, [item for item in resources if item.key in self._unreached])
         indexes: dict[str, int] = {}
         messages: list[Message] = []
         for item in resources:
@@ -95,6 +108,34 @@ def _entries(
     else:
         found = [entry for link in links for entry in kernel.route.addresses(link.index)]
     return {(entry.index, entry.interface): entry for entry in found}
+
+
+def _reached(
+    kernel: Kernel, links: Collection[Link], entries: Mapping[tuple[int, IpInterface], AddressEntry]
+) -> set[tuple[int, IpNetwork]]:
+    """Return the subnets on the links that the host has routes to, if it has addresses there."""
+    versions = {interface.version for _, interface in entries}
+    indexes = [0] if len(links) > ONE_BY_ONE_LIMIT else [link.index for link in links]
+    return {
+        (entry.index, entry.destination)
+        for version in versions
+        for index in indexes
+        for entry in kernel.route.routes(version, index)
+        if not entry.gateway
+    }
+
+
+def _is_reached(
+    address: InterfaceAddress, link: Link, reached: Collection[tuple[int, IpNetwork]]
+) -> bool:
+    """Tell whether an address has its route, where it should: on a link that is up.
+
+    That of a link in a VRF is in another table, and looked for by nobody here.
+    """
+    network = address.interface.network
+    whole = network.prefixlen == network.max_prefixlen
+    elsewhere = not link.up or link.master is not None
+    return whole or elsewhere or (link.index, network) in reached
 
 
 class RouteDriver:

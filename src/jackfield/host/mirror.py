@@ -40,14 +40,17 @@ from jackfield.host.netlink.routing import (
 from jackfield.host.netlink.socket import NETLINK_ROUTE, MessagesLost, NetlinkSocket
 from jackfield.host.routetable import RouteTable
 from jackfield.host.thread import KernelThread
-from jackfield.model.address import IpInterface
+from jackfield.model.address import IpInterface, IpNetwork
 from jackfield.model.values import MacAddress
 from jackfield.state.facts import Facts, LinkFact
 
-__all__ = ["LinkCallback", "Mirror", "Snapshot"]
+__all__ = ["LinkCallback", "Mirror", "RouteCallback", "Snapshot"]
 
 LinkCallback = Callable[[LinkFact | None, LinkFact | None], None]
 """Called with a link as it was and as it is; ``None`` where it was not, or is not any more."""
+
+RouteCallback = Callable[[IpNetwork, int], None]
+"""Called with the destination of a route that came or went, and the index of its link."""
 
 T = TypeVar("T")
 
@@ -104,8 +107,10 @@ class Mirror:
         self._addresses: dict[int, tuple[IpInterface, ...]] = {}
         self._routes = RouteTable((), {})
         self._callbacks: list[LinkCallback] = []
+        self._route_changed: RouteCallback = lambda _destination, _index: None
         self._forwarding_changed: Callable[[], None] = lambda: None
         self._namespace_gone: Callable[[], None] = lambda: None
+        self._told_again: Callable[[LinkFact], None] = lambda _: None
         self._untold: collections.deque[_LinkChange] = collections.deque()
         self._stale = True
         self._facts: Facts | None = None
@@ -247,6 +252,18 @@ class Mirror:
 
         return cancel
 
+    def on_route(self, callback: RouteCallback) -> None:
+        """Call ``callback`` at every change of a route of the main table."""
+        self._route_changed = callback
+
+    def on_told_again(self, callback: Callable[[LinkFact], None]) -> None:
+        """Call ``callback`` when the kernel tells of a link that is as it was.
+
+        It does so when what is on a link goes, be it in a namespace that nothing is seen of here
+        (``NETDEV_CHANGEUPPER`` in the kernel's ``rtnetlink_event``).
+        """
+        self._told_again = callback
+
     def on_forwarding(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when the host may have begun to forward, or have ceased to."""
         self._forwarding_changed = callback
@@ -345,6 +362,7 @@ class Mirror:
                     self._routes.remove(route)
                 else:
                     self._routes.add(route, replaces=bool(message.flags & NLM_F_REPLACE))
+                self._route_changed(route.destination, route.index)
         elif message.type == RTM_NEWNETCONF and is_about_all(message.body):
             self._forwarding_changed()
         elif message.type == _RTM_DELNSID:
@@ -365,6 +383,8 @@ class Mirror:
             if new != old:
                 self._links[link.index] = new
                 self._replaced(old, new)
+            else:
+                self._told_again(new)
 
     def _apply_address(self, entry: AddressEntry, *, gone: bool) -> None:
         present = self._addresses.get(entry.index, ())
@@ -385,8 +405,9 @@ class Mirror:
             self._replaced(old, new)
 
     def _drop_routes(self, index: int, source: bytes | None) -> None:
-        if self._routes.drop_ipv4(index, source):
+        for destination in self._routes.drop_ipv4(index, source):
             self._facts = None
+            self._route_changed(destination, index)
 
     def _replaced(self, old: LinkFact | None, new: LinkFact | None) -> None:
         self._facts = None

@@ -50,8 +50,8 @@ class RouteTable:
         if key in self._routes:
             self._forget(key)
 
-    def drop_ipv4(self, index: int, source: bytes | None) -> bool:
-        """Remove a link's IPv4 routes, of one ``source`` or all; return whether there were any."""
+    def drop_ipv4(self, index: int, source: bytes | None) -> list[IpNetwork]:
+        """Remove a link's IPv4 routes, of one ``source`` or all; return where they led."""
         lost = [
             key
             for key in self._by_link.get(index, ())
@@ -59,7 +59,7 @@ class RouteTable:
         ]
         for key in lost:
             self._forget(key)
-        return bool(lost)
+        return [key[0] for key in lost]
 
     def renamed(self, index: int) -> None:
         """Make the facts of a link's routes anew, because its name has changed."""

@@ -145,7 +145,7 @@ class ShapingDriver:
         if wanted.checksum_dhcp and not checksum:
             checksum = not self._can_fill_checksums(kernel)
         rate, divided = None, wanted.divided
-        if root is not None:
+        if root is not None and root.default == _default(wanted):
             found = classes_of(kernel, link.index)
             rate, divided = _found_rate(found, wanted.rate), _is_divided(found)
         resource = Shaping(link=wanted.link, rate=rate, divided=divided, checksum_dhcp=checksum)
@@ -243,12 +243,23 @@ def _rate_messages(index: int, item: Shaping, root: Qdisc | None) -> list[Messag
         ours = root is not None and root.handle == HANDLE
         return [delete_qdisc(index, root, what)] if root is not None and ours else []
     rate, ceil, burst = _values(item.rate)
-    default = _REST if item.divided else _WHOLE
     messages = []
+    if root is not None and root.default != _default(item):
+        # An htb cannot be told of another default: it is made anew.
+        messages.append(delete_qdisc(index, root, what))
+        root = None
     if root is None:
-        messages.append(add_htb(index, HANDLE, what, default=default & 0xFFFF))
+        messages.append(add_htb(index, HANDLE, what, default=_default(item)))
     messages.append(set_class(index, HANDLE, rate=rate, ceil=ceil, burst=burst, what=what))
     return messages
+
+
+def _default(item: Shaping) -> int:
+    """Return the class that takes what no filter sends elsewhere.
+
+    An htb with another default limits nothing: what finds no class goes out at once.
+    """
+    return (_REST if item.divided else _WHOLE) & 0xFFFF
 
 
 def classes_of(kernel: Kernel, index: int) -> dict[int, HtbClass]:

@@ -1,4 +1,4 @@
-"""A connection to the system bus: calls with texts, and signals.
+"""A connection to the system bus: calls and signals.
 
 It takes 30 ms and 4 MiB to import what it needs, so it is imported when there is a bus.
 """
@@ -47,7 +47,7 @@ class SystemBus:
             raise HostError(f"the system bus cannot be used: {error}") from error
         made = cls(bus, told)
         for match in matches:
-            await made.call(_BUS, "/org/freedesktop/DBus", _BUS, "AddMatch", match)
+            await made.call(_BUS, "/org/freedesktop/DBus", _BUS, "AddMatch", "s", match)
         return made
 
     @property
@@ -60,16 +60,25 @@ class SystemBus:
         self._bus.disconnect()
 
     async def call(
-        self, destination: str, path: str, interface: str, member: str, *texts: str
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str = "",
+        *values: Any,
     ) -> list[Any]:
-        """Return the values that a call gives; raises ``CallRefused``, and ``HostError``."""
+        """Return the values that a call with ``values`` of this ``signature`` gives.
+
+        Raises ``CallRefused``, and ``HostError`` where there is no answer.
+        """
         message = Message(
             destination=destination,
             path=path,
             interface=interface,
             member=member,
-            signature="s" * len(texts),
-            body=list(texts),
+            signature=signature,
+            body=list(values),
         )
         try:
             async with asyncio.timeout(_PATIENCE):

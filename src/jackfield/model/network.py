@@ -11,7 +11,7 @@ from jackfield.model.dns import Dns, Domain
 from jackfield.model.mode import Mode
 from jackfield.model.uplink import Uplink
 from jackfield.model.value import Value
-from jackfield.model.values import InterfaceName, MacAddress, NetworkName, Text
+from jackfield.model.values import InterfaceName, MacAddress, NameTemplate, NetworkName, Text
 from jackfield.model.virtualport import VirtualPort
 from jackfield.model.vlan import Vlan
 from jackfield.model.vpn import Vpn
@@ -39,11 +39,13 @@ class MacTableManager(enum.Enum):
 class Bridge(Value, frozen=True, kw_only=True):
     """The network's bridge.
 
-    ``delay`` is the STP forward delay in seconds.  ``uplinks_mtu`` and the uplinks of the
-    network make it a managed bridge (Jackfield's ``<uplinks>``).
+    ``template`` is what a name is made of, once, where there is none yet; without either it is
+    ``virbr%d``.  ``delay`` is the STP forward delay in seconds.  ``uplinks_mtu`` and the uplinks
+    of the network make it a managed bridge (Jackfield's ``<uplinks>``).
     """
 
     name: InterfaceName | None = None
+    template: NameTemplate | None = None
     stp: bool = True
     delay: int = 0
     zone: Text | None = None

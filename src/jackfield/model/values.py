@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Self
 
-__all__ = ["DnsName", "InterfaceName", "MacAddress", "NetworkName", "Text"]
+__all__ = ["DnsName", "InterfaceName", "MacAddress", "NameTemplate", "NetworkName", "Text"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*")
@@ -42,6 +42,29 @@ class InterfaceName(str):
                 "and not begin with -"
             )
         return super().__new__(cls, text)
+
+
+class NameTemplate(str):
+    """Name of a network device with ``%d`` for the lowest number that makes a free name."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Accept ``text`` or raise ``ValueError``."""
+        if text.count("%") != 1 or "%d" not in text:
+            raise ValueError(f"template {text[:64]!r} must hold %d, once, and no other %")
+        InterfaceName(text.replace("%d", "0"))
+        return super().__new__(cls, text)
+
+    def numbered(self, number: int) -> InterfaceName:
+        """Return the name with ``number`` in it; ``ValueError`` when it gets too long."""
+        return InterfaceName(self.replace("%d", str(number)))
+
+    def makes(self, name: str) -> bool:
+        """Whether ``name`` is one of the template's."""
+        before, after = self.split("%d")
+        number = name[len(before) : len(name) - len(after)]
+        return name == f"{before}{number}{after}" and number.isdecimal()
 
 
 class MacAddress(str):

@@ -94,6 +94,7 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
         return None
     if network.uuid is None:
         raise InternalError(f"network {network.name!r} has no uuid yet")
+    _check_domain(network)
     options = [check_option(option) for option in network.dnsmasq_options]
     config = [
         *_process(bridge, [item[1] for item in subnets], user),
@@ -127,6 +128,21 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
 
 def _serves_dns(network: Network) -> bool:
     return network.dns is None or network.dns.enable is not False
+
+
+def _check_domain(network: Network) -> None:
+    """Refuse what would have the host and dnsmasq ask each other for ever."""
+    domain = network.domain
+    if domain is not None and domain.register and not domain.local_only:
+        raise InvalidRequest(
+            f"<domain name='{domain.name}' register='yes'> has the host ask dnsmasq, which would "
+            "ask the host in turn",
+            hint="add localOnly='yes', so that dnsmasq answers alone",
+        ).in_libvirt(
+            "attribute 'register=yes' in <domain> element requires 'localOnly=yes' in network "
+            f"{network.name}",
+            code=67,
+        )
 
 
 def _process(

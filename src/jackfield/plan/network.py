@@ -29,6 +29,7 @@ from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.managedbridge import is_managed, plan_managed_bridges
 from jackfield.plan.openvswitch import (
+    check_kind_of_bridge,
     check_uplinks,
     is_openvswitch,
     plan_ovs_bridges,
@@ -37,7 +38,7 @@ from jackfield.plan.openvswitch import (
 from jackfield.plan.rules import network_rules
 from jackfield.plan.vde import check_switch, switch_resources
 from jackfield.plan.virtualfunction import plan_pools
-from jackfield.state.facts import Facts, LinkFact
+from jackfield.state.facts import Facts, LinkFact, RouteFact
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import BridgeLink, OwnerKind, alias_of, network_of
 from jackfield.state.resources import InterfaceAddress, LinkUp, Resource, Route, Setting, Shaping
@@ -47,6 +48,8 @@ __all__ = [
     "check_bridge",
     "check_host",
     "check_network",
+    "is_default",
+    "other_way",
     "overlap",
     "plan_network",
 ]
@@ -166,8 +169,11 @@ def check_host(network: Network, facts: Facts) -> None:
     """
     if network.vde is not None:
         check_switch(network, facts.links.get(bridge_of(network)))
-    if network.mode is Mode.BRIDGE and uses_openvswitch(network):
-        check_uplinks(network, facts)
+    if network.mode is Mode.BRIDGE:
+        if uses_openvswitch(network):
+            check_uplinks(network, facts)
+        if not (network.uplinks or network.vpn):
+            check_kind_of_bridge(network, facts.links.get(bridge_of(network)))
     if not network.mode.is_routed:
         return
     interfaces = _interfaces(network)
@@ -339,27 +345,40 @@ def _forwarding_settings(network: Network, interfaces: list[IpInterface]) -> lis
 def _check_collision(
     network: Network, subnet: IpNetwork, bridge: InterfaceName, facts: Facts
 ) -> None:
-    """Refuse a subnet that the host reaches another way.
+    """Refuse a subnet that the host reaches another way."""
+    route = other_way(subnet, bridge, facts)
+    if route is None:
+        return
+    where = f" through {route.link}" if route.link is not None else ""
+    link = facts.links.get(route.link or "")
+    owner = ""
+    if link is not None and link.alias.startswith("jackfield:network:"):
+        owner = " (another network of Jackfield)"
+    raise ForeignObject(
+        f"network {network.name!r}: its subnet {subnet} overlaps {route.destination}, "
+        f"which this host already routes{where}{owner}",
+        hint="choose another subnet; `ip route` shows those in use",
+    ).in_libvirt(f"Network is already in use by interface {route.link or ''}", code=1, domain=0)
 
-    A wider route through a gateway (10.0.0.0/8 into a company's network) is no collision: a
-    part of it may well be ours.  A wider subnet that is on a link is one: its hosts would vanish.
+
+def other_way(subnet: IpNetwork, bridge: InterfaceName, facts: Facts) -> RouteFact | None:
+    """Return a route by which the host reaches some of ``subnet`` elsewhere than on ``bridge``.
+
+    A wider route through a gateway (10.0.0.0/8 into a company's network) is none: a part of it
+    may well be ours.  A wider subnet that is on a link is one: its hosts would vanish.  Half of all
+    there is is none: a VPN's way to have the default route without changing the host's own.
     """
     for route in facts.routes_overlapping(subnet):
-        if route.link == bridge or route.destination.prefixlen == 0:
+        if route.link == bridge or is_default(route.destination):
             continue
-        wider = route.destination.prefixlen < subnet.prefixlen
-        if wider and not route.on_link:
-            continue
-        where = f" through {route.link}" if route.link is not None else ""
-        link = facts.links.get(route.link or "")
-        owner = ""
-        if link is not None and link.alias.startswith("jackfield:network:"):
-            owner = " (another network of Jackfield)"
-        raise ForeignObject(
-            f"network {network.name!r}: its subnet {subnet} overlaps {route.destination}, "
-            f"which this host already routes{where}{owner}",
-            hint="choose another subnet; `ip route` shows those in use",
-        ).in_libvirt(f"Network is already in use by interface {route.link or ''}", code=1)
+        if route.on_link or route.destination.prefixlen >= subnet.prefixlen:
+            return route
+    return None
+
+
+def is_default(destination: IpNetwork) -> bool:
+    """Return whether a route there is a default one, or a part of one: 2000::/3 is everywhere."""
+    return destination.prefixlen <= (1 if destination.version == 4 else 3)
 
 
 def overlap(one: IpNetwork, other: IpNetwork) -> bool:

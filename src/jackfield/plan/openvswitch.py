@@ -16,7 +16,7 @@ from jackfield.model.uplink import DeviceUplink, describe
 from jackfield.model.values import InterfaceName
 from jackfield.model.virtualport import VirtualPort, VirtualPortType
 from jackfield.model.vlan import Vlan
-from jackfield.state.facts import Facts
+from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.links import OwnerKind, alias_of
 from jackfield.state.openvswitch import OvsBridge, OvsPort, OvsVlan
 from jackfield.state.resources import LinkAttribute, LinkSetting, Resource
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jackfield.plan.port import PortDevice
 
 __all__ = [
+    "check_kind_of_bridge",
     "check_uplinks",
     "is_openvswitch",
     "plan_ovs_bridges",
@@ -89,6 +90,28 @@ def check_uplinks(network: Network, facts: Facts) -> None:
                     hint="use an uplink without addresses, or make the bridge yourself and name "
                     "it without uplinks",
                 )
+
+
+def check_kind_of_bridge(network: Network, link: LinkFact | None) -> None:
+    """Refuse a bridge of somebody else that no port of ``network`` could be on.
+
+    Raises ``WrongState``.  One that is not there may come later.  With its datapath in user space
+    a bridge of Open vSwitch is a tap.
+    """
+    if link is None or (link.kind == "bridge") is not uses_openvswitch(network):
+        return
+    if link.kind == "bridge":
+        raise WrongState(
+            f"network {network.name!r} is one of Open vSwitch, and {link.name} is a Linux bridge",
+            hint="take <virtualport type='openvswitch'/> out of the network, or name a bridge "
+            "that ovs-vsctl add-br has made",
+        )
+    what = {"": "a NIC", "openvswitch": "a bridge of Open vSwitch"}.get(link.kind, link.kind)
+    raise WrongState(
+        f"network {network.name!r} needs a Linux bridge, and {link.name} is {what}",
+        hint="name a Linux bridge, or add <virtualport type='openvswitch'/> where "
+        f"`ovs-vsctl list-br` shows {link.name}",
+    )
 
 
 def plan_ovs_port(port: Port, bridge: InterfaceName, device: PortDevice) -> OvsPort:

@@ -25,6 +25,7 @@ class Code:
     INVALID_ARG = 8
     OPERATION_DENIED = 29
     RPC = 39
+    INVALID_MAC = 44
     AUTH_FAILED = 45
     ARGUMENT_UNSUPPORTED = 74
     NO_NETWORK_METADATA = 111
@@ -51,6 +52,7 @@ _FORMATS = {
     27: "XML error: %1$s",
     Code.OPERATION_DENIED: "operation forbidden: %1$s",
     43: "Network not found: %1$s",
+    Code.INVALID_MAC: "invalid MAC address: %1$s",
     Code.AUTH_FAILED: "authentication failed: %1$s",
     55: "Requested operation is not valid: %1$s",
     67: "unsupported configuration: %1$s",
@@ -83,10 +85,17 @@ class RpcError(Exception):
     @classmethod
     def unsupported_flags(cls, flags: int, function: str) -> RpcError:
         """Return the error of flags that a function does not know."""
-        error = cls(Code.INVALID_ARG, f"unsupported flags ({flags:#x}) in function {function}")
-        error.function = function
+        text = f"unsupported flags ({flags:#x}) in function {function}"
+        return cls.wrong_argument(text, "flags", function)
+
+    @classmethod
+    def wrong_argument(cls, text: str, argument: str, function: str) -> RpcError:
+        """Return the error of an argument that libvirt's own library would not have sent."""
+        error = cls(Code.INVALID_ARG, text)
+        error.argument, error.function = argument, function
         return error
 
+    argument: str | None = None
     function: str | None = None
 
 
@@ -161,7 +170,7 @@ def to_wire(error: JackfieldError | RpcError) -> WireError:
                 domain=error.domain,
                 message=error.text,
                 str1=error.function,
-                str2="flags",
+                str2=error.argument,
                 int1=0,
                 int2=0,
             )

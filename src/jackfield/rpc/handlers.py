@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from jackfield.rpc import connect, networks, ports
+from jackfield.rpc import connect, metadata, networks, ports
 
 __all__ = ["HANDLERS", "WAITING", "Handler"]
 
@@ -40,14 +40,14 @@ HANDLERS: dict[str, Handler] = {
     "network_get_autostart": networks.get_autostart,
     "network_get_bridge_name": networks.get_bridge_name,
     "network_get_leases": networks.get_leases,
-    "network_get_metadata": networks.get_metadata,
+    "network_get_metadata": metadata.get_metadata,
     "network_get_xml": networks.get_xml,
     "network_is_active": networks.is_active,
     "network_is_persistent": networks.is_persistent,
     "network_lookup_by_name": networks.lookup_by_name,
     "network_lookup_by_uuid": networks.lookup_by_uuid,
     "network_set_autostart": networks.set_autostart,
-    "network_set_metadata": networks.set_metadata,
+    "network_set_metadata": metadata.set_metadata,
     "network_undefine": networks.undefine,
     "network_update": networks.update,
     "port_create": ports.create,

@@ -11,12 +11,17 @@ from jackfield.access import require_definition
 from jackfield.document.libvirt import write_network
 from jackfield.document.update.request import Command, Section
 from jackfield.engine.longdocuments import aside
-from jackfield.engine.metadata import MetadataType, read_metadata
 from jackfield.engine.views import LeaseView, NetworkView
-from jackfield.errors import InternalError, InvalidRequest, JackfieldError, NetworkNotFound
+from jackfield.errors import (
+    InternalError,
+    JackfieldError,
+    NetworkNotFound,
+    UnsupportedOperation,
+)
 from jackfield.model.network import Network
+from jackfield.model.values import MacAddress
 from jackfield.rpc.documents import read_network_text
-from jackfield.rpc.errors import Code, RpcError
+from jackfield.rpc.errors import Code, Domain, RpcError
 from jackfield.rpc.flags import (
     AFFECT_CONFIG,
     AFFECT_LIVE,
@@ -24,7 +29,7 @@ from jackfield.rpc.flags import (
     XML_INACTIVE,
     check_flags,
 )
-from jackfield.rpc.procedures import Lease, NetworkRef
+from jackfield.rpc.procedures import MAX_NETWORKS, Lease, NetworkRef
 from jackfield.rpc.session import Session
 
 __all__ = [
@@ -39,7 +44,6 @@ __all__ = [
     "get_autostart",
     "get_bridge_name",
     "get_leases",
-    "get_metadata",
     "get_xml",
     "is_active",
     "is_persistent",
@@ -50,7 +54,6 @@ __all__ = [
     "lookup_by_uuid",
     "name_of",
     "set_autostart",
-    "set_metadata",
     "undefine",
     "update",
     "view_of",
@@ -132,12 +135,20 @@ def count_defined(session: Session) -> tuple[object, ...]:
 
 def list_active_names(session: Session, limit: int) -> tuple[object, ...]:
     """Return the names of running networks, at most ``limit``."""
-    return ([view.name for view in _active(session)[: max(limit, 0)]],)
+    return (_names(_active(session), limit),)
 
 
 def list_defined_names(session: Session, limit: int) -> tuple[object, ...]:
     """Return the names of stored networks that do not run, at most ``limit``."""
-    return ([view.name for view in _defined(session)[: max(limit, 0)]],)
+    return (_names(_defined(session), limit),)
+
+
+def _names(found: list[NetworkView], limit: int) -> list[str]:
+    if limit < 0:
+        raise RpcError(Code.RPC, "maxnames must be non-negative", Domain.RPC)
+    if limit > MAX_NETWORKS:
+        raise RpcError(Code.RPC, "maxnames > REMOTE_NETWORK_LIST_MAX", Domain.RPC)
+    return [view.name for view in found[:limit]]
 
 
 def list_all(session: Session, need_results: int, flags: int) -> tuple[object, ...]:
@@ -167,14 +178,15 @@ def _passes(view: NetworkView, flags: int) -> bool:
 
 async def get_xml(session: Session, net: NetworkRef, flags: int) -> tuple[object, ...]:
     """Return the document of the running network, or of the stored one."""
-    view = view_of(session, net)
     check_flags(flags, XML_INACTIVE, "networkGetXMLDesc")
+    view = view_of(session, net)
     inactive = bool(flags & XML_INACTIVE)
     network = view.current
     if inactive and view.stored is not None:
         network = view.stored
     network = msgspec.structs.replace(network, connections=view.ports or None)
-    connections = session.engine.connections(network)
+    # libvirt counts what is plugged into an uplink, not what is routed through it.
+    connections = {} if network.mode.is_routed else session.engine.connections(network)
 
     def write() -> str:
         return write_network(network, inactive=inactive, connections=connections)
@@ -211,16 +223,24 @@ async def get_leases(
     session: Session, net: NetworkRef, mac: str | None, need_results: int, flags: int
 ) -> tuple[object, ...]:
     """Return the DHCP leases of the network, or of one address of it."""
-    view = view_of(session, net)
     check_flags(flags, 0, "networkGetDHCPLeases")
+    view = view_of(session, net)
+    wanted = None if mac is None else _mac(mac)
     leases = await session.engine.leases(view.uuid)
-    if mac is not None:
-        leases = [lease for lease in leases if lease.mac == mac.lower()]
+    if wanted is not None:
+        leases = [lease for lease in leases if lease.mac == wanted]
     if not need_results:
         return [], len(leases)
     if len(leases) > _MANY:
         return await asyncio.to_thread(lambda: list(map(_lease, leases))), len(leases)
     return list(map(_lease, leases)), len(leases)
+
+
+def _mac(text: str) -> MacAddress:
+    try:
+        return MacAddress(text)
+    except ValueError:
+        raise RpcError(Code.INVALID_MAC, text) from None
 
 
 def _lease(lease: LeaseView) -> Lease:
@@ -322,12 +342,15 @@ async def update(
     flags: int,
 ) -> tuple[object, ...]:
     """Change one entry of a network."""
-    view = view_of(session, net)
     check_flags(flags, AFFECT_LIVE | AFFECT_CONFIG, "networkUpdate")
+    view = view_of(session, net)
+    live, config = bool(flags & AFFECT_LIVE), bool(flags & AFFECT_CONFIG)
     try:
         known_section, known_command = Section(section), Command(command)
-    except ValueError as error:
-        raise InvalidRequest(f"network '{view.name}' cannot be updated: {error}") from None
+    except ValueError:
+        # What libvirt says first.
+        session.engine.affected(view.uuid, live=live, config=config)
+        raise _unknown_update(view, section, command) from None
     await session.change(
         "update",
         f"network {view.name}, {known_section.title}",
@@ -337,60 +360,18 @@ async def update(
             known_command,
             parent_index,
             text,
-            live=bool(flags & AFFECT_LIVE),
-            config=bool(flags & AFFECT_CONFIG),
+            live=live,
+            config=config,
         ),
     )
     return ()
 
 
-async def set_metadata(
-    session: Session,
-    net: NetworkRef,
-    kind: int,
-    text: str | None,
-    key: str | None,
-    uri: str | None,
-    flags: int,
-) -> tuple[object, ...]:
-    """Set or remove title, description or an element of the metadata."""
-    view = view_of(session, net)
-    check_flags(flags, AFFECT_LIVE | AFFECT_CONFIG, "networkSetMetadata")
-    known = _metadata_type(kind)
-    await session.change(
-        "metadata",
-        f"network {view.name}",
-        lambda: session.engine.set_metadata(
-            view.uuid,
-            known,
-            text,
-            key=key,
-            uri=uri,
-            live=bool(flags & AFFECT_LIVE),
-            config=bool(flags & AFFECT_CONFIG),
-        ),
-    )
-    return ()
-
-
-async def get_metadata(
-    session: Session, net: NetworkRef, kind: int, uri: str | None, flags: int
-) -> tuple[object, ...]:
-    """Return title, description or an element of the metadata."""
-    view = view_of(session, net)
-    check_flags(flags, AFFECT_LIVE | AFFECT_CONFIG, "networkGetMetadata")
-    network = session.engine.affected(
-        view.uuid, live=bool(flags & AFFECT_LIVE), config=bool(flags & AFFECT_CONFIG)
-    )
-    known = _metadata_type(kind)
-    text = await aside(lambda: read_metadata(network, known, uri), network)
-    if text is None:
-        raise RpcError(Code.NO_NETWORK_METADATA, "Requested metadata element is not present")
-    return (text,)
-
-
-def _metadata_type(kind: int) -> MetadataType:
-    try:
-        return MetadataType(kind)
-    except ValueError:
-        raise InvalidRequest(f"metadata has no type {kind}") from None
+def _unknown_update(view: NetworkView, section: int, command: int) -> JackfieldError:
+    if section not in {one.value for one in Section}:
+        return UnsupportedOperation(
+            f"network '{view.name}' cannot be updated: there is no section {section}"
+        ).in_libvirt("can't update unrecognized section of network")
+    return UnsupportedOperation(
+        f"network '{view.name}' cannot be updated: there is no command {command}"
+    ).in_libvirt(f"unrecognized network update command code {command}")

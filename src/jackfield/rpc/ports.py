@@ -70,8 +70,8 @@ def list_all(
     session: Session, net: NetworkRef, need_results: int, flags: int
 ) -> tuple[object, ...]:
     """Return the ports of a running network."""
-    view = view_of(session, net)
     check_flags(flags, 0, "networkListAllPorts")
+    view = view_of(session, net)
     _require_active(view)
     ports = session.engine.port_uuids(view.uuid)
     network = NetworkRef(view.name, view.uuid)
@@ -85,8 +85,8 @@ def lookup(session: Session, net: NetworkRef, uuid: UUID) -> tuple[object, ...]:
 
 async def create(session: Session, net: NetworkRef, text: str, flags: int) -> tuple[object, ...]:
     """Allocate a port for a client that makes its device."""
-    name = name_of(session, net)
     check_flags(flags, RECLAIM | VALIDATE_PORT, "networkPortCreateXML")
+    name = name_of(session, net)
     wish = await read_port_text(text)
     reclaim = bool(flags & RECLAIM)
     port = await session.change(
@@ -99,8 +99,8 @@ async def create(session: Session, net: NetworkRef, text: str, flags: int) -> tu
 
 async def delete(session: Session, port: PortRef, flags: int) -> tuple[object, ...]:
     """Remove a port."""
-    found = _port(session, port.net, port.uuid)
     check_flags(flags, 0, "networkPortDelete")
+    found = _port(session, port.net, port.uuid)
     await session.change(
         "delete port",
         _Target(port.uuid, found.network),
@@ -114,8 +114,8 @@ def get_xml(session: Session, port: PortRef, flags: int) -> tuple[object, ...]:
 
     A port at the network's VDE switch is, to libvirt's parser, one on the bridge behind it.
     """
-    found = _port(session, port.net, port.uuid)
     check_flags(flags, 0, "networkPortGetXMLDesc")
+    found = _port(session, port.net, port.uuid)
     bridge = view_of(session, port.net).current.bridge
     shown = found.port
     if isinstance(shown.plug, VdePlug) and bridge is not None and bridge.name is not None:
@@ -125,8 +125,8 @@ def get_xml(session: Session, port: PortRef, flags: int) -> tuple[object, ...]:
 
 def get_parameters(session: Session, port: PortRef, _limit: int, flags: int) -> tuple[object, ...]:
     """Return the limits of a port, every one of a direction that has limits."""
-    bandwidth = _port(session, port.net, port.uuid).port.bandwidth or Bandwidth()
     check_flags(flags, 0, "networkPortGetParameters")
+    bandwidth = _port(session, port.net, port.uuid).port.bandwidth or Bandwidth()
     found = []
     for direction, rate, names in (
         ("inbound", bandwidth.inbound, _INBOUND),
@@ -145,8 +145,8 @@ async def set_parameters(
     session: Session, port: PortRef, parameters: list[Parameter], flags: int
 ) -> tuple[object, ...]:
     """Set the limits of a port: those of both directions, so a missing one is lifted."""
-    found = _port(session, port.net, port.uuid)
     check_flags(flags, 0, "networkPortSetParameters")
+    found = _port(session, port.net, port.uuid)
     values = {item.name: item.value for item in parameters if item.type == ParameterType.UINT}
     bandwidth = Bandwidth(
         inbound=_rate(values, "inbound", _INBOUND), outbound=_rate(values, "outbound", _OUTBOUND)

@@ -33,6 +33,7 @@ from jackfield.rpc.xdr import (
 __all__ = [
     "CONNECTION_CLOSED",
     "LIFECYCLE",
+    "MAX_NETWORKS",
     "METADATA_CHANGE",
     "PROCEDURES",
     "Lease",
@@ -117,8 +118,9 @@ LEASE = Record(
     client_id=OPTIONAL_STRING,
 )
 OPTIONAL_NET = Optional(NET)
-NAMES = Array(STRING, 16384)
-NETS = _Networks(NET, 16384)
+MAX_NETWORKS = 16384
+NAMES = Array(STRING, MAX_NETWORKS)
+NETS = _Networks(NET, MAX_NETWORKS)
 PORTS = Array(PORT, 16384)
 LEASES = Array(LEASE, 65536)
 PORT_PARAMETERS = Array(PARAMETERS, 16)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fnmatch
+import ipaddress
 import logging
 import socket
 import ssl
@@ -128,7 +129,7 @@ class Admission(asyncio.Protocol):
         task.add_done_callback(self._under_way.discard)
 
     async def _shake_hands(self, stream: asyncio.Transport) -> None:
-        peer = stream.get_extra_info("peername")
+        where = _address_of(stream)
         try:
             encrypted = await asyncio.get_running_loop().start_tls(
                 stream,
@@ -138,13 +139,13 @@ class Admission(asyncio.Protocol):
                 ssl_handshake_timeout=_HANDSHAKE_LIMIT,
             )
         except ssl.SSLCertVerificationError as error:
-            log.warning("TLS: certificate of %s refused: %s", peer[0], error.verify_message)
+            log.warning("TLS: certificate of %s refused: %s", where, error.verify_message)
         except ssl.SSLError as error:
             reason = (error.reason or str(error)).replace("_", " ").lower()
-            log.warning("TLS: no handshake with %s: %s", peer[0], reason)
+            log.warning("TLS: no handshake with %s: %s", where, reason)
         except OSError as error:
             # Who looks whether the port is open is no news.
-            log.debug("TLS: no handshake with %s: %s", peer[0], error)
+            log.debug("TLS: no handshake with %s: %s", where, error)
         else:
             if encrypted is not None:
                 self._gate.connection_made(encrypted)
@@ -164,9 +165,8 @@ class Gate(asyncio.Protocol):
         """Look at the client's certificate, which the handshake has verified."""
         stream = cast("asyncio.Transport", transport)
         certificate: dict[str, Any] = transport.get_extra_info("peercert") or {}
-        peer = transport.get_extra_info("peername")
         names = names_of(certificate)
-        where = peer[0] if peer else "an unknown address"
+        where = _address_of(stream)
         if not certificate or not is_allowed(names, self._allowed):
             log.warning("%s at %s is not on tls_allowed_dn_list: refused", names[0], where)
             stream.abort()
@@ -176,3 +176,13 @@ class Gate(asyncio.Protocol):
         stream.set_protocol(protocol)
         stream.write(_ACCEPTED)
         protocol.connection_made(stream)
+
+
+def _address_of(stream: asyncio.Transport) -> str:
+    """Return the address of who connects; one of IPv4 as such, whatever socket it came by."""
+    peer = stream.get_extra_info("peername")
+    if not peer:
+        return "an unknown address"
+    address = ipaddress.ip_address(peer[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)

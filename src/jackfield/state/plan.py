@@ -9,7 +9,10 @@ __all__ = ["PlanStep"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PlanStep:
-    """One step of a plan: ``action`` is create, change or remove; ``text`` is for people."""
+    """One step of a plan; ``text`` is for people.
+
+    ``action`` is create, change, remove, or keep for what stays otherwise than defined.
+    """
 
     action: str
     kind: str

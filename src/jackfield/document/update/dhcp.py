@@ -88,6 +88,8 @@ def update_host(update: Update) -> Network:
     host = read_dhcp_host(update.element, family, partial=partial)
     hosts = () if subnet.dhcp is None else subnet.dhcp.hosts
     shown, name = _host_text(host), update.network.name
+    # What is not there is printed as libvirt prints it.
+    mac, host_name, ip = host.mac or "unknown", host.name or "(null)", host.ip or "unknown"
     if update.command is Command.DELETE:
         for place, one in enumerate(hosts):
             if _matches(host, one):
@@ -102,15 +104,11 @@ def update_host(update: Update) -> Network:
             update.refuse(
                 f"the static host {_host_text(hosts[same[0]])} matches {shown} already",
                 libvirt=f"there is an existing dhcp host entry in network '{name}' that matches "
-                f'"{shown}"',
+                f"\"<host mac='{mac}' name='{host_name}' ip='{ip}'/>\"",
             )
         return _with_dhcp(update, index, hosts=update.added(hosts, host))
     if not same:
-        given = " ".join(
-            f"\"{key}='{value}'\""
-            for key, value in (("mac", host.mac), ("name", host.name), ("ip", host.ip))
-            if value
-        )
+        given = f"\"mac='{mac}'\" \"name='{host_name}'\" \"ip='{ip}'\""
         update.refuse(
             f"no static host matches {shown}",
             libvirt=f"couldn't locate an existing dhcp host entry with {given} in network '{name}'",

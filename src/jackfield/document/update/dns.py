@@ -21,7 +21,11 @@ Item = TypeVar("Item")
 def _with_dns(update: Update, **changes: object) -> Network:
     dns = msgspec.structs.replace(update.network.dns or Dns(), **changes)
     if dns.enable is False and (dns.hosts or dns.txts or dns.srvs):
-        update.refuse("DNS is off (enable='no'), so it has no records")
+        update.refuse(
+            "DNS is off (enable='no'), so it has no records",
+            libvirt=f"Extra data in disabled network '{update.network.name}'",
+            code=27,
+        )
     return msgspec.structs.replace(update.network, dns=None if dns == Dns() else dns)
 
 

@@ -65,11 +65,16 @@ class Update:
     in_use: Mapping[Uplink, int]
 
     def refuse(
-        self, reason: str, *, hint: str | None = None, libvirt: str | None = None
+        self,
+        reason: str,
+        *,
+        hint: str | None = None,
+        libvirt: str | None = None,
+        code: int | None = None,
     ) -> NoReturn:
-        """Raise that the state forbids it; ``libvirt`` is what libvirt says of the same."""
+        """Raise that the state forbids it; ``libvirt`` and ``code`` are libvirt's for the same."""
         error = Conflict(f"network '{self.network.name}': {reason}", hint=hint)
-        raise error if libvirt is None else error.in_libvirt(libvirt)
+        raise error if libvirt is None else error.in_libvirt(libvirt, code=code)
 
     def unsupported(self, what: str, libvirt: str) -> NoReturn:
         """Raise that ``what``, in libvirt's words ``libvirt``, is only added and removed."""

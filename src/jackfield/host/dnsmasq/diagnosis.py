@@ -24,7 +24,7 @@ def why_ended(process: Process) -> ServiceError:
 
     Must be called in the network namespace of the process.
     """
-    words = process.last_words()
+    words = process.reason()
     hint = f"see {process.log}"
     if (port := _wanted_port(words)) is not None and "in use" in words:
         match = _LISTENING.search(words)
@@ -32,7 +32,7 @@ def why_ended(process: Process) -> ServiceError:
         words += f" (port {port}, held by {holder or 'an unknown process'})"
         hint = "let that program listen on other addresses only, or give the network another one"
     return ServiceError(
-        f"dnsmasq of network {process.network} ended: {words or 'it said nothing'}", hint=hint
+        f"dnsmasq of network {process.network} ended: {words or 'it did not say why'}", hint=hint
     )
 
 

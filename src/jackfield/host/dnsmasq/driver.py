@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from jackfield.host.kernel import Kernel
 
 __all__ = ["DnsmasqDriver"]
+
+log = logging.getLogger(__name__)
 
 
 class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
@@ -61,8 +65,9 @@ class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
             if files.directory.exists():
                 continue
             require_traversable(kernel.run_dir, "dnsmasq")
-            files.make()
-            files.make_pipe()
+            with _writing(files):
+                files.make()
+                files.make_pipe()
             self._started[service.network] = _spawn(files)
             self._waiting.add(service.network)
 
@@ -87,7 +92,9 @@ class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
                 continue
             process = self._running(files)
             if process is not None and files.read("config") == texts["config"]:
-                if files.write_changed(texts, RELOADED):
+                with _writing(files):
+                    changed = files.write_changed(texts, RELOADED)
+                if changed:
                     _reload(files, process)
                 continue
             if process is not None:
@@ -115,7 +122,16 @@ class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
             files = self.files(kernel, service.network)
             process = self._running(files)
             texts = files.texts(service, resolvers)
-            if process is not None and files.write_changed(texts, ["servers"]):
+            if process is None:
+                continue
+            try:
+                with _writing(files):
+                    news = files.write_changed(texts, ["servers"])
+            except HostError as error:
+                # The others have theirs all the same.
+                log.error("%s does not learn of the host's servers: %s", process.program, error)
+                continue
+            if news:
                 _reload(files, process)
                 changed.append(service.network)
         return changed
@@ -164,7 +180,8 @@ def _writing(files: DnsmasqFiles) -> Iterator[None]:
         yield
     except OSError as error:
         raise HostError(
-            f"cannot write the files of dnsmasq in {files.directory}: {error.strerror}"
+            f"cannot write the files of dnsmasq in {files.directory}: {error.strerror}",
+            hint="df shows what is full" if error.errno == errno.ENOSPC else None,
         ) from error
 
 

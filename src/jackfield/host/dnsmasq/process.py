@@ -28,6 +28,10 @@ class DnsmasqProcess(Process):
     program = "dnsmasq"
     sign = "log"
     aftermath = ("FAILED to start up",)
+    everyday = (
+        *("started,", "compile time options", "using ", "read ", "reading ", "cleared cache"),
+        *("DHCP", "IPv6 router", "RTR-", "SLAAC", "router advertisement", "sent ", "warning: "),
+    )
 
     def is_ready(self) -> bool:
         """Whether it has said that it started."""

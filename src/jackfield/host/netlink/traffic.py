@@ -83,12 +83,16 @@ _LOOPBACK = 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Qdisc:
-    """A queueing discipline of a link: ``handle`` 0 is one the kernel put there itself."""
+    """A queueing discipline of a link: ``handle`` 0 is one the kernel put there itself.
+
+    ``default`` is the class of an htb that takes what no filter sends elsewhere.
+    """
 
     index: int
     kind: str
     handle: int
     parent: int
+    default: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,7 +124,12 @@ def get_qdisc(index: int, parent: int) -> Message:
 def decode_qdisc(body: bytes) -> Qdisc:
     """Return the qdisc of an ``RTM_NEWQDISC`` body."""
     _, index, handle, parent, _ = _HEADER.unpack_from(body)
-    return Qdisc(index, text(attributes(body, 20)[_TCA_KIND]), handle, parent)
+    found = attributes(body, 20)
+    kind, default = text(found[_TCA_KIND]), 0
+    if kind == "htb":
+        options = attributes(found[_TCA_OPTIONS])
+        _, _, default, _, _ = _HTB_GLOBAL.unpack(options[_TCA_HTB_INIT])
+    return Qdisc(index, kind, handle, parent, default)
 
 
 def add_htb(index: int, handle: int, what: str, *, default: int = 1) -> Message:

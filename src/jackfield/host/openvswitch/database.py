@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from jackfield.errors import HostError, WrongState
+from jackfield.errors import HostError, MissingFeature, WrongState
 from jackfield.host.openvswitch.jsonrpc import Connection
 from jackfield.host.openvswitch.values import Row
 
@@ -190,7 +190,9 @@ class Session:
 class Database:
     """Where the database is, and whose rows are ours.
 
-    ``swept`` is whether rows of ours that are nobody's have been looked for since we began.
+    ``swept`` is whether rows of ours that are nobody's have been looked for since we began,
+    ``was_away`` whether it did not answer once, or is another server now: what we had there may
+    not be there, and what was to go may.
     """
 
     def __init__(self, path: Path | None = None, *, state: str = "") -> None:
@@ -198,6 +200,8 @@ class Database:
         self._path = path
         self.state = state
         self.swept = False
+        self.was_away = False
+        self._server: tuple[int, int] | None = None
 
     @property
     def path(self) -> Path:
@@ -211,7 +215,22 @@ class Database:
 
     def session(self) -> Session:
         """Open a session; close it (``with``) when all is asked."""
-        return Session(self.path)
+        self.note_server()
+        try:
+            return Session(self.path)
+        except MissingFeature:
+            self.was_away = True
+            raise
+
+    def note_server(self) -> None:
+        """Take note of who listens: each server binds a socket of its own."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return
+        server = status.st_ino, status.st_ctime_ns
+        self.was_away = self.was_away or self._server not in (None, server)
+        self._server = server
 
 
 def _progress(result: dict[str, Any]) -> Progress:

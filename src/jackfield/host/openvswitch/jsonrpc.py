@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from jackfield.errors import HostError, MissingFeature
 
-__all__ = ["Connection", "Messages", "encode"]
+__all__ = ["Connection", "Messages", "encode", "why_unreachable"]
 
 _READ = 64 << 10
 _LARGEST = 64 << 20
@@ -27,6 +27,14 @@ _LARGEST = 64 << 20
 def encode(message: object) -> bytes:
     """Return a message as it is sent."""
     return json.dumps(message, separators=(",", ":")).encode()
+
+
+def why_unreachable(path: Path, error: OSError) -> str:
+    """Return in words why nobody could be reached at ``path``."""
+    return {
+        FileNotFoundError: f"there is no socket {path}",
+        ConnectionRefusedError: f"nobody listens at {path}",
+    }.get(type(error), f"cannot connect to {path}: {error.strerror or error}")
 
 
 class Messages:
@@ -92,12 +100,8 @@ class Connection:
             self._socket.connect(str(path))
         except OSError as error:
             self._socket.close()
-            reason = {
-                FileNotFoundError: f"there is no socket {path}",
-                ConnectionRefusedError: f"nobody listens at {path}",
-            }.get(type(error), f"cannot connect to {path}: {error.strerror or error}")
             raise MissingFeature(
-                f"Open vSwitch does not run on this host: {reason}",
+                f"Open vSwitch does not run on this host: {why_unreachable(path, error)}",
                 hint="start its service (openvswitch-switch), or name its database's socket with "
                 "the key openvswitch_socket",
             ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 from uuid import UUID
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from jackfield.host.kernel import Kernel
 
 __all__ = ["ServiceDriver"]
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Service)
 F = TypeVar("F", bound=ServiceFiles)
@@ -132,27 +135,34 @@ class ServiceDriver(abc.ABC, Generic[R, F]):
             files = self.files(kernel, process.network)
             known = self._recorded(files)
             if known is None or not known.is_alive():
-                _record(files, process)
+                self._record(files, process)
                 adopted.append(process)
             elif known != process:
                 surplus.append(process)
         stop(surplus)
         return adopted
 
-    def sweep(self, kernel: Kernel, known: Collection[UUID]) -> list[Process]:
+    def sweep(self, kernel: Kernel, known: Collection[UUID]) -> tuple[list[Process], list[Process]]:
         """Adopt orphans, and end those that serve none of the ``known`` networks; return these.
 
-        What a crash has left of others is removed, too, unless a process of theirs is on record.
+        What a crash has left of others is removed, too, unless a process of theirs is on record:
+        that serves on, and is returned as well.
         """
         ended = [item for item in self.adopt_orphans(kernel) if item.network not in known]
         stop(ended)
         for process in ended:
             self.files(kernel, process.network).remove()
+        serving = []
         for path in self.files(kernel, _NOBODY).directory.parent.glob("*-*-*-*-*"):
             files = self.files(kernel, UUID(path.name))
-            if files.network not in known and not files.process.exists():
+            if files.network in known:
+                continue
+            found = running(files)
+            if found is None:
                 files.remove()
-        return ended
+            else:
+                serving.append(found)
+        return ended, serving
 
     def find(self, kernel: Kernel) -> list[Process]:
         """Return all processes of this kind, by looking at every process there is."""
@@ -160,28 +170,36 @@ class ServiceDriver(abc.ABC, Generic[R, F]):
 
     def _running(self, files: F) -> Process | None:
         """Return the process that serves a network, or ``None``."""
-        self._put_on_record(files)
-        process = running(files)
+        process = self._put_on_record(files)
+        if process is None or not process.is_alive():
+            process = running(files)
         if process is None and not files.directory.exists():
             # Somebody may have cleared our run directory, and it serves on.
             process = next(iter(find_processes(lambda _: files)), None)
             if process is not None:
-                _record(files, process)
+                self._record(files, process)
         return process
 
     def _recorded(self, files: F) -> Process | None:
         """Return the process on record, running or not."""
-        self._put_on_record(files)
-        return recorded(files)
+        return self._put_on_record(files) or recorded(files)
 
-    def _put_on_record(self, files: F) -> None:
+    def _put_on_record(self, files: F) -> Process | None:
+        """Record what was started, and return it; ``None`` where nothing waits for that."""
         pid = self._started.pop(files.network, None)
         process = None if pid is None else identify(files, pid)
         if process is not None:
-            _record(files, process)
+            self._record(files, process)
+        return process
 
+    def _record(self, files: F, process: Process) -> None:
+        """Write down which process it is, or try again the next time that somebody asks for it.
 
-def _record(files: ServiceFiles, process: Process) -> None:
-    if not files.directory.exists():
-        files.directory.mkdir(parents=True)
-    files.write("process", f"{process.pid} {process.start_time}\n")
+        A run directory that is full is no reason to lose what serves, nor to leave it behind.
+        """
+        try:
+            files.directory.mkdir(parents=True, exist_ok=True)
+            files.write("process", f"{process.pid} {process.start_time}\n")
+        except OSError as error:
+            self._started[files.network] = process.pid
+            log.debug("%s, pid %d, is not on record: %s", process.program, process.pid, error)

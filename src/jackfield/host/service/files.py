@@ -65,10 +65,14 @@ class ServiceFiles(abc.ABC):
         path = self.directory / name
         temporary = path.with_name(f"{name}.new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(text.encode("utf-8", "surrogateescape"))
-        temporary.rename(path)
+        try:
+            with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(text.encode("utf-8", "surrogateescape"))
+            temporary.rename(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def remove(self) -> None:
         """Remove the folder; raises ``HostError`` when something stays."""
@@ -88,7 +92,8 @@ def require_traversable(directory: Path, program: str) -> None:
     dnsmasq would start and serve nothing of what they say, with no more than a line in its log.
     """
     for parent in (directory, *directory.parents):
-        if not parent.stat().st_mode & 0o001:
+        # One that somebody has removed is made anew.
+        if parent.exists() and not parent.stat().st_mode & 0o001:
             raise ServiceError(
                 f"{program} cannot read its files: {parent} is closed to its user",
                 hint=f"chmod o+x {parent}, or choose another run directory",

@@ -66,6 +66,9 @@ class Process(abc.ABC):
     aftermath: ClassVar[tuple[str, ...]] = ()
     """How lines of its log begin that are about its end and not about the reason."""
 
+    everyday: ClassVar[tuple[str, ...]] = ()
+    """How lines of its log begin that it writes while all is well."""
+
     network: UUID
     pid: int
     start_time: int | None
@@ -85,7 +88,7 @@ class Process(abc.ABC):
         """Return the error that says why it ended; called in its network namespace."""
         return ServiceError(
             f"{self.program} of network {self.network} ended: "
-            f"{self.last_words() or 'it said nothing'}",
+            f"{self.reason() or 'it did not say why'}",
             hint=f"see {self.log}",
         )
 
@@ -101,6 +104,14 @@ class Process(abc.ABC):
         said = [own_name.sub("", stripped) for line in lines if (stripped := line.strip())]
         telling = [line for line in said if not line.startswith(self.aftermath)]
         return (telling or said or [""])[-1]
+
+    def reason(self) -> str:
+        """Return why it says that it ended, or nothing.
+
+        Who is killed has said nothing of it: what it wrote while all was well is no reason.
+        """
+        words = self.last_words()
+        return "" if words.startswith(self.everyday) else words
 
     @abc.abstractmethod
     def settle(self) -> None:

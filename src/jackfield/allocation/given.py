@@ -1,0 +1,83 @@
+"""What a network's definition gives its ports, and a port that follows another definition.
+
+A port of ours has no wishes of its own: it has what its portgroup, else its network says, and has
+something else when that does.  Of a client's, its client has merged in what its guest wants.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from jackfield.allocation.allocate import check_isolation
+from jackfield.model.bandwidth import Bandwidth
+from jackfield.model.network import Network
+from jackfield.model.port import Port, VdePlug
+from jackfield.model.vlan import Vlan
+
+__all__ = ["Given", "follow", "given_to", "keeps_former"]
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of a port that its definition gives."""
+
+    vlan: Vlan | None
+    bandwidth: Bandwidth | None
+    isolated: bool | None
+    trust_guest_rx_filters: bool | None
+
+
+def given_to(network: Network, port: Port) -> Given | None:
+    """Return what ``network`` gives a port; ``None`` where its portgroup is no more."""
+    group = next((one for one in network.portgroups if one.name == port.group), None)
+    if group is None and port.group is not None:
+        return None
+    return Given(
+        vlan=(group and group.vlan) or network.vlan,
+        bandwidth=None if group is None else group.bandwidth,
+        isolated=_first(None if group is None else group.isolated, network.isolated),
+        trust_guest_rx_filters=_first(
+            None if group is None else group.trust_guest_rx_filters,
+            network.trust_guest_rx_filters,
+        ),
+    )
+
+
+def follow(network: Network, port: Port, *, limited: bool) -> Port:
+    """Return a port of ours as ``network`` gives it to be, with its place and identity.
+
+    One that was ``limited`` by itself keeps its bandwidth.  Raises what ``allocate`` raises for
+    settings that the port cannot have.
+    """
+    given = given_to(network, port)
+    if given is None or isinstance(port.plug, VdePlug):
+        return port
+    check_isolation(network, given.isolated, port.virtualport)
+    return msgspec.structs.replace(
+        port,
+        vlan=given.vlan,
+        # No definition promises a rate, so there is no class to be had.
+        bandwidth=port.bandwidth if limited else given.bandwidth,
+        isolated=given.isolated,
+        trust_guest_rx_filters=given.trust_guest_rx_filters,
+    )
+
+
+def keeps_former(former: Network, network: Network, port: Port) -> bool:
+    """Whether a client's port has from ``former`` what ``network`` gives otherwise."""
+    old, new = given_to(former, port), given_to(network, port)
+    if old is None or new is None:
+        return False
+    has = Given(
+        vlan=port.vlan,
+        bandwidth=port.bandwidth,
+        isolated=port.isolated,
+        trust_guest_rx_filters=port.trust_guest_rx_filters,
+    )
+    return any(
+        getattr(has, name) == getattr(old, name) != getattr(new, name)
+        for name in Given.__struct_fields__
+    )
+
+
+def _first(*values: bool | None) -> bool | None:
+    return next((value for value in values if value is not None), None)

@@ -1,0 +1,165 @@
+"""The settings of ports of ours: what their network's definition gives, also when that changes.
+
+What a client's port has, its client has set on a device that it has made; it is said to keep it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from jackfield.allocation.given import follow, given_to, keeps_former
+from jackfield.engine import ledger, portjobs
+from jackfield.engine.portrows import port_detail, port_row
+from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
+from jackfield.engine.registry import Registry
+from jackfield.engine.rows import PortRow
+from jackfield.engine.views import Event
+from jackfield.engine.workplace import Workplace
+from jackfield.errors import JackfieldError
+from jackfield.host.driver import Presence
+from jackfield.host.thread import KernelThread
+from jackfield.model.network import Network
+from jackfield.model.values import NetworkName
+from jackfield.state.hoststate import Change, HostState, difference
+from jackfield.state.plan import PlanStep
+from jackfield.state.resources import SharedSetting
+
+__all__ = ["Followed", "follow_definition", "followed", "kept", "replace_port"]
+
+_SLICE = 500
+
+
+@dataclasses.dataclass(slots=True)
+class Followed:
+    """What it took to have ports follow, the events of that, and what could not be done."""
+
+    change: Change = dataclasses.field(default_factory=Change)
+    events: list[Event] = dataclasses.field(default_factory=list)
+    failures: list[str] = dataclasses.field(default_factory=list)
+
+
+async def follow_definition(
+    registry: Registry, thread: KernelThread[Workplace], record: NetworkRecord
+) -> Followed:
+    """Have the ports of a running network be as it gives them to be; its lock is held."""
+    done = Followed()
+    network = record.current
+    for number, port in enumerate(registry.ports_of(record.uuid)):
+        if number % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)
+        try:
+            changed = followed(network, port)
+            if changed is port:
+                continue
+            former, wanted = state_of_port(network, port), state_of_port(network, changed)
+            change = Change() if port.uuid in registry.lost else difference(wanted, former)
+            event = await thread.run(
+                _follow,
+                port_row(changed),
+                port_row(port),
+                record.name,
+                port_detail(port),
+                change,
+                former,
+                wanted,
+            )
+        except (JackfieldError, ExceptionGroup) as error:
+            done.failures.append(f"{_name(port)} keeps its former settings: {error}")
+            continue
+        replace_port(registry, port, changed)
+        done.change += change
+        done.events.append(event)
+    return done
+
+
+def followed(network: Network, port: PortRecord) -> PortRecord:
+    """Return a port as ``network`` gives it to be: itself, where that is as it is.
+
+    A virtual function keeps what it was given: its guest has it, or others share it.
+    """
+    if port.device is None or port.device.function is not None:
+        return port
+    wanted = follow(network, port.port, limited=port.limited)
+    return port if wanted == port.port else dataclasses.replace(port, port=wanted)
+
+
+def replace_port(registry: Registry, port: PortRecord, changed: PortRecord) -> None:
+    """Have ``port`` be known as ``changed``; what is wrong with its device is wrong as before."""
+    lost, nic = port.uuid in registry.lost, registry.lost.get(port.uuid)
+    astray = port.uuid in registry.astray
+    registry.discard_port(port)
+    port.port, port.limited = changed.port, changed.limited
+    registry.add_port(port)
+    if lost:
+        registry.set_lost(port, port.problem, nic=nic)
+    elif astray:
+        registry.set_astray(port, port.problem)
+
+
+def kept(
+    former: Network | None, network: Network, ports: Iterable[PortRecord]
+) -> Sequence[PlanStep]:
+    """Return steps that name the ports which keep what ``former`` gave them."""
+    found = []
+    for port in ports:
+        follows = port.device is not None and port.device.function is None
+        if port.device is not None and given_to(network, port.port) is None:
+            why = f"its portgroup {port.port.group!r} is no more; attach it anew"
+        elif former is None or follows or not keeps_former(former, network, port.port):
+            continue
+        elif port.device is None:
+            why = "its client has made its device: its guest has the new ones when it is started"
+        else:
+            why = "it is on a virtual function; detach it, and attach it anew"
+        text = f"{_name(port)} keeps its former settings: {why}"
+        found.append(PlanStep(action="keep", kind="port", key=f"port:{port.uuid}", text=text))
+    return found
+
+
+def _follow(
+    tools: Workplace,
+    row: PortRow,
+    former_row: PortRow,
+    name: NetworkName,
+    detail: Mapping[str, str],
+    change: Change,
+    former: HostState,
+    wanted: HostState,
+) -> Event:
+    """Change a port on the host and on record; shared settings go when nobody needs them."""
+    with tools.store.transaction():
+        ledger.acquire(tools.store, tools.applier, row.uuid, change.ensure)
+    own = _here(tools, change)
+    needed = former
+    try:
+        event = portjobs.change_port(tools, row, former_row, name, own, detail)
+        needed = wanted
+    finally:
+        ledger.release(tools.store, tools.applier, row.uuid, needed.values())
+    return event
+
+
+def _here(tools: Workplace, change: Change) -> Change:
+    """Return what is to be done of ``change`` where not all of what it replaces is there.
+
+    What a port had on a bridge that its network made anew is put there with the other ports.
+    """
+    found = tools.applier.observe([*change.remove, *change.replaced.values()])
+    there = {key for key, seen in found.items() if seen.presence is Presence.OURS}
+    return Change(
+        remove=tuple(one for one in change.remove if one.key in there and not _is_shared(one)),
+        ensure=tuple(
+            one for one in change.ensure if one.key in there or one.key not in change.replaced
+        ),
+        replaced={key: one for key, one in change.replaced.items() if key in there},
+    )
+
+
+def _is_shared(item: object) -> bool:
+    return isinstance(item, SharedSetting) and item.shared
+
+
+def _name(port: PortRecord) -> str:
+    return f"port {port.port.owner.name if port.port.owner else port.uuid}"
