@@ -106,8 +106,9 @@ def place(host: Host, uplink: Uplink, outside: Host, daemon: Daemon) -> Iterator
         guest.run(["ip", "link", "set", "eth0", "up"])
         guest.run(["ip", "addr", "add", f"2001:db8:7::{number + 2}/64", "dev", "eth0", "nodad"])
         guest.run(["ip", "-6", "route", "replace", "default", "via", "2001:db8:7::1"])
-        assert guest.dhcp4() is not None
-    address = guests[1].addresses()[0].partition("/")[0]
+    assert guests[0].dhcp4() is not None
+    address = "10.5.5.50"
+    guests[1].run(["ip", "addr", "add", f"{address}/24", "dev", "eth0"])
     with EchoServer(outside, 443), EchoServer(guests[1], 443):
         for far in ("203.0.113.1", "2001:db8:ffff::1", address):
             reached = functools.partial(can_connect, guests[0], far, 443)

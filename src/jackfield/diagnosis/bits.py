@@ -25,7 +25,7 @@ class Bits(NamedTuple):
     @property
     def is_known(self) -> bool:
         """Whether every bit is."""
-        return all(octet == 0xFF for octet in self.known)
+        return self.known.count(0xFF) == len(self.known)
 
     def combined(self, mask: bytes, xor: bytes) -> Bits:
         """Return the bits after ``& mask ^ xor``; what is masked out is known to be 0."""
@@ -53,14 +53,16 @@ def unknown(length: int) -> Bits:
 
 def compare(bits: Bits, how: Comparison, data: bytes) -> bool | None:
     """Return how ``bits`` compare with ``data``, ``None`` where that cannot be told."""
-    low, high = _bounds(bits)
     if how in (Comparison.EQ, Comparison.NEQ):
+        if bits.is_known:
+            # Most are, and of rules there may be thousands.
+            return (bits.value == data) is (how is Comparison.EQ)
         differs = any(
             (octet ^ other) & sure
             for octet, other, sure in zip(bits.value, data, bits.known, strict=True)
         )
-        same = False if differs else True if bits.is_known else None
-        return same if how is Comparison.EQ or same is None else not same
+        return (how is Comparison.NEQ) if differs else None
+    low, high = _bounds(bits)
     if how in (Comparison.LT, Comparison.GTE):
         below = True if high < data else False if low >= data else None
         return below if how is Comparison.LT or below is None else not below
@@ -70,8 +72,8 @@ def compare(bits: Bits, how: Comparison, data: bytes) -> bool | None:
 
 def within(bits: Bits, low: bytes, high: bytes) -> bool | None:
     """Tell whether ``bits`` lie between both, them included, as a big number."""
-    if low == high:
-        return compare(bits, Comparison.EQ, low)
+    if bits.is_known:
+        return low <= bits.value <= high
     above, below = compare(bits, Comparison.GTE, low), compare(bits, Comparison.LTE, high)
     if above is False or below is False:
         return False

@@ -6,6 +6,7 @@ the next; what is dropped is dropped.  Where a rule's match cannot be told, both
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import enum
 import struct
@@ -396,9 +397,21 @@ class _State:
         place = self._walk.set_of(item.name)
         if place is None:
             return None
-        bits = self._get(item.at, sum(-(-length // 4) * 4 for length in place.fields))
+        bits = self._get(item.at, place.length)
         perhaps: list[SetElement] = []
-        for element in place.elements:
+        candidates = place.elements
+        if bits.is_known:
+            single = place.single.get(bits.value)
+            if single is not None:
+                self._take(item, [single])
+                return not item.inverted
+            candidates = place.ranges
+            if len(place.fields) == 1:
+                # Of one field, no two overlap.
+                key = bits.value[: place.fields[0]]
+                end = bisect.bisect_right(candidates, key, key=lambda item: item.low)
+                candidates = candidates[max(end - 1, 0) : end]
+        for element in candidates:
             holds = _is_element(bits, place.fields, element)
             if holds:
                 self._take(item, [*perhaps, element])

@@ -274,13 +274,34 @@ class SetElement:
 class ForeignSet:
     """A set or map; ``fields`` are the lengths of its keys' parts, each padded to four bytes.
 
-    ``catch_all`` is what holds for all keys that nothing else holds for.
+    ``catch_all`` is what holds for all keys that nothing else holds for.  There may be many
+    thousand elements: those of one key each are also ``single``, by that key with its padding, and
+    the others ``ranges``, in their order.
     """
 
     name: str
     fields: tuple[int, ...]
     elements: tuple[SetElement, ...] = ()
     catch_all: SetElement | None = None
+    single: Mapping[bytes, SetElement] = dataclasses.field(init=False, repr=False, compare=False)
+    ranges: tuple[SetElement, ...] = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Sort the elements once."""
+        length = self.length
+        single = {
+            item.low.ljust(length, b"\0"): item for item in self.elements if item.low == item.high
+        }
+        ranges = sorted(
+            (item for item in self.elements if item.low != item.high), key=lambda item: item.low
+        )
+        object.__setattr__(self, "single", single)
+        object.__setattr__(self, "ranges", tuple(ranges))
+
+    @property
+    def length(self) -> int:
+        """How many bytes a key has with its padding."""
+        return sum(-(-field // 4) * 4 for field in self.fields)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
