@@ -6,6 +6,9 @@ import asyncio
 import functools
 import threading
 
+import pytest
+
+from jackfield.errors import HostError
 from jackfield.host.thread import KernelThread
 
 
@@ -110,3 +113,17 @@ def test_what_cannot_be_settled_is_told_to_all() -> None:
         return [str(error) for error in told], number
 
     assert (["the disk is gone"] * 2, 7) == asyncio.run(run())
+
+
+def test_nobody_waits_for_a_thread_that_has_ended() -> None:
+    """Who asks for something before the end has it done, and who asks afterwards is told."""
+
+    async def ask() -> None:
+        thread, tools = await opened()
+        closing = asyncio.create_task(thread.close(lambda _: None))
+        assert await asyncio.wait_for(thread.run(lambda given: given is tools), 5)
+        await closing
+        with pytest.raises(HostError, match="ending"):
+            await asyncio.wait_for(thread.run(lambda _: None), 5)
+
+    asyncio.run(ask())

@@ -12,9 +12,11 @@ and what the daemon does by itself about what it saw comes after it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
 from collections.abc import Callable, Iterator
+from subprocess import DEVNULL
 
 import pytest
 
@@ -99,3 +101,24 @@ def test_a_bridge_that_is_renamed_just_before_it_goes(host: Host, daemon: Daemon
     assert {"lo", "red1"} == host.links()
     assert ["red1"] == [route["dev"] for route in host.ip("route")]
     assert {"steps": []} == json.loads(daemon.cli("plan", "red", "--json"))
+
+
+def test_a_daemon_that_ends_while_links_go(daemon: Daemon) -> None:
+    """What it notices at its end keeps it from ending no longer, and the next one mends it."""
+    names = [f"red{number}" for number in range(8)]
+    for number, name in enumerate(names):
+        daemon.cli(
+            "apply",
+            daemon.document(
+                f"<network><name>{name}</name><bridge name='{name}' stp='off'/>"
+                f"<ip address='10.9.{number}.1' prefix='24'/></network>"
+            ),
+        )
+    renames = "; ".join(f"ip link set {name} name x; ip link del x" for name in names)
+    for _ in range(4):
+        meddling = daemon.host.start(["sh", "-c", f"while :; do {renames}; done"], stderr=DEVNULL)
+        daemon.terminate()
+        meddling.kill9()
+        daemon.start()
+        for name in names:
+            wait_for(functools.partial(daemon.host.link, name), 10, f"bridge {name}")

@@ -207,6 +207,7 @@ class Engine:
         self._metadata = Metadata(self._registry, self.events, self._thread)
         self._monitor: NftMonitor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     async def open(self) -> None:
         """Open what is needed, recover what was left, and start what is to be started."""
@@ -249,9 +250,12 @@ class Engine:
 
     async def close(self) -> None:
         """Finish what is being done and let go; networks go on running."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What is noticed from here on, while others finish, is left to the next daemon.
+        self._closing = True
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         for record in list(self._registry.networks.values()):
             async with record.lock:
                 pass
@@ -557,6 +561,9 @@ class Engine:
 
     def _later(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
+        if self._closing:
+            # It never begins.
+            task.cancel()
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
+from jackfield.errors import HostError
+
 __all__ = ["KernelThread"]
 
 T = TypeVar("T")
@@ -45,6 +47,7 @@ class KernelThread(Generic[T]):
         self._settle = settle
         self._tools: T | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
         # It must not keep a process that fails from ending; `close` ends it in order.
         self._thread = threading.Thread(target=self._work, name="kernel", daemon=True)
 
@@ -78,9 +81,14 @@ class KernelThread(Generic[T]):
         """Let the jobs end, call ``finish(tools)`` on the thread, and end it."""
         if self._tools is not None:
             await self.run(finish)
-        self._jobs.put(None)
+        self._closed = True
+        # After all that are on their way.
+        asyncio.get_running_loop().call_soon(self._jobs.put, None)
 
     async def _call(self, call: Callable[[], R], *, brief: bool = False) -> R:
+        if self._closed:
+            # Nobody would ever answer.
+            raise HostError("the daemon is ending")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[R] = loop.create_future()
         # Not before the loop is done with what it is at: until it waits, the two threads would
