@@ -93,7 +93,7 @@ class Foresight:
 
         async with record.lock:
             change, asleep = await self._thread.run(look)
-            keeping = kept(record.live, target, ports)
+            keeping = await kept(record.live, target, ports)
             return [*describe_waking(asleep), *describe(change), *keeping]
 
     def _later(self, record: NetworkRecord, target: Network, port: PortRecord) -> PortRecord:

@@ -390,7 +390,7 @@ class Networks:
             else:
                 change = await self._start_applied(record, complete, row, is_new=is_new)
             record.stored = None if transient else complete
-        keeping = kept(former, complete, self._registry.ports_of(record.uuid))
+        keeping = await kept(former, complete, self._registry.ports_of(record.uuid))
         return self._registry.network_view(record), [*describe(change), *keeping]
 
     async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:

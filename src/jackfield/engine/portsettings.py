@@ -98,12 +98,14 @@ def replace_port(registry: Registry, port: PortRecord, changed: PortRecord) -> N
         registry.set_astray(port, port.problem)
 
 
-def kept(
+async def kept(
     former: Network | None, network: Network, ports: Iterable[PortRecord]
 ) -> Sequence[PlanStep]:
     """Return steps that name the ports which keep what ``former`` gave them."""
     found = []
-    for port in ports:
+    for number, port in enumerate(ports):
+        if number % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)
         follows = port.device is not None and port.device.function is None
         if port.device is not None and given_to(network, port.port) is None:
             why = f"its portgroup {port.port.group!r} is no more; attach it anew"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -68,6 +69,8 @@ class BusService:
         return answer[0] if answer else None
 
     async def _connect(self) -> None:
+        # It takes longer than the loop may be held up.
+        await asyncio.to_thread(importlib.import_module, "jackfield.host.systembus")
         from jackfield.host.systembus import SystemBus
 
         matches = [
