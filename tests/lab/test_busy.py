@@ -77,7 +77,7 @@ def busy(host: Host, daemon: Daemon) -> Iterator[Ask]:
         finally:
             hold.unlink()
         assert 0 == applying.wait(10)
-        assert {b"HTTP/1.1 200"} == {connection.recv(12) for connection in waiting}
+        assert all(connection.recv(12) == b"HTTP/1.1 200" for connection in waiting)
 
 
 def test_a_device_that_is_renamed_just_before_its_port_goes(host: Host, daemon: Daemon) -> None:
@@ -101,6 +101,24 @@ def test_a_bridge_that_is_renamed_just_before_it_goes(host: Host, daemon: Daemon
     assert {"lo", "red1"} == host.links()
     assert ["red1"] == [route["dev"] for route in host.ip("route")]
     assert {"steps": []} == json.loads(daemon.cli("plan", "red", "--json"))
+
+
+def test_an_address_that_goes_meanwhile(host: Host, daemon: Daemon) -> None:
+    """It is told of when the network is busy no more."""
+    daemon.cli("apply", daemon.document(RED.format("red0", 1500)))
+    blue = RED.format("blue0", 1500).replace(">red<", ">blue<").replace("10.0.0.1", "10.1.0.1")
+    daemon.cli("apply", daemon.document(blue))
+
+    def told(name: str) -> bool:
+        networks = {one["name"]: one for one in daemon.cli("list", json=True)}
+        return "was changed by somebody else" in (networks[name]["problem"] or "")
+
+    with busy(host, daemon):
+        for name in ("red", "blue"):
+            host.run(["ip", "addr", "flush", "dev", f"{name}0"])
+        # What was noticed first has been judged by then.
+        wait_for(functools.partial(told, "blue"), 10, "the other network to say so")
+    wait_for(functools.partial(told, "red"), 10, "the network to say so")
 
 
 def test_a_daemon_that_ends_while_links_go(daemon: Daemon) -> None:

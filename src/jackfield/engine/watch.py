@@ -95,9 +95,7 @@ class BridgeWatch:
             reason = f"{link.kind} {old.name} was renamed to {link.name}"
             self._later(self._mending.mend(record.uuid, reason))
             return
-        self._changed.add(record.uuid)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_SETTLE, self._judge)
+        self._judge_later(record)
 
     def _port_renamed(self, name: str, link: LinkFact) -> None:
         """Have a port's device that has another name get its own back."""
@@ -132,15 +130,24 @@ class BridgeWatch:
             else:
                 self._later(self._mending.bridge_gone(record.uuid, name))
 
+    def _judge_later(self, record: NetworkRecord) -> None:
+        self._changed.add(record.uuid)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_SETTLE, self._judge)
+
     def _judge(self) -> None:
         self._timer = None
         changed, self._changed = self._changed, set()
         links = self._host.links()
         for uuid in changed:
             record = self._registry.networks.get(uuid)
-            if record is None or not record.active or record.lock.locked():
+            if record is None or not record.active:
                 continue
-            self._judge_one(record, links.get(_bridge(record)))
+            if record.lock.locked():
+                # Whoever is at it may be about to put it right, or be at something else.
+                self._judge_later(record)
+            else:
+                self._judge_one(record, links.get(_bridge(record)))
 
     def _judge_one(self, record: NetworkRecord, link: LinkFact | None) -> None:
         if link is None:
