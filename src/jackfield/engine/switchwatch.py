@@ -6,6 +6,7 @@ comes back is plugged in again; of one that somebody set down or renamed the net
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 
 from jackfield.engine.hostwatch import HostWatch
@@ -18,6 +19,9 @@ from jackfield.state.facts import LinkFact
 from jackfield.state.openvswitch import OvsBridge
 
 __all__ = ["SwitchWatch"]
+
+_SETTLE = 0.2
+"""Seconds after a change before an uplink is judged: one that goes is set down before."""
 
 
 class SwitchWatch:
@@ -53,7 +57,7 @@ class SwitchWatch:
             assert name is not None
             came = name == now and was != now
             for record in self._networks_over(name):
-                self._later(self._mend(record, name) if came else self._tell(record, name))
+                self._later(self._mend(record, name) if came else self._judge(record, name))
 
     def _networks_over(self, uplink: str) -> Iterable[NetworkRecord]:
         """Return the running networks with a bridge of Open vSwitch over an uplink."""
@@ -67,6 +71,10 @@ class SwitchWatch:
         if uplink in self._host.links():
             await self._mending.mend(record.uuid, f"uplink {uplink} is back")
             await self._tell(record, uplink)
+
+    async def _judge(self, record: NetworkRecord, uplink: str) -> None:
+        await asyncio.sleep(_SETTLE)
+        await self._tell(record, uplink)
 
     async def _tell(self, record: NetworkRecord, uplink: str) -> None:
         """Say what is wrong with an uplink now, or that nothing is any more."""
