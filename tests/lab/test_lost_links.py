@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import Uplink
 from tests.lab.daemon import RUN_DIR, Daemon
+from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.packets import ping
 from tests.lab.snapshot import take_snapshot
@@ -412,17 +413,23 @@ def test_a_bridge_of_somebody_else_in_its_place(host: Host, daemon: Daemon) -> N
     assert network["problem"] is None
 
 
-def test_a_way_that_a_bridge_has_taken(
-    host: Host, uplink: Uplink, outside: Host, daemon: Daemon
-) -> None:
-    """A network that may leave by one uplink says so when that becomes a port of a bridge."""
-    assert "eth0" == uplink.ifname
+def guest_behind_eth0(host: Host, daemon: Daemon) -> Guest:
+    """Return a guest of a network that may leave by eth0 alone, and does."""
     daemon.cli("apply", daemon.document(NAT.replace("'nat'/", "'nat' dev='eth0'/")))
     guest = host.guest("a")
     daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
     add_address(guest, "eth0", "10.0.0.2/24")
     guest.run(["ip", "route", "add", "default", "via", "10.0.0.1"])
     assert ping(guest, "203.0.113.1", tries=5) is not None
+    return guest
+
+
+def test_a_way_that_a_bridge_has_taken(
+    host: Host, uplink: Uplink, outside: Host, daemon: Daemon
+) -> None:
+    """A network that may leave by one uplink says so when that becomes a port of a bridge."""
+    assert "eth0" == uplink.ifname
+    guest = guest_behind_eth0(host, daemon)
 
     def problem() -> str:
         found = {network["name"]: network for network in daemon.cli("list", json=True)}
@@ -458,12 +465,7 @@ def test_an_uplink_that_is_not_there(
 ) -> None:
     """A network that may leave by one uplink says so when that goes, is renamed or set down."""
     assert "eth0" == uplink.ifname
-    daemon.cli("apply", daemon.document(NAT.replace("'nat'/", "'nat' dev='eth0'/")))
-    guest = host.guest("a")
-    daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
-    add_address(guest, "eth0", "10.0.0.2/24")
-    guest.run(["ip", "route", "add", "default", "via", "10.0.0.1"])
-    assert ping(guest, "203.0.113.1", tries=5) is not None
+    guest = guest_behind_eth0(host, daemon)
     assert "" == problem_of_red(daemon)
     host.run(["ip", "link", "set", "eth0", "down"])
     wait_for(lambda: "uplink eth0 is not up" in problem_of_red(daemon), 10, "the network to say so")
