@@ -59,6 +59,8 @@ def set_up_network() -> None:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
     for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
         Path("/proc/sys/net", name).write_text("0")
+    # The check for duplicates of an address begins at once, not after up to a second of chance.
+    Path("/proc/sys/net/ipv6/conf/default/router_solicitation_delay").write_text("0")
 
 
 def reap(_signal: int, _frame: FrameType | None) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 from tests.lab.host import Host
 from tests.lab.namespace import Namespace, NetworkNamespace
 from tests.lab.wait import wait_for
 
-__all__ = ["Lan", "add_address", "wait_forwarding"]
+__all__ = ["Lan", "add_address", "wait_forwarding", "wait_usable"]
+
+_IFA_F_TENTATIVE = 0x40
 
 
 def add_address(where: Namespace, ifname: str, address: str) -> None:
@@ -25,6 +28,17 @@ def wait_forwarding(where: Namespace) -> None:
         return all(port["state"] == "forwarding" for port in ports)
 
     wait_for(forwards, 5, "the ports to forward")
+
+
+def wait_usable(where: Namespace) -> None:
+    """Wait until no IPv6 address there is being checked for duplicates any more."""
+
+    def usable() -> bool:
+        with where.entered():
+            lines = Path("/proc/thread-self/net/if_inet6").read_text().splitlines()
+        return not any(int(line.split()[4], 16) & _IFA_F_TENTATIVE for line in lines)
+
+    wait_for(usable, 10, "the addresses to be usable")
 
 
 class Lan:

@@ -14,6 +14,7 @@ from tests.conftest import Uplink
 from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host
 from tests.lab.snapshot import take_snapshot
+from tests.lab.switch import wait_usable
 from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
@@ -41,7 +42,7 @@ LAN = """
 def full(host: Host, uplink: Uplink) -> Iterator[Daemon]:
     """Give a daemon with its state on a small disk, two networks, and a namespace to plug in."""
     assert "eth0" == uplink.ifname
-    wait_for(lambda: not host.ip("addr", "show", "tentative"), 5, "addresses to be usable")
+    wait_usable(host)
     host.guest("a")
     host.file(DISK).mkdir()
     host.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", DISK])

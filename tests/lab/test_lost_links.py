@@ -20,7 +20,7 @@ from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.packets import ping
 from tests.lab.snapshot import take_snapshot
-from tests.lab.switch import add_address
+from tests.lab.switch import add_address, wait_usable
 from tests.lab.wait import wait_for
 from tests.rpc.client import RawClient
 
@@ -215,7 +215,7 @@ def test_a_renamed_bridge_whose_name_others_have(
     host: Host, outside: Host, uplink: Uplink, daemon: Daemon
 ) -> None:
     """Its network says so, and gives everything back when it is stopped, and leaves nothing."""
-    wait_for(lambda: not host.ip("addr", "show", "tentative"), 5, "addresses to be usable")
+    wait_usable(host)
     before = take_snapshot(host)
     daemon.cli("apply", daemon.document(NAT))
     daemon.cli("apply", daemon.document(MANAGED.format("eth0")))
@@ -299,7 +299,7 @@ def test_a_renamed_bridge_gets_its_name_back(
     host: Host, outside: Host, uplink: Uplink, daemon: Daemon
 ) -> None:
     """Guests and host stay connected, and nothing of it is left when the networks are stopped."""
-    wait_for(lambda: not host.ip("addr", "show", "tentative"), 5, "addresses to be usable")
+    wait_usable(host)
     before = take_snapshot(host)
     daemon.cli("apply", daemon.document(NAT))
     daemon.cli("apply", daemon.document(MANAGED.format("eth0")))

@@ -45,8 +45,7 @@ from tests.lab.matrix import (
 )
 from tests.lab.namespace import Namespace
 from tests.lab.packets import ping
-from tests.lab.switch import Lan
-from tests.lab.wait import wait_for
+from tests.lab.switch import Lan, wait_usable
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
@@ -252,9 +251,7 @@ def theirs() -> Iterator[World]:
             for letter in "ab":
                 plug_in(world, index, name, letter)
         world.settle_guests()
-        wait_for(
-            lambda: not world.host.ip("-6", "address", "show", "tentative"), 10, "the addresses"
-        )
+        wait_usable(world.host)
         yield world
 
 
