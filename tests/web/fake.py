@@ -221,7 +221,7 @@ class FakeEngine:
         ]
 
     async def export_libvirt(
-        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+        self, ref: str | None, *, as_bridge: bool, dry_run: bool, own_sockets: Collection[Path]
     ) -> list[MigrationStep]:
         return []
 

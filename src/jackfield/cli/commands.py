@@ -213,6 +213,10 @@ COMMANDS = (
             "libvirt, which is the default and all there is",
             choices=("libvirt",),
         ),
+        Flag(
+            "--as-bridge",
+            "instead have a libvirtd that cannot ask us plug its guests into our bridges",
+        ),
         Flag("--dry-run", "change nothing, and say what would be done"),
     ),
     Command(

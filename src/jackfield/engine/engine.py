@@ -203,7 +203,7 @@ class Engine:
             self._host,
             places,
         )
-        self._giveback = Giveback(self._registry, self._thread, places)
+        self._giveback = Giveback(self._registry, self._thread, self._ports, places)
         self._metadata = Metadata(self._registry, self.events, self._thread)
         self._monitor: NftMonitor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -472,10 +472,15 @@ class Engine:
         return steps
 
     async def export_libvirt(
-        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+        self, ref: str | None, *, as_bridge: bool, dry_run: bool, own_sockets: Collection[Path]
     ) -> list[MigrationStep]:
-        """Give the stored network ``ref``, or all, to libvirt; say what was done, or would be."""
-        return await self._giveback.run(ref, dry_run=dry_run, own_sockets=own_sockets)
+        """Give the stored network ``ref``, or all, to libvirt; say what was done, or would be.
+
+        With ``as_bridge`` libvirt gets networks of these names on our bridges.
+        """
+        return await self._giveback.run(
+            ref, as_bridge=as_bridge, dry_run=dry_run, own_sockets=own_sockets
+        )
 
     # What happens to us
 

@@ -47,6 +47,7 @@ from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
 from jackfield.plan.network import check_host
+from jackfield.plan.standin import stands_in
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.resources import Resource
 
@@ -120,6 +121,10 @@ class Takeover:
         """Yield what is done for one network, each thing after it is done."""
         if found.problem is not None:
             raise HostError(f"cannot be read: {found.problem}")
+        ours = None if found.uuid is None else known.networks.get(found.uuid)
+        known_here = None if ours is None else ours.stored
+        if known_here and found.stored and stands_in(found.stored, known_here):
+            return
         if found.stored is not None:
             record, complete = await self._definitions.complete(found.stored, known)
             if record.stored is None:

@@ -280,7 +280,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/export",
         export_networks,
         True,
-        "give stored networks, or `network=`, to libvirt; root only; `dry_run=1` as above",
+        "give stored networks, or `network=`, to libvirt; root only; `dry_run=1` as above; with "
+        "`as_bridge=1` networks of these names on our bridges",
     ),
     Endpoint(
         "GET",

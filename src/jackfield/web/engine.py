@@ -133,7 +133,10 @@ class Engine(Protocol):
         ...
 
     async def export_libvirt(
-        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+        self, ref: str | None, *, as_bridge: bool, dry_run: bool, own_sockets: Collection[Path]
     ) -> list[MigrationStep]:
-        """Give the stored network ``ref``, or all, to libvirt; say what was done, or would be."""
+        """Give the stored network ``ref``, or all, to libvirt; say what was done, or would be.
+
+        With ``as_bridge`` libvirt gets networks of these names on our bridges.
+        """
         ...
