@@ -18,6 +18,7 @@ from jackfield import __version__, config, notify
 from jackfield import log as logs
 from jackfield.config import Config, TlsConfig
 from jackfield.engine.engine import Engine
+from jackfield.engine.parts import Parts
 from jackfield.errors import AccessDenied, ConfigurationError, JackfieldError, WrongState
 from jackfield.listener import Listeners
 from jackfield.rpc.credentials import Credentials
@@ -85,7 +86,7 @@ async def run(settings: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     _prepare(settings.run_dir, mode=0o755)
     _prepare(settings.state_dir, mode=0o711)
-    engine = Engine(
+    parts = Parts(
         run_dir=settings.run_dir,
         state_dir=settings.state_dir,
         dnsmasq_user=settings.dnsmasq_user,
@@ -99,12 +100,12 @@ async def run(settings: Config) -> None:
         gateway_timeout=settings.gateway_timeout,
         switch_timeout=settings.switch_timeout,
     )
-    await engine.open()
+    await parts.open()
     _spare_collector()
     try:
-        await _serve(engine, settings, stop)
+        await _serve(Engine(parts), settings, stop)
     finally:
-        await engine.close()
+        await parts.close()
 
 
 def _spare_collector() -> None:

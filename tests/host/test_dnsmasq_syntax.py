@@ -11,7 +11,8 @@ import pytest
 from jackfield.document.reader import read_network
 from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.model.values import InterfaceName
-from jackfield.plan.dnsmasq import LINE_LIMIT, dnsmasq_service
+from jackfield.plan.dnsmasq import dnsmasq_service
+from jackfield.plan.dnsmasq_text import LINE_LIMIT
 from jackfield.state.resources import Dnsmasq
 from tests.corpus import corpus_files
 

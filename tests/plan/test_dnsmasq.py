@@ -28,8 +28,9 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Network, Portgroup
 from jackfield.model.values import DnsName, InterfaceName, MacAddress, NetworkName, Text
 from jackfield.model.vpn import Vpn
-from jackfield.plan.dnsmasq import LINE_LIMIT, dnsmasq_service
+from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.dnsmasq_options import REFUSED
+from jackfield.plan.dnsmasq_text import LINE_LIMIT
 from jackfield.state.resources import Dnsmasq
 from tests.corpus import corpus_files
 

@@ -6,45 +6,29 @@ the next; what is dropped is dropped.  Where a rule's match cannot be told, both
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import enum
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from jackfield.diagnosis.bits import Bits, compare, known, unknown, within
+from jackfield.diagnosis.bits import Bits, known, unknown
 from jackfield.diagnosis.packet import ESTABLISHED, INVALID, NEW, Device, Sample, Visit
+from jackfield.diagnosis.registers import NotThere, Registers
 from jackfield.state.ruleset import (
     Base,
-    Bitwise,
-    Byteorder,
-    Change,
-    Compare,
-    Decide,
-    Doubt,
-    Expression,
     Fib,
     ForeignChain,
     ForeignRule,
     ForeignSet,
     ForeignTable,
-    Group,
-    Immediate,
-    Load,
-    Lookup,
-    Never,
-    Not,
     Payload,
-    Range,
     Ruleset,
-    SetElement,
     Verdict,
     VerdictKind,
 )
 
 __all__ = ["Outcome", "Place", "Verdicts", "judge"]
 
-_REGISTERS = 80
 _DEPTH = 16  # NFT_JUMP_STACK_SIZE
 
 # enum nf_ip_hook_priorities
@@ -107,10 +91,6 @@ class _Ends:
         self.accepts |= other.accepts
         self.drops += other.drops
         self.doubts += other.doubts
-
-
-class _Broken(Exception):
-    """What a rule asks for is not there, so it does not hold."""
 
 
 def judge(ruleset: Ruleset, sample: Sample) -> Verdicts:
@@ -189,13 +169,13 @@ class _Walk:
     def _chain(self, chain: ForeignChain, depth: int) -> _Ends:
         ends = _Ends()
         for rule in chain.rules:
-            state = _State(self)
-            holds = state.run(rule.expressions)
+            registers = Registers(self)
+            holds = registers.run(rule.expressions)
             if holds is False:
                 continue
             ways = [
                 (verdict, self._verdict(chain, rule, verdict, depth, certain=holds is True))
-                for verdict in state.verdicts
+                for verdict in registers.verdicts
             ]
             for verdict, here in ways:
                 left = not here.falls or verdict.kind in _LEAVING
@@ -231,7 +211,7 @@ class _Walk:
     # What is loaded
 
     def load(self, what: str | Payload | Fib) -> Bits:
-        """Return what a rule asks for, ``_Broken`` where there is no such thing."""
+        """Return what a rule asks for, ``NotThere`` where there is no such thing."""
         if isinstance(what, Payload):
             part = self._layer(what.base).part(what.offset, what.length)
             return unknown(what.length) if part is None else part
@@ -242,7 +222,7 @@ class _Walk:
         if what.startswith("ct ") and not self._tracked:
             if what == "ct state":
                 return known(struct.pack("=I", INVALID))
-            raise _Broken
+            raise NotThere
         found = self._named(what)
         return unknown(4) if found is None else found
 
@@ -317,139 +297,3 @@ def _index(device: Device) -> Bits:
 
 
 _OF_DEVICES = {"iifname": _name, "oifname": _name, "iif": _index, "oif": _index}
-
-
-class _State:
-    """The registers while one rule is looked at."""
-
-    def __init__(self, walk: _Walk) -> None:
-        self._walk = walk
-        self._value = bytearray(_REGISTERS)
-        self._known = bytearray(_REGISTERS)
-        self.verdicts: list[Verdict] = []
-
-    def run(self, expressions: Iterable[Expression]) -> bool | None:
-        """Tell whether all of them let the packet go on, ``None`` where that is not known."""
-        certain: bool | None = True
-        for expression in expressions:
-            try:
-                holds = self._one(expression, certain=certain is True)
-            except _Broken:
-                holds = False
-            if holds is False:
-                return False
-            if holds is None:
-                certain = None
-            if self.verdicts:
-                break
-        return certain
-
-    def _get(self, at: int, length: int) -> Bits:
-        end = at + length
-        if end > _REGISTERS:
-            return unknown(length)
-        return Bits(bytes(self._value[at:end]), bytes(self._known[at:end]))
-
-    def _put(self, at: int, bits: Bits) -> None:
-        # What is left of the last four bytes is set to 0.
-        padding = -len(bits.value) % 4
-        end = at + len(bits.value) + padding
-        if end <= _REGISTERS:
-            self._value[at:end] = bits.value + bytes(padding)
-            self._known[at:end] = bits.known + b"\xff" * padding
-
-    def _one(self, item: Expression, *, certain: bool) -> bool | None:
-        match item:
-            case Load():
-                self._put(item.at, self._walk.load(item.what))
-            case Immediate():
-                self._put(item.at, known(item.data))
-            case Change():
-                self._walk.change(item.what, self._get(item.at, 4), certain=certain)
-            case Bitwise():
-                bits = self._get(item.source, len(item.mask))
-                self._put(item.target, bits.combined(item.mask, item.xor))
-            case Byteorder():
-                bits = self._get(item.source, item.length)
-                self._put(item.target, bits.reversed(item.size))
-            case Compare():
-                return compare(self._get(item.at, len(item.data)), item.how, item.data)
-            case Range():
-                inside = within(self._get(item.at, len(item.low)), item.low, item.high)
-                return inside if inside is None else inside is not item.inverted
-            case Lookup():
-                return self._look_up(item)
-            case Decide():
-                if item.verdict.kind is not VerdictKind.CONTINUE:
-                    self.verdicts = [item.verdict]
-            case Never():
-                return False
-            case Doubt():
-                return None
-            case Group():
-                return _State(self._walk).run(item.inner)
-            case Not():
-                holds = _State(self._walk).run(item.inner)
-                return holds if holds is None else not holds
-        return True
-
-    def _look_up(self, item: Lookup) -> bool | None:
-        place = self._walk.set_of(item.name)
-        if place is None:
-            return None
-        bits = self._get(item.at, place.length)
-        perhaps: list[SetElement] = []
-        candidates = place.elements
-        if bits.is_known:
-            single = place.single.get(bits.value)
-            if single is not None:
-                self._take(item, [single])
-                return not item.inverted
-            candidates = place.ranges
-            if len(place.fields) == 1:
-                # Of one field, no two overlap.
-                key = bits.value[: place.fields[0]]
-                end = bisect.bisect_right(candidates, key, key=lambda item: item.low)
-                candidates = candidates[max(end - 1, 0) : end]
-        for element in candidates:
-            holds = _is_element(bits, place.fields, element)
-            if holds:
-                self._take(item, [*perhaps, element])
-                return not item.inverted
-            if holds is None:
-                perhaps.append(element)
-        if place.catch_all is not None:
-            self._take(item, [*perhaps, place.catch_all])
-            return not item.inverted
-        self._take(item, perhaps)
-        return None if perhaps else item.inverted
-
-    def _take(self, item: Lookup, elements: list[SetElement]) -> None:
-        """Take what elements have beside their keys; it may be any of them."""
-        if item.target == 0:
-            verdicts = [element.verdict for element in elements if element.verdict is not None]
-            self.verdicts = list(dict.fromkeys(verdicts))
-        elif item.target and len(elements) == 1:
-            self._put(item.target, known(elements[0].data))
-        elif item.target and elements:
-            self._put(item.target, unknown(len(elements[0].data)))
-
-
-def _is_element(bits: Bits, fields: tuple[int, ...], element: SetElement) -> bool | None:
-    """Tell whether a key is one of those that an element stands for."""
-    found: bool | None = True
-    offset = 0
-    for length in fields:
-        part = bits.part(offset, length)
-        assert part is not None
-        low, high = (
-            item[offset : offset + length].ljust(length, b"\0")
-            for item in (element.low, element.high)
-        )
-        inside = within(part, low, high)
-        if inside is False:
-            return False
-        if inside is None:
-            found = None
-        offset += -(-length // 4) * 4
-    return found

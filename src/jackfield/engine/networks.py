@@ -36,7 +36,7 @@ from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Settled, Workplace
 from jackfield.engine.zones import Zones, bridge_name
-from jackfield.errors import JackfieldError, Undoing, WrongState, shell_word
+from jackfield.errors import JackfieldError, WrongState, shell_word
 from jackfield.host.service.process import Process
 from jackfield.host.service.readiness import serve_soon
 from jackfield.host.thread import KernelThread
@@ -46,6 +46,7 @@ from jackfield.plan.network import check_host
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import Service
+from jackfield.undoing import Undoing
 
 __all__ = ["Networks"]
 

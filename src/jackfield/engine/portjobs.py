@@ -10,9 +10,9 @@ from jackfield.engine import ledger
 from jackfield.engine.rows import PortRow, Step
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace, record_event, sweep_before
-from jackfield.errors import Undoing
 from jackfield.model.values import NetworkName
 from jackfield.state.hoststate import Change, HostState
+from jackfield.undoing import Undoing
 
 __all__ = [
     "Leaving",

@@ -31,7 +31,6 @@ from jackfield.errors import (
     InvalidRequest,
     JackfieldError,
     PortNotFound,
-    Undoing,
     UnsupportedConfiguration,
     WrongState,
     shell_word,
@@ -56,6 +55,7 @@ from jackfield.state.hoststate import HostState
 from jackfield.state.links import TapLink
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.resources import TapNode
+from jackfield.undoing import Undoing
 
 __all__ = ["Ports"]
 

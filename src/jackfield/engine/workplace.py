@@ -20,7 +20,7 @@ from jackfield.engine.portjournal import PortJournal
 from jackfield.engine.rows import LiveRow, MemberRow, NetworkRow, Step
 from jackfield.engine.store import Store
 from jackfield.engine.views import Event
-from jackfield.errors import JackfieldError, Undoing
+from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.kernel import Kernel
@@ -36,6 +36,7 @@ from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import AnyLink, BridgeLink, OwnerKind, TapLink, alias_of
 from jackfield.state.openvswitch import AnyRow, OvsBridge
 from jackfield.state.resources import ManagedUplink, Resource, Service, VlanFiltering
+from jackfield.undoing import Undoing
 
 __all__ = [
     "LEFT",

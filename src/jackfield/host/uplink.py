@@ -17,7 +17,6 @@ from jackfield.errors import (
     JackfieldError,
     KernelError,
     NotFound,
-    Undoing,
     UnsupportedConfiguration,
 )
 from jackfield.host.belongings.address import HeldAddress
@@ -34,6 +33,7 @@ from jackfield.host.ownership import PROTOCOL, is_marked
 from jackfield.host.settings import copy_settings, read_setting, write_setting
 from jackfield.host.uplinkrecord import UplinkRecord
 from jackfield.state.resources import ManagedUplink
+from jackfield.undoing import Undoing
 
 __all__ = ["UplinkDriver"]
 

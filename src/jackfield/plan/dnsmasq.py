@@ -26,13 +26,11 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq_options import check_option
+from jackfield.plan.dnsmasq_text import LINE_LIMIT, checked_line, file_text, quoted
 from jackfield.plan.guard import guards_any
 from jackfield.state.resources import Dnsmasq
 
-__all__ = ["LINE_LIMIT", "dnsmasq_service", "served_ports"]
-
-LINE_LIMIT = 1023
-"""Bytes of a line: dnsmasq (``MAXDNAME``) takes what is longer for another line."""
+__all__ = ["dnsmasq_service", "served_ports"]
 
 _LEASE_LIMIT = 65535
 """Leases at most: guests decide how many there are, and the lease file is rewritten whole.
@@ -41,8 +39,6 @@ The ranges are the limit where they are shorter.  This one is not less for them:
 start with more leases than it may have, and those of a range that was longer are still there.
 """
 
-_PLAIN = re.compile(r"[A-Za-z0-9_.:/+-]+")
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _CLIENT_ID = re.compile(r"[0-9A-Fa-f]+(:[0-9A-Fa-f]+)*")
 _TXT_NAME = re.compile(r"(?=.{1,253}\Z)[!-\-/-~]{1,63}(\.[!-\-/-~]{1,63})*\.?")
 _NOT_A_HOST_NAME = re.compile(r"infinite|ignore|[0-9]+[wdhms]?", re.IGNORECASE)
@@ -115,11 +111,11 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
     return Dnsmasq(
         network=network.uuid,
         bridge=bridge,
-        config=_file(config),
-        hosts=_file(_host(host, item[1].version) for item in served for host in item[2].hosts),
-        names=_file(_host_names(dns)) if serves_dns else "",
-        options=_file(_dhcp_options(network)) if dhcp4 else "",
-        servers=tuple(map(_checked, _servers(network, dns))) if serves_dns else (),
+        config=file_text(config),
+        hosts=file_text(_host(host, item[1].version) for item in served for host in item[2].hosts),
+        names=file_text(_host_names(dns)) if serves_dns else "",
+        options=file_text(_dhcp_options(network)) if dhcp4 else "",
+        servers=tuple(map(checked_line, _servers(network, dns))) if serves_dns else (),
         follow_resolver=serves_dns and "no-resolv" not in options and _follows(network, dns),
         serves_dhcp4=bool(dhcp4),
         serves_dhcp6=bool(dhcp6),
@@ -152,7 +148,7 @@ def _process(
     yield "pid-file=@DIR@/pid"
     yield "log-facility=-"
     if user is not None:
-        yield f"user={_quoted(user)}"
+        yield f"user={quoted(user)}"
     yield "bind-interfaces"
     # Its sockets are bound to the addresses of its start: others mean another process.
     yield f"# serves {', '.join(map(str, interfaces))}"
@@ -174,8 +170,8 @@ def _names(network: Network, dns: Dns) -> Iterator[str]:
     if dns.forward_plain_names is False:
         yield "domain-needed"
     for txt in dns.txts:
-        value = "" if txt.value is None else f",{_quoted(txt.value)}"
-        yield f"txt-record={_quoted(_txt_name(txt.name))}{value}"
+        value = "" if txt.value is None else f",{quoted(txt.value)}"
+        yield f"txt-record={quoted(_txt_name(txt.name))}{value}"
     for srv in dns.srvs:
         yield from _srv(srv)
 
@@ -198,7 +194,7 @@ def _srv(srv: DnsSrv) -> Iterator[str]:
     name = f"_{srv.service}._{srv.protocol}"
     if srv.domain is not None:
         name += f".{srv.domain}"
-    fields = [_quoted(name)]
+    fields = [quoted(name)]
     if srv.target is not None:
         fields.append(srv.target)
         numbers = [srv.port, srv.priority, srv.weight]
@@ -288,7 +284,7 @@ def _tftp(network: Network) -> Iterator[str]:
     if not roots[0].startswith("/"):
         raise InvalidRequest(f"TFTP root {roots[0]!r} is not an absolute path")
     yield "enable-tftp"
-    yield f"tftp-root={_quoted(roots[0])}"
+    yield f"tftp-root={quoted(roots[0])}"
 
 
 def _dhcp4(served: list[_Served]) -> Iterator[str]:
@@ -304,8 +300,8 @@ def _dhcp4(served: list[_Served]) -> Iterator[str]:
             yield f"dhcp-range={mark}{interface.ip},static,{interface.netmask}"
         if dhcp.bootp is not None:
             tag = f"tag:subnet{number}," if tagged else ""
-            server = "" if dhcp.bootp.server is None else f",,{_quoted(dhcp.bootp.server)}"
-            yield f"dhcp-boot={tag}{_quoted(dhcp.bootp.file)}{server}"
+            server = "" if dhcp.bootp.server is None else f",,{quoted(dhcp.bootp.server)}"
+            yield f"dhcp-boot={tag}{quoted(dhcp.bootp.file)}{server}"
     if served:
         yield "dhcp-no-override"
         yield "dhcp-authoritative"
@@ -393,36 +389,3 @@ def _advertising(
         yield f"ra-param=*,{mtu}0,0"
     elif mtu:
         yield f"ra-param=*,{mtu}0"
-
-
-def _quoted(text: str) -> str:
-    """Return ``text`` so that dnsmasq takes it as it is, commas, quotes and ``#`` included."""
-    if _PLAIN.fullmatch(text):
-        return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _file(lines: Iterable[str]) -> str:
-    """Return ``lines`` as a file's text, or raise ``InvalidRequest`` for one that is not one."""
-    found = list(lines)
-    text = "\n".join([*found, ""])
-    # Mostly all of them are right: what is printable is no control character, and a character
-    # is four bytes at most.
-    longest = max(map(len, found), default=0)
-    if not "".join(found).isprintable() or 4 * longest > LINE_LIMIT:
-        for line in found:
-            _checked(line)
-    return text
-
-
-def _checked(line: str) -> str:
-    """Return ``line`` if dnsmasq reads it as one line, or raise ``InvalidRequest``."""
-    if _UNWRITABLE.search(line):
-        raise InvalidRequest(f"{line[:64]!r} for dnsmasq holds a control character")
-    if len(line.encode()) > LINE_LIMIT:
-        raise InvalidRequest(
-            f"{line[:64]!r}… for dnsmasq is longer than {LINE_LIMIT} bytes",
-            hint="dnsmasq would take the rest for another line",
-        )
-    return line

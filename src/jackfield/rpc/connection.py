@@ -13,20 +13,20 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
-from uuid import UUID
 
 from jackfield.access import Caller
 from jackfield.eager import begin, rest
 from jackfield.errors import InternalError, JackfieldError
-from jackfield.rpc.errors import Code, Domain, RpcError, WireError, to_wire
-from jackfield.rpc.foreign import FOREIGN
+from jackfield.rpc.call import Call, prepare
+from jackfield.rpc.errors import RpcError, WireError, to_wire
 from jackfield.rpc.frame import KEEPALIVE, REMOTE, VERSION, Frame, FrameBuffer, FrameError
 from jackfield.rpc.frame import Status as FrameStatus
 from jackfield.rpc.frame import Type as FrameType
-from jackfield.rpc.handlers import HANDLERS, WAITING
-from jackfield.rpc.procedures import PROCEDURES, Needs, NetworkRef, PortRef, Procedure
+from jackfield.rpc.handlers import WAITING
+from jackfield.rpc.procedures import Procedure
 from jackfield.rpc.session import Door, Registration, Session
-from jackfield.rpc.xdr import Codec, XdrError, pack, unpack
+from jackfield.rpc.turns import Turns
+from jackfield.rpc.xdr import Codec, XdrError, pack
 
 __all__ = ["Connection"]
 
@@ -99,9 +99,7 @@ class Connection(asyncio.BufferedProtocol):
         self._in_flight = 0
         #: What the client wants to be told, by number.
         self.registrations: dict[int, Registration] = {}
-        self._tasks: dict[asyncio.Task[None], UUID | None] = {}
-        self._tails: dict[UUID, asyncio.Task[None]] = {}
-        self._barrier: asyncio.Task[None] | None = None
+        self._turns = Turns()
         self._unread = False
         self._closing = False
         self._pumping: asyncio.Handle | None = None
@@ -216,13 +214,13 @@ class Connection(asyncio.BufferedProtocol):
             log.debug("%s: frame of type %d ignored", self._session.caller, frame.type)
             return
         try:
-            call = self._prepare(frame)
+            call = prepare(self._session, frame)
         except RpcError as error:
             self._answer(frame, error=to_wire(error))
             return
         procedure = call.procedure
         self._in_flight += 1
-        before = self._predecessors(call)
+        before = self._turns.before(call)
         if not before and procedure.name not in WAITING:
             try:
                 values = call()
@@ -244,66 +242,12 @@ class Connection(asyncio.BufferedProtocol):
                 return
             begun = rest(work, result)
         task = asyncio.get_running_loop().create_task(self._run(frame, call, before, begun))
-        self._tasks[task] = call.network
-        task.add_done_callback(self._forget)
-        self._follow(call, task)
-
-    def _prepare(self, frame: Frame) -> _Call:
-        """Return the call that a frame asks for, or raise why there is none."""
-        if frame.program != REMOTE or frame.version != VERSION:
-            raise RpcError(
-                Code.RPC,
-                f"Cannot find program {frame.program} version {frame.version}",
-                Domain.RPC,
-            )
-        if frame.status != FrameStatus.OK:
-            raise RpcError(Code.RPC, f"Unexpected message status {frame.status}", Domain.RPC)
-        session = self._session
-        procedure = PROCEDURES.get(frame.procedure)
-        foreign = FOREIGN.get(frame.procedure)
-        if procedure is None and foreign is None:
-            raise RpcError(Code.RPC, f"unknown procedure: {frame.procedure}", Domain.RPC)
-        if not session.opened and (procedure is None or procedure.needs is not Needs.NOTHING):
-            api = "" if procedure is None else procedure.api
-            which = "" if "Network" in api else "hypervisor "
-            raise RpcError(Code.INTERNAL_ERROR, f"{which}connection not open", Domain.RPC)
-        if procedure is None:
-            assert foreign is not None
-            raise RpcError(Code.NO_SUPPORT, *foreign)
-        try:
-            args = unpack(procedure.args, frame.payload)
-        except XdrError as error:
-            log.debug("%s: %s: %s", session.caller, procedure.name, error)
-            raise RpcError(Code.RPC, "Unable to decode message payload", Domain.RPC) from None
-        return _Call(session, procedure, args)
-
-    def _predecessors(self, call: _Call) -> list[asyncio.Task[None]]:
-        """Return the calls under way that must be over before this one begins."""
-        found = [] if self._barrier is None else [self._barrier]
-        if call.network is not None:
-            tail = self._tails.get(call.network)
-            if tail is not None:
-                found.append(tail)
-        elif call.procedure.needs is Needs.WRITING:
-            found += self._tails.values()
-        return [task for task in found if not task.done()]
-
-    def _follow(self, call: _Call, task: asyncio.Task[None]) -> None:
-        """Remember the call for those after it; one that may make a network is before them all."""
-        if call.network is not None:
-            self._tails[call.network] = task
-        elif call.procedure.needs is Needs.WRITING:
-            self._barrier = task
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        uuid = self._tasks.pop(task)
-        if uuid is not None and self._tails.get(uuid) is task:
-            del self._tails[uuid]
+        self._turns.take(call, task)
 
     async def _run(
         self,
         frame: Frame,
-        call: _Call,
+        call: Call,
         before: list[asyncio.Task[None]],
         begun: Awaitable[tuple[Any, ...]] | None,
     ) -> None:
@@ -336,8 +280,7 @@ class Connection(asyncio.BufferedProtocol):
     def _succeed(self, frame: Frame, procedure: Procedure, values: tuple[Any, ...]) -> None:
         if values and isinstance(values[0], list) and len(values[0]) > _MANY_VALUES:
             task = asyncio.get_running_loop().create_task(self._pack(frame, procedure, values))
-            self._tasks[task] = None
-            task.add_done_callback(self._forget)
+            self._turns.keep(task)
             return
         try:
             payload = pack(procedure.returns, values)
@@ -419,26 +362,3 @@ class Connection(asyncio.BufferedProtocol):
 def _not_sent(procedure: Procedure, error: XdrError) -> InternalError:
     log.error("%s: the reply cannot be sent: %s", procedure.name, error)
     return InternalError(f"{procedure.api}: {error}")
-
-
-class _Call:
-    """A handler with its arguments; ``network`` is the one that it is about."""
-
-    __slots__ = ("args", "handler", "network", "procedure", "session")
-
-    def __init__(self, session: Session, procedure: Procedure, args: list[object]) -> None:
-        self.session = session
-        self.procedure = procedure
-        self.args = args
-        self.handler = HANDLERS[procedure.name]
-        first = args[0] if args else None
-        self.network: UUID | None = None
-        if isinstance(first, NetworkRef):
-            self.network = first.uuid
-        elif isinstance(first, PortRef):
-            self.network = first.net.uuid
-
-    def __call__(self) -> tuple[Any, ...] | Awaitable[tuple[Any, ...]]:
-        if self.procedure.needs is Needs.WRITING:
-            self.session.require_write(self.procedure.api)
-        return self.handler(self.session, *self.args)

@@ -2,7 +2,8 @@
 
 Every resource has a ``key`` that names the thing it is about: two resources with one key
 describe the same thing, wanted or observed.  The order in which kinds are made is the order of
-``KINDS``; they are removed in the reverse.
+``KINDS``; they are removed in the reverse.  Kinds that belong together are described in modules
+beside this one (``links``, ``settings``, ``services``, ``traffic``, …).
 
 Ownership is not part of a resource: a driver knows a link of ours by its alias, an address or a
 route by its protocol number, rules by their table, a process by pid and start time.
@@ -11,18 +12,14 @@ route by its protocol number, rules by their table, a process by pid and start t
 from __future__ import annotations
 
 import dataclasses
-import enum
-from typing import ClassVar, TypeAlias
-from uuid import UUID
+from typing import ClassVar
 
 from jackfield.model.address import Address, IpInterface, IpNetwork
-from jackfield.model.uplink import PciAddress
-from jackfield.model.values import InterfaceName, MacAddress, Text
+from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.model.vlan import Vlan
 from jackfield.state.association import SwitchAssociation
 from jackfield.state.functions import (
     EchoGuard,
-    FunctionAspect,
     FunctionCount,
     FunctionSetting,
     OwnAddress,
@@ -40,8 +37,16 @@ from jackfield.state.links import (
 from jackfield.state.openvswitch import AnyRow, OvsBridge, OvsPort
 from jackfield.state.private import PrivateGuard
 from jackfield.state.rules import Chain, Element
+from jackfield.state.services import Dnsmasq, Service, VdeSwitch
+from jackfield.state.settings import (
+    LinkAttribute,
+    LinkSetting,
+    Setting,
+    SharedSetting,
+    shared_setting,
+)
 from jackfield.state.traffic import Guarantee, Policing, Shaping
-from jackfield.state.vlans import UplinkVlan, VlanFiltering, vlan_setting
+from jackfield.state.vlans import UplinkVlan, VlanFiltering
 
 __all__ = [
     "KINDS",
@@ -70,100 +75,6 @@ __all__ = [
     "VlanFiltering",
     "shared_setting",
 ]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Setting:
-    """A sysctl, ``name`` as a path below ``/proc/sys`` (``net/ipv4/ip_forward``).
-
-    With ``shared`` the host lived before us and has other users: the previous value is recorded
-    and put back when the last of our users goes, unless somebody else changed it meanwhile.
-    Otherwise the setting belongs to ``link``, which is ours, and goes with it.
-    """
-
-    kind: ClassVar[str] = "setting"
-    name: str
-    value: str
-    shared: bool = False
-    link: InterfaceName | None = None
-
-    @property
-    def carrier(self) -> str | None:
-        """The key of the link that this goes away with, if there is one."""
-        return None if self.link is None else f"link:{self.link}"
-
-    @property
-    def key(self) -> str:
-        """The thing this is about."""
-        return f"setting:{self.name}"
-
-
-class LinkAttribute(enum.Enum):
-    """What of somebody else's link we may have to set."""
-
-    STATE = "state"
-    ADDRESS = "address"
-    MTU = "mtu"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LinkSetting(Standing):
-    """An attribute of ``link``, which is not ours.
-
-    Its ``STATE`` (up or down), its ``ADDRESS``, or its ``MTU`` in bytes.
-
-    Always shared, as a ``Setting`` may be: recorded before it is set, and put back.  With an
-    ``index`` it is of the link that has that, whatever its name is now.
-    """
-
-    kind: ClassVar[str] = "link-setting"
-    shared: ClassVar[bool] = True
-    link: InterfaceName
-    attribute: LinkAttribute
-    value: str
-    index: int | None = dataclasses.field(default=None, compare=False)
-
-    @property
-    def name(self) -> str:
-        """What it is called in the record of shared settings; no path of a sysctl is like it."""
-        return f"{self.link} {self.attribute.value}"
-
-    @property
-    def key(self) -> str:
-        """The thing this is about."""
-        return f"link-setting:{self.name}"
-
-
-SharedSetting = (
-    Setting
-    | LinkSetting
-    | FunctionSetting
-    | FunctionCount
-    | OwnAddress
-    | VlanFiltering
-    | UplinkVlan
-)
-"""What has users besides us, and a value that it had before us."""
-
-
-def shared_setting(name: str, value: str) -> SharedSetting:
-    """Return the shared setting of that ``name`` with this ``value``."""
-    owner, space, what = name.partition(" ")
-    if ":" in owner:
-        # No link has a colon in its name.
-        address = PciAddress(owner)
-        return FunctionSetting(address=address, aspect=FunctionAspect(what), value=value)
-    if what == "functions":
-        return FunctionCount(link=InterfaceName(owner), value=value)
-    vlans = vlan_setting(owner, what, value)
-    if vlans is not None:
-        return vlans
-    if what.startswith("own "):
-        mac = MacAddress(what.removeprefix("own "))
-        return OwnAddress(link=InterfaceName(owner), mac=mac, value=value)
-    if space:
-        return LinkSetting(link=InterfaceName(owner), attribute=LinkAttribute(what), value=value)
-    return Setting(name=name, value=value, shared=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -331,70 +242,6 @@ class PortGuard(Standing):
         """The thing this is about."""
         return f"port-guard:{self.link}"
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Dnsmasq(Standing):
-    """A dnsmasq process of ours and the files it reads.
-
-    ``config`` is read at its start only; ``hosts`` (``dhcp-hostsfile``), ``names``
-    (``addn-hosts``) and ``options`` (``dhcp-optsfile``) are read again on SIGHUP, and so is the
-    servers file, which the host side writes from ``servers`` and, when ``follow_resolver``, the
-    host's own resolver configuration.  In ``config`` a value that begins with ``@DIR@/`` lies in
-    the directory of the network's files, one with ``@STATE@/`` in that of all lease files.
-    """
-
-    kind: ClassVar[str] = "dnsmasq"
-    network: UUID
-    bridge: InterfaceName
-    config: str
-    hosts: str = ""
-    names: str = ""
-    options: str = ""
-    servers: tuple[str, ...] = ()
-    follow_resolver: bool = True
-    serves_dhcp4: bool = False
-    serves_dhcp6: bool = False
-
-    @property
-    def key(self) -> str:
-        """The thing this is about."""
-        return f"dnsmasq:{self.network}"
-
-    @property
-    def serves_on(self) -> str:
-        """The key of the link that the process is bound to."""
-        return f"link:{self.bridge}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class VdeSwitch(Standing):
-    """A vde_switch process of ours on ``tap``, open to ``group`` or, without one, to root.
-
-    ``user`` is the numeric id that it runs as, ``None`` only where nothing is to be done.
-    ``running``, and ``reachable`` (its socket is there), are false only on what was observed.
-    """
-
-    kind: ClassVar[str] = "vde-switch"
-    network: UUID
-    tap: InterfaceName
-    group: Text | None = None
-    user: int | None = None
-    running: bool = True
-    reachable: bool = True
-
-    @property
-    def key(self) -> str:
-        """The thing this is about."""
-        return f"vde-switch:{self.network}"
-
-    @property
-    def serves_on(self) -> str:
-        """The key of the link that the process is bound to."""
-        return f"link:{self.tap}"
-
-
-Service: TypeAlias = Dnsmasq | VdeSwitch
-"""What is a process that serves a network: it takes a while until it does, and may die."""
 
 Resource = (
     AnyLink

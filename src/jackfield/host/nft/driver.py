@@ -13,7 +13,6 @@ kernel does with it: an element of a set without verdicts is one entry of a hash
 from __future__ import annotations
 
 import errno
-import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from jackfield.errors import ForeignObject, JackfieldError, KernelError
@@ -22,20 +21,20 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.socket import Refusal
 from jackfield.host.nft.base import base_messages, removal_messages
-from jackfield.host.nft.expression import encode_key, encode_rule
 from jackfield.host.nft.message import (
     TABLE,
-    add_chain,
-    add_elements,
-    add_rule,
     delete_chain,
-    delete_elements,
     delete_set,
     delete_table,
     flush_chain,
 )
+from jackfield.host.nft.networkmessages import (
+    deletions,
+    network_messages,
+    network_removal,
+    removal_of_found,
+)
 from jackfield.host.nft.observe import (
-    Entry,
     Fault,
     Shared,
     Snapshot,
@@ -45,11 +44,10 @@ from jackfield.host.nft.observe import (
     look_at_shared,
 )
 from jackfield.host.nft.socket import GenerationChanged, NftSocket, after
-from jackfield.host.nft.text import rule_text
 from jackfield.host.nft.usage import Usage
 from jackfield.plan.table import shared_chains
 from jackfield.state.resources import NetworkRules
-from jackfield.state.rules import Element, NamedSet
+from jackfield.state.rules import NamedSet
 
 __all__ = ["RulesDriver"]
 
@@ -154,13 +152,13 @@ class RulesDriver:
         networks: Sequence[NetworkRules],
         replaced: Mapping[str, NetworkRules],
     ) -> None:
-        messages = [message for rules in networks for message in _network_messages(rules)]
+        messages = [message for rules in networks for message in network_messages(rules)]
         wanted = frozenset(element.place for rules in networks for element in rules.elements)
         stale = [
             message
             for rules in networks
             if rules.key in replaced
-            for message in _removal(replaced[rules.key], but=rules)
+            for message in network_removal(replaced[rules.key], but=rules)
         ]
         places = self._places | wanted
         shared = () if places == self._places else base_messages(places)
@@ -171,7 +169,7 @@ class RulesDriver:
             self._places = places
             return
         messages = [
-            message for rules in networks for message in _network_messages(rules, in_words=True)
+            message for rules in networks for message in network_messages(rules, in_words=True)
         ]
         for attempt in range(_ATTEMPTS):
             generation = nft.generation()
@@ -237,7 +235,7 @@ class RulesDriver:
         found = self._look_at(nft, networks, shared)
         # One that says it is another's and is where this one's belongs is found twice.
         strangers = dict.fromkeys(entry for rules in networks for entry in found.strangers(rules))
-        messages += _deletions(strangers)
+        messages += deletions(strangers)
         messages += [
             delete_chain(name)
             for rules in networks
@@ -247,7 +245,7 @@ class RulesDriver:
         return messages, places
 
     def _remove(self, nft: NftSocket, resources: Sequence[NetworkRules]) -> None:
-        exact = [message for rules in resources for message in _removal(rules)]
+        exact = [message for rules in resources for message in network_removal(rules)]
         if self._try(nft, exact):
             self._forget(resources)
             return
@@ -258,7 +256,9 @@ class RulesDriver:
                 return
             shared = look_at_shared(nft)
             found = self._look_at(nft, resources, shared)
-            messages = [message for rules in resources for message in _remains(found, rules)]
+            messages = [
+                message for rules in resources for message in removal_of_found(found, rules)
+            ]
             try:
                 nft.commit(messages, generation)
             except GenerationChanged:
@@ -350,53 +350,3 @@ def _groups(resources: Sequence[NetworkRules]) -> Iterator[list[NetworkRules]]:
         size += length
     if group:
         yield group
-
-
-def _network_messages(rules: NetworkRules, *, in_words: bool = False) -> list[Message]:
-    """Return what makes a network's rules: its elements, and its own chains filled anew.
-
-    ``in_words`` has the messages say what each rule says, for the error that will be raised.
-    """
-    messages: list[Message] = []
-    for chain in rules.chains:
-        messages += [add_chain(chain.name), flush_chain(chain.name)]
-        messages += [
-            add_rule(
-                chain.name,
-                encode_rule(rule),
-                f"rule {number} ({rule_text(rule)})" if in_words else "a rule",
-            )
-            for number, rule in enumerate(chain.rules, start=1)
-        ]
-    return messages + [
-        add_elements(place, elements)
-        for place, elements in itertools.groupby(rules.elements, lambda element: element.place)
-    ]
-
-
-def _removal(rules: NetworkRules, *, but: NetworkRules | None = None) -> list[Message]:
-    """Return what removes a network's elements and chains, except those that ``but`` wants."""
-    kept: set[Element] = set() if but is None else set(but.elements)
-    chains = set() if but is None else {chain.name for chain in but.chains}
-    gone = [
-        Entry(element.place, encode_key(element))
-        for element in rules.elements
-        if element not in kept
-    ]
-    return _deletions(gone) + [
-        delete_chain(chain.name) for chain in rules.chains if chain.name not in chains
-    ]
-
-
-def _remains(found: Snapshot, rules: NetworkRules) -> list[Message]:
-    """Return what removes whatever there is of a network."""
-    return _deletions(found.owned.get(rules.bridge, ())) + [
-        delete_chain(name) for name in found.own_chains(rules.bridge)
-    ]
-
-
-def _deletions(entries: Iterable[Entry]) -> list[Message]:
-    return [
-        delete_elements(place.name, [entry.key for entry in group])
-        for place, group in itertools.groupby(entries, lambda entry: entry.place)
-    ]
