@@ -98,7 +98,11 @@ def taps(host: Host) -> set[str]:
 def test_guests_of_libvirtd_on_our_bridge(host: Host, libvirtd: Libvirtd) -> None:
     """Taken over, and lent: guests that run stay, others start, a restart brings all back."""
     with Daemon(host) as daemon:
-        daemon.cli("import")
+        taken = daemon.cli("import")
+        assert (
+            "* red: guests of libvirtd can be started on it again after: "
+            "jackfield export --as-bridge red"
+        ) in taken.splitlines()
         bridge = host.link("virbr-red")
         assert bridge is not None
         assert bridge["ifalias"].startswith("jackfield:network:")

@@ -41,7 +41,7 @@ from jackfield.engine.registry import Registry
 from jackfield.engine.rows import MemberRow
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import HostError, JackfieldError, NetworkNotFound, counted
+from jackfield.errors import HostError, JackfieldError, NetworkNotFound, counted, shell_word
 from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
@@ -173,6 +173,11 @@ class Takeover:
                 count = await self._move(found, live, daemon, members)
         who = f"libvirt's daemon at {daemon.path}" if daemon else "what libvirt's daemon left"
         yield f"stopped in libvirt ({who}) and running here, on {found.bridge or 'no bridge'}"
+        if daemon is not None and daemon.has_networks_inside:
+            yield (
+                "guests of libvirtd can be started on it again after: jackfield export "
+                f"--as-bridge {shell_word(found.name)}"
+            )
         for member in members:
             yield f"{member.name} moved to our {found.bridge}"
         if count:
