@@ -32,7 +32,7 @@ pytestmark = pytest.mark.lab
 OUTSIDE = "192.0.2.1"
 REAL = "a real guest"
 RED = """
-<network>
+<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
   <name>red</name>
   <forward mode='nat'/>
   <bridge name='red0' stp='off'/>
@@ -40,6 +40,7 @@ RED = """
   <ip address='192.168.150.1' netmask='255.255.255.0'>
     <dhcp><range start='192.168.150.10' end='192.168.150.99'/></dhcp>
   </ip>
+  <dnsmasq:options><dnsmasq:option value='no-ping'/></dnsmasq:options>
 </network>
 """
 
@@ -106,13 +107,16 @@ def test_route(
         "apply",
         daemon.document(
             """
-            <network>
+            <network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
               <name>wide</name>
               <forward mode='route'/>
               <bridge name='wide0' stp='off'/>
               <ip address='10.7.0.1' netmask='255.255.255.0'>
                 <dhcp><range start='10.7.0.10' end='10.7.0.99'/></dhcp>
               </ip>
+              <dnsmasq:options>
+                <dnsmasq:option value='no-ping'/>
+              </dnsmasq:options>
             </network>
             """
         ),

@@ -121,6 +121,8 @@ def red(**changes: object) -> Network:
         uuid=UUID_RED,
         mode=Mode.NAT,
         mtu=1400,
+        # It would look for 3 s whether somebody has an address before it offers it.
+        dnsmasq_options=(Text("no-ping"),),
         domain=Domain(name=DnsName("red.example"), local_only=True),
         dns=Dns(
             hosts=(

@@ -33,6 +33,8 @@ from tests.lab.wait import wait_for
 pytestmark = pytest.mark.lab
 
 DNSMASQ = "xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'"
+NO_PING = "<dnsmasq:option value='no-ping'/>"
+"""dnsmasq would look for 3 s whether somebody has an address before it offers it."""
 
 
 class Site:
@@ -48,6 +50,8 @@ class Site:
     ) -> Any:
         """Apply a network with these elements; its bridge has no spanning tree unless said."""
         bridge = "" if "<bridge" in inside else f"<bridge name='virbr-{name}' stp='off' delay='0'/>"
+        if "<dnsmasq:options>" not in inside:
+            inside += f"<dnsmasq:options>{NO_PING}</dnsmasq:options>"
         return self.daemon.cli(
             "apply",
             self.daemon.document(
@@ -163,7 +167,7 @@ def test_dhcp(site: Site) -> None:
         "<dhcp><range start='fd00::100' end='fd00::1ff'/>"
         f"<host id='{duid.hex(':')}' name='dora' ip='fd00::d'/></dhcp></ip>"
         "<dnsmasq:options><dnsmasq:option value='dhcp-option=option:ntp-server,10.0.0.9'/>"
-        "</dnsmasq:options>"
+        f"{NO_PING}</dnsmasq:options>"
     )
     anna, bert, carl, dora = (
         site.plug(name, mac(number))

@@ -31,12 +31,13 @@ def libvirt_daemon(host: Host) -> Iterator[Daemon]:
 
 
 RED = """
-<network>
+<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
   <name>red</name>
   <bridge name='red0' stp='off'/>
   <ip address='192.168.150.1' netmask='255.255.255.0'>
     <dhcp><range start='192.168.150.10' end='192.168.150.99'/></dhcp>
   </ip>
+  <dnsmasq:options><dnsmasq:option value='no-ping'/></dnsmasq:options>
 </network>
 """
 PORT_UUID = "00000000-0000-0000-0000-00000000004d"
