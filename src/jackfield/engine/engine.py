@@ -241,6 +241,7 @@ class Engine:
             # What is stored of those names devices as well, which a later version knows.
             links, networks = self._host.links(), self._registry.networks
             tell_orphans(links.values(), networks, self._registry.ports)
+            await self._mending.sweep_surplus(links)
             await self._thread.run(sweep_rules, list(networks.values()), links)
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
