@@ -107,6 +107,33 @@ def test_an_apply_is_whole_or_refused(full: Daemon) -> None:
     assert "10.0.0.2" in full.host.run(["ip", "addr", "show", "dev", "red0"]).stdout
 
 
+def test_a_disk_that_is_full_before_a_change_has_ended(host: Host) -> None:
+    """What was begun has room for its end, whatever others write meanwhile."""
+    host.file(DISK).mkdir()
+    host.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", DISK])
+    hook = host.file("/run/lab/hooks/network")
+    hook.parent.mkdir()
+    hook.write_text(
+        f"#!/bin/sh\n[ $2 != started ] || dd if=/dev/zero of={FILL} bs=4k 2>/dev/null || true\n"
+    )
+    hook.chmod(0o755)
+    with Daemon(host, state_dir=f"{DISK}/state", config='hooks_dir = "/run/lab/hooks"\n') as daemon:
+        for number in range(3):
+            document = NAT.format(1).replace(
+                "<bridge", f"<description>{number}</description><bridge"
+            )
+            daemon.cli("define", daemon.document(document))
+            daemon.cli("start", "red")
+            host.file(FILL).unlink()
+            if number < 2:
+                daemon.cli("stop", "red")
+        before = take_snapshot(host)
+        daemon.kill9()
+        daemon.start()
+        assert before == take_snapshot(host)
+        assert [True] == [network["active"] for network in daemon.cli("list", json=True)]
+
+
 def test_what_serves_is_watched_after_a_refused_stop(full: Daemon) -> None:
     """A dnsmasq that dies then is started again, even while nothing can be recorded."""
     full.cli("start", "red")

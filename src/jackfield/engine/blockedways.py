@@ -53,7 +53,7 @@ def _taken_subnet(network: Network, facts: Facts) -> str | None:
     for subnet in network.subnets:
         if subnet.interface is None:
             continue
-        route = other_way(subnet.interface.network, bridge_of(network), facts)
+        route = other_way(subnet.interface.network, bridge_of(network), facts, network.uuid)
         if route is not None:
             where = f" through {route.link}" if route.link is not None else ""
             return (

@@ -229,6 +229,8 @@ class Networks:
             await self._note_settled(record, settled)
         except BaseException as error:
             record.live, record.present = None, HostState()
+            with Undoing(error):
+                await self._mending.remove_surplus(record)
             if isinstance(error, JackfieldError):
                 raise error.with_context(f"cannot start network {network.name!r}") from error
             raise
@@ -350,6 +352,7 @@ class Networks:
             raise
         record.present = HostState()
         record.settled, record.halted, record.problem = False, False, None
+        await self._mending.remove_surplus(record)
         await self._zones.leave(bridge_name(network))
         self._registrations.forget(record.uuid)
         if record.stored is not None:
@@ -468,6 +471,8 @@ class Networks:
                 raise
         except BaseException as error:
             record.live, record.present = former, present
+            with Undoing(error):
+                await self._mending.remove_surplus(record)
             await self._mending.watch_services([record])
             if isinstance(error, JackfieldError):
                 raise error.with_context(f"cannot change network {network.name!r}") from error

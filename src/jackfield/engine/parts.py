@@ -213,6 +213,7 @@ class Parts:
             # What is stored of those names devices as well, which a later version knows.
             links, networks = self.host.links(), self.registry.networks
             tell_orphans(links.values(), networks, self.registry.ports)
+            await self._mending.sweep_surplus(links)
             await self._thread.run(sweep_rules, list(networks.values()), links)
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from uuid import UUID
 
 from jackfield.errors import (
     Conflict,
@@ -346,7 +347,7 @@ def _check_collision(
     network: Network, subnet: IpNetwork, bridge: InterfaceName, facts: Facts
 ) -> None:
     """Refuse a subnet that the host reaches another way."""
-    route = other_way(subnet, bridge, facts)
+    route = other_way(subnet, bridge, facts, network.uuid)
     if route is None:
         return
     where = f" through {route.link}" if route.link is not None else ""
@@ -361,15 +362,21 @@ def _check_collision(
     ).in_libvirt(f"Network is already in use by interface {route.link or ''}", code=1, domain=0)
 
 
-def other_way(subnet: IpNetwork, bridge: InterfaceName, facts: Facts) -> RouteFact | None:
+def other_way(
+    subnet: IpNetwork, bridge: InterfaceName, facts: Facts, uuid: UUID | None
+) -> RouteFact | None:
     """Return a route by which the host reaches some of ``subnet`` elsewhere than on ``bridge``.
 
-    A wider route through a gateway (10.0.0.0/8 into a company's network) is none: a part of it
-    may well be ours.  A wider subnet that is on a link is one: its hosts would vanish.  Half of all
-    there is is none: a VPN's way to have the default route without changing the host's own.
+    The bridge that the network ``uuid`` has had until now is no other way.  A wider route through
+    a gateway (10.0.0.0/8 into a company's network) is none: a part of it may well be ours.  A
+    wider subnet that is on a link is one: its hosts would vanish.  Half of all there is is none: a
+    VPN's way to have the default route without changing the host's own.
     """
     for route in facts.routes_overlapping(subnet):
         if route.link == bridge or is_default(route.destination):
+            continue
+        link = facts.links.get(route.link or "")
+        if uuid is not None and link is not None and network_of(link.alias) == uuid:
             continue
         if route.on_link or route.destination.prefixlen >= subnet.prefixlen:
             return route
