@@ -120,7 +120,7 @@ class Engine:
             Workplace.settle,
         )
         self._host = HostWatch(self._thread)
-        self._services = Services(self._service_died)
+        self._services = Services(self._service_died, self._service_waits)
         self._plans = plans = Plans(dnsmasq_user, vde_user, virtual_functions or {})
         self._definitions = Definitions(
             self._registry, plans, self.events, self._thread, self._host
@@ -532,6 +532,9 @@ class Engine:
 
     def _service_died(self, network: UUID, reason: str) -> None:
         self._later(self._mending.mend(network, reason))
+
+    def _service_waits(self, network: UUID, problem: str) -> None:
+        self._later(self._mending.tell_waiting(network, problem))
 
     def _holder_ended(self, port: UUID) -> None:
         self._later(self._ports.release(port))
