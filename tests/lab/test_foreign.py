@@ -117,6 +117,46 @@ def test_in_the_way_of_a_network(
     assert known == daemon.cli("list", json=True)
 
 
+ROUTE = "<route address='172.20.0.0' prefix='16' gateway='{}'{}/>"
+
+
+def test_a_static_route_of_somebody_else(daemon: Daemon, host: Host, uplink: Uplink) -> None:
+    """A static route that the host has already is refused, and the link that it is on is named."""
+    assert uplink.ifname == "eth0"
+    set_up(host, ["ip route add 172.20.0.0/16 via 192.0.2.1 metric 1"])
+    before = take_snapshot(host)
+    refused = daemon.cli(
+        "apply", daemon.document(document(ROUTE.format("10.5.5.2", ""))), check=False
+    )
+    assert 5 == refused.returncode, refused
+    assert "another route to 172.20.0.0/16 through veth eth0" in refused.stderr
+    assert "is in the way and is not ours" in refused.stderr
+    assert before == take_snapshot(host)
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_static_route_of_another_network(daemon: Daemon, host: Host, running: bool) -> None:
+    """Of two networks with one route the second is refused, and told which has it."""
+    daemon.cli("apply", daemon.document(document(ROUTE.format("10.5.5.2", ""))))
+    other = (
+        document().replace("red", "blue").replace("virbr7", "virbr8").replace("10.5.5", "10.6.6")
+    )
+    if running:
+        daemon.cli("apply", daemon.document(other))
+    before = take_snapshot(host)
+    path = daemon.document(other.replace("</ip>", "</ip>" + ROUTE.format("10.6.6.2", "")))
+    refused = daemon.cli("apply", path, check=False)
+    assert 5 == refused.returncode, refused
+    assert "172.20.0.0/16 with metric 1 is one of network 'red' as well" in refused.stderr
+    assert "not ours" not in refused.stderr
+    assert before == take_snapshot(host)
+    # The one with the lesser metric is the one that is used.
+    backup = ROUTE.format("10.6.6.2", " metric='9'")
+    daemon.cli("apply", daemon.document(other.replace("</ip>", "</ip>" + backup)))
+    shown = host.ip("route", "show", "172.20.0.0/16")
+    assert {("virbr7", 1), ("virbr8", 9)} == {(one["dev"], one["metric"]) for one in shown}
+
+
 def test_a_wider_route_to_a_gateway_is_no_obstacle(
     daemon: Daemon, host: Host, uplink: Uplink
 ) -> None:
