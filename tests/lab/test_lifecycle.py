@@ -541,6 +541,38 @@ def test_a_tap_that_is_there_already(daemon: Daemon) -> None:
     assert ["t0"] == [one["device"] for one in daemon.cli("ports", json=True)]
 
 
+@pytest.mark.parametrize("forward", ["nat", "macvlan"])
+def test_an_interface_that_a_guest_has_already(daemon: Daemon, host: Host, forward: str) -> None:
+    """A port's, whatever the path of its namespace, and one of the guest's own: both are named."""
+    text = document()
+    if forward == "macvlan":
+        host.run(["ip", "link", "add", "nic0", "type", "veth", "peer", "name", "far0"])
+        for end in ("nic0", "far0"):
+            host.run(["ip", "link", "set", end, "up"])
+        text = "<network><name>red</name><forward mode='bridge' dev='nic0'/></network>"
+    daemon.cli("apply", daemon.document(text))
+    guest = host.guest("a")
+    port = daemon.cli("attach", "red", "--netns", "a", "--ifname", "lan0", json=True)
+    links, inside = host.links(), guest.links()
+    for netns in ("a", "/var/run/netns/a"):
+        said = refused(daemon, "attach", "red", "--netns", netns, "--ifname", "lan0")
+        assert f"port {port['uuid']} of network 'red' has the interface lan0" in said
+        assert "in network namespace" in said
+        assert "--ifname" in said
+    guest.run(["ip", "link", "add", "own0", "type", "bridge"])
+    said = refused(daemon, "attach", "red", "--netns", "a", "--ifname", "own0")
+    assert "own0" in said
+    assert "/run/netns/a" in said
+    assert "EEXIST" not in said
+    assert links == host.links()
+    assert {*inside, "own0"} == guest.links()
+    # A name that its guest has given up is free.
+    guest.run(["ip", "link", "set", "lan0", "down"])
+    guest.run(["ip", "link", "set", "lan0", "name", "lan1"])
+    daemon.cli("attach", "red", "--netns", "a", "--ifname", "lan0")
+    assert {*inside, "own0", "lan1"} == guest.links()
+
+
 def test_two_networks_with_one_subnet(daemon: Daemon) -> None:
     """Both may be defined; only one can run."""
     daemon.cli("apply", daemon.document(document()))
