@@ -128,6 +128,20 @@ def test_no_default_route() -> None:
     assert [] == words(seen(SUBNET, of=local6))
 
 
+def test_a_router_that_is_passed_over() -> None:
+    """Where forwarding keeps the host from its IPv6 default route, the sysctl is named."""
+    both = network(
+        RED.replace("</ip>", "</ip><ip family='ipv6' address='2001:db8::1' prefix='64'/>")
+    )
+    conf = "net/ipv6/conf/eth0"
+    assert {f"{conf}/accept_ra", f"{conf}/forwarding"} <= set(sysctls_of(both, seen().facts))
+    for accept_ra, is_named in (("1", True), ("2", False), ("0", False)):
+        sysctls = {f"{conf}/accept_ra": accept_ra, f"{conf}/forwarding": "1"}
+        (found,) = find_obstacles(seen(of=both, sysctls=sysctls))
+        assert "no IPv6 default route" in found.text
+        assert is_named == ("sysctl -w net.ipv6.conf.eth0.accept_ra=2" in found.hint)
+
+
 def test_a_pool_of_nics() -> None:
     """Of a macvtap network's NICs one is enough."""
     pool = network(

@@ -74,6 +74,9 @@ def sysctls_of(network: Network, facts: Facts) -> list[str]:
         names.append("net/ipv4/conf/all/rp_filter")
         for link in {network.bridge.name, *_exits(network, facts)}:
             names += [f"net/ipv4/conf/{link}/{setting}" for setting in ("forwarding", "rp_filter")]
+    if network.mode in _FORWARDED and not _routed_to(facts, OUTSIDE[6]):
+        for link in _likely_exits(network, facts):
+            names += [f"net/ipv6/conf/{link}/{setting}" for setting in ("forwarding", "accept_ra")]
     return names
 
 
@@ -215,7 +218,8 @@ def _routes(seen: Circumstances) -> Iterator[_Obstacle]:
                 yield _Obstacle(
                     f"the host has no IPv{version} default route, so guests reach only what it has "
                     "routes to",
-                    f"give it one: ip -{version} route add default via GATEWAY",
+                    f"give it one: ip -{version} route add default via GATEWAY"
+                    + (_learning(seen) if version == 6 else ""),
                     Likelihood.OBSTACLE,
                 )
         elif named and not named & ways:
@@ -231,10 +235,22 @@ def _routes(seen: Circumstances) -> Iterator[_Obstacle]:
             )
 
 
+def _learning(seen: Circumstances) -> str:
+    """Return how the host would learn its IPv6 default route, where forwarding keeps it from it."""
+    for link in _likely_exits(seen.network, seen.facts):
+        conf = f"net/ipv6/conf/{link}"
+        if "1" == seen.sysctls.get(f"{conf}/accept_ra") == seen.sysctls.get(f"{conf}/forwarding"):
+            return (
+                f"; or have {link}, which forwards and so passes over router advertisements, take "
+                f"it from those: sysctl -w net.ipv6.conf.{link.replace('.', '/')}.accept_ra=2"
+            )
+    return ""
+
+
 def _settings(seen: Circumstances) -> Iterator[_Obstacle]:
     """Yield what sysctls of single links are in the way."""
     for name, value in seen.sysctls.items():
-        if name.endswith("/forwarding") and value == "0":
+        if name.startswith("net/ipv4") and name.endswith("/forwarding") and value == "0":
             link = name.split("/")[3]
             yield _Obstacle(
                 f"the host does not forward what comes in by {link}",
@@ -276,6 +292,12 @@ def _exits(network: Network, facts: Facts, version: int = 4) -> list[str]:
     if not named:
         return sorted(routed) if len(routed) == 1 else []
     return [name for name in named if name in routed] or named[:1]
+
+
+def _likely_exits(network: Network, facts: Facts) -> list[str]:
+    """Return the links that an IPv6 default route would lead through, if there were one."""
+    named = [str(item.dev) for item in network.uplinks if isinstance(item, DeviceUplink)]
+    return named or sorted(_routed_to(facts, OUTSIDE[4]))
 
 
 def _routed_to(facts: Facts, address: Address) -> set[str]:
