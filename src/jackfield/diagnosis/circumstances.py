@@ -301,14 +301,8 @@ def _likely_exits(network: Network, facts: Facts) -> list[str]:
 
 
 def _routed_to(facts: Facts, address: Address) -> set[str]:
-    """Return the links that the most specific routes to an address lead through."""
-    routes = list(facts.routes_overlapping(ipaddress.ip_network(address)))
-    longest = max((route.destination.prefixlen for route in routes), default=0)
-    return {
-        route.link
-        for route in routes
-        if route.destination.prefixlen == longest and route.link is not None
-    }
+    """Return the links that an address is reached through."""
+    return {route.link for route in facts.routes_to(address) if route.link is not None}
 
 
 def _routed_by(facts: Facts, address: Address) -> str | None:

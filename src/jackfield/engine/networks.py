@@ -13,7 +13,7 @@ import msgspec
 
 from jackfield.document.json import network_to_json
 from jackfield.engine import portjobs, workplace
-from jackfield.engine.blockedways import blocked_way, is_blocked_way
+from jackfield.engine.blockedways import blocked_way, first_certain, is_blocked_way, ways_past
 from jackfield.engine.changeable import check_changeable, check_realised_kind
 from jackfield.engine.claims import check_free, takes_uplinks
 from jackfield.engine.definitions import Definitions, network_row
@@ -275,7 +275,7 @@ class Networks:
         await self._registrations.note(record)
         if takes_uplinks(record.current):
             await self.judge_ways()
-        elif record.current.uplinks:
+        elif record.current.uplinks or is_blocked_way(record.problem):
             await self.judge_ways([record])
         return change
 
@@ -309,6 +309,10 @@ class Networks:
             if not record.active or not (known is None or is_blocked_way(known)):
                 continue
             problem = blocked_way(record.current, facts)
+            if problem is None and (past := ways_past(record.current, facts)):
+                problem = await self._thread.run(first_certain, past)
+                if record.live is None or record.problem != known:
+                    continue
             if problem is None:
                 record.problem = None
             elif problem != known:

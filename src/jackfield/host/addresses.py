@@ -220,9 +220,9 @@ def _other_route(kernel: Kernel, wanted: Route) -> str:
     metric = _metric_of(wanted)
     for entry in kernel.route.routes(wanted.destination.version):
         if (entry.destination, entry.metric) == (wanted.destination, metric):
-            links = kernel.route.links().values()
-            through = [item.describe() for item in links if item.index == entry.index]
-            return " through ".join([f"another route to {wanted.destination}", *through])
+            link = kernel.route.link_at(entry.index)
+            through = "" if link is None else f" through {link.describe()}"
+            return f"another route to {wanted.destination}{through}"
     return f"another route to {wanted.destination}"
 
 
