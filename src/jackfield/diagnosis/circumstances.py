@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from jackfield.diagnosis.finding import Finding, Likelihood
 from jackfield.diagnosis.need import NO_PORT, OUTSIDE, Way, guest_of
 from jackfield.diagnosis.packet import UNTOLD, Device
+from jackfield.diagnosis.ranges import ranges_left, words_of
 from jackfield.errors import shell_word
 from jackfield.model.address import Address, Subnet
 from jackfield.model.mode import Mode
@@ -24,8 +25,6 @@ __all__ = ["Circumstances", "find_obstacles", "member_of", "sysctls_of", "ways_o
 _FORWARDED = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET, Mode.OPEN})
 _ON_UPLINKS = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET, Mode.BRIDGE})
 _LOCAL6 = ipaddress.IPv6Network("fc00::/7")
-_MANY = 1 << 16
-"""How many addresses a range may have at most to be counted."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,25 +259,11 @@ def _settings(seen: Circumstances) -> Iterator[_Obstacle]:
 
 def _ranges(seen: Circumstances) -> Iterator[_Obstacle]:
     """Yield the DHCP ranges that have nothing left to give."""
-    for subnet in seen.network.subnets:
-        if subnet.dhcp is None or not subnet.dhcp.ranges or subnet.interface is None:
-            continue
-        taken = {int(address) for address in seen.leased}
-        taken |= {int(host.ip) for host in subnet.dhcp.hosts if host.ip is not None}
-        taken.add(int(subnet.interface.ip))
-        free = 0
-        for item in subnet.dhcp.ranges:
-            first, last = int(item.start), int(item.end)
-            if last - first >= _MANY:
-                free += 1
-                break
-            free += last - first + 1 - sum(first <= number <= last for number in taken)
-        if free <= 0:
-            ranges = ", ".join(f"{item.start} to {item.end}" for item in subnet.dhcp.ranges)
-            yield _Obstacle(
-                f"DHCP has no free address: all of {ranges} is leased or reserved",
-                "give the network a longer range, or its leases a shorter time",
-            )
+    for subnet, _ in ranges_left(seen.network, seen.leased, 0):
+        yield _Obstacle(
+            f"DHCP has no free address: all of {words_of(subnet)} is leased or reserved",
+            "give the network a longer range, or its leases a shorter time",
+        )
 
 
 def _has_ipv4(network: Network) -> bool:

@@ -44,6 +44,7 @@ from jackfield.engine.registrations import Registrations
 from jackfield.engine.registry import Registry
 from jackfield.engine.rulemending import RuleMending
 from jackfield.engine.services import Services
+from jackfield.engine.shortage import Shortage
 from jackfield.engine.store import Store
 from jackfield.engine.takeover import Takeover
 from jackfield.engine.taps import recognised
@@ -131,6 +132,8 @@ class Engine:
         )
         self._leases.on_change(self._guards.leases_changed)
         tidings = Tidings(self.events, self._thread)
+        self._shortage = Shortage(self._registry, run_dir, tidings, self._later)
+        self._leases.on_reading(self._shortage.leases_read)
         lost = LostPorts(self._registry, self._thread, self._host, tidings)
         self._mending = Mending(
             self._registry, self._thread, self._host, self._services, self._guards, lost, tidings
@@ -228,6 +231,7 @@ class Engine:
         self._watches.open()
         self._inotify = Inotify()
         self._services.open(self._inotify)
+        self._shortage.open(self._inotify)
         await self._leases.open(self._inotify)
         self._resolver = ResolverWatch(self._inotify, self._resolver_changed)
         running = [record for record in self._registry.networks.values() if record.active]
@@ -270,6 +274,7 @@ class Engine:
             await self._thread.run(lambda _: monitor.close())
         self._resolver.close()
         self._leases.close()
+        self._shortage.close()
         self._services.close()
         self._inotify.stop()
         self._host.close()
