@@ -31,8 +31,9 @@ _LOCAL6 = ipaddress.IPv6Network("fc00::/7")
 class Circumstances:
     """A running network, and what is known of the host.
 
-    ``steps`` are what the host lacks of it, in words.  ``sysctls`` has the values of those of
-    ``sysctls_of``.  ``resolves`` is whether its DNS has anybody to ask, ``unbound`` where it does
+    ``steps`` are what the host lacks of it, in words.  Of one that is ``pending`` another
+    definition is stored than it runs by.  ``sysctls`` has the values of those of ``sysctls_of``.
+    ``resolves`` is whether its DNS has anybody to ask, ``unbound`` where it does
     not answer.
     """
 
@@ -41,6 +42,7 @@ class Circumstances:
     sysctls: Mapping[str, str | None]
     problem: str | None = None
     steps: tuple[str, ...] = ()
+    pending: bool = False
     leased: Collection[Address] = ()
     resolves: bool = True
     unbound: tuple[Address, ...] = ()
@@ -144,14 +146,15 @@ def member_of(facts: Facts, bridge: str, version: int) -> tuple[Address | None, 
 
 def _obstacles(seen: Circumstances) -> Iterator[_Obstacle]:
     word = shell_word(seen.network.name)
+    again = f"jackfield apply {'--live ' if seen.pending else ''}{word}"
     if seen.problem is not None:
-        yield _Obstacle(seen.problem, f"when its cause is gone: jackfield apply {word}")
+        yield _Obstacle(seen.problem, f"when its cause is gone: {again}")
     if seen.steps:
         rest = len(seen.steps) - 3
-        more = f"; and {rest} more (jackfield plan {word})" if rest > 0 else ""
+        plan = "" if seen.pending else f" (jackfield plan {word})"
+        more = f"; and {rest} more{plan}" if rest > 0 else ""
         yield _Obstacle(
-            f"the host lacks something of this network: {'; '.join(seen.steps[:3])}{more}",
-            f"jackfield apply {word}",
+            f"the host lacks something of this network: {'; '.join(seen.steps[:3])}{more}", again
         )
     for address in seen.unbound:
         yield _Obstacle(

@@ -397,12 +397,35 @@ class Networks:
         keeping = await kept(former, complete, self._registry.ports_of(record.uuid))
         return self._registry.network_view(record), [*describe(change), *keeping]
 
-    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
-        """Make the network run as it is stored; a running one is changed by the difference."""
-        stored = self._registry.network(ref).stored
-        if stored is None:
-            raise WrongState(f"network {ref!r} is transient: it has no stored definition to apply")
-        return await self.apply(stored)
+    async def apply_stored(
+        self, ref: str, *, live: bool = False
+    ) -> tuple[NetworkView, list[PlanStep]]:
+        """Make the network run as it is stored; a running one is changed by the difference.
+
+        With ``live``, or where nothing is stored, what runs is mended, and goes on as it runs.
+        """
+        record = self._registry.network(ref)
+        if live or record.stored is None:
+            return await self._mend(record)
+        try:
+            return await self.apply(record.stored)
+        except JackfieldError as error:
+            if record.live not in (None, record.stored):
+                mending = f"jackfield apply --live {shell_word(record.name)}"
+                other = f"what runs can be mended without the stored definition: {mending}"
+                error.hint = f"{error.hint}; {other}" if error.hint else other
+            raise
+
+    async def _mend(self, record: NetworkRecord) -> tuple[NetworkView, list[PlanStep]]:
+        """Make a network be what it runs as, after somebody else has changed it."""
+        async with self._registry.held(record.uuid):
+            if record.live is None:
+                raise WrongState(
+                    f"network {record.name!r} is not active: there is nothing to mend",
+                    hint=f"jackfield start {shell_word(record.name)}",
+                )
+            change = await self._change(record, record.live, None)
+        return self._registry.network_view(record), describe(change)
 
     async def _start_applied(
         self,
