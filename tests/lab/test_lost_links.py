@@ -413,6 +413,44 @@ def test_a_bridge_of_somebody_else_in_its_place(host: Host, daemon: Daemon) -> N
     assert network["problem"] is None
 
 
+def test_another_definition_moves_the_ports(host: Host, daemon: Daemon) -> None:
+    """Ports go with their network from somebody else's bridge to its own, and back."""
+    bridge = ["up", "type", "bridge", "stp_state", "0", "forward_delay", "0"]
+    host.run(["ip", "link", "add", "br0", *bridge])
+    add_address(host, "br0", "10.0.0.1/24")
+    daemon.cli("apply", daemon.document(OTHERS.replace("red0", "br0")))
+    guest = host.guest("a")
+    port = daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0", json=True)
+    daemon.cli("attach", "red", "--tap", "t0")
+    add_address(guest, "eth0", "10.0.0.2/24")
+    assert ping(guest, "10.0.0.1", tries=5) is not None
+    inside = guest.link("eth0")
+    for text, wanted in ((NAT, "red0"), (OTHERS.replace("red0", "br0"), "br0")):
+        daemon.cli("stop", "red")
+        host.run(["ip", "addr", "flush", "dev", "br0"])
+        daemon.cli("define", daemon.document(text))
+        daemon.cli("start", "red")
+        if wanted == "br0":
+            add_address(host, "br0", "10.0.0.1/24")
+        assert {wanted} == {bridge_of(host, link) for link in (port["device"], "t0")}
+        guest.run(["ip", "neigh", "flush", "dev", "eth0"])
+        assert ping(guest, "10.0.0.1", tries=5) is not None
+        assert inside == guest.link("eth0")
+        assert "" == problem_of_red(daemon)
+        daemon.restart()
+        assert {wanted} == {bridge_of(host, link) for link in (port["device"], "t0")}
+        assert "" == problem_of_red(daemon)
+    # What somebody has put elsewhere is left there, and told of.
+    daemon.cli("stop", "red")
+    host.run(["ip", "addr", "flush", "dev", "br0"])
+    host.run(["ip", "link", "add", "br1", "type", "bridge"])
+    host.run(["ip", "link", "set", "t0", "master", "br1"])
+    daemon.cli("define", daemon.document(NAT))
+    daemon.cli("start", "red")
+    assert "br1" == bridge_of(host, "t0")
+    assert "bridge br1 (t0 is on it)" in problem_of_red(daemon)
+
+
 def guest_behind_eth0(host: Host, daemon: Daemon) -> Guest:
     """Return a guest of a network that may leave by eth0 alone, and does."""
     daemon.cli("apply", daemon.document(NAT.replace("'nat'/", "'nat' dev='eth0'/")))
