@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jackfield import __version__, config, notify
 from jackfield import log as logs
+from jackfield.client import LOCK_ADDRESS
 from jackfield.config import Config, TlsConfig
 from jackfield.engine.engine import Engine
 from jackfield.engine.parts import Parts
@@ -31,7 +32,6 @@ __all__ = ["main", "run"]
 
 log = logging.getLogger("jackfield.daemon")
 
-_LOCK_ADDRESS = "\0jackfieldd"
 _LOCK_PATIENCE = 0.5
 _NET_ADMIN = 12  # CAP_NET_ADMIN in linux/capability.h
 _MADE_BEFORE_COLLECTING = 10_000
@@ -204,7 +204,7 @@ def _only_daemon_here() -> Iterator[None]:
         limit = time.monotonic() + _LOCK_PATIENCE
         while True:
             try:
-                lock.bind(_LOCK_ADDRESS)
+                lock.bind(LOCK_ADDRESS)
                 break
             except OSError as error:
                 if time.monotonic() > limit:

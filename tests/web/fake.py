@@ -112,7 +112,11 @@ class FakeEngine:
         view = msgspec.structs.replace(view, active=True, live=view.stored, stored=stored)
         return self._keep(view), steps
 
-    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
+    async def apply_stored(
+        self, ref: str, *, live: bool = False
+    ) -> tuple[NetworkView, list[PlanStep]]:
+        if live:
+            return self.network(ref), []
         stored = self.network(ref).stored
         assert stored is not None
         return await self.apply(stored)

@@ -46,6 +46,7 @@ COMMANDS = (
         "make a network so: stored, and running as it is defined",
         _FILE_OR_NETWORK,
         Flag("--transient", "store nothing: it is gone when stopped"),
+        Flag("--live", "only mend what runs: what is stored is left for later"),
         _VALIDATE,
     ),
     Command("undefine", "networks.undefine", "forget a network's definition", _NAME),

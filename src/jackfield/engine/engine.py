@@ -89,9 +89,11 @@ class Engine:
         """Make the stored and the running network so, and say what was done."""
         return await self._networks.apply(network, transient=transient)
 
-    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
-        """Make a network run as it is stored, and say what was done."""
-        return await self._networks.apply_stored(ref)
+    async def apply_stored(
+        self, ref: str, *, live: bool = False
+    ) -> tuple[NetworkView, list[PlanStep]]:
+        """Make a network run as it is stored, or as it runs, and say what was done."""
+        return await self._networks.apply_stored(ref, live=live)
 
     async def create(self, network: Network) -> NetworkView:
         """Start a network by a definition that is not stored; what is stored of it stays."""

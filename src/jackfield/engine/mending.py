@@ -146,6 +146,12 @@ class Mending:
             self._services.watch([process])
             await asyncio.sleep(0)
 
+    async def tell_waiting(self, uuid: UUID, problem: str) -> None:
+        """Tell what is wrong with a running network until it is mended; what is known stays."""
+        record = self._registry.networks.get(uuid)
+        if record is not None and record.active and record.problem is None:
+            await self._tidings.problem(record, problem)
+
     async def bridge_gone(self, uuid: UUID, bridge: str) -> None:
         """Tell that the bridge of somebody else that a network uses has gone."""
         record = self._registry.networks.get(uuid)

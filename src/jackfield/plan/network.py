@@ -50,6 +50,7 @@ __all__ = [
     "check_host",
     "check_network",
     "is_default",
+    "metric_of",
     "other_way",
     "overlap",
     "plan_network",
@@ -129,7 +130,7 @@ def plan_network(
             destination=route.destination,
             gateway=route.gateway,
             link=bridge,
-            metric=_metric(route),
+            metric=metric_of(route),
         )
         for route in network.routes
     ]
@@ -273,7 +274,7 @@ def _check_distinct(network: Network) -> None:
     """Refuse what the host would have twice."""
     # The kernel has an IPv4 address once for each prefix, and an IPv6 address once.
     addresses = (str(one if one.version == 4 else one.ip) for one in _interfaces(network))
-    routes = (f"{route.destination} metric {_metric(route)}" for route in network.routes)
+    routes = (f"{route.destination} metric {metric_of(route)}" for route in network.routes)
     for what, where, found in (("address", "<ip>", addresses), ("route", "<route>", routes)):
         seen: set[str] = set()
         for one in found:
@@ -285,7 +286,7 @@ def _check_distinct(network: Network) -> None:
             seen.add(one)
 
 
-def _metric(route: StaticRoute) -> int:
+def metric_of(route: StaticRoute) -> int:
     """Return the metric of a route: libvirt's, which is 1, where it names none."""
     return 1 if route.metric is None else route.metric
 

@@ -70,8 +70,10 @@ class Engine(Protocol):
         """Make the stored and the running network so, and say what was done."""
         ...
 
-    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
-        """Make a network run as it is stored, and say what was done."""
+    async def apply_stored(
+        self, ref: str, *, live: bool = False
+    ) -> tuple[NetworkView, list[PlanStep]]:
+        """Make a network run as it is stored, or as it runs, and say what was done."""
         ...
 
     async def undefine(self, ref: str) -> NetworkView | None:
