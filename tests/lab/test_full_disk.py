@@ -41,7 +41,7 @@ LAN = """
 def full(host: Host, uplink: Uplink) -> Iterator[Daemon]:
     """Give a daemon with its state on a small disk, two networks, and a namespace to plug in."""
     assert "eth0" == uplink.ifname
-    wait_for(lambda: not host.ip("addr", "show", "tentative"), 5, "addresses to be usable")
+    settle(host)
     host.guest("a")
     host.file(DISK).mkdir()
     host.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", DISK])
@@ -57,10 +57,16 @@ def leave(host: Host, kibibytes: int) -> None:
     host.run(["sh", "-ec", f"dd if=/dev/zero of={FILL} bs=1k count={count} 2>/dev/null"])
 
 
+def settle(host: Host) -> None:
+    """Wait until the kernel has done with addresses what it does by itself."""
+    wait_for(lambda: not host.ip("addr", "show", "tentative"), 5, "addresses to be usable")
+
+
 def refused(daemon: Daemon, *command: str) -> None:
     """Do it with ever more space: it is refused and nothing is changed, or it is done."""
     host = daemon.host
     for kibibytes in (0, 8, 12, 16, 20, 24, 32, 512):
+        settle(host)
         before = take_snapshot(host)
         leave(host, kibibytes)
         result = daemon.cli(*command, check=False)
@@ -70,6 +76,7 @@ def refused(daemon: Daemon, *command: str) -> None:
             return
         assert 7 == result.returncode, result.stderr
         assert "the disk is full" in result.stderr
+        settle(host)
         assert before == take_snapshot(host)
     raise AssertionError(f"{command} is never done")
 
