@@ -58,8 +58,16 @@ def leave(host: Host, kibibytes: int) -> None:
 
 
 def settle(host: Host) -> None:
-    """Wait until the kernel has done with addresses what it does by itself."""
-    wait_for(lambda: not host.ip("addr", "show", "tentative"), 5, "addresses to be usable")
+    """Wait until the kernel has done with addresses what it does by itself.
+
+    It has not begun where there is no carrier.
+    """
+
+    def checked() -> bool:
+        links = host.ip("addr", "show", "tentative")
+        return not any("LOWER_UP" in link["flags"] for link in links)
+
+    wait_for(checked, 5, "addresses to be usable")
 
 
 def refused(daemon: Daemon, *command: str) -> None:
