@@ -65,7 +65,7 @@ def settle(host: Host) -> None:
 
     def checked() -> bool:
         links = host.ip("addr", "show", "tentative")
-        return not any("LOWER_UP" in link["flags"] for link in links)
+        return not any(link["addr_info"] and "LOWER_UP" in link["flags"] for link in links)
 
     wait_for(checked, 5, "addresses to be usable")
 
