@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any, BinaryIO
 
-__all__ = ["DEFAULT_RUN_DIR", "Client", "quote"]
+__all__ = ["DEFAULT_RUN_DIR", "LOCK_ADDRESS", "Client", "quote"]
 
 DEFAULT_RUN_DIR = "/run/jackfield"
+
+LOCK_ADDRESS = "\0jackfieldd"
+"""The abstract socket that the daemon of a network namespace has from its start to its end."""
 
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _LINE_LIMIT = 65_536
@@ -135,10 +138,26 @@ class Client:
                 ) from error
             raise DaemonUnreachable(
                 f"no daemon answers at {path}: {error.strerror or error}",
-                hint="start it with: systemctl start jackfieldd "
-                "(or name its run directory with --run-dir)",
+                hint=_way_to_daemon(),
             ) from error
         return connection
+
+
+def _way_to_daemon() -> str:
+    """Return how to have a daemon answer, where none does at its socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(LOCK_ADDRESS)
+        except OSError:
+            return (
+                "start it with: systemctl start jackfieldd "
+                "(or name its run directory with --run-dir)"
+            )
+    return (
+        "one runs on this host: name its run directory with --run-dir if that is another; if it is "
+        "just starting, or somebody has removed its sockets, it answers soon; otherwise: "
+        "systemctl restart jackfieldd (networks and guests go on)"
+    )
 
 
 class _Answer:

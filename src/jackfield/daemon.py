@@ -16,11 +16,12 @@ from pathlib import Path
 
 from jackfield import __version__, config, notify
 from jackfield import log as logs
+from jackfield.client import LOCK_ADDRESS
 from jackfield.config import Config, TlsConfig
 from jackfield.engine.engine import Engine
 from jackfield.engine.parts import Parts
 from jackfield.errors import AccessDenied, ConfigurationError, JackfieldError, WrongState
-from jackfield.listener import listen
+from jackfield.listener import Listeners
 from jackfield.rpc.credentials import Credentials
 from jackfield.rpc.server import RpcServer
 from jackfield.rpc.tls import listen_tls
@@ -31,7 +32,6 @@ __all__ = ["main", "run"]
 
 log = logging.getLogger("jackfield.daemon")
 
-_LOCK_ADDRESS = "\0jackfieldd"
 _LOCK_PATIENCE = 0.5
 _NET_ADMIN = 12  # CAP_NET_ADMIN in linux/capability.h
 _MADE_BEFORE_COLLECTING = 10_000
@@ -126,28 +126,37 @@ async def _serve(engine: Engine, settings: Config, stop: asyncio.Event) -> None:
     server = WebServer(engine, settings)
     libvirt = RpcServer(engine, settings)
     descriptors = DescriptorDoor(engine, settings, server.operations)
-    serving = asyncio.create_task(server.serve(sockets=notify.listen_fds() or [listen(path)]))
+    listeners = Listeners()
+    handed_over = notify.listen_fds()
+    serving = asyncio.create_task(
+        server.serve(sockets=handed_over or [listeners.add(path, server.listen)])
+    )
     alive = asyncio.create_task(_tell_alive())
     stopping = asyncio.create_task(stop.wait())
     doors = [settings.libvirt_path, settings.libvirt_ro_path]
     for door in doors:
         _prepare(door.parent, mode=0o755)
-    descriptors.open(listen(settings.run_dir / "fd.sock", socket.SOCK_SEQPACKET))
-    await libvirt.open([listen(doors[0])], [listen(doors[1])])
+    await descriptors.listen(
+        listeners.add(settings.run_dir / "fd.sock", descriptors.listen, socket.SOCK_SEQPACKET)
+    )
+    libvirt.open()
+    await libvirt.listen(listeners.add(doors[0], libvirt.listen))
+    await libvirt.listen_read_only(listeners.add(doors[1], libvirt.listen_read_only))
     if tls is not None:
         await libvirt.open_tls(*tls)
+    keeping = asyncio.create_task(listeners.keep())
     log.info("serving", extra={"socket": str(path)})
     notify.ready(f"serving at {path}")
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     notify.stopping()
     log.info("ending")
+    keeping.cancel()
     server.stop()
     stopping.cancel()
     await libvirt.close()
     await descriptors.close()
-    for door in doors:
-        # A socket at which nobody answers keeps libvirt's clients from looking elsewhere.
-        door.unlink(missing_ok=True)
+    # A socket at which nobody answers keeps libvirt's clients from looking elsewhere.
+    listeners.remove(*doors)
     await serving
     alive.cancel()
 
@@ -195,7 +204,7 @@ def _only_daemon_here() -> Iterator[None]:
         limit = time.monotonic() + _LOCK_PATIENCE
         while True:
             try:
-                lock.bind(_LOCK_ADDRESS)
+                lock.bind(LOCK_ADDRESS)
                 break
             except OSError as error:
                 if time.monotonic() > limit:

@@ -1,18 +1,30 @@
-"""Sockets that the doors listen at."""
+"""Sockets that the doors listen at, and that their files stay.
+
+Whoever removes the file of a socket locks everybody out of a daemon that runs: systemd does it
+to the file of a unit of its own that it stops (``RemoveOnStop=``), whoever listens there by then.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import dataclasses
+import logging
 import os
 import socket
 import stat
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from jackfield.errors import ConfigurationError, WrongState
+from jackfield.errors import ConfigurationError, JackfieldError, WrongState
 
-__all__ = ["listen"]
+__all__ = ["Listeners", "listen"]
+
+log = logging.getLogger("jackfield.listener")
 
 _LONGEST = 107  # bytes: sun_path of struct sockaddr_un (linux/un.h) without its end
+_LOOK_EVERY = 1.0
+"""Seconds; an inotify watch of somebody else's directory would need one more for its parents."""
 
 
 def listen(path: Path, kind: int = socket.SOCK_STREAM) -> socket.socket:
@@ -59,3 +71,74 @@ def _listen(path: Path, kind: int) -> socket.socket:
         raise
     listener.setblocking(False)
     return listener
+
+
+@dataclasses.dataclass(slots=True)
+class _Place:
+    """A socket's file, as it was made; ``trouble`` is why it could not be made anew."""
+
+    path: Path
+    kind: int
+    serve: Callable[[socket.socket], Awaitable[None]]
+    made: tuple[int, int]
+    trouble: str | None = None
+
+
+class Listeners:
+    """Sockets whose files are made anew when somebody has removed them."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._places: list[_Place] = []
+
+    def add(
+        self,
+        path: Path,
+        serve: Callable[[socket.socket], Awaitable[None]],
+        kind: int = socket.SOCK_STREAM,
+    ) -> socket.socket:
+        """Return a socket that listens at ``path``, and hand the next one there to ``serve``.
+
+        Raises as ``listen`` does.
+        """
+        made = listen(path, kind)
+        self._places.append(_Place(path, kind, serve, _identity(path)))
+        return made
+
+    async def keep(self) -> None:
+        """Look after the files until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            for place in self._places:
+                try:
+                    await self._look(place)
+                except (JackfieldError, OSError) as error:
+                    if str(error) != place.trouble:
+                        log.error("clients cannot connect at %s: %s", place.path, error)
+                    place.trouble = str(error)
+
+    async def _look(self, place: _Place) -> None:
+        """Listen at a file anew if it is gone; somebody else's in its place is left alone."""
+        with contextlib.suppress(FileNotFoundError):
+            if _identity(place.path) != place.made:
+                raise WrongState("somebody has put another file there; it is left alone")
+            return
+        place.path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        listener = listen(place.path, place.kind)
+        place.made, place.trouble = _identity(place.path), None
+        await place.serve(listener)
+        log.warning("somebody has removed the socket %s; it is there again", place.path)
+
+    def remove(self, *paths: Path) -> None:
+        """Remove these files, but not one that somebody else has put there."""
+        for place in self._places:
+            if place.path in paths:
+                with contextlib.suppress(FileNotFoundError):
+                    if _identity(place.path) == place.made:
+                        place.path.unlink()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what tells a file from another one of its name."""
+    found = path.lstat()
+    return found.st_dev, found.st_ino

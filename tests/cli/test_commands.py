@@ -194,6 +194,13 @@ def test_show(cli: Cli) -> None:
     assert 5 == cli("show", "red", "--inactive", "--json").status
 
 
+def test_apply_live(cli: Cli) -> None:
+    """What runs is mended, which no document says how to."""
+    cli.good("apply", "-", stdin=RED)
+    assert "Network red lacks nothing" in cli.good("apply", "red", "--live")
+    assert 2 == cli("apply", "-", "--live", stdin=RED).status
+
+
 def test_ports_and_leases(cli: Cli) -> None:
     """Ports and leases are tables for people and lists for programs."""
     cli.good("define", "-", stdin=RED)

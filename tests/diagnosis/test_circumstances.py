@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 
 import pytest
@@ -114,6 +115,17 @@ def test_the_route_leads_elsewhere() -> None:
     assert [] == words(seen(SUBNET, DEFAULT, both, of=UPLINK))
 
 
+def test_the_least_metric_is_taken() -> None:
+    """Of two default routes one is used alone."""
+    better = RouteFact(destination=DEFAULT.destination, link="eth1", metric=0)
+    worse = RouteFact(destination=DEFAULT.destination, link="eth0", metric=100)
+    assert [] == words(seen(SUBNET, better, worse, of=UPLINK))
+    ((way, _),) = ways_of(seen(SUBNET, better, worse))
+    assert "eth1" == way.uplink.name
+    (found,) = words(seen(SUBNET, dataclasses.replace(better, metric=200), worse, of=UPLINK))
+    assert "routes what goes outside by IPv4 through eth0" in found
+
+
 def test_no_default_route() -> None:
     """Without a default route there is no outside; an isolated network needs none."""
     assert ["the host has no IPv4 default route, so guests reach only what it has routes to"] == (
@@ -126,6 +138,20 @@ def test_no_default_route() -> None:
         "<ip family='ipv6' address='fd00:7::1' prefix='64'/></network>"
     )
     assert [] == words(seen(SUBNET, of=local6))
+
+
+def test_a_router_that_is_passed_over() -> None:
+    """Where forwarding keeps the host from its IPv6 default route, the sysctl is named."""
+    both = network(
+        RED.replace("</ip>", "</ip><ip family='ipv6' address='2001:db8::1' prefix='64'/>")
+    )
+    conf = "net/ipv6/conf/eth0"
+    assert {f"{conf}/accept_ra", f"{conf}/forwarding"} <= set(sysctls_of(both, seen().facts))
+    for accept_ra, is_named in (("1", True), ("2", False), ("0", False)):
+        sysctls: dict[str, str | None] = {f"{conf}/accept_ra": accept_ra, f"{conf}/forwarding": "1"}
+        (found,) = find_obstacles(seen(of=both, sysctls=sysctls))
+        assert "no IPv6 default route" in found.text
+        assert is_named == ("sysctl -w net.ipv6.conf.eth0.accept_ra=2" in found.hint)
 
 
 def test_a_pool_of_nics() -> None:

@@ -462,12 +462,8 @@ def test_the_peers_name_is_taken(
     there.ip("link", "add", "eth0", "type", "bridge")
     for name in set(names) - {"lo"}:
         here.ip("link", "add", name, "type", "bridge")
-    with pytest.raises(
-        KernelError, match="cannot create veth jf0 with its peer eth0: EEXIST"
-    ) as caught:
+    with pytest.raises(ForeignObject, match=f"{there.path} has an interface eth0 already"):
         VethDriver().ensure(kernel, [veth(there)], {})
-    assert caught.value.hint is not None
-    assert "eth0" in caught.value.hint
     assert set(names) == here.links()
 
 

@@ -31,6 +31,7 @@ from tests.lab.host import Host
 from tests.lab.nameserver import NameServer
 from tests.lab.namespace import Namespace
 from tests.lab.packets import can_connect, ping
+from tests.lab.troubles import problem, told
 from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
@@ -268,6 +269,28 @@ def test_dnsmasq_killed(scene: Scene) -> None:
     told = [entry["message"] for entry in daemon.log() if " ended: " in entry["message"]]
     assert told
     assert all("ended: it did not say why" in text for text in told)
+
+
+def test_dnsmasq_that_goes_on_dying(scene: Scene) -> None:
+    """While it has to wait for another dnsmasq, the network says so, and that it has it again."""
+    host, daemon = scene.host, scene.daemon
+
+    def kill_dnsmasq() -> None:
+        (pid,) = wait_for(lambda: dnsmasq_of(host), 10, "a dnsmasq to serve")
+        host.run(["kill", "-KILL", str(pid)])
+        wait_for(lambda: [pid] != dnsmasq_of(host), 10, "it to be gone")
+
+    # The pause grows: the last is two seconds.
+    for _ in range(4):
+        kill_dnsmasq()
+    said = wait_for(lambda: problem(daemon), 2, "the network to say so")
+    assert said.startswith("dnsmasq of network")
+    assert "started again in 2 s" in said
+    wait_for(lambda: dnsmasq_of(host), 10, "the dnsmasq to be there again")
+    wait_for(lambda: not problem(daemon), 5, "the network to be well")
+    events = told(daemon)
+    assert said in [event["detail"].get("problem") for event in events]
+    assert "network-repaired" == events[-1]["type"]
 
 
 def test_name_servers_changed_while_the_daemon_was_down(scene: Scene) -> None:

@@ -28,6 +28,7 @@ from tests.lab.host import Host
 from tests.lab.nameserver import NameServer
 from tests.lab.packets import ask_udp, ping
 from tests.lab.switch import Lan, add_address
+from tests.lab.troubles import problem, told
 from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
@@ -106,6 +107,37 @@ def records(answer: Answer | None) -> tuple[str, ...]:
 def mac(number: int) -> str:
     """Return the address of a guest."""
     return f"52:54:00:00:00:{number:02x}"
+
+
+def test_a_range_without_a_free_address(site: Site) -> None:
+    """A guest that gets none is told of; that the range is in use to the last address is not."""
+    inside = (
+        "<ip address='10.0.0.1' netmask='255.255.255.0'><dhcp>"
+        "<range start='10.0.0.10' end='10.0.0.11'/></dhcp></ip>"
+    )
+    site.apply(inside)
+    anna, bert, carl = (site.plug(name, mac(n)) for n, name in enumerate(("a", "b", "c"), 1))
+    assert anna.dhcp4() is not None
+    assert bert.dhcp4() is not None
+    assert "" == problem(site.daemon)
+    assert carl.dhcp4(seconds=2) is None
+    said = wait_for(lambda: problem(site.daemon), 5, "the network to say so")
+    assert f"DHCP had no address for {mac(3)}" in said
+    assert "10.0.0.10 to 10.0.0.11" in said
+    assert ["network-problem"] == [event["type"] for event in told(site.daemon)]
+    # Nobody has got one since.
+    assert anna.dhcp4() is not None
+    assert said == problem(site.daemon)
+    # What is used without a lease is not given either, and a restart forgets nothing of it.
+    site.apply(inside.replace("0.11'", "0.12'"))
+    site.daemon.restart()
+    assert "" == problem(site.daemon)
+    site.static(anna, "10.0.0.12/24")
+    assert carl.dhcp4(seconds=6) is None
+    assert f"for {mac(3)}" in wait_for(lambda: problem(site.daemon), 5, "it to say so again")
+    anna.run(["ip", "addr", "del", "10.0.0.12/24", "dev", "eth0"])
+    assert carl.dhcp4() is not None
+    wait_for(lambda: not problem(site.daemon), 5, "the network to be well")
 
 
 def test_several_subnets(site: Site, outside: Host) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Uplink
 from tests.lab.daemon import Daemon
-from tests.lab.host import Host
+from tests.lab.host import Host, HostProcess
 from tests.lab.snapshot import take_snapshot
 from tests.lab.switch import Lan
 from tests.lab.wait import wait_for
@@ -117,6 +117,46 @@ def test_in_the_way_of_a_network(
     assert known == daemon.cli("list", json=True)
 
 
+ROUTE = "<route address='172.20.0.0' prefix='16' gateway='{}'{}/>"
+
+
+def test_a_static_route_of_somebody_else(daemon: Daemon, host: Host, uplink: Uplink) -> None:
+    """A static route that the host has already is refused, and the link that it is on is named."""
+    assert uplink.ifname == "eth0"
+    set_up(host, ["ip route add 172.20.0.0/16 via 192.0.2.1 metric 1"])
+    before = take_snapshot(host)
+    refused = daemon.cli(
+        "apply", daemon.document(document(ROUTE.format("10.5.5.2", ""))), check=False
+    )
+    assert 5 == refused.returncode, refused
+    assert "another route to 172.20.0.0/16 through veth eth0" in refused.stderr
+    assert "is in the way and is not ours" in refused.stderr
+    assert before == take_snapshot(host)
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_static_route_of_another_network(daemon: Daemon, host: Host, running: bool) -> None:
+    """Of two networks with one route the second is refused, and told which has it."""
+    daemon.cli("apply", daemon.document(document(ROUTE.format("10.5.5.2", ""))))
+    other = (
+        document().replace("red", "blue").replace("virbr7", "virbr8").replace("10.5.5", "10.6.6")
+    )
+    if running:
+        daemon.cli("apply", daemon.document(other))
+    before = take_snapshot(host)
+    path = daemon.document(other.replace("</ip>", "</ip>" + ROUTE.format("10.6.6.2", "")))
+    refused = daemon.cli("apply", path, check=False)
+    assert 5 == refused.returncode, refused
+    assert "172.20.0.0/16 with metric 1 is one of network 'red' as well" in refused.stderr
+    assert "not ours" not in refused.stderr
+    assert before == take_snapshot(host)
+    # The one with the lesser metric is the one that is used.
+    backup = ROUTE.format("10.6.6.2", " metric='9'")
+    daemon.cli("apply", daemon.document(other.replace("</ip>", "</ip>" + backup)))
+    shown = host.ip("route", "show", "172.20.0.0/16")
+    assert {("virbr7", 1), ("virbr8", 9)} == {(one["dev"], one["metric"]) for one in shown}
+
+
 def test_a_wider_route_to_a_gateway_is_no_obstacle(
     daemon: Daemon, host: Host, uplink: Uplink
 ) -> None:
@@ -206,27 +246,36 @@ def test_a_port_that_dnsmasq_needs(daemon: Daemon, host: Host) -> None:
     assert before == take_snapshot(host)
 
 
+IPV6 = "<ip family='ipv6' address='fd00:5::1' prefix='64'/>"
+
+
+def advertise(router: Host) -> HostProcess:
+    """Have a machine tell of itself as a router, every four seconds."""
+    router.set_sysctl("net/ipv6/conf/all/forwarding", "1")
+    return router.start(
+        [
+            *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"),
+            *("--enable-ra", "--dhcp-range=2001:db8:1::,ra-only", "--interface=eth0"),
+            *("--ra-param=eth0,4,600", "--user=", "--pid-file="),
+            "--dhcp-leasefile=/run/lab/leases",
+        ]
+    )
+
+
+def default6(host: Host) -> list[dict[str, object]]:
+    """Return the host's IPv6 default routes."""
+    return list(host.ip("-6", "route", "show", "default"))
+
+
 def test_routes_learned_from_router_advertisements(
     daemon: Daemon, host: Host, lan: Lan, outside: Host
 ) -> None:
     """IPv6 forwarding that would cost the host its default route is refused, with the remedy."""
     lan.plug(host, "eth0", "192.0.2.10/24")
-    outside.set_sysctl("net/ipv6/conf/all/forwarding", "1")
-    server = outside.start(
-        [
-            *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"),
-            *("--enable-ra", "--dhcp-range=2001:db8:1::,ra-only", "--interface=eth0"),
-            *("--user=", "--pid-file=", "--dhcp-leasefile=/run/lab/leases"),
-        ]
-    )
-
-    def default() -> list[dict[str, object]]:
-        return host.ip("-6", "route", "show", "default")
-
-    wait_for(default, 20, "the host to learn its default route")
+    server = advertise(outside)
+    wait_for(lambda: default6(host), 20, "the host to learn its default route")
     before = take_snapshot(host)
-    ipv6 = "<ip family='ipv6' address='fd00:5::1' prefix='64'/>"
-    result = daemon.cli("apply", daemon.document(document(ipv6)), check=False)
+    result = daemon.cli("apply", daemon.document(document(IPV6)), check=False)
     assert 5 == result.returncode, result
     assert "accept_ra" in result.stderr
     assert "eth0" in result.stderr
@@ -234,9 +283,74 @@ def test_routes_learned_from_router_advertisements(
     # Without IPv6, isolated, or with the remedy there is no conflict.
     daemon.cli("apply", daemon.document(document()))
     daemon.cli("stop", "red")
-    daemon.cli("apply", daemon.document(document(ipv6, forward="")))
+    daemon.cli("apply", daemon.document(document(IPV6, forward="")))
     daemon.cli("stop", "red")
     host.set_sysctl("net/ipv6/conf/eth0/accept_ra", "2")
-    daemon.cli("apply", daemon.document(document(ipv6)))
-    assert default()
+    daemon.cli("apply", daemon.document(document(IPV6)))
+    assert default6(host)
+    server.stop()
+
+
+def test_routers_heard_after_the_start(daemon: Daemon, host: Host, lan: Lan, outside: Host) -> None:
+    """A router that comes when the host forwards already is passed over, and told of."""
+    lan.plug(host, "eth0", "192.0.2.10/24")
+    daemon.cli("apply", daemon.document(document(IPV6)))
+    other = (
+        document().replace("red", "blue").replace("virbr7", "virbr8").replace("10.5.5", "10.6.6")
+    )
+    daemon.cli("apply", daemon.document(other))
+    server = advertise(outside)
+
+    def told() -> dict[str, str]:
+        networks = daemon.cli("list", json=True)
+        return {one["name"]: one["problem"] for one in networks if one["problem"]}
+
+    said = wait_for(told, 20, "the network to say so")
+    assert ["red"] == list(said)
+    assert "no IPv6 default route" in said["red"]
+    assert "sysctl -w net.ipv6.conf.eth0.accept_ra=2" in said["red"]
+    assert [] == default6(host)
+    assert "accept_ra=2" in daemon.cli("doctor", check=False).stdout
+    host.set_sysctl("net/ipv6/conf/eth0/accept_ra", "2")
+    wait_for(lambda: default6(host), 20, "the host to learn its default route")
+    wait_for(lambda: not told(), 10, "the network to be well")
+    # Nobody misses a router where there is a default route all the same.
+    host.run(["ip", "-6", "route", "flush", "default"])
+    host.set_sysctl("net/ipv6/conf/eth0/accept_ra", "1")
+    wait_for(told, 20, "the network to say so again")
+    host.run(["ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0"])
+    wait_for(lambda: not told(), 20, "the network to be well")
+    server.stop()
+
+
+def test_forwarding_turned_off_until_a_route_was_learned(
+    daemon: Daemon, host: Host, lan: Lan, outside: Host
+) -> None:
+    """Neither `apply` nor a daemon that starts costs the host a default route learned since."""
+    lan.plug(host, "eth0", "192.0.2.10/24")
+    daemon.cli("apply", daemon.document(document(IPV6)))
+    host.set_sysctl("net/ipv6/conf/all/forwarding", "0")
+    server = advertise(outside)
+    wait_for(lambda: default6(host), 20, "the host to learn its default route")
+    (bridge,) = host.ip("link", "show", "virbr7")
+    host.run(["ip", "link", "set", "virbr7", "down"])
+    refused = daemon.cli("apply", "red", check=False)
+    assert 5 == refused.returncode, refused
+    assert "the default route that eth0 has from router advertisements" in refused.stderr
+    assert "accept_ra=2" in refused.stderr
+    assert default6(host)
+    # Everything else of it is mended.
+    (again,) = host.ip("link", "show", "virbr7")
+    assert bridge["ifindex"] == again["ifindex"]
+    assert "UP" in again["flags"]
+    daemon.restart()
+    assert default6(host)
+    (network,) = daemon.cli("list", json=True)
+    assert "the default route that eth0 has from router advertisements" in network["problem"]
+    host.set_sysctl("net/ipv6/conf/eth0/accept_ra", "2")
+    daemon.cli("apply", "red")
+    assert default6(host)
+    assert "1" == host.sysctl("net/ipv6/conf/all/forwarding")
+    (network,) = daemon.cli("list", json=True)
+    assert network["problem"] is None
     server.stop()

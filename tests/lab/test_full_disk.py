@@ -14,7 +14,6 @@ from tests.conftest import Uplink
 from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host
 from tests.lab.snapshot import take_snapshot
-from tests.lab.switch import wait_usable
 from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
@@ -42,7 +41,7 @@ LAN = """
 def full(host: Host, uplink: Uplink) -> Iterator[Daemon]:
     """Give a daemon with its state on a small disk, two networks, and a namespace to plug in."""
     assert "eth0" == uplink.ifname
-    wait_usable(host)
+    settle(host)
     host.guest("a")
     host.file(DISK).mkdir()
     host.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", DISK])
@@ -58,10 +57,24 @@ def leave(host: Host, kibibytes: int) -> None:
     host.run(["sh", "-ec", f"dd if=/dev/zero of={FILL} bs=1k count={count} 2>/dev/null"])
 
 
+def settle(host: Host) -> None:
+    """Wait until the kernel has done with addresses what it does by itself.
+
+    It has not begun where there is no carrier.
+    """
+
+    def checked() -> bool:
+        links = host.ip("addr", "show", "tentative")
+        return not any(link["addr_info"] and "LOWER_UP" in link["flags"] for link in links)
+
+    wait_for(checked, 5, "addresses to be usable")
+
+
 def refused(daemon: Daemon, *command: str) -> None:
     """Do it with ever more space: it is refused and nothing is changed, or it is done."""
     host = daemon.host
     for kibibytes in (0, 8, 12, 16, 20, 24, 32, 512):
+        settle(host)
         before = take_snapshot(host)
         leave(host, kibibytes)
         result = daemon.cli(*command, check=False)
@@ -71,6 +84,7 @@ def refused(daemon: Daemon, *command: str) -> None:
             return
         assert 7 == result.returncode, result.stderr
         assert "the disk is full" in result.stderr
+        settle(host)
         assert before == take_snapshot(host)
     raise AssertionError(f"{command} is never done")
 
@@ -106,6 +120,33 @@ def test_an_apply_is_whole_or_refused(full: Daemon) -> None:
     full.cli("start", "red")
     refused(full, "apply", full.document(NAT.format(2)))
     assert "10.0.0.2" in full.host.run(["ip", "addr", "show", "dev", "red0"]).stdout
+
+
+def test_a_disk_that_is_full_before_a_change_has_ended(host: Host) -> None:
+    """What was begun has room for its end, whatever others write meanwhile."""
+    host.file(DISK).mkdir()
+    host.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", DISK])
+    hook = host.file("/run/lab/hooks/network")
+    hook.parent.mkdir()
+    hook.write_text(
+        f"#!/bin/sh\n[ $2 != started ] || dd if=/dev/zero of={FILL} bs=4k 2>/dev/null || true\n"
+    )
+    hook.chmod(0o755)
+    with Daemon(host, state_dir=f"{DISK}/state", config='hooks_dir = "/run/lab/hooks"\n') as daemon:
+        for number in range(3):
+            document = NAT.format(1).replace(
+                "<bridge", f"<description>{number}</description><bridge"
+            )
+            daemon.cli("define", daemon.document(document))
+            daemon.cli("start", "red")
+            host.file(FILL).unlink()
+            if number < 2:
+                daemon.cli("stop", "red")
+        before = take_snapshot(host)
+        daemon.kill9()
+        daemon.start()
+        assert before == take_snapshot(host)
+        assert [True] == [network["active"] for network in daemon.cli("list", json=True)]
 
 
 def test_what_serves_is_watched_after_a_refused_stop(full: Daemon) -> None:

@@ -274,6 +274,22 @@ def test_a_daemon_is_started_killed_and_ended(daemon: Daemon) -> None:
     assert [] == daemon.blocked()
 
 
+def test_a_daemon_whose_sockets_are_removed(daemon: Daemon) -> None:
+    """Who finds no socket is told whether a daemon runs, which `start` would not help."""
+    daemon.api_socket.unlink()
+    refused = daemon.cli("list", check=False)
+    assert 8 == refused.returncode
+    assert "one runs on this host" in refused.stderr
+    assert "systemctl restart jackfieldd" in refused.stderr
+    daemon.restart()
+    assert [] == daemon.cli("list", json=True)
+    daemon.terminate()
+    refused = daemon.cli("list", check=False)
+    assert 8 == refused.returncode
+    assert "systemctl start jackfieldd" in refused.stderr
+    daemon.start()
+
+
 def test_leaks_are_found() -> None:
     """Links, unclosed namespaces and processes of the run are told."""
     before = leaks.Machine(links=frozenset(), namespaces=frozenset(), mounts=frozenset())

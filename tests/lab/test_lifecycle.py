@@ -510,6 +510,41 @@ def test_redefined(daemon: Daemon) -> None:
     assert before == made_up()
 
 
+def test_mending_what_runs_by_another_definition(daemon: Daemon, host: Host) -> None:
+    """What runs is mended while what is stored cannot be applied, and goes on as it runs."""
+    text = document().replace("</name>", "</name><bridge name='red0'/>")
+    daemon.cli("apply", daemon.document(text))
+    daemon.cli("attach", "red", "--tap", "t0")
+    daemon.cli("define", daemon.document(text.replace("red0", "red1").replace("0.99'", "0.98'")))
+    stored, live = daemon.cli("show", "red", "--inactive"), daemon.cli("show", "red")
+    host.set_sysctl("net/ipv4/ip_forward", "0")
+    said = refused(daemon, "apply", "red")
+    assert "cannot move to red1 while it runs" in said
+    assert "what runs can be mended" in said
+    assert "jackfield apply --live red" in said
+    assert "jackfield apply --live red" in daemon.cli("doctor", check=False).stdout
+    done = daemon.cli("apply", "--live", "red")
+    assert "ip_forward" in done
+    assert "Network red is mended" in done
+    assert "1" == host.sysctl("net/ipv4/ip_forward")
+    assert (stored, live) == (daemon.cli("show", "red", "--inactive"), daemon.cli("show", "red"))
+    assert [] == daemon.cli("apply", "--live", "red", json=True)["steps"]
+    assert "ip_forward" not in daemon.cli("doctor", check=False).stdout
+    daemon.cli("detach", "t0")
+    daemon.cli("stop", "red")
+    assert "not active" in refused(daemon, "apply", "--live", "red")
+
+
+def test_mending_a_transient_network(daemon: Daemon, host: Host) -> None:
+    """`apply NAME`, as its problem says, mends it also where nothing is stored."""
+    text = document().replace("</name>", "</name><bridge name='red0'/>")
+    daemon.cli("apply", "--transient", daemon.document(text))
+    host.set_sysctl("net/ipv4/ip_forward", "0")
+    assert "ip_forward" in daemon.cli("apply", "red")
+    assert "1" == host.sysctl("net/ipv4/ip_forward")
+    assert not daemon.cli("list", json=True)[0]["persistent"]
+
+
 def test_names_and_uuids_clash(daemon: Daemon) -> None:
     """One name has one uuid, and one uuid one name."""
     one, two = (f"6a1c0f6e-1f0c-4b8e-9a57-0d3f6f1b2c3{number}" for number in (1, 2))
@@ -539,6 +574,38 @@ def test_a_tap_that_is_there_already(daemon: Daemon) -> None:
     assert "document" not in said
     assert links == daemon.host.links()
     assert ["t0"] == [one["device"] for one in daemon.cli("ports", json=True)]
+
+
+@pytest.mark.parametrize("forward", ["nat", "macvlan"])
+def test_an_interface_that_a_guest_has_already(daemon: Daemon, host: Host, forward: str) -> None:
+    """A port's, whatever the path of its namespace, and one of the guest's own: both are named."""
+    text = document()
+    if forward == "macvlan":
+        host.run(["ip", "link", "add", "nic0", "type", "veth", "peer", "name", "far0"])
+        for end in ("nic0", "far0"):
+            host.run(["ip", "link", "set", end, "up"])
+        text = "<network><name>red</name><forward mode='bridge' dev='nic0'/></network>"
+    daemon.cli("apply", daemon.document(text))
+    guest = host.guest("a")
+    port = daemon.cli("attach", "red", "--netns", "a", "--ifname", "lan0", json=True)
+    links, inside = host.links(), guest.links()
+    for netns in ("a", "/var/run/netns/a"):
+        said = refused(daemon, "attach", "red", "--netns", netns, "--ifname", "lan0")
+        assert f"port {port['uuid']} of network 'red' has the interface lan0" in said
+        assert "in network namespace" in said
+        assert "--ifname" in said
+    guest.run(["ip", "link", "add", "own0", "type", "bridge"])
+    said = refused(daemon, "attach", "red", "--netns", "a", "--ifname", "own0")
+    assert "own0" in said
+    assert "/run/netns/a" in said
+    assert "EEXIST" not in said
+    assert links == host.links()
+    assert {*inside, "own0"} == guest.links()
+    # A name that its guest has given up is free.
+    guest.run(["ip", "link", "set", "lan0", "down"])
+    guest.run(["ip", "link", "set", "lan0", "name", "lan1"])
+    daemon.cli("attach", "red", "--netns", "a", "--ifname", "lan0")
+    assert {*inside, "own0", "lan1"} == guest.links()
 
 
 def test_two_networks_with_one_subnet(daemon: Daemon) -> None:

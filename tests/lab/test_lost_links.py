@@ -20,7 +20,7 @@ from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.packets import ping
 from tests.lab.snapshot import take_snapshot
-from tests.lab.switch import add_address, wait_usable
+from tests.lab.switch import Lan, add_address, wait_usable
 from tests.lab.wait import wait_for
 from tests.rpc.client import RawClient
 
@@ -413,6 +413,44 @@ def test_a_bridge_of_somebody_else_in_its_place(host: Host, daemon: Daemon) -> N
     assert network["problem"] is None
 
 
+def test_another_definition_moves_the_ports(host: Host, daemon: Daemon) -> None:
+    """Ports go with their network from somebody else's bridge to its own, and back."""
+    bridge = ["up", "type", "bridge", "stp_state", "0", "forward_delay", "0"]
+    host.run(["ip", "link", "add", "br0", *bridge])
+    add_address(host, "br0", "10.0.0.1/24")
+    daemon.cli("apply", daemon.document(OTHERS.replace("red0", "br0")))
+    guest = host.guest("a")
+    port = daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0", json=True)
+    daemon.cli("attach", "red", "--tap", "t0")
+    add_address(guest, "eth0", "10.0.0.2/24")
+    assert ping(guest, "10.0.0.1", tries=5) is not None
+    inside = guest.link("eth0")
+    for text, wanted in ((NAT, "red0"), (OTHERS.replace("red0", "br0"), "br0")):
+        daemon.cli("stop", "red")
+        host.run(["ip", "addr", "flush", "dev", "br0"])
+        daemon.cli("define", daemon.document(text))
+        daemon.cli("start", "red")
+        if wanted == "br0":
+            add_address(host, "br0", "10.0.0.1/24")
+        assert {wanted} == {bridge_of(host, link) for link in (port["device"], "t0")}
+        guest.run(["ip", "neigh", "flush", "dev", "eth0"])
+        assert ping(guest, "10.0.0.1", tries=5) is not None
+        assert inside == guest.link("eth0")
+        assert "" == problem_of_red(daemon)
+        daemon.restart()
+        assert {wanted} == {bridge_of(host, link) for link in (port["device"], "t0")}
+        assert "" == problem_of_red(daemon)
+    # What somebody has put elsewhere is left there, and told of.
+    daemon.cli("stop", "red")
+    host.run(["ip", "addr", "flush", "dev", "br0"])
+    host.run(["ip", "link", "add", "br1", "type", "bridge"])
+    host.run(["ip", "link", "set", "t0", "master", "br1"])
+    daemon.cli("define", daemon.document(NAT))
+    daemon.cli("start", "red")
+    assert "br1" == bridge_of(host, "t0")
+    assert "bridge br1 (t0 is on it)" in problem_of_red(daemon)
+
+
 def guest_behind_eth0(host: Host, daemon: Daemon) -> Guest:
     """Return a guest of a network that may leave by eth0 alone, and does."""
     daemon.cli("apply", daemon.document(NAT.replace("'nat'/", "'nat' dev='eth0'/")))
@@ -451,6 +489,61 @@ def test_a_way_that_a_bridge_has_taken(
     assert problem()
     daemon.cli("stop", "lan")
     assert "" == problem()
+    assert ping(guest, "203.0.113.1", tries=5) is not None
+
+
+def test_a_default_route_past_the_uplink(
+    host: Host, lan: Lan, uplink: Uplink, outside: Host, daemon: Daemon
+) -> None:
+    """A network that may leave by one uplink says so while routes lead through another."""
+    assert "eth0" == uplink.ifname
+    guest = guest_behind_eth0(host, daemon)
+    lan.plug(host, "eth1", "198.51.100.2/24")
+    add_address(outside, "eth0", "198.51.100.1/24")
+
+    def said() -> str:
+        return problem_of_red(daemon)
+
+    def default(*words: str) -> list[str]:
+        return ["ip", "route", "replace", "default", *words]
+
+    # It leaves by eth1, and the other is not taken: nobody can mean that.
+    host.run(default("via", "198.51.100.1", "dev", "eth1", "metric", "50"))
+    host.run(["ip", "route", "del", "default", "dev", "eth0"])
+    host.run(default("via", "192.0.2.1", "dev", "eth0", "metric", "100"))
+    told = wait_for(said, 5, "the network to say so")
+    assert "through eth1" in told
+    assert "through eth0 only" in told
+    assert ping(guest, "203.0.113.1") is None
+    daemon.cli("apply", "red")
+    assert told == said()
+    daemon.restart()
+    assert told == said()
+    assert "through eth1" in daemon.cli("doctor", check=False).stdout
+    # A policy may lead them where the main table does not.
+    host.run(["ip", "rule", "add", "from", "10.0.0.0/24", "lookup", "100"])
+    host.run(["ip", "route", "add", "default", "via", "192.0.2.1", "table", "100"])
+    assert ping(guest, "203.0.113.1", tries=5) is not None
+    daemon.restart()
+    assert "" == said()
+    host.run(["ip", "rule", "del", "from", "10.0.0.0/24", "lookup", "100"])
+    # The least metric is taken.
+    host.run(default("via", "198.51.100.1", "dev", "eth1", "metric", "51"))
+    assert told == wait_for(said, 5, "the network to say so")
+    host.run(default("via", "192.0.2.1", "dev", "eth0", "metric", "10"))
+    wait_for(lambda: not said(), 5, "the network to be well")
+    assert ping(guest, "203.0.113.1", tries=5) is not None
+    # Where the uplink leads to its own LAN, that may be what is meant; where it leads nowhere, not.
+    host.run(["ip", "route", "del", "default", "dev", "eth0", "metric", "10"])
+    assert told == wait_for(said, 5, "the network to say so")
+    host.run(["ip", "route", "del", "default", "dev", "eth0", "metric", "100"])
+    wait_for(lambda: not said(), 5, "the network to be well")
+    assert ping(guest, "192.0.2.1", tries=5) is not None
+    host.run(["ip", "addr", "flush", "dev", "eth0", "scope", "global"])
+    assert told == wait_for(said, 5, "the network to say so")
+    # It is as it says, and whatever it may leave by is no trouble.
+    daemon.cli("apply", daemon.document(NAT))
+    assert "" == said()
     assert ping(guest, "203.0.113.1", tries=5) is not None
 
 

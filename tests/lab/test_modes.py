@@ -401,9 +401,9 @@ def test_every_kind_of_error_has_its_exit_status(host: Host, daemon: Daemon) -> 
         assert name == error["name"], words
         assert said in error["message"], words
     # An interface of that name is in the namespace already.
-    error = error_of(daemon, *attach, "anna", "--ifname", "eth0", status=7)
-    assert "kernel-error" == error["name"]
-    assert "eth0" in error["message"] + error["hint"]
+    error = error_of(daemon, *attach, "anna", "--ifname", "eth0", status=5)
+    assert "already-exists" == error["name"]
+    assert "eth0" in error["message"]
     host.run(["ip", "link", "del", "uplink"])
     listener = host.start(
         [sys.executable, "-c", DNS_HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE

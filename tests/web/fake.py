@@ -112,7 +112,11 @@ class FakeEngine:
         view = msgspec.structs.replace(view, active=True, live=view.stored, stored=stored)
         return self._keep(view), steps
 
-    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
+    async def apply_stored(
+        self, ref: str, *, live: bool = False
+    ) -> tuple[NetworkView, list[PlanStep]]:
+        if live:
+            return self.network(ref), []
         stored = self.network(ref).stored
         assert stored is not None
         return await self.apply(stored)
@@ -221,7 +225,7 @@ class FakeEngine:
         ]
 
     async def export_libvirt(
-        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+        self, ref: str | None, *, as_bridge: bool, dry_run: bool, own_sockets: Collection[Path]
     ) -> list[MigrationStep]:
         return []
 

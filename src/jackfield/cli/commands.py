@@ -46,6 +46,7 @@ COMMANDS = (
         "make a network so: stored, and running as it is defined",
         _FILE_OR_NETWORK,
         Flag("--transient", "store nothing: it is gone when stopped"),
+        Flag("--live", "only mend what runs: what is stored is left for later"),
         _VALIDATE,
     ),
     Command("undefine", "networks.undefine", "forget a network's definition", _NAME),
@@ -212,6 +213,10 @@ COMMANDS = (
             "WHERE",
             "libvirt, which is the default and all there is",
             choices=("libvirt",),
+        ),
+        Flag(
+            "--as-bridge",
+            "instead have a libvirtd that cannot ask us plug its guests into our bridges",
         ),
         Flag("--dry-run", "change nothing, and say what would be done"),
     ),

@@ -19,12 +19,14 @@ def import_networks(context: Context, arguments: Arguments) -> None:
 
 def export_networks(context: Context, arguments: Arguments) -> None:
     """Give networks to libvirt."""
-    _migrate(context, arguments, "export", "libvirt has everything already.")
+    more = {"as_bridge": "1"} if arguments.as_bridge else {}
+    _migrate(context, arguments, "export", "libvirt has everything already.", **more)
 
 
-def _migrate(context: Context, arguments: Arguments, what: str, nothing: str) -> None:
+def _migrate(context: Context, arguments: Arguments, what: str, nothing: str, **more: str) -> None:
     """Ask the daemon, and print a line for each thing done; a refusal is an error at the end."""
     query = {"dry_run": "1"} if arguments.dry_run else {}
+    query |= more
     if arguments.network:
         query["network"] = arguments.network
     answer = context.client.request("POST", f"/v1/{what}", query=query)

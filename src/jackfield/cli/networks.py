@@ -50,6 +50,8 @@ def define(context: Context, arguments: Arguments) -> None:
 def apply(context: Context, arguments: Arguments) -> None:
     """Make a network so."""
     if is_file(arguments.source):
+        if arguments.live:
+            raise UsageError("apply: --live goes with a network that runs, not with a document")
         query = {"apply": "1"}
         if arguments.transient:
             query["transient"] = "1"
@@ -61,7 +63,8 @@ def apply(context: Context, arguments: Arguments) -> None:
         flag = "--transient" if arguments.transient else "--validate"
         raise UsageError(f"apply: {flag} goes with a document, not with a stored network")
     else:
-        answer = ask_for_network(context, arguments.source, "apply")
+        mending = {"live": "1"} if arguments.live else None
+        answer = ask_for_network(context, arguments.source, "apply", mending)
     if context.json:
         print_json(answer)
         return
@@ -69,6 +72,9 @@ def apply(context: Context, arguments: Arguments) -> None:
     name = answer["network"]["name"]
     if answer["network"]["problem"]:
         say(f"Network {name} runs{_where(answer['network'])}, but: {answer['network']['problem']}")
+    elif arguments.live:
+        done = "is mended" if answer["steps"] else "lacks nothing"
+        say(f"Network {name} {done}; what is stored of it is as before.")
     elif answer["steps"]:
         say(f"Network {name} runs as it is defined{_where(answer['network'])}.")
     else:
@@ -76,10 +82,13 @@ def apply(context: Context, arguments: Arguments) -> None:
         say(f"Network {name} runs as it is defined; nothing of the host had to change.")
 
 
-def ask_for_network(context: Context, name: str, action: str) -> Any:
+def ask_for_network(
+    context: Context, name: str, action: str, query: dict[str, str] | None = None
+) -> Any:
     """Return the answer to ``action`` of network ``name``, where a file could be named as well."""
     try:
-        return context.client.request("POST", f"/v1/networks/{quote(name)}/{action}")
+        path = f"/v1/networks/{quote(name)}/{action}"
+        return context.client.request("POST", path, query=query)
     except (NetworkNotFound, DaemonUnreachable) as error:
         # Who has mistyped a file's name looks neither for a network nor for a daemon.
         raise type(error)(f"{name!r} is no file, and {error.message}", hint=error.hint) from error

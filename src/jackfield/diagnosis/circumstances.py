@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from jackfield.diagnosis.finding import Finding, Likelihood
 from jackfield.diagnosis.need import NO_PORT, OUTSIDE, Way, guest_of
 from jackfield.diagnosis.packet import UNTOLD, Device
+from jackfield.diagnosis.ranges import ranges_left, words_of
 from jackfield.errors import shell_word
 from jackfield.model.address import Address, Subnet
 from jackfield.model.mode import Mode
@@ -24,16 +25,15 @@ __all__ = ["Circumstances", "find_obstacles", "member_of", "sysctls_of", "ways_o
 _FORWARDED = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET, Mode.OPEN})
 _ON_UPLINKS = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET, Mode.BRIDGE})
 _LOCAL6 = ipaddress.IPv6Network("fc00::/7")
-_MANY = 1 << 16
-"""How many addresses a range may have at most to be counted."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """A running network, and what is known of the host.
 
-    ``steps`` are what the host lacks of it, in words.  ``sysctls`` has the values of those of
-    ``sysctls_of``.  ``resolves`` is whether its DNS has anybody to ask, ``unbound`` where it does
+    ``steps`` are what the host lacks of it, in words.  Of one that is ``pending`` another
+    definition is stored than it runs by.  ``sysctls`` has the values of those of ``sysctls_of``.
+    ``resolves`` is whether its DNS has anybody to ask, ``unbound`` where it does
     not answer.
     """
 
@@ -42,6 +42,7 @@ class Circumstances:
     sysctls: Mapping[str, str | None]
     problem: str | None = None
     steps: tuple[str, ...] = ()
+    pending: bool = False
     leased: Collection[Address] = ()
     resolves: bool = True
     unbound: tuple[Address, ...] = ()
@@ -74,6 +75,9 @@ def sysctls_of(network: Network, facts: Facts) -> list[str]:
         names.append("net/ipv4/conf/all/rp_filter")
         for link in {network.bridge.name, *_exits(network, facts)}:
             names += [f"net/ipv4/conf/{link}/{setting}" for setting in ("forwarding", "rp_filter")]
+    if network.mode in _FORWARDED and not _routed_to(facts, OUTSIDE[6]):
+        for link in _likely_exits(network, facts):
+            names += [f"net/ipv6/conf/{link}/{setting}" for setting in ("forwarding", "accept_ra")]
     return names
 
 
@@ -142,14 +146,15 @@ def member_of(facts: Facts, bridge: str, version: int) -> tuple[Address | None, 
 
 def _obstacles(seen: Circumstances) -> Iterator[_Obstacle]:
     word = shell_word(seen.network.name)
+    again = f"jackfield apply {'--live ' if seen.pending else ''}{word}"
     if seen.problem is not None:
-        yield _Obstacle(seen.problem, f"when its cause is gone: jackfield apply {word}")
+        yield _Obstacle(seen.problem, f"when its cause is gone: {again}")
     if seen.steps:
         rest = len(seen.steps) - 3
-        more = f"; and {rest} more (jackfield plan {word})" if rest > 0 else ""
+        plan = "" if seen.pending else f" (jackfield plan {word})"
+        more = f"; and {rest} more{plan}" if rest > 0 else ""
         yield _Obstacle(
-            f"the host lacks something of this network: {'; '.join(seen.steps[:3])}{more}",
-            f"jackfield apply {word}",
+            f"the host lacks something of this network: {'; '.join(seen.steps[:3])}{more}", again
         )
     for address in seen.unbound:
         yield _Obstacle(
@@ -215,7 +220,8 @@ def _routes(seen: Circumstances) -> Iterator[_Obstacle]:
                 yield _Obstacle(
                     f"the host has no IPv{version} default route, so guests reach only what it has "
                     "routes to",
-                    f"give it one: ip -{version} route add default via GATEWAY",
+                    f"give it one: ip -{version} route add default via GATEWAY"
+                    + (_learning(seen) if version == 6 else ""),
                     Likelihood.OBSTACLE,
                 )
         elif named and not named & ways:
@@ -231,10 +237,22 @@ def _routes(seen: Circumstances) -> Iterator[_Obstacle]:
             )
 
 
+def _learning(seen: Circumstances) -> str:
+    """Return how the host would learn its IPv6 default route, where forwarding keeps it from it."""
+    for link in _likely_exits(seen.network, seen.facts):
+        conf = f"net/ipv6/conf/{link}"
+        if "1" == seen.sysctls.get(f"{conf}/accept_ra") == seen.sysctls.get(f"{conf}/forwarding"):
+            return (
+                f"; or have {link}, which forwards and so passes over router advertisements, take "
+                f"it from those: sysctl -w net.ipv6.conf.{link.replace('.', '/')}.accept_ra=2"
+            )
+    return ""
+
+
 def _settings(seen: Circumstances) -> Iterator[_Obstacle]:
     """Yield what sysctls of single links are in the way."""
     for name, value in seen.sysctls.items():
-        if name.endswith("/forwarding") and value == "0":
+        if name.startswith("net/ipv4") and name.endswith("/forwarding") and value == "0":
             link = name.split("/")[3]
             yield _Obstacle(
                 f"the host does not forward what comes in by {link}",
@@ -244,25 +262,11 @@ def _settings(seen: Circumstances) -> Iterator[_Obstacle]:
 
 def _ranges(seen: Circumstances) -> Iterator[_Obstacle]:
     """Yield the DHCP ranges that have nothing left to give."""
-    for subnet in seen.network.subnets:
-        if subnet.dhcp is None or not subnet.dhcp.ranges or subnet.interface is None:
-            continue
-        taken = {int(address) for address in seen.leased}
-        taken |= {int(host.ip) for host in subnet.dhcp.hosts if host.ip is not None}
-        taken.add(int(subnet.interface.ip))
-        free = 0
-        for item in subnet.dhcp.ranges:
-            first, last = int(item.start), int(item.end)
-            if last - first >= _MANY:
-                free += 1
-                break
-            free += last - first + 1 - sum(first <= number <= last for number in taken)
-        if free <= 0:
-            ranges = ", ".join(f"{item.start} to {item.end}" for item in subnet.dhcp.ranges)
-            yield _Obstacle(
-                f"DHCP has no free address: all of {ranges} is leased or reserved",
-                "give the network a longer range, or its leases a shorter time",
-            )
+    for subnet, _ in ranges_left(seen.network, seen.leased, 0):
+        yield _Obstacle(
+            f"DHCP has no free address: all of {words_of(subnet)} is leased or reserved",
+            "give the network a longer range, or its leases a shorter time",
+        )
 
 
 def _has_ipv4(network: Network) -> bool:
@@ -278,15 +282,15 @@ def _exits(network: Network, facts: Facts, version: int = 4) -> list[str]:
     return [name for name in named if name in routed] or named[:1]
 
 
+def _likely_exits(network: Network, facts: Facts) -> list[str]:
+    """Return the links that an IPv6 default route would lead through, if there were one."""
+    named = [str(item.dev) for item in network.uplinks if isinstance(item, DeviceUplink)]
+    return named or sorted(_routed_to(facts, OUTSIDE[4]))
+
+
 def _routed_to(facts: Facts, address: Address) -> set[str]:
-    """Return the links that the most specific routes to an address lead through."""
-    routes = list(facts.routes_overlapping(ipaddress.ip_network(address)))
-    longest = max((route.destination.prefixlen for route in routes), default=0)
-    return {
-        route.link
-        for route in routes
-        if route.destination.prefixlen == longest and route.link is not None
-    }
+    """Return the links that an address is reached through."""
+    return {route.link for route in facts.routes_to(address) if route.link is not None}
 
 
 def _routed_by(facts: Facts, address: Address) -> str | None:

@@ -1,4 +1,4 @@
-"""What networks claim of the host before the host shows it: uplinks for bridges, and subnets.
+"""What networks claim of the host before the host shows it: uplinks, subnets and routes.
 
 Several networks start at once.  Asked again just before a network is noted as live, with nothing
 waited for in between, of two that want the same thing only the first gets it.
@@ -14,7 +14,7 @@ from jackfield.errors import Conflict, ForeignObject, shell_word
 from jackfield.model.address import IpNetwork
 from jackfield.model.network import Network
 from jackfield.model.uplink import describe
-from jackfield.plan.network import overlap
+from jackfield.plan.network import metric_of, overlap
 
 __all__ = ["check_free", "takes_uplinks"]
 
@@ -31,6 +31,7 @@ def check_free(network: Network, others: Iterable[NetworkRecord]) -> None:
         if other.live is None or not other.present:
             continue
         _check_uplinks(network, other.live)
+        _check_routes(network, other.live)
         if not other.settled or other.problem is not None:
             # Those that run have their routes on the host, while nobody has taken them away.
             _check_subnets(network, other.live, "runs" if other.settled else "is being started")
@@ -46,6 +47,20 @@ def _check_uplinks(network: Network, other: Network) -> None:
                 f"{other.name!r}, which is active",
                 hint="stop that one first, or choose another uplink: "
                 f"jackfield stop {shell_word(other.name)}",
+            )
+
+
+def _check_routes(network: Network, other: Network) -> None:
+    if not (network.routes and other.routes):
+        return
+    theirs = {(route.destination, metric_of(route)) for route in other.routes}
+    for route in network.routes:
+        if (route.destination, metric_of(route)) in theirs:
+            raise Conflict(
+                f"network {network.name!r}: its route to {route.destination} with metric "
+                f"{metric_of(route)} is one of network {other.name!r} as well, which is active",
+                hint="give one of them another metric (<route metric='…'/>: the host takes the "
+                f"lesser one), or stop that one: jackfield stop {shell_word(other.name)}",
             )
 
 

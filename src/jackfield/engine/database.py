@@ -9,6 +9,8 @@ whose reboot ends what they describe (``synchronous=NORMAL``: the write-ahead lo
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -22,6 +24,13 @@ __all__ = ["Database"]
 
 _ROOM = 1 << 18
 """Bytes that the disk must have free when a step begins, so that its end can be recorded."""
+
+_BLOCK = 512  # what stat(2) counts a file's blocks in
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE, linux/falloc.h
+_Offset = ctypes.c_int64
+_libc = ctypes.CDLL(None, use_errno=True)
+# Where there is no other, offsets have 64 bits.
+_fallocate = getattr(_libc, "fallocate64", None) or _libc.fallocate
 
 _OTHERS = 1.0
 """Seconds that another process which has the database open is waited for."""
@@ -108,6 +117,23 @@ class Database:
         disk = os.statvfs(self._path.parent)
         if disk.f_blocks and disk.f_bavail * disk.f_frsize < _ROOM:
             raise _full(f"less than {_ROOM >> 10} KiB are free where {self._path} is")
+        self._take_room()
+
+    def _take_room(self) -> None:
+        """Have the log's file own that room: what others write meanwhile takes none of it.
+
+        Beyond its end, where SQLite goes on writing; where it begins anew it needs no more.  A
+        file system that cannot do this has had the room a moment ago.
+        """
+        log = self._log_file()
+        found = os.fstat(log)
+        if found.st_blocks * _BLOCK - found.st_size >= _ROOM:
+            return
+        if (
+            _fallocate(log, _KEEP_SIZE, _Offset(found.st_size), _Offset(_ROOM))
+            and ctypes.get_errno() == errno.ENOSPC
+        ):
+            raise _full(f"less than {_ROOM >> 10} KiB are free where {self._path} is")
 
     def sync(self) -> None:
         """Wait until the disk has every durable transaction that has ended.
@@ -118,16 +144,20 @@ class Database:
         if not self.unsynced:
             return
         try:
-            if self._log < 0:
-                # It stays the same file for as long as the database is open.
-                self._log = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
-            os.fdatasync(self._log)
+            os.fdatasync(self._log_file())
         except OSError as error:
             raise HostError(
                 f"the disk does not take the database {self._path}: {error.strerror}",
                 hint="dmesg shows what is wrong with the disk",
             ) from error
         self.unsynced = False
+
+    def _log_file(self) -> int:
+        """Return the write-ahead log, open."""
+        if self._log < 0:
+            # It stays the same file for as long as the database is open.
+            self._log = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
+        return self._log
 
     def commit(self) -> None:
         """End the open transaction."""

@@ -96,8 +96,9 @@ class Doctor:
         if network is None:
             return None
         problem, steps = record.problem, []
+        pending = record.stored is not None and record.stored != network
         try:
-            other = None if record.stored is None or record.stored == network else network
+            other = network if pending else None
             steps = [
                 step.text for step in await self._foresight.difference(str(record.uuid), other)
             ]
@@ -115,6 +116,7 @@ class Doctor:
                 sysctls={},
                 problem=problem,
                 steps=tuple(steps),
+                pending=pending,
                 leased=[lease.address for lease in leases],
             ),
             service,

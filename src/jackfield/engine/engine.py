@@ -89,9 +89,11 @@ class Engine:
         """Make the stored and the running network so, and say what was done."""
         return await self._networks.apply(network, transient=transient)
 
-    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
-        """Make a network run as it is stored, and say what was done."""
-        return await self._networks.apply_stored(ref)
+    async def apply_stored(
+        self, ref: str, *, live: bool = False
+    ) -> tuple[NetworkView, list[PlanStep]]:
+        """Make a network run as it is stored, or as it runs, and say what was done."""
+        return await self._networks.apply_stored(ref, live=live)
 
     async def create(self, network: Network) -> NetworkView:
         """Start a network by a definition that is not stored; what is stored of it stays."""
@@ -256,10 +258,15 @@ class Engine:
         return steps
 
     async def export_libvirt(
-        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+        self, ref: str | None, *, as_bridge: bool, dry_run: bool, own_sockets: Collection[Path]
     ) -> list[MigrationStep]:
-        """Give the stored network ``ref``, or all, to libvirt; say what was done, or would be."""
-        return await self._giveback.run(ref, dry_run=dry_run, own_sockets=own_sockets)
+        """Give the stored network ``ref``, or all, to libvirt; say what was done, or would be.
+
+        With ``as_bridge`` libvirt gets networks of these names on our bridges.
+        """
+        return await self._giveback.run(
+            ref, as_bridge=as_bridge, dry_run=dry_run, own_sockets=own_sockets
+        )
 
 
 def _not_active(name: str) -> WrongState:

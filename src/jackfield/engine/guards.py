@@ -278,10 +278,9 @@ class Guards:
     async def look(self, uuid: UUID) -> None:
         """Guard a client's port if its device is there."""
         port = self._registry.ports.get(uuid)
-        record = None if port is None else self._registry.networks.get(port.network)
-        if port is None or record is None or not self._awaits_device(port):
+        if port is None or not self._awaits_device(port):
             return
-        async with record.lock:
+        async with self._registry.networks[port.network].lock:
             if uuid in self._registry.ports and self._awaits_device(port):
                 await self._join(port)
 
@@ -292,12 +291,13 @@ class Guards:
                 await self.look(port.uuid)
 
     def _awaits_device(self, port: PortRecord) -> bool:
+        if port.device is not None:
+            return False
         record = self._registry.networks.get(port.network)
         return (
             record is not None
-            and port.device is None
-            and port.uuid not in self._joined
             and is_guarded(record.current, port.port)
+            and port.uuid not in self._joined
         )
 
     async def _join(self, port: PortRecord, away: Away = _NONE) -> None:

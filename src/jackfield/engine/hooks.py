@@ -66,6 +66,8 @@ class Hooks:
         """Run what is in ``directory``, each script for ``timeout`` seconds at most."""
         self._script = directory / "network"
         self._directory = directory / "network.d"
+        # They are looked for at every port; a path is made text anew each time.
+        self._places = (str(self._script), str(self._directory))
         self._timeout = timeout
         self._registry = registry
         self._listed: tuple[int, tuple[Path, ...]] = (0, ())
@@ -110,17 +112,16 @@ class Hooks:
 
     def _scripts(self) -> list[Path]:
         """Return the scripts that are executable now; the directory is listed when it changed."""
-        candidates = self._in_directory()
-        if os.access(self._script, os.X_OK):
+        script, directory = self._places
+        # An exception would take longer than the look.
+        candidates = self._in_directory() if os.access(directory, os.F_OK) else ()
+        if os.access(script, os.X_OK):
             candidates = (self._script, *candidates)
         elif not candidates:
             return []
         return [path for path in candidates if os.access(path, os.X_OK) and path.is_file()]
 
     def _in_directory(self) -> tuple[Path, ...]:
-        # It is looked for at every port, and an exception takes longer than the look.
-        if not os.access(self._directory, os.F_OK):
-            return ()
         try:
             changed = self._directory.stat().st_mtime_ns
             known, paths = self._listed

@@ -24,6 +24,7 @@ from jackfield.model.network import Network
 
 __all__ = ["LeaseBook"]
 
+LeaseReader = Callable[[UUID, Sequence[LeaseView]], None]
 LeaseListener = Callable[[UUID, Leases], None]
 """Called with a network and the leases that it has."""
 
@@ -62,6 +63,7 @@ class LeaseBook:
         self._known: dict[UUID, list[LeaseView]] = {}
         self._watch: LeaseWatch | None = None
         self._listener: LeaseListener | None = None
+        self._reader: LeaseReader | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # Whose files have changed since they were read, and whose are being read.
         self._unread: set[UUID] = set()
@@ -70,6 +72,10 @@ class LeaseBook:
     def on_change(self, listener: LeaseListener) -> None:
         """Have ``listener`` told the leases of a network, now and whenever others are there."""
         self._listener = listener
+
+    def on_reading(self, reader: LeaseReader) -> None:
+        """Have ``reader`` told as well, with all that is known of the leases."""
+        self._reader = reader
 
     async def open(self, inotify: Inotify) -> None:
         """Begin to watch the files, on the running event loop."""
@@ -162,6 +168,8 @@ class LeaseBook:
     def _listen(self, uuid: UUID, reading: Reading) -> None:
         if self._listener is not None:
             self._listener(uuid, reading.by_mac)
+        if self._reader is not None:
+            self._reader(uuid, reading.leases)
 
     async def _tell(self, record: NetworkRecord, pairs: Iterable[tuple[str, LeaseView]]) -> None:
         def store(tools: Workplace) -> list[Event]:

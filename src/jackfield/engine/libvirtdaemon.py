@@ -41,6 +41,17 @@ class LibvirtDaemon:
                 return cls(path)
         return None
 
+    @property
+    def has_networks_inside(self) -> bool:
+        """Whether it is a libvirtd, whose guests get the networks of its own driver alone.
+
+        Where each driver has a daemon, somebody else answers at libvirtd's socket, and one of them
+        has its own beside it (https://libvirt.org/daemons.html).
+        """
+        return (
+            self.path.name == "libvirt-sock" and not self.path.with_name("virtqemud-sock").exists()
+        )
+
     @staticmethod
     def client() -> str | None:
         """Return the path of virsh, or ``None`` where it is not installed."""

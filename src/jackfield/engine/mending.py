@@ -24,6 +24,12 @@ from jackfield.engine.records import (
 from jackfield.engine.registry import Registry
 from jackfield.engine.services import Services
 from jackfield.engine.strays import bridges_made, leave_former_bridge, put_strays_back
+from jackfield.engine.surplus import (
+    bridges_wanted,
+    networks_with_surplus,
+    remove_surplus,
+    surplus_of,
+)
 from jackfield.engine.tidings import Tidings
 from jackfield.engine.upkeep import mend_each, upkeep_of_ports
 from jackfield.engine.workplace import Workplace
@@ -34,6 +40,7 @@ from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
 from jackfield.plan.describe import describe
+from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import Change
 from jackfield.state.resources import PortGuard, Resource
 
@@ -109,7 +116,25 @@ class Mending:
         if record.problem not in gone and not is_blocked_way(record.problem):
             # All that it is made of was looked at, and is as it should be.
             record.problem = None
-        return change + await self.reconnect_ports(record, bridges_made(change))
+        anew = bridges_made(change) | await self.remove_surplus(record)
+        return change + await self.reconnect_ports(record, anew)
+
+    async def remove_surplus(self, record: NetworkRecord) -> set[InterfaceName]:
+        """Remove bridges that were left of a network; its lock is held.
+
+        Returns the network's own if there were any: guests may have been on the others.
+        """
+        await self._host.settle()
+        surplus = surplus_of(record, self._host.links())
+        if not surplus:
+            return set()
+        await self._thread.run(remove_surplus, record.name, surplus)
+        return bridges_wanted(record)
+
+    async def sweep_surplus(self, links: Mapping[str, LinkFact]) -> None:
+        """Remove bridges that were left of any network, whether it runs or not."""
+        for record in networks_with_surplus(self._registry.networks, links.values()):
+            await self.remove_surplus(record)
 
     async def watch_services(self, records: Iterable[NetworkRecord]) -> None:
         """Watch what serves running networks, whoever started it.
@@ -120,6 +145,12 @@ class Mending:
         for process in await self._thread.run(_started, services):
             self._services.watch([process])
             await asyncio.sleep(0)
+
+    async def tell_waiting(self, uuid: UUID, problem: str) -> None:
+        """Tell what is wrong with a running network until it is mended; what is known stays."""
+        record = self._registry.networks.get(uuid)
+        if record is not None and record.active and record.problem is None:
+            await self._tidings.problem(record, problem)
 
     async def bridge_gone(self, uuid: UUID, bridge: str) -> None:
         """Tell that the bridge of somebody else that a network uses has gone."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
 from jackfield.engine.registry import Registry
 from jackfield.state.functions import EchoGuard
-from jackfield.state.hoststate import HostState
+from jackfield.state.hoststate import NOTHING, HostState
 from jackfield.state.private import PrivateGuard
 
 __all__ = ["unshared_states"]
@@ -26,8 +26,11 @@ def unshared_states(
 
     The others are looked at only where something is entered by address: there may be thousands.
     """
-    states = [state_of_port(record.current, port) for port in ports]
-    if not any(isinstance(item, _ENTERED) for state in states for item in state.values()):
+    network = record.current
+    states = [state_of_port(network, port) for port in ports]
+    if states == [NOTHING] or not any(
+        isinstance(item, _ENTERED) for state in states for item in state.values()
+    ):
         return states
     addresses = {port.port.mac for port in ports}
     uuids = {port.uuid for port in ports}

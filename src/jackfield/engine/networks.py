@@ -13,7 +13,7 @@ import msgspec
 
 from jackfield.document.json import network_to_json
 from jackfield.engine import portjobs, workplace
-from jackfield.engine.blockedways import blocked_way, is_blocked_way
+from jackfield.engine.blockedways import blocked_way, first_certain, is_blocked_way, ways_past
 from jackfield.engine.changeable import check_changeable, check_realised_kind
 from jackfield.engine.claims import check_free, takes_uplinks
 from jackfield.engine.definitions import Definitions, network_row
@@ -229,6 +229,8 @@ class Networks:
             await self._note_settled(record, settled)
         except BaseException as error:
             record.live, record.present = None, HostState()
+            with Undoing(error):
+                await self._mending.remove_surplus(record)
             if isinstance(error, JackfieldError):
                 raise error.with_context(f"cannot start network {network.name!r}") from error
             raise
@@ -276,7 +278,7 @@ class Networks:
         await self._registrations.note(record)
         if takes_uplinks(record.current):
             await self.judge_ways()
-        elif record.current.uplinks:
+        elif record.current.uplinks or is_blocked_way(record.problem):
             await self.judge_ways([record])
         return change
 
@@ -310,6 +312,10 @@ class Networks:
             if not record.active or not (known is None or is_blocked_way(known)):
                 continue
             problem = blocked_way(record.current, facts)
+            if problem is None and (past := ways_past(record.current, facts)):
+                problem = await self._thread.run(first_certain, past)
+                if record.live is None or record.problem != known:
+                    continue
             if problem is None:
                 record.problem = None
             elif problem != known:
@@ -350,6 +356,7 @@ class Networks:
             raise
         record.present = HostState()
         record.settled, record.halted, record.problem = False, False, None
+        await self._mending.remove_surplus(record)
         await self._zones.leave(bridge_name(network))
         self._registrations.forget(record.uuid)
         if record.stored is not None:
@@ -394,12 +401,35 @@ class Networks:
         keeping = await kept(former, complete, self._registry.ports_of(record.uuid))
         return self._registry.network_view(record), [*describe(change), *keeping]
 
-    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
-        """Make the network run as it is stored; a running one is changed by the difference."""
-        stored = self._registry.network(ref).stored
-        if stored is None:
-            raise WrongState(f"network {ref!r} is transient: it has no stored definition to apply")
-        return await self.apply(stored)
+    async def apply_stored(
+        self, ref: str, *, live: bool = False
+    ) -> tuple[NetworkView, list[PlanStep]]:
+        """Make the network run as it is stored; a running one is changed by the difference.
+
+        With ``live``, or where nothing is stored, what runs is mended, and goes on as it runs.
+        """
+        record = self._registry.network(ref)
+        if live or record.stored is None:
+            return await self._mend(record)
+        try:
+            return await self.apply(record.stored)
+        except JackfieldError as error:
+            if record.live not in (None, record.stored):
+                mending = f"jackfield apply --live {shell_word(record.name)}"
+                other = f"what runs can be mended without the stored definition: {mending}"
+                error.hint = f"{error.hint}; {other}" if error.hint else other
+            raise
+
+    async def _mend(self, record: NetworkRecord) -> tuple[NetworkView, list[PlanStep]]:
+        """Make a network be what it runs as, after somebody else has changed it."""
+        async with self._registry.held(record.uuid):
+            if record.live is None:
+                raise WrongState(
+                    f"network {record.name!r} is not active: there is nothing to mend",
+                    hint=f"jackfield start {shell_word(record.name)}",
+                )
+            change = await self._change(record, record.live, None)
+        return self._registry.network_view(record), describe(change)
 
     async def _start_applied(
         self,
@@ -468,6 +498,8 @@ class Networks:
                 raise
         except BaseException as error:
             record.live, record.present = former, present
+            with Undoing(error):
+                await self._mending.remove_surplus(record)
             await self._mending.watch_services([record])
             if isinstance(error, JackfieldError):
                 raise error.with_context(f"cannot change network {network.name!r}") from error

@@ -9,15 +9,16 @@ import logging
 from collections.abc import Container, Iterable
 from uuid import UUID
 
-from jackfield.engine.records import NetworkRecord, bridges_of
+from jackfield.engine.records import NetworkRecord, PortRecord, bridges_of
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
 from jackfield.host.nft.message import TABLE
+from jackfield.host.nft.policing import policed, unpolice
 from jackfield.host.nft.strangers import find_strangers, remove_strangers
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import network_of, port_of
 
-__all__ = ["sweep_rules", "tell_orphans"]
+__all__ = ["sweep_limits", "sweep_rules", "tell_orphans"]
 
 log = logging.getLogger(__name__)
 
@@ -69,3 +70,20 @@ def sweep_rules(tools: Workplace, networks: Iterable[NetworkRecord], links: Cont
             TABLE,
             bridge,
         )
+
+
+def sweep_limits(tools: Workplace, ports: Iterable[PortRecord]) -> None:
+    """Remove the limits of devices that are of none of ``ports`` and not there.
+
+    Those of a port that could not be attached may have been put back with all the others, when
+    somebody flushed the rules.
+    """
+    known = {port.device.name for port in ports if port.device is not None}
+    try:
+        strangers = policed(tools.kernel.nft) - known
+        gone = sorted(name for name in strangers if tools.kernel.route.index(name) is None)
+        if gone:
+            unpolice(tools.kernel.nft, gone)
+            log.warning("limits of %s were of no port on record: removed", ", ".join(gone))
+    except JackfieldError as error:
+        log.error("limits of ports that are not on record are not looked for: %s", error)

@@ -38,6 +38,7 @@ from jackfield.engine.registrations import Registrations
 from jackfield.engine.registry import Registry
 from jackfield.engine.rulemending import RuleMending
 from jackfield.engine.services import Services
+from jackfield.engine.shortage import Shortage
 from jackfield.engine.store import Store
 from jackfield.engine.takeover import Takeover
 from jackfield.engine.tidings import Tidings
@@ -98,13 +99,15 @@ class Parts:
             Workplace.settle,
         )
         self.host = HostWatch(self._thread)
-        self._services = Services(self._service_died)
+        self._services = Services(self._service_died, self._service_waits)
         self._plans = plans = Plans(dnsmasq_user, vde_user, virtual_functions or {})
         self.definitions = Definitions(self.registry, plans, self.events, self._thread, self.host)
         self.leases = LeaseBook(state_dir, self.registry, self.events, self._thread)
         self.guards = Guards(self.registry, self._thread, self.host, self.leases.known, later)
         self.leases.on_change(self.guards.leases_changed)
         tidings = Tidings(self.events, self._thread)
+        self._shortage = Shortage(self.registry, run_dir, tidings, later)
+        self.leases.on_reading(self._shortage.leases_read)
         lost = LostPorts(self.registry, self._thread, self.host, tidings)
         self._mending = Mending(
             self.registry, self._thread, self.host, self._services, self.guards, lost, tidings
@@ -177,7 +180,7 @@ class Parts:
             self.host,
             places,
         )
-        self.giveback = Giveback(self.registry, self._thread, places)
+        self.giveback = Giveback(self.registry, self._thread, self.ports, places)
         self.metadata = Metadata(self.registry, self.events, self._thread)
         self._monitor: NftMonitor | None = None
 
@@ -200,6 +203,7 @@ class Parts:
         self._watches.open()
         self._inotify = Inotify()
         self._services.open(self._inotify)
+        self._shortage.open(self._inotify)
         await self.leases.open(self._inotify)
         self._resolver = ResolverWatch(self._inotify, self._resolver_changed)
         running = [record for record in self.registry.networks.values() if record.active]
@@ -213,6 +217,7 @@ class Parts:
             # What is stored of those names devices as well, which a later version knows.
             links, networks = self.host.links(), self.registry.networks
             tell_orphans(links.values(), networks, self.registry.ports)
+            await self._mending.sweep_surplus(links)
             await self._thread.run(sweep_rules, list(networks.values()), links)
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
@@ -238,6 +243,7 @@ class Parts:
             await self._thread.run(lambda _: monitor.close())
         self._resolver.close()
         self.leases.close()
+        self._shortage.close()
         self._services.close()
         self._inotify.stop()
         self.host.close()
@@ -298,6 +304,9 @@ class Parts:
 
     def _service_died(self, network: UUID, reason: str) -> None:
         self._background.later(self._mending.mend(network, reason))
+
+    def _service_waits(self, network: UUID, problem: str) -> None:
+        self._background.later(self._mending.tell_waiting(network, problem))
 
     def _holder_ended(self, port: UUID) -> None:
         self._background.later(self.ports.release(port))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from jackfield.engine.records import PortRecord
 from jackfield.engine.views import AttachRequest
 from jackfield.errors import InvalidRequest
 from jackfield.host.macvtap import node_directory
@@ -17,7 +20,14 @@ from jackfield.model.values import InterfaceName
 from jackfield.plan.port import PortDevice, device_name
 from jackfield.state.functions import FunctionPlace
 
-__all__ = ["carrier_from_text", "choose_device", "device_from_text", "device_to_text", "is_limited"]
+__all__ = [
+    "carrier_from_text",
+    "choose_device",
+    "device_from_text",
+    "device_to_text",
+    "is_limited",
+    "same_end",
+]
 
 _NETNS_DIR = Path("/run/netns")
 _NETNS_NAME = re.compile(r"[^/\x00-\x1f]+")
@@ -76,6 +86,19 @@ def choose_device(
         mtu=mtu,
         function=function,
     )
+
+
+def same_end(device: PortDevice | None, others: Iterable[PortRecord]) -> PortRecord | None:
+    """Return the port among ``others`` whose interface has the name and namespace of a device's."""
+    if device is None or device.netns is None:
+        return None
+    for other in others:
+        theirs = other.device
+        if theirs is not None and theirs.netns is not None and theirs.ifname == device.ifname:
+            with contextlib.suppress(OSError):
+                if Path(theirs.netns).samefile(device.netns):
+                    return other
+    return None
 
 
 def device_to_text(

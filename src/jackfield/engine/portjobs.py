@@ -10,6 +10,7 @@ from jackfield.engine import ledger
 from jackfield.engine.rows import PortRow, Step
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace, record_event, sweep_before
+from jackfield.host.renamed import LinkHere, remove_renamed
 from jackfield.model.values import NetworkName
 from jackfield.state.hoststate import Change, HostState
 from jackfield.undoing import Undoing
@@ -51,6 +52,9 @@ def begin_port(tools: Workplace, row: PortRow, wanted: HostState) -> None:
         except Exception as error:
             with Undoing(error, "what is left goes when jackfieldd starts next"):
                 tools.applier.dismantle(wanted)
+                # Somebody may have renamed its device.
+                links = [item for item in wanted.values() if isinstance(item, LinkHere)]
+                remove_renamed(tools.kernel, links)
                 ledger.release(store, tools.applier, row.uuid)
             with store.transaction():
                 store.delete_port(row.uuid)

@@ -19,7 +19,7 @@ from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.namesakes import unshared_states
 from jackfield.engine.portbook import PortBook
-from jackfield.engine.portdevice import choose_device
+from jackfield.engine.portdevice import choose_device, same_end
 from jackfield.engine.portrows import port_detail, port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
 from jackfield.engine.registry import Registry
@@ -28,6 +28,7 @@ from jackfield.engine.views import AttachRequest, Event, PortView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import (
     AlreadyExists,
+    ForeignObject,
     InvalidRequest,
     JackfieldError,
     PortNotFound,
@@ -105,6 +106,8 @@ class Ports:
                 self._registry.discard_port(port)
                 if created:
                     await self._hooks.tell(Operation.PORT_DELETED, record.current, port.port)
+                if isinstance(error, ForeignObject):
+                    self._refuse_same_end(port)
                 if isinstance(error, JackfieldError):
                     raise error.with_context(f"cannot attach to network {record.name!r}") from error
                 raise
@@ -316,6 +319,18 @@ class Ports:
                     f"port {other.uuid} of network {network!r} has the tap {tap} already",
                     hint=f"choose another name, or free it with: jackfield detach {tap}",
                 )
+
+    def _refuse_same_end(self, port: PortRecord) -> None:
+        """Name the port that has the interface which was in the way of another's, if it is one."""
+        other = same_end(port.device, self._registry.ports.values())
+        if other is not None and port.device is not None:
+            network = self._registry.networks[other.network].name
+            raise AlreadyExists(
+                f"port {other.uuid} of network {network!r} has the interface {port.device.ifname} "
+                f"in network namespace {port.device.netns} already",
+                hint="choose another name in there (--ifname NAME), or free it with: "
+                f"jackfield detach {other.uuid}",
+            )
 
     def _refuse_same_instance(self, port: Port) -> None:
         """Refuse what a switch would take for another guest's interface."""

@@ -19,10 +19,13 @@ from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
 from jackfield.host.driver import Presence
+from jackfield.host.netlink.link import set_link
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
+from jackfield.model.port import BridgePlug, NetworkPlug
 from jackfield.model.values import NetworkName
 from jackfield.state.hoststate import Change, HostState, difference
+from jackfield.state.links import port_of
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import SharedSetting
 
@@ -54,6 +57,8 @@ async def follow_definition(
             if changed is port:
                 continue
             former, wanted = state_of_port(network, port), state_of_port(network, changed)
+            if changed.port.plug != port.port.plug:
+                await thread.run(_leave, port)
             change = Change() if port.uuid in registry.lost else difference(wanted, former)
             event = await thread.run(
                 _follow,
@@ -141,6 +146,25 @@ def _follow(
     finally:
         ledger.release(tools.store, tools.applier, row.uuid, needed.values())
     return event
+
+
+def _leave(tools: Workplace, port: PortRecord) -> None:
+    """Take a port's device off the bridge that its network had, of somebody else, if it is on it.
+
+    It is put on its network's with the other ports.
+    """
+    plug, device = port.port.plug, port.device
+    if device is None or not isinstance(plug, NetworkPlug | BridgePlug):
+        return
+    link = tools.kernel.route.link(device.name)
+    if (
+        link is not None
+        and port_of(link.alias) == port.uuid
+        and link.master is not None
+        and link.master == tools.kernel.route.index(plug.bridge)
+    ):
+        what = f"take {link.name} off the former bridge {plug.bridge}"
+        tools.kernel.route.send([set_link(link.index, what, master=0)])
 
 
 def _here(tools: Workplace, change: Change) -> Change:

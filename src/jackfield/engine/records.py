@@ -20,7 +20,7 @@ from jackfield.plan.port import PortDevice, plan_guarantee, plan_port
 from jackfield.plan.private import plan_privacy
 from jackfield.plan.virtualfunction import plan_carrier
 from jackfield.state.functions import EchoGuard, FunctionPlace, OwnAddress
-from jackfield.state.hoststate import HostState
+from jackfield.state.hoststate import NOTHING, HostState
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.private import PrivateGuard
 from jackfield.state.resources import (
@@ -138,7 +138,7 @@ class PortRecord:
 def state_of_port(network: Network, port: PortRecord) -> HostState:
     """Return the host state of a port; of one whose device a client makes, what is around it."""
     if port.port.mac is None:
-        return HostState()
+        return NOTHING
     if port.device is None:
         promised = plan_guarantee(network, port.port)
         vlans = plan_port_vlans(network, port.port)

@@ -19,6 +19,7 @@ from pathlib import Path
 from uuid import UUID
 
 from jackfield.engine import ledger
+from jackfield.engine.orphans import sweep_limits
 from jackfield.engine.portrows import load_port
 from jackfield.engine.records import PortRecord
 from jackfield.engine.rows import LiveRow, NetworkRow, Step
@@ -114,6 +115,7 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
     if not found.unread and not found.problems:
         # What a version left that knew more may be what a network runs by that we leave alone.
         _remove_former_rules(tools)
+        sweep_limits(tools, found.ports)
     _mend_ports(tools, planner, found)
     if made:
         ports: dict[UUID, list[PortRecord]] = {}

@@ -133,8 +133,10 @@ class Registry:
         """Forget a port."""
         if self.ports.pop(record.uuid, None) is not None and is_counted(record.port):
             self.usage = self.usage.without_port(str(record.network), record.port)
-        self.lost.pop(record.uuid, None)
-        self.astray.discard(record.uuid)
+        if self.lost:
+            self.lost.pop(record.uuid, None)
+        if self.astray:
+            self.astray.discard(record.uuid)
         self._ports_of.get(record.network, set()).discard(record.uuid)
         if record.port.mac is not None:
             namesakes = self._clients.get(record.port.mac[3:], set())
@@ -147,7 +149,7 @@ class Registry:
     def _ports_changed(self, network: UUID) -> None:
         """Have the view of a network made anew, which tells how many ports it has."""
         record = self.networks.get(network)
-        if record is not None:
+        if record is not None and record.view is not None:
             record.view = None
 
     def ports_of(self, network: UUID) -> list[PortRecord]:

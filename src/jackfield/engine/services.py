@@ -27,9 +27,15 @@ _STABLE = 60.0
 class Services:
     """Watches the helper processes of each running network."""
 
-    def __init__(self, died: Callable[[UUID, str], None]) -> None:
-        """Call ``died(network, reason)`` when a network is to be mended because of a death."""
+    def __init__(
+        self, died: Callable[[UUID, str], None], waits: Callable[[UUID, str], None]
+    ) -> None:
+        """Call ``died(network, reason)`` when a network is to be mended because of a death.
+
+        While that has to wait, ``waits(network, problem)`` is called before.
+        """
         self._died = died
+        self._waits = waits
         self._deaths: dict[tuple[UUID, str], tuple[int, float]] = {}
         self._timers: dict[UUID, dict[str, asyncio.TimerHandle]] = {}
         self._inotify: Inotify | None = None
@@ -78,7 +84,10 @@ class Services:
         self._deaths[key] = (deaths + 1, now)
         pause = _PAUSES[min(deaths, len(_PAUSES) - 1)]
         reason = process.why_ended().message
-        log.error("%s; started again in %g s", reason, pause)
+        waiting = f"{reason}; started again in {pause:g} s"
+        log.error("%s", waiting)
+        if pause:
+            self._waits(process.network, waiting)
         self._timers.setdefault(process.network, {})[process.program] = (
             asyncio.get_running_loop().call_later(pause, self._mend, process.network, reason)
         )

@@ -41,12 +41,13 @@ from jackfield.engine.registry import Registry
 from jackfield.engine.rows import MemberRow
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import HostError, JackfieldError, NetworkNotFound, counted
+from jackfield.errors import HostError, JackfieldError, NetworkNotFound, counted, shell_word
 from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
 from jackfield.plan.network import check_host
+from jackfield.plan.standin import stands_in
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.resources import Resource
 
@@ -120,6 +121,10 @@ class Takeover:
         """Yield what is done for one network, each thing after it is done."""
         if found.problem is not None:
             raise HostError(f"cannot be read: {found.problem}")
+        ours = None if found.uuid is None else known.networks.get(found.uuid)
+        known_here = None if ours is None else ours.stored
+        if known_here and found.stored and stands_in(found.stored, known_here):
+            return
         if found.stored is not None:
             record, complete = await self._definitions.complete(found.stored, known)
             if record.stored is None:
@@ -168,6 +173,11 @@ class Takeover:
                 count = await self._move(found, live, daemon, members)
         who = f"libvirt's daemon at {daemon.path}" if daemon else "what libvirt's daemon left"
         yield f"stopped in libvirt ({who}) and running here, on {found.bridge or 'no bridge'}"
+        if daemon is not None and daemon.has_networks_inside:
+            yield (
+                "guests of libvirtd can be started on it again after: jackfield export "
+                f"--as-bridge {shell_word(found.name)}"
+            )
         for member in members:
             yield f"{member.name} moved to our {found.bridge}"
         if count:

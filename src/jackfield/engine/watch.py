@@ -91,7 +91,11 @@ class BridgeWatch:
         if new is None and record.active:
             self._later(self._mending.mend(record.uuid, f"{link.kind} {link.name} was removed"))
             return
-        if old is not None and old.name != link.name and f"link:{old.name}" in record.present:
+        if (
+            old is not None
+            and old.name != link.name
+            and (f"link:{old.name}" in record.present or f"link:{link.name}" not in record.present)
+        ):
             reason = f"{link.kind} {old.name} was renamed to {link.name}"
             self._later(self._mending.mend(record.uuid, reason))
             return

@@ -14,6 +14,7 @@ from jackfield.engine.nicwatch import NicWatch
 from jackfield.engine.placewatch import PlaceWatch
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registry import Registry
+from jackfield.engine.routerwatch import RouterWatch
 from jackfield.engine.switchpulse import SwitchPulse
 from jackfield.engine.switchwatch import SwitchWatch
 from jackfield.engine.tidings import Tidings
@@ -53,6 +54,7 @@ class Watches:
         self._places = PlaceWatch(registry, host, tidings, later)
         self._forwarding = ForwardingWatch(registry, tidings, later)
         self._ways = WayWatch(registry, host, judge_ways, later)
+        self._routers = RouterWatch(registry, host, tidings, later)
 
     def open(self) -> None:
         """Listen from here on."""
@@ -67,6 +69,7 @@ class Watches:
             self._ways.link_changed,
         ):
             self._host.on_link(listener)
+        self._routers.open()
         self._host.on_route(self._ways.route_changed)
         self._host.on_forwarding(self._forwarding.changed)
         self._host.on_namespace_gone(self._devices.namespace_gone)
@@ -89,3 +92,4 @@ class Watches:
         self._places.close()
         self._forwarding.close()
         self._ways.close()
+        self._routers.close()

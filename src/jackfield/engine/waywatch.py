@@ -37,6 +37,7 @@ class WayWatch:
         self._later = later
         self._links: set[str] = set()
         self._routes: set[IpNetwork] = set()
+        self._outside = False
         self._timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -55,10 +56,16 @@ class WayWatch:
     def route_changed(self, destination: IpNetwork, index: int) -> None:
         """Take note of a route that came or went, by the link of an ``index``."""
         link = self._host.link(index)
-        # A default route takes nothing from anybody.
-        if not is_default(destination) and (link is None or not _is_ours(link)):
+        if link is not None and _is_ours(link):
+            return
+        if is_default(destination):
+            # It takes nothing from anybody, and leads past the uplinks that it is not of.
+            self._outside = True
+        else:
             self._routes.add(destination)
-            self._begin()
+            if link is not None:
+                self._links.add(link.name)
+        self._begin()
 
     def _begin(self) -> None:
         if self._timer is None:
@@ -68,10 +75,11 @@ class WayWatch:
         self._timer = None
         links, self._links = self._links, set()
         routes, self._routes = self._routes, set()
+        outside, self._outside = self._outside, False
         concerned = [
             record
             for record in self._registry.networks.values()
-            if record.active and _is_concerned(record, links, routes)
+            if record.active and _is_concerned(record, links, routes, outside=outside)
         ]
         if concerned:
             self._later(self._judge_networks(concerned))
@@ -85,11 +93,14 @@ def _is_ours(link: LinkFact) -> bool:
     return network_of(link.alias) is not None or port_of(link.alias) is not None
 
 
-def _is_concerned(record: NetworkRecord, links: set[str], routes: set[IpNetwork]) -> bool:
+def _is_concerned(
+    record: NetworkRecord, links: set[str], routes: set[IpNetwork], *, outside: bool
+) -> bool:
     network = record.current
     if not network.mode.is_routed:
         return False
-    if any(isinstance(uplink, DeviceUplink) and uplink.dev in links for uplink in network.uplinks):
+    named = [uplink.dev for uplink in network.uplinks if isinstance(uplink, DeviceUplink)]
+    if named and (outside or not links.isdisjoint(named)):
         return True
     return any(
         overlap(subnet.interface.network, route)

@@ -287,6 +287,9 @@ def undo_change(
     That may have put shared sysctls back already, so they are acquired again.
     """
     made = HostState(item for item in change.ensure if item.key not in change.replaced)
+    # One that somebody renamed meanwhile is not to be made again beside it.
+    links = {item.key: item for item in (*present.values(), *made.values())}
+    take_names_back(tools.kernel, [item for item in links.values() if isinstance(item, LinkHere)])
     tools.applier.claim(list(made.values()))
     tools.applier.dismantle(made)
     with tools.store.transaction():

@@ -177,7 +177,7 @@ class RouteDriver:
             route = resources[refusal.index]
             seen = self.observe(kernel, [route])[route.key]
             if seen.presence is not Presence.OURS:
-                where = seen.description or f"another route to {route.destination}"
+                where = seen.description or _other_route(kernel, route)
                 raise ForeignObject(
                     f"cannot route {route.destination} to {route.link}: {where} is in the way "
                     "and is not ours",
@@ -213,6 +213,17 @@ def _addition(kernel: Kernel, route: Route, *, replace: bool) -> Message:
     return add_route(
         route.destination, route.gateway, index, metric, PROTOCOL, what, replace=replace
     )
+
+
+def _other_route(kernel: Kernel, wanted: Route) -> str:
+    """Return, in words, the route that is where a wanted one should be."""
+    metric = _metric_of(wanted)
+    for entry in kernel.route.routes(wanted.destination.version):
+        if (entry.destination, entry.metric) == (wanted.destination, metric):
+            link = kernel.route.link_at(entry.index)
+            through = "" if link is None else f" through {link.describe()}"
+            return f"another route to {wanted.destination}{through}"
+    return f"another route to {wanted.destination}"
 
 
 def _routes(kernel: Kernel, resources: Sequence[Route]) -> dict[str, RouteEntry]:

@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 
+from jackfield.host.icmpv6 import icmpv6_socket
 from jackfield.model.values import InterfaceName
 
 __all__ = ["Gateway", "answers"]
@@ -29,11 +30,6 @@ _BROADCAST = b"\xff" * 6
 _SOLICITATION = 135
 _ADVERTISEMENT = 136
 _SOURCE_LINK_ADDRESS = 1
-_ICMP6_FILTER = 1
-# Which types are kept out, a bit for each (linux/icmpv6.h): all but advertisements.
-_KEPT_OUT = [0xFFFFFFFF] * 8
-_KEPT_OUT[_ADVERTISEMENT // 32] ^= 1 << _ADVERTISEMENT % 32
-_ONLY_ADVERTISEMENTS = struct.pack("=8I", *_KEPT_OUT)
 _ICMPV6 = struct.Struct("!BBHI16s")
 # Neighbour discovery is refused with any other: it has crossed a router.
 _HOP_LIMIT = 255
@@ -141,13 +137,10 @@ class _Neighbour(_Question):
     """Ask who has an IPv6 address."""
 
     def open(self) -> socket.socket:
-        asker = socket.socket(
-            socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6
-        )
+        asker = icmpv6_socket(_ADVERTISEMENT)
         try:
             asker.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._link.encode())
             asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _HOP_LIMIT)
-            asker.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, _ONLY_ADVERTISEMENTS)
         except BaseException:
             asker.close()
             raise

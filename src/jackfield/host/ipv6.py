@@ -5,35 +5,28 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from jackfield.host.settings import read_setting
+from jackfield.host.settings import IPV6_FORWARDING, learned_from_routers, read_setting
 from jackfield.model.values import InterfaceName
 from jackfield.state.facts import Facts
 
 __all__ = ["with_ipv6"]
 
-_RTPROT_RA = 9
-
 
 def with_ipv6(facts: Facts) -> Facts:
     """Return ``facts`` with what ``/proc/sys`` says of IPv6 in the calling thread's namespace.
 
-    A route is learned from router advertisements when its protocol says so (``RTPROT_RA``);
-    turning on forwarding loses it where ``accept_ra`` is 1 and not 2.
+    ``ra_interfaces`` are those that would lose a route if the host forwarded.
     """
     if not Path("/proc/sys/net/ipv6").exists():
         return dataclasses.replace(facts, ipv6=False)
     learned = {
         route.link
         for route in facts.routes
-        if route.protocol == _RTPROT_RA and route.link is not None
+        if route.link is not None and learned_from_routers(route.protocol, route.link)
     }
     return dataclasses.replace(
         facts,
         ipv6=True,
-        ra_interfaces=tuple(
-            InterfaceName(name)
-            for name in sorted(learned)
-            if read_setting(f"net/ipv6/conf/{name}/accept_ra") == "1"
-        ),
-        ipv6_forwarding=read_setting("net/ipv6/conf/all/forwarding") == "1",
+        ra_interfaces=tuple(InterfaceName(name) for name in sorted(learned)),
+        ipv6_forwarding=read_setting(IPV6_FORWARDING) == "1",
     )

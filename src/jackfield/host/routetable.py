@@ -76,6 +76,8 @@ class RouteTable:
                 link=link.name if link is not None else None,
                 on_link=not route.gateway,
                 protocol=route.protocol,
+                metric=route.metric,
+                shared=route.shared,
             )
             self._facts[key] = fact
             bisect.insort(self._in_order, fact, key=_span)

@@ -9,19 +9,30 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from jackfield.errors import InternalError, KernelError, NotFound
+from jackfield.errors import InternalError, JackfieldError, KernelError, NotFound
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.message import errno_text
 from jackfield.state.resources import Setting
 
-__all__ = ["SettingDriver", "copy_settings", "read_setting", "write_setting"]
+__all__ = [
+    "IPV6_FORWARDING",
+    "SettingDriver",
+    "copy_settings",
+    "ignores_routers",
+    "learned_from_routers",
+    "read_setting",
+    "write_setting",
+]
+
+IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
 
 _ROOT = "/proc/sys/"
 _LONGEST = 4096
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _OF_A_LINK = ("net/ipv4/conf", "net/ipv6/conf", "net/ipv4/neigh", "net/ipv6/neigh")
 _NOT_COPIED = frozenset({"disable_ipv6", "mtu", "stable_secret"})
+_RTPROT_RA = 9
 _NAME = re.compile(r"net(/[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*)+")
 
 
@@ -81,6 +92,24 @@ def copy_settings(source: str, target: str) -> None:
                     write_setting(f"{folder}/{target}/{name}", value)
 
 
+def ignores_routers(link: str) -> bool:
+    """Return whether a link passes over router advertisements because it forwards."""
+    conf = f"net/ipv6/conf/{link}"
+    try:
+        return "1" == read_setting(f"{conf}/accept_ra") == read_setting(f"{conf}/forwarding")
+    except JackfieldError:
+        return False
+
+
+def learned_from_routers(protocol: int, link: str) -> bool:
+    """Return whether forwarding would end a route of a ``protocol`` on a link.
+
+    It is learned from router advertisements when its protocol says so; turning forwarding on loses
+    it where ``accept_ra`` is 1 and not 2.
+    """
+    return protocol == _RTPROT_RA and read_setting(f"net/ipv6/conf/{link}/accept_ra") == "1"
+
+
 def _path(name: str) -> str:
     """Return the file of a sysctl of the network namespace; any other name is our defect."""
     if not _NAME.fullmatch(name) or {".", ".."} & set(name.split("/")):
@@ -93,6 +122,9 @@ class SettingDriver:
 
     A sysctl is nobody's: what exists counts as ours, with its value.  Putting back the value
     that was there before is making *that* setting so; removal therefore does nothing.
+
+    IPv6 forwarding that somebody has turned off is not mended while that would cost the host a
+    default route that it has learned since.
     """
 
     def observe(
@@ -107,6 +139,16 @@ class SettingDriver:
                 continue
             present = Setting(name=item.name, value=value, shared=item.shared, link=item.link)
             found[item.key] = Observed(presence=Presence.OURS, resource=present)
+            if item.name == IPV6_FORWARDING and value == "0" != item.value:
+                losing = _links_losing_routes(kernel)
+                if losing:
+                    found[item.key] = Observed(
+                        presence=Presence.FOREIGN,
+                        resource=present,
+                        description=f"the default route that {losing[0]} has from router "
+                        "advertisements, which IPv6 forwarding would end ("
+                        f"sysctl -w {_dotted(losing[0])}.accept_ra=2 keeps it)",
+                    )
         return found
 
     def ensure(
@@ -118,3 +160,21 @@ class SettingDriver:
 
     def remove(self, kernel: Kernel, resources: Sequence[Setting]) -> None:
         """Do nothing: a setting goes with its link, or is put back by its previous value."""
+
+
+def _links_losing_routes(kernel: Kernel) -> list[str]:
+    """Return the links that would lose a route if the host forwarded IPv6."""
+    links = {link.index: link.name for link in kernel.route.links().values()}
+    routes = kernel.route.routes(6)
+    found = {
+        links[route.index]
+        for route in routes
+        if route.index in links
+        and not route.destination.prefixlen
+        and learned_from_routers(route.protocol, links[route.index])
+    }
+    return sorted(found)
+
+
+def _dotted(link: str) -> str:
+    return f"net.ipv6.conf.{link.replace('.', '/')}"

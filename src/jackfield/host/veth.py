@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jackfield.errors import KernelError, NotFound
+from jackfield.errors import ForeignObject, KernelError, NotFound
 from jackfield.host.kernel import Kernel
 from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
 from jackfield.host.netlink.link import Link, mark_group, random_group, set_link
@@ -115,22 +115,21 @@ def _create_pair(kernel: Kernel, veth: VethLink, descriptor: int) -> None:
         if refusal.errno != errno.EEXIST or kernel.route.index(veth.name) is not None:
             raise
         if kernel.route.index(veth.peer_name) is None:
-            refusal.hint = _taken(veth)
-            raise
+            raise _taken(veth) from refusal
     else:
         return
     try:
         create_pair_from_here(kernel.route, veth, descriptor)
     except Refusal as refusal:
         if refusal.errno == errno.EEXIST:
-            refusal.hint = _taken(veth)
+            raise _taken(veth) from refusal
         raise
 
 
-def _taken(veth: VethLink) -> str:
-    return (
-        f"{veth.peer_netns} may have a device {veth.peer_name} already: remove it, or choose "
-        "another name in there"
+def _taken(veth: VethLink) -> ForeignObject:
+    return ForeignObject(
+        f"network namespace {veth.peer_netns} has an interface {veth.peer_name} already",
+        hint="remove it, or choose another name in there: --ifname NAME",
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from uuid import UUID
 
 from jackfield.errors import (
     Conflict,
@@ -49,6 +50,7 @@ __all__ = [
     "check_host",
     "check_network",
     "is_default",
+    "metric_of",
     "other_way",
     "overlap",
     "plan_network",
@@ -128,7 +130,7 @@ def plan_network(
             destination=route.destination,
             gateway=route.gateway,
             link=bridge,
-            metric=_metric(route),
+            metric=metric_of(route),
         )
         for route in network.routes
     ]
@@ -272,7 +274,7 @@ def _check_distinct(network: Network) -> None:
     """Refuse what the host would have twice."""
     # The kernel has an IPv4 address once for each prefix, and an IPv6 address once.
     addresses = (str(one if one.version == 4 else one.ip) for one in _interfaces(network))
-    routes = (f"{route.destination} metric {_metric(route)}" for route in network.routes)
+    routes = (f"{route.destination} metric {metric_of(route)}" for route in network.routes)
     for what, where, found in (("address", "<ip>", addresses), ("route", "<route>", routes)):
         seen: set[str] = set()
         for one in found:
@@ -284,7 +286,7 @@ def _check_distinct(network: Network) -> None:
             seen.add(one)
 
 
-def _metric(route: StaticRoute) -> int:
+def metric_of(route: StaticRoute) -> int:
     """Return the metric of a route: libvirt's, which is 1, where it names none."""
     return 1 if route.metric is None else route.metric
 
@@ -346,7 +348,7 @@ def _check_collision(
     network: Network, subnet: IpNetwork, bridge: InterfaceName, facts: Facts
 ) -> None:
     """Refuse a subnet that the host reaches another way."""
-    route = other_way(subnet, bridge, facts)
+    route = other_way(subnet, bridge, facts, network.uuid)
     if route is None:
         return
     where = f" through {route.link}" if route.link is not None else ""
@@ -361,15 +363,21 @@ def _check_collision(
     ).in_libvirt(f"Network is already in use by interface {route.link or ''}", code=1, domain=0)
 
 
-def other_way(subnet: IpNetwork, bridge: InterfaceName, facts: Facts) -> RouteFact | None:
+def other_way(
+    subnet: IpNetwork, bridge: InterfaceName, facts: Facts, uuid: UUID | None
+) -> RouteFact | None:
     """Return a route by which the host reaches some of ``subnet`` elsewhere than on ``bridge``.
 
-    A wider route through a gateway (10.0.0.0/8 into a company's network) is none: a part of it
-    may well be ours.  A wider subnet that is on a link is one: its hosts would vanish.  Half of all
-    there is is none: a VPN's way to have the default route without changing the host's own.
+    The bridge that the network ``uuid`` has had until now is no other way.  A wider route through
+    a gateway (10.0.0.0/8 into a company's network) is none: a part of it may well be ours.  A
+    wider subnet that is on a link is one: its hosts would vanish.  Half of all there is is none: a
+    VPN's way to have the default route without changing the host's own.
     """
     for route in facts.routes_overlapping(subnet):
         if route.link == bridge or is_default(route.destination):
+            continue
+        link = facts.links.get(route.link or "")
+        if uuid is not None and link is not None and network_of(link.alias) == uuid:
             continue
         if route.on_link or route.destination.prefixlen >= subnet.prefixlen:
             return route

@@ -17,7 +17,7 @@ from jackfield.plan.openvswitch import is_openvswitch, plan_ovs_port
 from jackfield.plan.private import plan_privacy
 from jackfield.plan.virtualfunction import plan_carrier, plan_function
 from jackfield.state.functions import FunctionPlace
-from jackfield.state.hoststate import HostState
+from jackfield.state.hoststate import NOTHING, HostState
 from jackfield.state.links import OwnerKind, TapLink, VethLink, alias_of
 from jackfield.state.resources import (
     BridgePort,
@@ -182,12 +182,12 @@ def plan_guarantee(network: Network, port: Port) -> HostState:
     """
     bandwidth, whole = port.bandwidth, network.bandwidth
     if bandwidth is None or bandwidth.inbound is None or whole is None or whole.inbound is None:
-        return HostState()
+        return NOTHING
     floor, average = bandwidth.inbound.floor, whole.inbound.average
     if not floor or not average or bandwidth.class_id is None or port.mac is None:
-        return HostState()
+        return NOTHING
     if network.bridge is None or network.bridge.name is None:
-        return HostState()
+        return NOTHING
     guarantee = Guarantee(
         link=network.bridge.name,
         number=bandwidth.class_id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -103,7 +104,32 @@ class _Networks(Array[NetworkRef]):
         out += self._bytes
 
 
-NET = Record(NetworkRef, name=STRING, uuid=UUID_BYTES)
+_LONG_NAME = 256
+"""Bytes of a name that is not kept; no network has it."""
+
+
+class _Network(Record[NetworkRef]):
+    """A network; the bytes of one that clients name again and again are known."""
+
+    def unpack(self, data: bytes | memoryview, at: int) -> tuple[NetworkRef, int]:
+        """Return the network."""
+        if at + 4 <= len(data):
+            name = int.from_bytes(data[at : at + 4], "big")
+            end = at + 4 + name + (-name & 3) + 16
+            if name <= _LONG_NAME and end <= len(data):
+                return _network(bytes(data[at:end])), end
+        return super().unpack(data, at)
+
+
+NET = _Network(NetworkRef, name=STRING, uuid=UUID_BYTES)
+
+
+@functools.lru_cache(1024)
+def _network(data: bytes) -> NetworkRef:
+    """Return the network of these bytes."""
+    return super(_Network, NET).unpack(data, 0)[0]
+
+
 PORT = Record(PortRef, net=NET, uuid=UUID_BYTES)
 LEASE = Record(
     Lease,

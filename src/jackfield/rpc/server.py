@@ -59,19 +59,26 @@ class RpcServer:
         self._tasks: list[asyncio.Task[None]] = []
         self._deserted = asyncio.Event()
 
-    async def open(
-        self, sockets: Sequence[socket.socket], read_only: Sequence[socket.socket] = ()
-    ) -> None:
-        """Accept connections at ``sockets``, and those that change nothing at ``read_only``."""
-        loop = asyncio.get_running_loop()
-        for listeners, forbidden in ((sockets, False), (read_only, True)):
-            for listener in listeners:
-                connect = functools.partial(self._connect, forbidden)
-                self._servers.append(
-                    await loop.create_unix_server(connect, sock=listener, backlog=_BACKLOG)
-                )
+    def open(self) -> None:
+        """Begin to look after clients, and to tell them of events."""
         self._door.engine.events.listen(self._tell)
-        self._tasks = [loop.create_task(self._tick())]
+        self._tasks = [asyncio.get_running_loop().create_task(self._tick())]
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Accept connections at ``listener``."""
+        await self._listen(listener, read_only=False)
+
+    async def listen_read_only(self, listener: socket.socket) -> None:
+        """Accept connections that change nothing at ``listener``."""
+        await self._listen(listener, read_only=True)
+
+    async def _listen(self, listener: socket.socket, *, read_only: bool) -> None:
+        connect = functools.partial(self._connect, read_only)
+        self._servers.append(
+            await asyncio.get_running_loop().create_unix_server(
+                connect, sock=listener, backlog=_BACKLOG
+            )
+        )
 
     async def open_tls(
         self,

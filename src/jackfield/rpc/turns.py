@@ -26,6 +26,8 @@ class Turns:
 
     def before(self, call: Call) -> list[asyncio.Task[None]]:
         """Return the calls under way that must be over before this one begins."""
+        if not self._tasks:
+            return []
         found = [] if self._barrier is None else [self._barrier]
         if call.network is not None:
             tail = self._tails.get(call.network)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import ipaddress
 import operator
 from collections.abc import Iterator, Mapping
 
-from jackfield.model.address import IpInterface, IpNetwork
+from jackfield.model.address import Address, IpInterface, IpNetwork
 from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName, MacAddress
 
@@ -43,13 +44,16 @@ def span_of(network: IpNetwork) -> tuple[int, int, int]:
 class RouteFact:
     """One route of the main table; ``link`` is the outgoing interface's name, if there is one.
 
-    ``on_link`` says that it has no gateway; ``protocol`` is ``RTA_PROTOCOL``'s number.
+    ``on_link`` says that it has no gateway; ``protocol`` is ``RTA_PROTOCOL``'s number.  One that is
+    ``shared`` leads by further gateways too, maybe through other links.
     """
 
     destination: IpNetwork
     link: str | None = None
     on_link: bool = True
     protocol: int = 0
+    metric: int = 0
+    shared: bool = False
     span: tuple[int, int, int] = dataclasses.field(init=False, repr=False, compare=False)
     """IP version, first and last address as numbers: routes are kept in this order."""
 
@@ -117,6 +121,14 @@ class Facts:
             begin &= begin - 1
             yield from self._routes_between((version, begin, last), (version, begin + 1, -1))
         yield from self._routes_between((version, first, -1), (version, last + 1, -1))
+
+    def routes_to(self, address: Address) -> list[RouteFact]:
+        """Return the routes that an address is reached by: the longest, of the least metric."""
+        routes = list(self.routes_overlapping(ipaddress.ip_network(address)))
+        longest = max((route.destination.prefixlen for route in routes), default=0)
+        routes = [route for route in routes if route.destination.prefixlen == longest]
+        least = min((route.metric for route in routes), default=0)
+        return [route for route in routes if route.metric == least]
 
     def _routes_between(
         self, low: tuple[int, int, int], high: tuple[int, int, int]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, ValuesView
 
 from jackfield.state.resources import KINDS, NetworkRules, PortGuard, Resource
 
-__all__ = ["Change", "HostState", "difference", "removal_order"]
+__all__ = ["NOTHING", "Change", "HostState", "difference", "removal_order"]
 
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
@@ -44,6 +44,10 @@ class HostState(Mapping[str, Resource]):
     def __repr__(self) -> str:
         """Return the resources, readable."""
         return f"HostState({list(self._by_key.values())!r})"
+
+
+NOTHING = HostState()
+"""What wants nothing of the host; most ports of libvirt's guests do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

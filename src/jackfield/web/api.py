@@ -208,7 +208,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/networks/{ref}/apply",
         apply_stored,
         True,
-        "make the network run as it is stored; a running one is changed by the difference",
+        "make the network run as it is stored; a running one is changed by the difference; with "
+        "`live=1`, or where nothing is stored, only mend what runs",
     ),
     Endpoint("POST", "/v1/networks/{ref}/start", start_network, True, "start the network"),
     Endpoint("POST", "/v1/networks/{ref}/stop", stop_network, True, "stop the network"),
@@ -280,7 +281,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/export",
         export_networks,
         True,
-        "give stored networks, or `network=`, to libvirt; root only; `dry_run=1` as above",
+        "give stored networks, or `network=`, to libvirt; root only; `dry_run=1` as above; with "
+        "`as_bridge=1` networks of these names on our bridges",
     ),
     Endpoint(
         "GET",

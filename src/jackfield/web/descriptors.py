@@ -46,16 +46,21 @@ class DescriptorDoor:
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def open(self, listener: socket.socket) -> None:
-        """Begin to answer at a listening ``SOCK_SEQPACKET`` socket."""
+    async def listen(self, listener: socket.socket) -> None:
+        """Answer at a listening ``SOCK_SEQPACKET`` socket, and no more at the one before."""
+        self._leave()
         self._listener = listener
         asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
 
-    async def close(self) -> None:
-        """Answer nobody any more."""
+    def _leave(self) -> None:
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener.fileno())
             self._listener.close()
+            self._listener = None
+
+    async def close(self) -> None:
+        """Answer nobody any more."""
+        self._leave()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -70,8 +70,10 @@ class Engine(Protocol):
         """Make the stored and the running network so, and say what was done."""
         ...
 
-    async def apply_stored(self, ref: str) -> tuple[NetworkView, list[PlanStep]]:
-        """Make a network run as it is stored, and say what was done."""
+    async def apply_stored(
+        self, ref: str, *, live: bool = False
+    ) -> tuple[NetworkView, list[PlanStep]]:
+        """Make a network run as it is stored, or as it runs, and say what was done."""
         ...
 
     async def undefine(self, ref: str) -> NetworkView | None:
@@ -133,7 +135,10 @@ class Engine(Protocol):
         ...
 
     async def export_libvirt(
-        self, ref: str | None, *, dry_run: bool, own_sockets: Collection[Path]
+        self, ref: str | None, *, as_bridge: bool, dry_run: bool, own_sockets: Collection[Path]
     ) -> list[MigrationStep]:
-        """Give the stored network ``ref``, or all, to libvirt; say what was done, or would be."""
+        """Give the stored network ``ref``, or all, to libvirt; say what was done, or would be.
+
+        With ``as_bridge`` libvirt gets networks of these names on our bridges.
+        """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine
 
 import msgspec
@@ -22,8 +23,10 @@ async def import_networks(door: Door, request: Request) -> Response:
 
 
 async def export_networks(door: Door, request: Request) -> Response:
-    """Give stored networks to libvirt."""
-    return await _migrate(door, request, "export", door.engine.export_libvirt)
+    """Give stored networks to libvirt, or stand-ins of them."""
+    as_bridge = bodies.read_flag(request, "as_bridge")
+    work = functools.partial(door.engine.export_libvirt, as_bridge=as_bridge)
+    return await _migrate(door, request, "export", work, "as_bridge")
 
 
 async def _migrate(
@@ -31,9 +34,10 @@ async def _migrate(
     request: Request,
     name: str,
     work: Callable[..., Coroutine[None, None, list[MigrationStep]]],
+    *parameters: str,
 ) -> Response:
     """Answer with what was done, or with ``dry_run`` would be."""
-    bodies.check_parameters(request, "network", "dry_run")
+    bodies.check_parameters(request, "network", "dry_run", *parameters)
     require_root(caller_of(request), f"{name} networks: that reads and writes libvirt's files")
     dry_run = bodies.read_flag(request, "dry_run")
     ref = request.query_params.get("network")

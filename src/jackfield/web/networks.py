@@ -114,10 +114,10 @@ async def apply_network(door: Door, request: Request) -> Response:
 
 
 async def apply_stored(door: Door, request: Request) -> Response:
-    """Apply a network's stored definition."""
-    bodies.check_parameters(request)
-    ref = ref_of(request)
-    return await _applied(door, request, ref, door.engine.apply_stored(ref))
+    """Apply a network's stored definition, or mend what runs."""
+    bodies.check_parameters(request, "live")
+    ref, live = ref_of(request), bodies.read_flag(request, "live")
+    return await _applied(door, request, ref, door.engine.apply_stored(ref, live=live))
 
 
 async def undefine_network(door: Door, request: Request) -> Response:

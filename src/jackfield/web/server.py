@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import Iterator, Sequence
 
@@ -71,6 +72,20 @@ class WebServer(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=_GRACE,
+            )
+        )
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Answer at ``listener`` as well, while ``serve`` runs."""
+        protocol = functools.partial(
+            _Protocol,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        self.servers.append(
+            await asyncio.get_running_loop().create_server(
+                protocol, sock=listener, backlog=self.config.backlog
             )
         )
 

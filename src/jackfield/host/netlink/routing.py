@@ -57,7 +57,10 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RouteEntry:
-    """One route of the main table; ``index`` is its (first) outgoing link's, 0 without one."""
+    """One route of the main table; ``index`` is its (first) outgoing link's, 0 without one.
+
+    One that is ``shared`` has further next hops.
+    """
 
     destination: IpNetwork
     index: int
@@ -65,6 +68,7 @@ class RouteEntry:
     metric: int
     protocol: int
     source: bytes
+    shared: bool = False
 
 
 @functools.lru_cache(maxsize=32768)
@@ -92,8 +96,10 @@ def decode_route(body: bytes) -> RouteEntry | None:
     index = _U32.unpack(found[_RTA_OIF])[0] if _RTA_OIF in found else 0
     gateway = found.get(_RTA_GATEWAY) or found.get(_RTA_VIA) or b""
     paths = found.get(_RTA_MULTIPATH)
+    shared = False
     if paths:
         length, _, _, index = _NEXTHOP.unpack_from(paths)
+        shared = length < len(paths)
         gateway = attributes(paths[:length], 8).get(_RTA_GATEWAY, b"")
     packed = found.get(_RTA_DST) or bytes(4 if family == socket.AF_INET else 16)
     metric = _U32.unpack(found[_RTA_PRIORITY])[0] if _RTA_PRIORITY in found else 0
@@ -104,6 +110,7 @@ def decode_route(body: bytes) -> RouteEntry | None:
         metric,
         protocol,
         found.get(_RTA_PREFSRC, b""),
+        shared,
     )
 
 

@@ -13,20 +13,15 @@ chain of policy drop at the device's ingress comes after the packet socket and b
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Collection, Iterable
 
-from jackfield.host.netlink.message import text
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
-from jackfield.host.netlink.socket import Refusal
 from jackfield.host.nft.message import TABLE_NAME
-from jackfield.host.nft.netdevtable import DROP, NFPROTO_NETDEV, NetdevTable
-from jackfield.host.nft.socket import NftSocket, object_attributes
+from jackfield.host.nft.netdevtable import DROP, NetdevTable
+from jackfield.host.nft.socket import NftSocket
 
 __all__ = ["guard", "guarded", "unguard"]
 
-_CHAIN_TABLE = 1
-_CHAIN_NAME = 3
 _TABLE = NetdevTable(TABLE_NAME, DROP)
 
 
@@ -47,18 +42,7 @@ def guarded(nft: NftSocket, devices: Collection[str] | None = None) -> set[str]:
         return set()
     if devices is not None and len(devices) <= ONE_BY_ONE_LIMIT:
         return {device for device in devices if nft.get(_TABLE.get_chain(device)) is not None}
-    try:
-        replies = nft.dump(_TABLE.list_chains())
-    except Refusal as refusal:
-        if refusal.errno in (errno.ENOENT, errno.EOPNOTSUPP):
-            return set()
-        raise
-    found = [object_attributes(reply) for reply in replies if reply.body[0] == NFPROTO_NETDEV]
-    names = {
-        text(chain[_CHAIN_NAME])
-        for chain in found
-        if text(chain.get(_CHAIN_TABLE, b"")) == TABLE_NAME
-    }
+    names = _TABLE.chains(nft)
     return names if devices is None else names & set(devices)
 
 

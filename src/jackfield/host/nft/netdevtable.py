@@ -16,12 +16,13 @@ from jackfield.host.netlink.message import (
     attribute,
     attribute_text,
     nested,
+    text,
 )
 from jackfield.host.netlink.socket import Refusal
 from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.expression import attribute_be32
 from jackfield.host.nft.message import message_type
-from jackfield.host.nft.socket import NftSocket
+from jackfield.host.nft.socket import NftSocket, object_attributes
 
 __all__ = ["ACCEPT", "DROP", "NFPROTO_NETDEV", "NetdevTable", "has_family"]
 
@@ -33,6 +34,7 @@ DROP, ACCEPT = 0, 1
 _NEWTABLE, _GETTABLE, _DELTABLE = 0, 1, 2
 _NEWCHAIN, _GETCHAIN, _DELCHAIN = 3, 4, 5
 _DELRULE = 8
+_CHAIN_TABLE, _CHAIN_NAME = 1, 3
 _TABLE_USE = 3
 _TABLE_USERDATA = 6
 _HOOK_INGRESS = 0
@@ -118,9 +120,21 @@ class NetdevTable:
         what = f"look at chain {device} of {self.words}"
         return self.message(_GETCHAIN, 0, what, attribute_text(3, device))
 
-    def list_chains(self) -> Message:
-        """Ask for all chains; the kernel lists those of other tables as well."""
-        return self.message(_GETCHAIN, 0, f"list the chains of {self.words}")
+    def chains(self, nft: NftSocket) -> set[str]:
+        """Return the devices that have a chain here."""
+        try:
+            # The kernel lists those of other tables as well.
+            replies = nft.dump(self.message(_GETCHAIN, 0, f"list the chains of {self.words}"))
+        except Refusal as refusal:
+            if refusal.errno in (errno.ENOENT, errno.EOPNOTSUPP):
+                return set()
+            raise
+        found = [object_attributes(reply) for reply in replies if reply.body[0] == NFPROTO_NETDEV]
+        return {
+            text(chain[_CHAIN_NAME])
+            for chain in found
+            if text(chain.get(_CHAIN_TABLE, b"")) == self.name
+        }
 
     def flush_chain(self, device: str) -> Message:
         """Remove the rules of a device's chain."""

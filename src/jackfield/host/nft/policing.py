@@ -14,7 +14,7 @@ veths and macvtaps::
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from jackfield.errors import MissingFeature
 from jackfield.host.driver import ABSENT, Observed, Presence
@@ -37,7 +37,7 @@ from jackfield.model.bandwidth import Rate
 from jackfield.state.resources import Policing
 from jackfield.state.rules import Drop, RateOver, Rule
 
-__all__ = ["POLICE_TABLE", "PolicingDriver"]
+__all__ = ["POLICE_TABLE", "PolicingDriver", "policed", "unpolice"]
 
 POLICE_TABLE = "jackfield-police"
 """The table's name, in the family netdev."""
@@ -105,13 +105,26 @@ class PolicingDriver:
         """Remove the devices' chains, and the table with the last one."""
         if not _TABLE.is_ours(kernel.nft):
             return
-        for item in resources:
-            try:
-                kernel.nft.commit([_TABLE.delete_chain(item.link)])
-            except Refusal as refusal:
-                if refusal.errno != errno.ENOENT:
-                    raise ExceptionGroup("could not end all policing", [refusal]) from None
-        _TABLE.remove_empty(kernel.nft)
+        try:
+            unpolice(kernel.nft, [item.link for item in resources])
+        except Refusal as refusal:
+            raise ExceptionGroup("could not end all policing", [refusal]) from None
+
+
+def policed(nft: NftSocket) -> set[str]:
+    """Return all devices that are held to a rate."""
+    return _TABLE.chains(nft) if _TABLE.is_ours(nft) else set()
+
+
+def unpolice(nft: NftSocket, devices: Iterable[str]) -> None:
+    """Remove the chains of ``devices``, and the table, which is ours, with the last one."""
+    for device in devices:
+        try:
+            nft.commit([_TABLE.delete_chain(device)])
+        except Refusal as refusal:
+            if refusal.errno != errno.ENOENT:
+                raise
+    _TABLE.remove_empty(nft)
 
 
 def _rule(rate: Rate) -> RateOver:
