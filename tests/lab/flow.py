@@ -11,11 +11,9 @@ import threading
 import time
 
 from tests.lab.namespace import Namespace
-from tests.lab.packets import destination, family_of
+from tests.lab.packets import destination, family_of, source_as_asked, tell_targets
 
 __all__ = ["EchoServer", "Seen", "TcpFlow", "transfer", "transfers"]
-
-IP_PKTINFO = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +49,7 @@ class EchoServer:
                 if family == socket.AF_INET6:
                     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 one.bind((any_address, port))
-            if family == socket.AF_INET6:
-                udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            else:
-                udp.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+            tell_targets(udp)
             tcp.listen()
             self._udp[udp] = None
             self._listeners[tcp] = None
@@ -108,14 +103,7 @@ class EchoServer:
     def _answer_datagram(self, udp: socket.socket) -> None:
         payload, ancillary, _flags, sender = udp.recvmsg(65535, 256)
         self._seen.append(Seen(protocol="udp", address=sender[0], port=sender[1], payload=payload))
-        reply = []
-        for level, kind, data in ancillary:
-            if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
-                # Index 0 leaves the way out to routing; the source is the address asked.
-                reply.append((level, kind, struct.pack("=i", 0) + data[4:]))
-            elif level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-                reply.append((level, kind, data[:16] + struct.pack("=i", 0)))
-        udp.sendmsg([payload], reply, 0, sender)
+        udp.sendmsg([payload], source_as_asked(ancillary), 0, sender)
 
     def _answer_stream(self, stream: socket.socket) -> None:
         try:

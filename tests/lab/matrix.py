@@ -14,14 +14,13 @@ import itertools
 import os
 import selectors
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 from tests.lab.namespace import Namespace
-from tests.lab.packets import family_of, send_forged_udp
+from tests.lab.packets import family_of, send_forged_udp, source_as_asked, tell_targets
 
 __all__ = [
     "ANY",
@@ -37,7 +36,6 @@ __all__ = [
 ]
 
 PORT = 7777
-IP_PKTINFO = 8
 
 NOTHING = "-"
 """Nothing arrives."""
@@ -177,10 +175,8 @@ class Mirrors:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if kind == socket.SOCK_DGRAM and family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            elif kind == socket.SOCK_DGRAM:
-                one.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+            if kind == socket.SOCK_DGRAM:
+                tell_targets(one)
             one.bind(("", PORT))
             handler: Callable[[socket.socket], None] = self._datagram
             if kind == socket.SOCK_STREAM:
@@ -200,14 +196,7 @@ class Mirrors:
     def _datagram(self, one: socket.socket) -> None:
         payload, ancillary, _flags, sender = one.recvmsg(2000, 256)
         self._arrived[payload] = sender[0]
-        reply = []
-        for level, kind, data in ancillary:
-            # Answers leave from the address that was asked, by the way that routing says.
-            if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
-                reply.append((level, kind, struct.pack("=i", 0) + data[4:]))
-            elif level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-                reply.append((level, kind, data[:16] + struct.pack("=i", 0)))
-        one.sendmsg([payload], reply, 0, sender)
+        one.sendmsg([payload], source_as_asked(ancillary), 0, sender)
 
     def _accept(self, listener: socket.socket) -> None:
         stream, (address, *_) = listener.accept()

@@ -8,13 +8,23 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Iterable
 
 from tests.lab.namespace import Namespace
 
-__all__ = ["ask_udp", "can_connect", "ping", "send_forged_udp", "udp_packet"]
+__all__ = [
+    "ask_udp",
+    "can_connect",
+    "ping",
+    "send_forged_udp",
+    "source_as_asked",
+    "tell_targets",
+    "udp_packet",
+]
 
 ICMP_ECHO_REQUEST, ICMP_ECHO_REPLY = 8, 0
 ICMP6_ECHO_REQUEST, ICMP6_ECHO_REPLY = 128, 129
+IP_PKTINFO = 8
 IPV6_HDRINCL = 36
 
 _sequence = itertools.count(1)
@@ -118,6 +128,26 @@ def can_connect(where: Namespace, address: str, port: int, *, timeout: float = 1
         except OSError:
             return False
     return True
+
+
+def tell_targets(udp: socket.socket) -> None:
+    """Have a socket that is bound to any address tell which one each datagram was sent to."""
+    if udp.family == socket.AF_INET6:
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        udp.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+
+
+def source_as_asked(ancillary: Iterable[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
+    """Return what has an answer leave from the address that was asked, by a question's data."""
+    reply = []
+    for level, kind, data in ancillary:
+        # Index 0 leaves the way out to routing.
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
+            reply.append((level, kind, struct.pack("=i", 0) + data[4:]))
+        elif level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+            reply.append((level, kind, data[:16] + struct.pack("=i", 0)))
+    return reply
 
 
 def send_forged_udp(
