@@ -15,7 +15,7 @@ from jackfield.errors import HostError, MissingFeature, NotFound
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.link import Link
-from jackfield.host.netlink.message import attribute, attribute_u16, nested
+from jackfield.host.netlink.message import attribute, nested
 from jackfield.host.netlink.route import RouteSocket
 from jackfield.host.vdp.driver import SwitchAssociationDriver
 from jackfield.host.vdp.lldpad import Lldpad, find_station, knows
@@ -83,7 +83,7 @@ def answer(*ports: tuple[UUID, int | None]) -> bytes:
         nested(
             1,
             attribute(4, instance.bytes),
-            *([] if response is None else [attribute_u16(7, response)]),
+            *([] if response is None else [attribute(7, struct.pack("=H", response))]),
         )
         for instance, response in ports
     ]
@@ -135,7 +135,7 @@ class _Links:
 
 def link(index: int, name: str, kind: str = "", lower: int | None = None, vlan: int = 0) -> Link:
     """Return a link as the kernel tells it; ``vlan`` is the tag of a VLAN device."""
-    data = attribute_u16(1, vlan) if vlan else b""
+    data = attribute(1, struct.pack("=H", vlan)) if vlan else b""
     return Link(
         *(index, name, 1, kind, b"", 1500, None, "", lower, None, True, data, "", b""),
     )

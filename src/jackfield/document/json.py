@@ -30,7 +30,6 @@ from jackfield.model.value import Value
 
 __all__ = [
     "from_builtins",
-    "network_from_builtins",
     "network_from_json",
     "network_to_builtins",
     "network_to_json",
@@ -261,11 +260,6 @@ def network_to_builtins(network: Network) -> dict[str, Any]:
 def network_to_json(network: Network) -> bytes:
     """Return ``network`` as one line of JSON."""
     return _encode(network)
-
-
-def network_from_builtins(value: Any) -> Network:
-    """Make a network from what JSON holds; raises :class:`DocumentError` naming the field."""
-    return from_builtins(Network, value)
 
 
 def network_from_json(data: bytes | str) -> Network:

@@ -32,7 +32,6 @@ from jackfield.rpc.xdr import (
 )
 
 __all__ = [
-    "CONNECTION_CLOSED",
     "LIFECYCLE",
     "MAX_NETWORKS",
     "METADATA_CHANGE",
@@ -262,9 +261,6 @@ PROCEDURES: dict[int, Procedure] = {
 
 LIFECYCLE = (315, (INT, NET, INT, INT))
 """The event of a network that was defined, undefined, started or stopped."""
-
-CONNECTION_CLOSED = (362, (INT,))
-"""The message that the daemon itself ends the connection."""
 
 METADATA_CHANGE = (446, (INT, NET, INT, OPTIONAL_STRING))
 """The event of a network whose title, description or metadata was changed."""

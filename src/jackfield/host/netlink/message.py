@@ -37,7 +37,6 @@ __all__ = [
     "attribute_list",
     "attribute_text",
     "attribute_u8",
-    "attribute_u16",
     "attribute_u32",
     "attribute_u64",
     "attributes",
@@ -71,7 +70,6 @@ _NLA_TYPE_MASK = 0x3FFF
 NLMSG_HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _ATTRIBUTE_U8 = struct.Struct("=HHBxxx")
-_ATTRIBUTE_U16 = struct.Struct("=HHHxx")
 _ATTRIBUTE_U32 = struct.Struct("=HHI")
 _ATTRIBUTE_U64 = struct.Struct("=HHQ")
 _ERROR = struct.Struct("=i")
@@ -133,11 +131,6 @@ def attribute(kind: int, payload: bytes) -> bytes:
 def attribute_u8(kind: int, value: int) -> bytes:
     """Return an attribute that holds one octet."""
     return _ATTRIBUTE_U8.pack(5, kind, value)
-
-
-def attribute_u16(kind: int, value: int) -> bytes:
-    """Return an attribute that holds 16 bits in host order."""
-    return _ATTRIBUTE_U16.pack(6, kind, value)
 
 
 def attribute_u32(kind: int, value: int) -> bytes:
