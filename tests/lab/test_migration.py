@@ -19,6 +19,7 @@ from tests.lab.flow import EchoServer, TcpFlow
 from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.libvirtd import StockLibvirtd, skip_reason
+from tests.lab.switch import wait_forwarding
 from tests.lab.test_service import as_a_service
 from tests.lab.virsh import normalised
 from tests.lab.wait import wait_for
@@ -81,8 +82,13 @@ def guest(host: Host, libvirtd: StockLibvirtd) -> Guest:
     assert libvirtd.host is host
     guest = host.guest("g1")
     host.run(["ip", "link", "add", "vnet0", "type", "veth", "peer", "name", "eth0", "netns", "g1"])
+    guest.run(["ip", "link", "set", "eth0", "up"])
+    # With spanning tree a new port is silent for 4 s; one that forwards already stays so.
+    host.run(["ip", "link", "set", "virbr-red", "type", "bridge", "stp_state", "0"])
     host.run(["ip", "link", "set", "vnet0", "master", "virbr-red", "up"])
     host.run(["bridge", "link", "set", "dev", "vnet0", "learning", "off"])
+    wait_forwarding(host)
+    host.run(["ip", "link", "set", "virbr-red", "type", "bridge", "stp_state", "1"])
     assert guest.dhcp4(seconds=30) is not None
     assert guest.dhcp6(seconds=30) is not None
     return guest
