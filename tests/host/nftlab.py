@@ -22,7 +22,7 @@ from jackfield.plan.rules import network_rules
 from jackfield.state.resources import NetworkRules
 from tests.lab.namespace import Namespace
 
-__all__ = ["Firewall", "listing", "network", "normalised", "rules_of"]
+__all__ = ["Firewall", "listed", "listing", "network", "normalised", "rules_of"]
 
 
 def network(
@@ -123,3 +123,8 @@ class Firewall:
     def remove(self, *present: NetworkRules) -> None:
         """Remove ``present``."""
         self.driver.remove(self.kernel, present)
+
+
+def listed(here: Namespace) -> str:
+    """Return the rules as nft shows them, with one space between words."""
+    return " ".join(here.run(["nft", "list", "ruleset"]).stdout.split())

@@ -11,6 +11,7 @@ from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.bpdu import BpduGuardDriver
 from jackfield.model.values import InterfaceName
 from jackfield.state.resources import BpduGuard
+from tests.host.nftlab import listed
 from tests.lab.namespace import NetworkNamespace
 
 pytestmark = pytest.mark.kernel
@@ -24,11 +25,6 @@ TABLE = (
     "oifname @uplinks ether daddr 01:80:c2:00:00:00 counter packets 0 bytes 0 drop "
     "oifname @uplinks ether daddr 01:00:0c:cc:cc:cd counter packets 0 bytes 0 drop } }"
 )
-
-
-def listed(here: NetworkNamespace) -> str:
-    """Return the rules as nft shows them, with one space between words."""
-    return " ".join(here.run(["nft", "list", "ruleset"]).stdout.split())
 
 
 def ours(*guards: BpduGuard) -> dict[str, Observed]:

@@ -14,6 +14,7 @@ from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.echo import EchoGuardDriver
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.functions import EchoGuard
+from tests.host.nftlab import listed
 from tests.lab.frames import arp
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.wait import wait_for
@@ -31,11 +32,6 @@ TABLE = (
     "chain arrive { type filter hook prerouting priority dstnat; policy accept; "
     "iifname . ether saddr @guests counter packets 0 bytes 0 drop } }"
 )
-
-
-def listed(here: NetworkNamespace) -> str:
-    """Return the rules as nft shows them, with one space between words."""
-    return " ".join(here.run(["nft", "list", "ruleset"]).stdout.split())
 
 
 def ours(*guards: EchoGuard) -> dict[str, Observed]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import socket
 from typing import Any
 
@@ -19,6 +18,7 @@ from jackfield.model.bandwidth import Rate
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.resources import Guarantee, Shaping
 from tests.lab.namespace import NetworkNamespace
+from tests.lab.tc import guaranteed
 
 pytestmark = pytest.mark.kernel
 
@@ -40,21 +40,6 @@ def ours(resource: Guarantee | Shaping) -> dict[str, Observed]:
     return {resource.key: Observed(presence=Presence.OURS, resource=resource)}
 
 
-def rates(here: NetworkNamespace) -> dict[str, tuple[int, int]]:
-    """Return the rate and the ceiling of each class, in KiB/s, by its minor number."""
-    listing = here.run(["tc", "class", "show", "dev", "br0"]).stdout
-    found = re.findall(r"htb 4a46:(\d+) .*rate (\S+) ceil (\S+)", listing)
-    return {number: (kibibytes(rate), kibibytes(ceil)) for number, rate, ceil in found}
-
-
-def kibibytes(text: str) -> int:
-    """Return how many KiB/s tc's ``8192Kbit`` is, which tc has rounded."""
-    for suffix, factor in (("Mbit", 1_000_000), ("Kbit", 1000), ("bit", 1)):
-        if text.endswith(suffix):
-            return round(int(text.removesuffix(suffix)) * factor / 8192)
-    raise AssertionError(text)
-
-
 def filters(here: NetworkNamespace) -> list[str]:
     """Return to which class each filter of the bridge leads."""
     found: list[dict[str, Any]] = json.loads(
@@ -66,23 +51,23 @@ def filters(here: NetworkNamespace) -> list[str]:
 def test_guarantees_life(kernel: Kernel, here: NetworkNamespace) -> None:
     """Guarantees are taken from the rest, changed in place, and given back."""
     driver = GuaranteeDriver()
-    assert {"1": (1000, 2000), "2": (1000, 2000)} == rates(here)
+    assert {"1": (1000, 2000), "2": (1000, 2000)} == guaranteed(here, "br0")
     assert {ONE.key: ABSENT} == driver.observe(kernel, [ONE])
     driver.ensure(kernel, [ONE, OTHER], {})
     assert ours(ONE) | ours(OTHER) == driver.observe(kernel, [ONE, OTHER])
     whole = {"1": (1000, 2000), "2": (600, 2000), "3": (300, 2000), "4": (100, 2000)}
-    assert whole == rates(here)
+    assert whole == guaranteed(here, "br0")
     assert ["4a46:3", "4a46:4"] == sorted(filters(here))
     assert ours(WHOLE) == ShapingDriver().observe(kernel, [WHOLE])
     driver.ensure(kernel, [ONE, OTHER], {ONE.key: ONE, OTHER.key: OTHER})
-    assert whole == rates(here)
+    assert whole == guaranteed(here, "br0")
 
     more = dataclasses.replace(ONE, floor=500)
     driver.ensure(kernel, [more], {ONE.key: ONE})
     assert ours(more) == driver.observe(kernel, [more])
-    assert (400, 2000) == rates(here)["2"]
+    assert (400, 2000) == guaranteed(here, "br0")["2"]
     driver.remove(kernel, [more])
-    assert {"1": (1000, 2000), "2": (900, 2000), "4": (100, 2000)} == rates(here)
+    assert {"1": (1000, 2000), "2": (900, 2000), "4": (100, 2000)} == guaranteed(here, "br0")
     assert ["4a46:4"] == filters(here)
     driver.remove(kernel, [more])
     here.ip("link", "del", "br0")
@@ -112,18 +97,18 @@ def test_another_rate_of_the_whole(kernel: Kernel, here: NetworkNamespace) -> No
     GuaranteeDriver().ensure(kernel, [ONE], {})
     changed = dataclasses.replace(WHOLE, rate=Rate(average=5000, peak=2000))
     driver.ensure(kernel, [changed], {WHOLE.key: WHOLE})
-    assert {"1": (5000, 5000), "2": (4700, 5000), "3": (300, 2000)} == rates(here)
+    assert {"1": (5000, 5000), "2": (4700, 5000), "3": (300, 2000)} == guaranteed(here, "br0")
     assert ours(changed) == driver.observe(kernel, [changed])
     wrong = "parent 4a46:1 classid 4a46:2 htb rate 8kbit"
     here.run(["tc", "class", "change", "dev", "br0", *wrong.split()])
     (seen,) = driver.observe(kernel, [changed]).values()
     assert changed != seen.resource
     driver.ensure(kernel, [changed], {WHOLE.key: WHOLE})
-    assert (4700, 5000) == rates(here)["2"]
+    assert (4700, 5000) == guaranteed(here, "br0")["2"]
     # More is promised than there is now: what is left over is next to nothing, not an error.
     least = dataclasses.replace(WHOLE, rate=Rate(average=100))
     driver.ensure(kernel, [least], {WHOLE.key: changed})
-    assert (1, 100) == rates(here)["2"]
+    assert (1, 100) == guaranteed(here, "br0")["2"]
 
 
 def test_what_is_not_shaped_cannot_be_divided(kernel: Kernel, here: NetworkNamespace) -> None:

@@ -16,11 +16,9 @@ from jackfield.host.ipv6 import with_ipv6
 from jackfield.host.kernel import Kernel
 from jackfield.host.mirror import Mirror
 from jackfield.host.netlink.route import RouteSocket
-from jackfield.host.tap import TapDriver
 from jackfield.host.thread import KernelThread
-from jackfield.model.values import InterfaceName
 from jackfield.state.facts import Facts, LinkFact
-from jackfield.state.links import TapLink
+from tests.host.taps import make_taps
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.wait import wait_for
 
@@ -187,16 +185,6 @@ def test_subscribers_are_told(mirror: Mirror, here: NetworkNamespace) -> None:
     here.ip("link", "add", "br0", "type", "bridge")
     mirror.read()
     assert [] == told
-
-
-def make_taps(kernel: Kernel, count: int) -> list[TapLink]:
-    """Make ``count`` marked taps."""
-    taps = [
-        TapLink(name=InterfaceName(f"tap{number}"), alias=f"jackfield:port:{number}", mac=None)
-        for number in range(count)
-    ]
-    TapDriver().ensure(kernel, taps, {})
-    return taps
 
 
 def test_an_overflow_is_mended(kernel: Kernel, here: NetworkNamespace) -> None:

@@ -18,22 +18,12 @@ from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT, RouteSocket
 from jackfield.host.netlink.socket import MessagesLost, NetlinkSocket, Refusal
 from jackfield.host.tap import TapDriver
 from jackfield.model.values import InterfaceName
-from jackfield.state.links import TapLink
+from tests.host.taps import make_taps
 from tests.lab.namespace import NetworkNamespace
 
 pytestmark = pytest.mark.kernel
 
 RTNLGRP_LINK = 1
-
-
-def make_taps(kernel: Kernel, count: int) -> list[TapLink]:
-    """Make ``count`` marked taps."""
-    taps = [
-        TapLink(name=InterfaceName(f"tap{number}"), alias=f"jackfield:port:{number}", mac=None)
-        for number in range(count)
-    ]
-    TapDriver().ensure(kernel, taps, {})
-    return taps
 
 
 def drain(listener: NetlinkSocket) -> None:

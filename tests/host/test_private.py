@@ -21,6 +21,7 @@ from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.private import PrivateGuardDriver
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.private import PrivateGuard
+from tests.host.nftlab import listed
 from tests.lab.frames import frame
 from tests.lab.namespace import NetworkNamespace
 
@@ -60,11 +61,6 @@ def make_uplink(here: NetworkNamespace, number: str) -> None:
     names = ("eth" + number, "up", "type", "veth", "peer", "name", "wire" + number)
     here.ip("link", "add", *names)
     here.ip("link", "set", "wire" + number, "up")
-
-
-def listed(here: NetworkNamespace) -> str:
-    """Return the rules as nft shows them, with one space between words."""
-    return " ".join(here.run(["nft", "list", "ruleset"]).stdout.split())
 
 
 def chains(here: NetworkNamespace) -> dict[str, list[str]]:

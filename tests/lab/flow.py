@@ -12,8 +12,9 @@ import time
 
 from tests.lab.namespace import Namespace
 from tests.lab.packets import destination, family_of, source_as_asked, tell_targets
+from tests.lab.wait import wait_for
 
-__all__ = ["EchoServer", "Seen", "TcpFlow", "transfer", "transfers"]
+__all__ = ["EchoServer", "Seen", "TcpFlow", "go_on", "transfer", "transfers"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +183,12 @@ class TcpFlow:
                 self.received += 1
         except OSError as error:
             self.error = f"{type(error).__name__}: {error}"
+
+
+def go_on(flow: TcpFlow) -> None:
+    """Wait until some more records have come back."""
+    count = flow.received
+    wait_for(lambda: flow.received > count + 3 or flow.error, 20, "the stream to go on")
 
 
 def transfer(flows: list[tuple[Namespace, Namespace, str]], seconds: float) -> int:

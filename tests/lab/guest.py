@@ -167,12 +167,6 @@ class Guest(Namespace):
             if info["scope"] == scope and not info.get("tentative")
         ]
 
-    def mac(self, ifname: str = "eth0") -> str:
-        """Return a link's hardware address."""
-        (link,) = self.ip("link", "show", "dev", ifname)
-        address: str = link["address"]
-        return address
-
     def delete(self) -> None:
         """Take the guest's namespace away, as when a container ends."""
         self.host.run(["ip", "netns", "del", self.name])

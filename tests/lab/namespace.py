@@ -191,6 +191,12 @@ class Namespace:
         with self.entered():
             return Path("/proc/sys", name).read_text().strip()
 
+    def mac(self, ifname: str = "eth0") -> str:
+        """Return a link's hardware address."""
+        (link,) = self.ip("link", "show", "dev", ifname)
+        address: str = link["address"]
+        return address
+
     def set_sysctl(self, name: str, value: str) -> None:
         """Write ``value`` to ``/proc/sys/NAME`` of the namespace."""
         with self.entered():

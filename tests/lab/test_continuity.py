@@ -25,7 +25,7 @@ import pytest
 from tests.conftest import Uplink
 from tests.lab.daemon import Daemon
 from tests.lab.dns import resolve
-from tests.lab.flow import EchoServer, TcpFlow
+from tests.lab.flow import EchoServer, TcpFlow, go_on
 from tests.lab.guest import Guest
 from tests.lab.host import Host
 from tests.lab.nameserver import NameServer
@@ -105,12 +105,6 @@ def flows(scene: Scene, *, longest_gap: float = 1.0) -> Iterator[tuple[TcpFlow, 
         assert flow.error is None
         assert flow.sent == flow.received
         assert flow.longest_gap < longest_gap
-
-
-def go_on(flow: TcpFlow) -> None:
-    """Wait until some more records have come back."""
-    count = flow.received
-    wait_for(lambda: flow.received > count + 3 or flow.error, 20, "the stream to go on")
 
 
 def retransmitted(where: Namespace) -> int:

@@ -21,6 +21,7 @@ from tests.lab.host import Host
 from tests.lab.packets import ping
 from tests.lab.snapshot import take_snapshot
 from tests.lab.switch import Lan, add_address, wait_usable
+from tests.lab.troubles import problem
 from tests.lab.wait import wait_for
 from tests.rpc.client import RawClient
 
@@ -436,10 +437,10 @@ def test_another_definition_moves_the_ports(host: Host, daemon: Daemon) -> None:
         guest.run(["ip", "neigh", "flush", "dev", "eth0"])
         assert ping(guest, "10.0.0.1", tries=5) is not None
         assert inside == guest.link("eth0")
-        assert "" == problem_of_red(daemon)
+        assert "" == problem(daemon)
         daemon.restart()
         assert {wanted} == {bridge_of(host, link) for link in (port["device"], "t0")}
-        assert "" == problem_of_red(daemon)
+        assert "" == problem(daemon)
     # What somebody has put elsewhere is left there, and told of.
     daemon.cli("stop", "red")
     host.run(["ip", "addr", "flush", "dev", "br0"])
@@ -448,7 +449,7 @@ def test_another_definition_moves_the_ports(host: Host, daemon: Daemon) -> None:
     daemon.cli("define", daemon.document(NAT))
     daemon.cli("start", "red")
     assert "br1" == bridge_of(host, "t0")
-    assert "bridge br1 (t0 is on it)" in problem_of_red(daemon)
+    assert "bridge br1 (t0 is on it)" in problem(daemon)
 
 
 def guest_behind_eth0(host: Host, daemon: Daemon) -> Guest:
@@ -502,7 +503,7 @@ def test_a_default_route_past_the_uplink(
     add_address(outside, "eth0", "198.51.100.1/24")
 
     def said() -> str:
-        return problem_of_red(daemon)
+        return problem(daemon)
 
     def default(*words: str) -> list[str]:
         return ["ip", "route", "replace", "default", *words]
@@ -547,31 +548,25 @@ def test_a_default_route_past_the_uplink(
     assert ping(guest, "203.0.113.1", tries=5) is not None
 
 
-def problem_of_red(daemon: Daemon) -> str:
-    """Return what the network says is wrong with it; empty when nothing is."""
-    (network,) = daemon.cli("list", json=True)
-    return str(network["problem"] or "")
-
-
 def test_an_uplink_that_is_not_there(
     host: Host, uplink: Uplink, outside: Host, daemon: Daemon
 ) -> None:
     """A network that may leave by one uplink says so when that goes, is renamed or set down."""
     assert "eth0" == uplink.ifname
     guest = guest_behind_eth0(host, daemon)
-    assert "" == problem_of_red(daemon)
+    assert "" == problem(daemon)
     host.run(["ip", "link", "set", "eth0", "down"])
-    wait_for(lambda: "uplink eth0 is not up" in problem_of_red(daemon), 10, "the network to say so")
+    wait_for(lambda: "uplink eth0 is not up" in problem(daemon), 10, "the network to say so")
     host.run(["ip", "link", "set", "eth0", "name", "wan0"])
     gone = "uplink eth0 does not exist: nothing passes between it and this network"
-    wait_for(lambda: gone == problem_of_red(daemon), 10, "the network to say so")
+    wait_for(lambda: gone == problem(daemon), 10, "the network to say so")
     daemon.restart()
-    assert gone == problem_of_red(daemon)
+    assert gone == problem(daemon)
     daemon.cli("stop", "red")
     assert gone in daemon.cli("start", "red")
     host.run(["ip", "link", "set", "wan0", "name", "eth0"])
     host.run(["ip", "link", "set", "eth0", "up"])
-    wait_for(lambda: not problem_of_red(daemon), 10, "the network to be well again")
+    wait_for(lambda: not problem(daemon), 10, "the network to be well again")
     host.run(["ip", "route", "add", "default", "via", "192.0.2.1"])
     assert ping(guest, "203.0.113.1", tries=5) is not None
 
@@ -597,12 +592,12 @@ def test_a_subnet_that_the_host_routes_elsewhere(
     host.run(["ip", "route", "add", "10.0.0.128/25", "via", "10.0.0.3"])
     host.run(take.split())
     told = f"its subnet 10.0.0.0/24 overlaps {taken}, which this host also routes through"
-    wait_for(lambda: problem_of_red(daemon).startswith(told), 10, "the network to say so")
+    wait_for(lambda: problem(daemon).startswith(told), 10, "the network to say so")
     assert told in daemon.cli("apply", "red")
     daemon.restart()
-    assert problem_of_red(daemon).startswith(told)
+    assert problem(daemon).startswith(told)
     host.run(give_back.split())
-    wait_for(lambda: not problem_of_red(daemon), 10, "the network to be well again")
+    wait_for(lambda: not problem(daemon), 10, "the network to be well again")
 
 
 def test_a_vpn_that_has_the_default_route_by_halves(host: Host, daemon: Daemon) -> None:
@@ -614,10 +609,10 @@ def test_a_vpn_that_has_the_default_route_by_halves(host: Host, daemon: Daemon) 
         host.run(["ip", "route", "add", half, "dev", "vpn0"])
         daemon.cli("apply", daemon.document(NAT.replace("</network>", subnet6)))
         host.run(["ip", "route", "add", f"10.0.0.{number}/32", "dev", "vpn0"])
-        wait_for(lambda: problem_of_red(daemon), 10, "routes to have been looked at")
-        assert half not in problem_of_red(daemon)
+        wait_for(lambda: problem(daemon), 10, "routes to have been looked at")
+        assert half not in problem(daemon)
         host.run(["ip", "route", "del", f"10.0.0.{number}/32"])
-        wait_for(lambda: not problem_of_red(daemon), 10, "nothing to be wrong")
+        wait_for(lambda: not problem(daemon), 10, "nothing to be wrong")
         daemon.cli("stop", "red")
 
 

@@ -149,12 +149,6 @@ def rename(host: Host, old: str, new: str) -> None:
     host.run(["ip", "-batch", "-"], input="\n".join(lines) + "\n")
 
 
-def mac_of(host: Host, link: str) -> str:
-    """Return a link's hardware address."""
-    (found,) = host.ip("link", "show", "dev", link)
-    return str(found["address"])
-
-
 def index_of(host: Host, link: str) -> int:
     """Return a link's index."""
     (found,) = host.ip("link", "show", "dev", link)
@@ -214,28 +208,28 @@ def test_an_address_goes_back_to_the_nic_it_is_of(
     cable = lan.plug(host, "eth2", mac="02:00:00:00:00:02")
     daemon.cli("apply", daemon.document(RED.format("passthrough")))
     a = plug_in(daemon, host)
-    assert a.mac() == mac_of(host, "eth1")
+    assert a.mac() == host.mac("eth1")
     rename(host, "eth1", "old0")
     rename(host, "eth2", "eth1")
     daemon.restart()
-    assert [a.mac(), "02:00:00:00:00:02"] == [mac_of(host, "old0"), mac_of(host, "eth1")]
+    assert [a.mac(), "02:00:00:00:00:02"] == [host.mac("old0"), host.mac("eth1")]
     daemon.cli("detach", "a")
-    assert "02:00:00:00:00:01" == mac_of(host, "old0")
-    assert "02:00:00:00:00:02" == mac_of(host, "eth1")
+    assert "02:00:00:00:00:01" == host.mac("old0")
+    assert "02:00:00:00:00:02" == host.mac("eth1")
 
     daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
     lan.unplug(cable)
     wait_for(lambda: problem(daemon), 10, "the network to say so")
     cable = lan.plug(host, "eth1", mac="02:00:00:00:00:03")
     wait_for(lambda: not problem(daemon), 10, "the network to be well again")
-    assert a.mac() == mac_of(host, "eth1")
+    assert a.mac() == host.mac("eth1")
     daemon.terminate()
     lan.unplug(cable)
     lan.plug(host, "eth1", mac="02:00:00:00:00:04")
     daemon.start()
-    assert a.mac() == mac_of(host, "eth1")
+    assert a.mac() == host.mac("eth1")
     daemon.cli("detach", "a")
-    assert "02:00:00:00:00:04" == mac_of(host, "eth1")
+    assert "02:00:00:00:00:04" == host.mac("eth1")
 
 
 def test_what_is_in_the_way_of_a_lost_device(host: Host, lan: Lan, daemon: Daemon) -> None:
@@ -344,7 +338,7 @@ def test_nics_that_change_names_with_each_other(
     assert outside.name == "outside"
     lan.plug(host, "eth1")
     lan.plug(host, "eth2")
-    own = {name: mac_of(host, name) for name in ("eth1", "eth2")}
+    own = {name: host.mac(name) for name in ("eth1", "eth2")}
     two = RED.format("passthrough").replace("</forward>", "<interface dev='eth2'/></forward>")
     daemon.cli("apply", daemon.document(two))
     a, b = plug_in(daemon, host), plug_in(daemon, host, "b")
@@ -357,9 +351,9 @@ def test_nics_that_change_names_with_each_other(
     assert "NIC eth1, eth2 has another name now" in problem(daemon)
     assert {"steps": []} == daemon.cli("plan", "red", json=True)
     assert "has another name now" in daemon.cli("apply", "red")
-    assert {a.mac(), b.mac()} == {mac_of(host, "eth1"), mac_of(host, "eth2")}
+    assert {a.mac(), b.mac()} == {host.mac("eth1"), host.mac("eth2")}
     for guest, address in (a, "192.0.2.21"), (b, "192.0.2.22"):
         add_address(guest, "eth0", f"{address}/24")
         assert ping(guest, OUTSIDE, tries=5) is not None
     daemon.cli("detach", "--network", "red")
-    assert own == {"eth1": mac_of(host, "eth2"), "eth2": mac_of(host, "eth1")}
+    assert own == {"eth1": host.mac("eth2"), "eth2": host.mac("eth1")}

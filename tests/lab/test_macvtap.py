@@ -88,12 +88,6 @@ def reaches(one: Guest | Host, address: str) -> bool:
     return ping(one, address, timeout=0.4, tries=3) is not None
 
 
-def mac_of(host: Host, link: str) -> str:
-    """Return a link's hardware address."""
-    (found,) = host.ip("link", "show", "dev", link)
-    return str(found["address"])
-
-
 def is_up(host: Host, link: str) -> bool:
     """Tell whether a link is administratively up."""
     (found,) = host.ip("link", "show", "dev", link)
@@ -178,14 +172,14 @@ def test_passthrough_has_the_uplink_and_gives_it_back(
     host: Host, daemon: Daemon, uplinks: dict[str, str]
 ) -> None:
     """The uplink has the guest's address and is up while it has the guest, and not after."""
-    before = mac_of(host, "eth1")
+    before = host.mac("eth1")
     host.run(["ip", "link", "set", "eth1", "down"])
     host.run(["ip", "link", "set", "eth2", "down"])
     begin(daemon, document("passthrough", "eth1", "eth2"))
     a = plug_in(daemon, host, "a", "192.0.2.21/24")
     b = plug_in(daemon, host, "b", "192.0.2.22/24")
 
-    assert (a.mac(), b.mac()) == (mac_of(host, "eth1"), mac_of(host, "eth2"))
+    assert (a.mac(), b.mac()) == (host.mac("eth1"), host.mac("eth2"))
     wait_for(lambda: ping(a, OUTSIDE) is not None, 5, "the uplink's carrier")
     assert reaches(a, "192.0.2.22")
     host.guest("c")
@@ -195,13 +189,13 @@ def test_passthrough_has_the_uplink_and_gives_it_back(
     assert "eth2 1/1" in refused.stderr
 
     daemon.restart()
-    assert a.mac() == mac_of(host, "eth1")
+    assert a.mac() == host.mac("eth1")
     daemon.cli("detach", "a")
-    assert (before, False) == (mac_of(host, "eth1"), is_up(host, "eth1"))
+    assert (before, False) == (host.mac("eth1"), is_up(host, "eth1"))
     # What somebody else has set since is theirs.
     host.run(["ip", "link", "set", "eth2", "address", "52:54:00:99:99:99"])
     daemon.cli("detach", "b")
-    assert ("52:54:00:99:99:99", False) == (mac_of(host, "eth2"), is_up(host, "eth2"))
+    assert ("52:54:00:99:99:99", False) == (host.mac("eth2"), is_up(host, "eth2"))
 
 
 @pytest.mark.parametrize("queues", [1, 2])
@@ -225,7 +219,7 @@ def test_node_is_its_owners_alone(
             *(sys.executable, "-c", TAP_USER, port["node"], str(queues), mac),
         ]
     )
-    assert f"{NOBODY} {mac_of(outside, 'eth0')}\n" == said.stdout
+    assert f"{NOBODY} {outside.mac('eth0')}\n" == said.stdout
     assert "1" == host.sysctl("net/ipv6/conf/guest0/disable_ipv6")
 
     daemon.cli("detach", "guest0")

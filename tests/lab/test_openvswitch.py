@@ -33,6 +33,7 @@ from tests.lab.host import Host
 from tests.lab.openvswitch import OUT, PLACE, OpenVSwitch
 from tests.lab.packets import ping, udp_packet
 from tests.lab.switch import Lan, add_address
+from tests.lab.troubles import problem
 from tests.lab.virsh import CONFIG, URI
 from tests.lab.wait import wait_for
 
@@ -614,12 +615,6 @@ def test_a_bridges_stop_is_whole_or_has_not_been(crashing: CrashingDaemon) -> No
     define(crashing.client, OUT)
     start(crashing.client)
     crash_everywhere(crashing, Operation(do=stop, undo=start))
-
-
-def problem(daemon: Daemon) -> str:
-    """Return what is wrong with the one network."""
-    (network,) = daemon.cli("list", json=True)
-    return str(network["problem"] or "")
 
 
 def ports_of(switch: OpenVSwitch, bridge: str) -> set[str]:

@@ -29,6 +29,7 @@ from tests.lab.host import Host
 from tests.lab.namespace import Namespace
 from tests.lab.packets import ping
 from tests.lab.switch import Lan, add_address
+from tests.lab.tc import guaranteed
 from tests.lab.wait import wait_for
 from tests.rpc.client import RawClient, Refused
 
@@ -266,21 +267,6 @@ def limit(client: RawClient, port: PortRef, **values: int) -> None:
     client.call("port_set_parameters", port, parameters, 0)
 
 
-def shares(host: Host) -> dict[str, tuple[int, int]]:
-    """Return rate and ceiling of the bridge's classes, in KiB/s, by their numbers."""
-    listing = host.run(["tc", "class", "show", "dev", "red0"]).stdout
-    found = re.findall(r"htb 4a46:(\d+) .*rate (\S+) ceil (\S+)", listing)
-    return {number: (kibibytes(rate), kibibytes(ceil)) for number, rate, ceil in found}
-
-
-def kibibytes(text: str) -> int:
-    """Return how many KiB/s tc's ``8192Kbit`` is, which tc has rounded."""
-    for suffix, factor in (("Mbit", 1_000_000), ("Kbit", 1000), ("bit", 1)):
-        if text.endswith(suffix):
-            return round(int(text.removesuffix(suffix)) * factor / 8192)
-    raise AssertionError(text)
-
-
 def whole(average: int, peak: int) -> str:
     """Return the network with so much for its guests together."""
     return document(f"<bandwidth><inbound average='{average}' peak='{peak}'/></bandwidth>")
@@ -289,15 +275,15 @@ def whole(average: int, peak: int) -> str:
 def test_a_promised_rate(host: Host, daemon: Daemon) -> None:
     """Guests of libvirt's clients, and ours, have what they were promised until they go."""
     apply(daemon, whole(1000, 2000))
-    assert {"1": (1000, 2000), "2": (1000, 2000)} == shares(host)
+    assert {"1": (1000, 2000), "2": (1000, 2000)} == guaranteed(host, "red0")
     with client_of(host) as client:
         create_port(client, 1, "<inbound average='500' floor='300'/>")
         create_port(client, 2, "<inbound floor='100'/>")
         create_port(client, 3, "<inbound average='500'/>")
         both = {"1": (1000, 2000), "2": (600, 2000), "3": (300, 2000), "4": (100, 2000)}
-        assert both == shares(host)
+        assert both == guaranteed(host, "red0")
         daemon.restart()
-        assert both == shares(host)
+        assert both == guaranteed(host, "red0")
 
     with client_of(host) as client:
         # As virsh domiftune: more for one, a first promise to another, none for the third.
@@ -305,21 +291,23 @@ def test_a_promised_rate(host: Host, daemon: Daemon) -> None:
         limit(client, reference(client, 2), inbound_average=500)
         limit(client, reference(client, 3), inbound_average=500, inbound_floor=50)
         tuned = {"1": (1000, 2000), "2": (550, 2000), "3": (400, 2000), "4": (50, 2000)}
-        assert tuned == shares(host)
+        assert tuned == guaranteed(host, "red0")
         with pytest.raises(Refused, match="cannot guarantee floor='1951'"):
             limit(client, reference(client, 2), inbound_floor=1951)
-        assert tuned == shares(host)
+        assert tuned == guaranteed(host, "red0")
 
     daemon.kill9()
     host.run(["tc", "qdisc", "del", "dev", "red0", "root"])
     daemon.start()
-    assert tuned == shares(host)
+    assert tuned == guaranteed(host, "red0")
     daemon.cli("stop", "red")
     daemon.cli("start", "red")
-    assert tuned == shares(host)
+    assert tuned == guaranteed(host, "red0")
 
     apply(daemon, whole(3000, 4000))
-    assert {"1": (3000, 4000), "2": (2550, 4000), "3": (400, 4000), "4": (50, 4000)} == shares(host)
+    assert {"1": (3000, 4000), "2": (2550, 4000), "3": (400, 4000), "4": (50, 4000)} == guaranteed(
+        host, "red0"
+    )
     refused = daemon.cli("apply", daemon.document(document()), check=False)
     assert 0 != refused.returncode
     assert "450 KiB/s are promised to its ports" in refused.stderr
@@ -330,11 +318,11 @@ def test_a_promised_rate(host: Host, daemon: Daemon) -> None:
         limit(client, reference(client, 1), inbound_average=500)
         client.call("port_delete", reference(client, 2), 0)
     daemon.cli("start", "red")
-    assert {"1": (3000, 4000), "2": (2950, 4000), "4": (50, 4000)} == shares(host)
+    assert {"1": (3000, 4000), "2": (2950, 4000), "4": (50, 4000)} == guaranteed(host, "red0")
     with client_of(host) as client:
         client.call("port_delete", reference(client, 3), 0)
         client.call("port_delete", reference(client, 1), 0)
-    assert {"1": (3000, 4000), "2": (3000, 4000)} == shares(host)
+    assert {"1": (3000, 4000), "2": (3000, 4000)} == guaranteed(host, "red0")
     assert [] == daemon.cli("ports", json=True)
 
 
@@ -348,12 +336,12 @@ def test_a_promise_is_kept(host: Host, daemon: Daemon) -> None:
     (port,) = (port for port in daemon.cli("ports", json=True) if port["mac"] == anna.mac())
     with client_of(host) as client:
         limit(client, PortRef(client.lookup("red"), UUID(port["uuid"])), inbound_floor=800)
-    assert {"1": (1000, 1000), "2": (200, 1000), "3": (800, 1000)} == shares(host)
+    assert {"1": (1000, 1000), "2": (200, 1000), "3": (800, 1000)} == guaranteed(host, "red0")
     sure, other = transfers([(host, anna, "10.0.0.2"), (host, bert, "10.0.0.3")], SECONDS)
     assert sure > 2 * other
     assert sure + other < 2 * 1000 * 1024 * SECONDS
     daemon.cli("detach", "anna")
-    assert {"1": (1000, 1000), "2": (1000, 1000)} == shares(host)
+    assert {"1": (1000, 1000), "2": (1000, 1000)} == guaranteed(host, "red0")
 
 
 def test_limits_of_our_own_ports_are_changed(host: Host, daemon: Daemon) -> None:

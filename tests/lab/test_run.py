@@ -62,12 +62,6 @@ sys.exit(7)
 """
 
 
-def mac_of(host: Host, link: str) -> str:
-    """Return a link's hardware address."""
-    (found,) = host.ip("link", "show", "dev", link)
-    return str(found["address"])
-
-
 def begin(host: Host, *arguments: str) -> HostProcess:
     """Start ``jackfield run ARGUMENTS``; its input and output are pipes."""
     return host.start(
@@ -113,8 +107,8 @@ def test_a_monitor_talks_through_its_nics_and_leaves_nothing(
 ) -> None:
     """Frames go both ways; the exit status is the monitor's; then the ports are gone."""
     process = begin(host, *MONITOR_OF_BOTH)
-    assert f"2 {mac_of(host, 'virbr-red')}" == line(process)
-    assert f"1 {mac_of(networks, 'eth0')}" == line(process)
+    assert f"2 {host.mac('virbr-red')}" == line(process)
+    assert f"1 {networks.mac('eth0')}" == line(process)
     found = {port["network"]: port for port in ports(daemon)}
     assert {"red", "lan"} == found.keys()
     assert "52:54:00:00:00:0a" == found["red"]["mac"]

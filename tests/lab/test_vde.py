@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import Uplink
 from tests.lab.daemon import RUN_DIR, Daemon
-from tests.lab.flow import EchoServer, TcpFlow
+from tests.lab.flow import EchoServer, TcpFlow, go_on
 from tests.lab.guest import Guest
 from tests.lab.host import Host, HostProcess
 from tests.lab.packets import ping
@@ -177,12 +177,6 @@ def test_a_switch_that_dies_is_started_again(host: Host, daemon: Daemon) -> None
     with plugged(anna):
         assert ping(anna, "192.168.122.1", tries=10) is not None
     assert ["anna"] == [port["owner"]["name"] for port in daemon.cli("ports", json=True)]
-
-
-def go_on(flow: TcpFlow) -> None:
-    """Wait until some more records have come back."""
-    count = flow.received
-    wait_for(lambda: flow.received > count + 3 or flow.error, 20, "the stream to go on")
 
 
 def told_of(daemon: Daemon, event_type: str) -> list[dict[str, Any]]:
