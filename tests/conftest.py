@@ -9,11 +9,12 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from tests.lab import leaks, prepared
+from tests.lab import leaks, libvirtd, openvswitch, prepared
 from tests.lab.daemon import Daemon
 from tests.lab.host import Host
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.switch import Lan, add_address
+from tests.lab.virsh import CONFIG
 from tests.lab.wait import wait_for
 from tests.reports import SHOWS
 
@@ -124,3 +125,22 @@ def daemon(host: Host) -> Iterator[Daemon]:
     """Give a jackfieldd that runs on the host."""
     with Daemon(host) as jackfieldd:
         yield jackfieldd
+
+
+@pytest.fixture
+def libvirt_daemon(host: Host) -> Iterator[Daemon]:
+    """Give a daemon of ours in virtnetworkd's place, and libvirt's programs and client library."""
+    reason = libvirtd.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    libvirtd.use_stock_programs(host)
+    with Daemon(host, config=CONFIG) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def open_vswitch() -> None:
+    """Skip where there can be no Open vSwitch."""
+    reason = openvswitch.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)

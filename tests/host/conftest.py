@@ -28,6 +28,16 @@ def there() -> Iterator[NetworkNamespace]:
 
 
 @pytest.fixture
+def wire(here: NetworkNamespace, there: NetworkNamespace) -> None:
+    """Tie the two namespaces together, with nothing on the wire but the tests' own frames."""
+    for namespace in (here, there):
+        namespace.set_sysctl("net/ipv6/conf/default/disable_ipv6", "1")
+    here.ip("link", "add", "v0", "type", "veth", "peer", "name", "e0", "netns", str(there.path))
+    here.ip("link", "set", "v0", "up")
+    there.ip("link", "set", "e0", "up")
+
+
+@pytest.fixture
 def kernel(here: NetworkNamespace, tmp_path: Path) -> Iterator[Kernel]:
     """Give the kernel's doors in ``here``."""
     doors = Kernel.open(tmp_path)

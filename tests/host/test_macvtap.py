@@ -19,7 +19,7 @@ from tests.host.macvtaps import opened_macvtap
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.wait import wait_for
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("wire")]
 
 LINK = MacvtapLink(
     name=InterfaceName("mv0"),
@@ -31,16 +31,6 @@ LINK = MacvtapLink(
 # Where a neighbour of fe80::5054:ff:fe00:7 asks for it (RFC 4291, 2.7.1, and RFC 2464, 7).
 SOLICITED = "3333ff000007"
 EVERYBODY = "ffffffffffff"
-
-
-@pytest.fixture(autouse=True)
-def wire(here: NetworkNamespace, there: NetworkNamespace) -> None:
-    """Tie the two namespaces together, with nothing on the wire but the tests' own frames."""
-    for namespace in (here, there):
-        namespace.set_sysctl("net/ipv6/conf/default/disable_ipv6", "1")
-    here.ip("link", "add", "v0", "type", "veth", "peer", "name", "e0", "netns", str(there.path))
-    here.ip("link", "set", "v0", "up")
-    there.ip("link", "set", "e0", "up")
 
 
 @pytest.mark.parametrize("trusted", [False, True])

@@ -21,11 +21,10 @@ from jackfield.model.values import InterfaceName
 from jackfield.state.links import OwnerKind, alias_of
 from jackfield.state.openvswitch import OvsBridge, OvsPort, OvsVlan
 from jackfield.state.resources import Resource
-from tests.lab import openvswitch
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.openvswitch import OpenVSwitch
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("open_vswitch")]
 
 ALIAS = alias_of(OwnerKind.PORT, UUID(int=1))
 NETWORK = alias_of(OwnerKind.NETWORK, UUID(int=2))
@@ -40,14 +39,6 @@ PORT = OvsPort(
         ("ifname", "v0"),
     ),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _available() -> None:
-    """Skip where there can be no Open vSwitch."""
-    reason = openvswitch.skip_reason()
-    if reason is not None:
-        pytest.skip(reason)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from jackfield.state.resources import Policing, Shaping
 from tests.host.macvtaps import opened_macvtap
 from tests.lab.namespace import NetworkNamespace
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("wire")]
 
 LINK = InterfaceName("v0")
 POLICING = Policing(link=LINK, rate=Rate(average=10))
@@ -36,16 +36,6 @@ FRAMES = 100
 FRAME = MAC.packed + OTHER.packed + b"\x88\xb5" + bytes(1010)
 ANSWER = OTHER.packed + MAC.packed + b"\x88\xb5" + bytes(1010)
 KIB = 1024
-
-
-@pytest.fixture(autouse=True)
-def wire(here: NetworkNamespace, there: NetworkNamespace) -> None:
-    """Tie the two namespaces together, with nothing on the wire but the tests' own frames."""
-    for namespace in (here, there):
-        namespace.set_sysctl("net/ipv6/conf/default/disable_ipv6", "1")
-    here.ip("link", "add", "v0", "type", "veth", "peer", "name", "e0", "netns", str(there.path))
-    here.ip("link", "set", "v0", "up")
-    there.ip("link", "set", "e0", "up")
 
 
 def ours(resource: Policing) -> dict[str, Observed]:

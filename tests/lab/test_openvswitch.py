@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from jackfield.client import Client
-from tests.lab import libvirtd, openvswitch
+from tests.lab import libvirtd
 from tests.lab.crash import CrashingDaemon, Operation, crash_everywhere, crash_twice
 from tests.lab.daemon import Daemon
 from tests.lab.flow import EchoServer, TcpFlow
@@ -37,7 +37,7 @@ from tests.lab.troubles import problem
 from tests.lab.virsh import CONFIG, URI
 from tests.lab.wait import wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("open_vswitch")]
 
 SHOWN = pytest.mark.shows("bridge of Open vSwitch", "guests in namespaces")
 NETNS_A = ("--netns", "a", "--ifname", "eth0")
@@ -62,14 +62,6 @@ RED = """
   <portgroup name='polite'><bandwidth><outbound average='500'/></bandwidth></portgroup>
 </network>
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _available() -> None:
-    """Skip where there can be no Open vSwitch."""
-    reason = openvswitch.skip_reason()
-    if reason is not None:
-        pytest.skip(reason)
 
 
 @pytest.fixture

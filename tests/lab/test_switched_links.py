@@ -15,7 +15,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import openvswitch
 from tests.lab.daemon import Daemon
 from tests.lab.guest import Guest
 from tests.lab.host import Host
@@ -25,17 +24,9 @@ from tests.lab.switch import Lan, add_address
 from tests.lab.troubles import problem, told
 from tests.lab.wait import wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("open_vswitch")]
 
 OUTSIDE = "192.0.2.1"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _available() -> None:
-    """Skip where there can be no Open vSwitch."""
-    reason = openvswitch.skip_reason()
-    if reason is not None:
-        pytest.skip(reason)
 
 
 @pytest.fixture

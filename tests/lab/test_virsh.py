@@ -15,7 +15,7 @@ import pytest
 from tests.lab import libvirtd
 from tests.lab.daemon import Daemon
 from tests.lab.host import Host
-from tests.lab.virsh import CONFIG, URI, Pair
+from tests.lab.virsh import URI, Pair
 from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
@@ -672,20 +672,9 @@ def test_events_come_in_the_same_order(pair: Pair, event: str) -> None:
     assert seen[0] == seen[1]
 
 
-@pytest.fixture
-def stock_programs(host: Host) -> Iterator[Daemon]:
-    """Give a daemon of ours in virtnetworkd's place, and libvirt's programs."""
-    reason = libvirtd.skip_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    libvirtd.use_stock_programs(host)
-    with Daemon(host, config=CONFIG) as daemon:
-        yield daemon
-
-
-def test_others_look_but_do_not_change(host: Host, stock_programs: Daemon) -> None:
+def test_others_look_but_do_not_change(host: Host, libvirt_daemon: Daemon) -> None:
     """A user who is neither root nor in the group lists networks and defines none."""
-    path = stock_programs.document(DOCUMENTS["plain"])
+    path = libvirt_daemon.document(DOCUMENTS["plain"])
     uri = f"{URI}?socket=/run/libvirt/virtnetworkd-sock"
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "virsh", "-c", uri]
     env = {"HOME": "/tmp", "XDG_RUNTIME_DIR": "/tmp"}
@@ -695,40 +684,40 @@ def test_others_look_but_do_not_change(host: Host, stock_programs: Daemon) -> No
     assert "access denied: user 65534 may look but not change anything" in refused.stderr
 
 
-def test_both_doors_show_the_same_network(host: Host, stock_programs: Daemon) -> None:
+def test_both_doors_show_the_same_network(host: Host, libvirt_daemon: Daemon) -> None:
     """What virsh defines the command line lists, and the other way round."""
     virsh = ["virsh", "-q", "-c", URI]
-    host.run([*virsh, "net-define", stock_programs.document(DOCUMENTS["blue"])])
-    stock_programs.cli("define", stock_programs.document(DOCUMENTS["plain"]))
-    stock_programs.cli("start", "blue")
+    host.run([*virsh, "net-define", libvirt_daemon.document(DOCUMENTS["blue"])])
+    libvirt_daemon.cli("define", libvirt_daemon.document(DOCUMENTS["plain"]))
+    libvirt_daemon.cli("start", "blue")
     assert {"blue", "plain"} == set(
         host.run([*virsh, "net-list", "--all", "--name"]).stdout.split()
     )
     assert {"blue": True, "plain": False} == {
-        entry["name"]: entry["active"] for entry in stock_programs.cli("list", json=True)
+        entry["name"]: entry["active"] for entry in libvirt_daemon.cli("list", json=True)
     }
-    host.run([*virsh, "net-port-create", "blue", stock_programs.document(PORT)])
-    (port,) = stock_programs.cli("ports", json=True)
+    host.run([*virsh, "net-port-create", "blue", libvirt_daemon.document(PORT)])
+    (port,) = libvirt_daemon.cli("ports", json=True)
     assert "client" == port["realiser"]
 
 
-def test_a_guests_tap_finds_its_bridge_again(host: Host, stock_programs: Daemon) -> None:
+def test_a_guests_tap_finds_its_bridge_again(host: Host, libvirt_daemon: Daemon) -> None:
     """A tap that a client made is back after a restart of the network, with its flags."""
     virsh = ["virsh", "-q", "-c", URI]
-    host.run([*virsh, "net-create", stock_programs.document(DOCUMENTS["plain"])])
-    host.run([*virsh, "net-define", stock_programs.document(_with_uuid(host, "plain"))])
-    host.run([*virsh, "net-port-create", "plain", stock_programs.document(PORT)])
+    host.run([*virsh, "net-create", libvirt_daemon.document(DOCUMENTS["plain"])])
+    host.run([*virsh, "net-define", libvirt_daemon.document(_with_uuid(host, "plain"))])
+    host.run([*virsh, "net-port-create", "plain", libvirt_daemon.document(PORT)])
     for command in (
         "ip tuntap add vnet0 mode tap",
         "ip link set vnet0 address fe:54:00:7b:35:93 master plain0 up",
         "bridge link set dev vnet0 isolated on",
     ):
         host.run(command.split())
-    (port,) = stock_programs.cli("ports", json=True)
+    (port,) = libvirt_daemon.cli("ports", json=True)
     assert ("client", "vnet0") == (port["realiser"], port["device"])
     host.run([*virsh, "net-destroy", "plain"])
     assert "master" not in host.run(["ip", "link", "show", "vnet0"]).stdout
-    stock_programs.restart()
+    libvirt_daemon.restart()
     host.run([*virsh, "net-start", "plain"])
     assert "master plain0" in host.run(["ip", "link", "show", "vnet0"]).stdout
     assert "isolated on" in host.run(["bridge", "-d", "link", "show", "dev", "vnet0"]).stdout

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab import libvirtd
 from tests.lab.daemon import Daemon
 from tests.lab.host import Host
-from tests.lab.virsh import CONFIG, URI
+from tests.lab.virsh import URI
 
 pytestmark = pytest.mark.lab
 
 PROGRAM = ["/usr/bin/python3", str(Path(__file__).with_name("libvirt_client.py"))]
-
-
-@pytest.fixture
-def libvirt_daemon(host: Host) -> Iterator[Daemon]:
-    """Give a daemon of ours in virtnetworkd's place, and libvirt's client library."""
-    reason = libvirtd.skip_reason()
-    if reason is not None:
-        pytest.skip(reason)
-    libvirtd.use_stock_programs(host)
-    with Daemon(host, config=CONFIG) as daemon:
-        yield daemon
 
 
 RED = """
