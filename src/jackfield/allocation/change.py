@@ -15,7 +15,7 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, DirectPlug, HostdevPlug, NetworkPlug, Port, VdePlug
 from jackfield.model.uplink import Uplink, describe
-from jackfield.model.virtualport import VirtualPort, VirtualPortType
+from jackfield.model.virtualport import is_openvswitch
 from jackfield.state.facts import Facts
 
 __all__ = ["check_change", "check_kind", "uplinks_in_use"]
@@ -75,10 +75,10 @@ def _fits(network: Network, port: Port) -> bool:
         case NetworkPlug() | BridgePlug():
             if not (network.mode.is_routed or network.mode is Mode.BRIDGE):
                 return False
-            if _is_openvswitch(port.virtualport):
+            if is_openvswitch(port.virtualport):
                 groups = (group.virtualport for group in network.portgroups)
-                return any(_is_openvswitch(item) for item in (network.virtualport, *groups))
-            return not _is_openvswitch(network.virtualport)
+                return any(is_openvswitch(item) for item in (network.virtualport, *groups))
+            return not is_openvswitch(network.virtualport)
         case DirectPlug(mode=mode):
             return DIRECT_MODES.get(network.mode) == mode
         case HostdevPlug():
@@ -86,7 +86,3 @@ def _fits(network: Network, port: Port) -> bool:
         case VdePlug():
             return network.vde is not None
     return True
-
-
-def _is_openvswitch(virtualport: VirtualPort | None) -> bool:
-    return virtualport is not None and virtualport.type is VirtualPortType.OPENVSWITCH

@@ -76,7 +76,7 @@ class LeaseFile:
         except FileNotFoundError:
             self._known = (), {}
             return []
-        interfaces = _interfaces(network)
+        interfaces = network.interfaces
         about = (network.name, device, *interfaces)
         former = self._known[1] if self._known[0] == about else {}
         known = {}
@@ -98,13 +98,9 @@ def parse_leases(
     its address' full length.  The MAC address of an IPv6 lease is known where the client's
     DUID holds it.
     """
-    interfaces = _interfaces(network)
+    interfaces = network.interfaces
     lines = _whole_lines(text)
     return _valid((_parse_line(line, network, device, interfaces) for line in lines), now)
-
-
-def _interfaces(network: Network) -> list[IpInterface]:
-    return [subnet.interface for subnet in network.subnets if subnet.interface is not None]
 
 
 def _valid(leases: Iterable[LeaseView | None], now: float) -> list[LeaseView]:

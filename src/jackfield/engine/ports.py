@@ -45,10 +45,11 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, Owner, Port, VdePlug
 from jackfield.model.values import InterfaceName, MacAddress, Text
+from jackfield.model.virtualport import is_openvswitch
 from jackfield.plan.macvtap import plan_association
 from jackfield.plan.managedbridge import is_managed
 from jackfield.plan.network import bridge_of, check_bridge
-from jackfield.plan.openvswitch import is_openvswitch, uses_openvswitch
+from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.plan.virtualfunction import carrier_of, check_function, place_of
 from jackfield.state.association import SwitchAssociation
 from jackfield.state.facts import LinkFact

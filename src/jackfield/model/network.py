@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from uuid import UUID
 
-from jackfield.model.address import Address, StaticRoute, Subnet
+from jackfield.model.address import Address, IpInterface, StaticRoute, Subnet
 from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.dns import Dns, Domain
 from jackfield.model.mode import Mode
@@ -158,6 +158,11 @@ class Network(Value, frozen=True, kw_only=True):
     vpn: Vpn | None = None
     vde: Vde | None = None
     dnsmasq_options: tuple[Text, ...] = ()
+
+    @property
+    def interfaces(self) -> list[IpInterface]:
+        """The addresses of the bridge, each with the prefix of its subnet."""
+        return [subnet.interface for subnet in self.subnets if subnet.interface is not None]
 
     @property
     def managed_bridges(self) -> tuple[InterfaceName, ...]:

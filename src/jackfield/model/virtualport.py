@@ -9,7 +9,7 @@ from jackfield.model.mode import Mode
 from jackfield.model.value import Value
 from jackfield.model.values import Text
 
-__all__ = ["PARAMETERS", "VirtualPort", "VirtualPortType", "virtualport_types"]
+__all__ = ["PARAMETERS", "VirtualPort", "VirtualPortType", "is_openvswitch", "virtualport_types"]
 
 
 class VirtualPortType(enum.Enum):
@@ -35,6 +35,11 @@ class VirtualPort(Value, frozen=True, kw_only=True):
     instance_id: UUID | None = None
     profile_id: Text | None = None
     interface_id: UUID | None = None
+
+
+def is_openvswitch(virtualport: VirtualPort | None) -> bool:
+    """Whether a virtualport is for Open vSwitch."""
+    return virtualport is not None and virtualport.type is VirtualPortType.OPENVSWITCH
 
 
 _EXTERNAL = frozenset({VirtualPortType.VEPA, VirtualPortType.VN_LINK})

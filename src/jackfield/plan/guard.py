@@ -51,7 +51,7 @@ def plan_guard(
     named = network.guest_addresses
     if group is not None and group.anti_spoofing:
         named = group.guest_addresses
-    interfaces = [item.interface for item in network.subnets if item.interface is not None]
+    interfaces = network.interfaces
     given = {*leases, *_reserved(network, port.mac)}
     serves = any(
         subnet.dhcp is not None and subnet.address is not None and subnet.address.version == 4

@@ -27,12 +27,12 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import MacTableManager, Network
 from jackfield.model.uplink import DeviceUplink
 from jackfield.model.values import InterfaceName
+from jackfield.model.virtualport import is_openvswitch
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.managedbridge import is_managed, plan_managed_bridges
 from jackfield.plan.openvswitch import (
     check_kind_of_bridge,
     check_uplinks,
-    is_openvswitch,
     plan_ovs_bridges,
     uses_openvswitch,
 )
@@ -108,7 +108,7 @@ def plan_network(
         return HostState([*made, *switch_resources(network, network.uuid, user=vde_user)])
     bridge = bridge_of(network)
     assert network.bridge is not None
-    interfaces = _interfaces(network)
+    interfaces = network.interfaces
     resources: list[Resource] = [
         BridgeLink(
             name=bridge,
@@ -178,7 +178,7 @@ def check_host(network: Network, facts: Facts) -> None:
             check_kind_of_bridge(network, facts.links.get(bridge_of(network)))
     if not network.mode.is_routed:
         return
-    interfaces = _interfaces(network)
+    interfaces = network.interfaces
     bridge = bridge_of(network)
     for interface in interfaces:
         _check_collision(network, interface.network, bridge, facts)
@@ -261,7 +261,7 @@ def _check_realised(network: Network) -> None:
     if (
         network.mtu is not None
         and network.mtu < _IPV6_MTU
-        and any(interface.version == 6 for interface in _interfaces(network))
+        and any(interface.version == 6 for interface in network.interfaces)
     ):
         raise InvalidRequest(
             f"network {network.name!r} has an IPv6 address, which needs an MTU of {_IPV6_MTU} "
@@ -273,7 +273,7 @@ def _check_realised(network: Network) -> None:
 def _check_distinct(network: Network) -> None:
     """Refuse what the host would have twice."""
     # The kernel has an IPv4 address once for each prefix, and an IPv6 address once.
-    addresses = (str(one if one.version == 4 else one.ip) for one in _interfaces(network))
+    addresses = (str(one if one.version == 4 else one.ip) for one in network.interfaces)
     routes = (f"{route.destination} metric {metric_of(route)}" for route in network.routes)
     for what, where, found in (("address", "<ip>", addresses), ("route", "<route>", routes)):
         seen: set[str] = set()
@@ -308,10 +308,6 @@ def _filters_vlans(network: Network) -> bool:
         return True
     tagged = network.vlan is not None
     return tagged or any(group.vlan is not None for group in network.portgroups)
-
-
-def _interfaces(network: Network) -> list[IpInterface]:
-    return [subnet.interface for subnet in network.subnets if subnet.interface is not None]
 
 
 def _bridge_settings(

@@ -14,7 +14,7 @@ from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.model.uplink import DeviceUplink, describe
 from jackfield.model.values import InterfaceName
-from jackfield.model.virtualport import VirtualPort, VirtualPortType
+from jackfield.model.virtualport import is_openvswitch
 from jackfield.model.vlan import Vlan
 from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.links import OwnerKind, alias_of
@@ -27,16 +27,10 @@ if TYPE_CHECKING:
 __all__ = [
     "check_kind_of_bridge",
     "check_uplinks",
-    "is_openvswitch",
     "plan_ovs_bridges",
     "plan_ovs_port",
     "uses_openvswitch",
 ]
-
-
-def is_openvswitch(virtualport: VirtualPort | None) -> bool:
-    """Whether a virtualport is for Open vSwitch."""
-    return virtualport is not None and virtualport.type is VirtualPortType.OPENVSWITCH
 
 
 def uses_openvswitch(network: Network) -> bool:

@@ -11,9 +11,10 @@ from jackfield.errors import InternalError
 from jackfield.model.network import MacTableManager, Network
 from jackfield.model.port import BridgePlug, DirectPlug, HostdevPlug, NetworkPlug, Port
 from jackfield.model.values import InterfaceName, MacAddress
+from jackfield.model.virtualport import is_openvswitch
 from jackfield.plan.macvtap import plan_direct
 from jackfield.plan.managedbridge import check_vlan, plan_port_vlans
-from jackfield.plan.openvswitch import is_openvswitch, plan_ovs_port
+from jackfield.plan.openvswitch import plan_ovs_port
 from jackfield.plan.private import plan_privacy
 from jackfield.plan.virtualfunction import plan_carrier, plan_function
 from jackfield.state.functions import FunctionPlace

@@ -63,7 +63,7 @@ def summary_json(view: NetworkView) -> Json:
         "autostart": view.autostart,
         "mode": network.mode.value,
         "bridge": None if network.bridge is None else network.bridge.name,
-        "addresses": [subnet.interface for subnet in network.subnets if subnet.interface],
+        "addresses": network.interfaces,
         "ports": view.ports,
         "problem": view.problem,
     }
