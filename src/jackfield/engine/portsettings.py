@@ -9,6 +9,8 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from jackfield.allocation.given import follow, given_to, keeps_former
 from jackfield.engine import ledger, portjobs
 from jackfield.engine.portrows import port_detail, port_row
@@ -21,7 +23,9 @@ from jackfield.errors import JackfieldError
 from jackfield.host.driver import Presence
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
+from jackfield.model.port import BridgePlug, NetworkPlug, Port
 from jackfield.model.values import NetworkName
+from jackfield.plan.port import bridge_of_plug
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import SharedSetting
@@ -77,12 +81,26 @@ async def follow_definition(
 def followed(network: Network, port: PortRecord) -> PortRecord:
     """Return a port as ``network`` gives it to be: itself, where that is as it is.
 
-    A virtual function keeps what it was given: its guest has it, or others share it.
+    A virtual function keeps what it was given: its guest has it, or others share it.  So does a
+    client's port, but for its place.
     """
-    if port.device is None or port.device.function is not None:
+    if port.device is not None and port.device.function is not None:
         return port
-    wanted = follow(network, port.port, limited=port.limited)
+    wanted = _placed(network, port.port)
+    if port.device is not None:
+        wanted = follow(network, wanted, limited=port.limited)
     return port if wanted == port.port else dataclasses.replace(port, port=wanted)
+
+
+def _placed(network: Network, port: Port) -> Port:
+    """Return a port with the bridge that its network has now: it may have had another one."""
+    plug = port.plug
+    if not isinstance(plug, NetworkPlug | BridgePlug):
+        return port
+    bridge = bridge_of_plug(network, plug)
+    if bridge == plug.bridge:
+        return port
+    return msgspec.structs.replace(port, plug=msgspec.structs.replace(plug, bridge=bridge))
 
 
 def replace_port(registry: Registry, port: PortRecord, changed: PortRecord) -> None:
