@@ -61,6 +61,9 @@ def guests(host: Host, uplink: Uplink) -> list[Guest]:
     host.run(["ip", "link", "add", "shared0", "address", "02:00:00:00:00:01", "type", "bridge"])
     host.set_sysctl("net/ipv6/conf/shared0/disable_ipv6", "1")
     host.run(["ip", "link", "set", "shared0", "up"])
+    # A bridge keeps what its ports can do, and a port of another kind would leave it otherwise.
+    host.run(["ip", "tuntap", "add", "shared1", "mode", "tap"])
+    host.run(["ip", "link", "set", "shared1", "master", "shared0"])
     return [host.guest(name) for name in GUESTS]
 
 

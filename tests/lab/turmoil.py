@@ -301,7 +301,9 @@ class Turmoil:
             case 3:
                 harm = "nft flush set inet jackfield networks"
             case 4:
-                harm = "nft add table inet jackfield '{ flags dormant; }'"
+                # Both or neither: where there is no table, none is to be made.
+                dormant = "add table inet jackfield { flags dormant; }"
+                harm = f"nft 'flush set inet jackfield networks; {dormant}'"
             case 5:
                 harm = f"ip link del {link}"
             case 6:
