@@ -547,7 +547,7 @@ def test_a_route_to_guests_that_somebody_removes(host: Host, daemon: Daemon) -> 
 
 
 def test_guests_of_a_network_that_starts_with_another_bridge(host: Host, daemon: Daemon) -> None:
-    """They are on it, listed with their devices, guarded and of its MTU, also for the next daemon."""
+    """They are on it, listed with their devices, guarded and of its MTU, after a restart too."""
     guarded = NAT.replace("</network>", "<filterref filter='clean-traffic'/></network>")
     daemon.cli("apply", daemon.document(guarded.replace("<ip", "<mtu size='1400'/><ip")))
     device = plug_both_in(daemon, host)
