@@ -569,3 +569,25 @@ def test_guests_of_a_network_that_starts_with_another_bridge(host: Host, daemon:
         assert all(f'"{link}"' in guards() for link in (device, "vnet0"))
         (link,) = host.ip("link", "show", "dev", device)
         assert 1500 == link["mtu"]
+
+
+def test_guests_of_a_network_that_leaves_the_bridge_of_others(host: Host, daemon: Daemon) -> None:
+    """What we plug in is on the bridge that the network makes now; it was left on the other."""
+    host.run(["ip", "link", "add", "red0", "up", "type", "bridge"])
+    daemon.cli("apply", daemon.document(OTHERS))
+    daemon.cli("attach", "red", "--tap", "t0")
+    daemon.cli("stop", "red")
+    assert "red0" == bridge_of(host, "t0")
+    daemon.cli("define", daemon.document(NAT.replace("red0", "blue0")))
+    daemon.cli("start", "red")
+    assert "blue0" == bridge_of(host, "t0")
+    (network,) = daemon.cli("list", json=True)
+    assert network["problem"] is None
+    # One that somebody else has put elsewhere stays there, and that is told.
+    daemon.cli("stop", "red")
+    host.run(["ip", "link", "set", "t0", "master", "red0"])
+    daemon.cli("define", daemon.document(NAT.replace("red0", "green0")))
+    daemon.cli("start", "red")
+    assert "red0" == bridge_of(host, "t0")
+    (network,) = daemon.cli("list", json=True)
+    assert "t0 on bridge green0" in network["problem"]

@@ -28,7 +28,7 @@ from jackfield.model.values import NetworkName
 from jackfield.plan.port import bridge_of_plug
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.plan import PlanStep
-from jackfield.state.resources import SharedSetting
+from jackfield.state.resources import BridgePort, SharedSetting
 
 __all__ = ["Followed", "follow_definition", "followed", "kept", "replace_port"]
 
@@ -57,7 +57,7 @@ async def follow_definition(
             changed = followed(network, port)
             if changed is port:
                 continue
-            former, wanted = state_of_port(network, port), state_of_port(network, changed)
+            former, wanted = _present(network, port), state_of_port(network, changed)
             change = Change() if port.uuid in registry.lost else difference(wanted, former)
             event = await thread.run(
                 _follow,
@@ -90,6 +90,17 @@ def followed(network: Network, port: PortRecord) -> PortRecord:
     if port.device is not None:
         wanted = follow(network, wanted, limited=port.limited)
     return port if wanted == port.port else dataclasses.replace(port, port=wanted)
+
+
+def _present(network: Network, port: PortRecord) -> HostState:
+    """Return what a port has: its place is where it was put, whatever its network has now."""
+    state, plug = state_of_port(network, port), port.port.plug
+    if not isinstance(plug, NetworkPlug | BridgePlug):
+        return state
+    return HostState(
+        dataclasses.replace(item, bridge=plug.bridge) if isinstance(item, BridgePort) else item
+        for item in state.values()
+    )
 
 
 def _placed(network: Network, port: Port) -> Port:
@@ -151,7 +162,7 @@ def _follow(
     """Change a port on the host and on record; shared settings go when nobody needs them."""
     with tools.store.transaction():
         ledger.acquire(tools.store, tools.applier, row.uuid, change.ensure)
-    own = _here(tools, change)
+    own = _left(tools, _here(tools, change))
     needed = former
     try:
         event = portjobs.change_port(tools, row, former_row, name, own, detail)
@@ -175,6 +186,23 @@ def _here(tools: Workplace, change: Change) -> Change:
         ),
         replaced={key: one for key, one in change.replaced.items() if key in there},
     )
+
+
+def _left(tools: Workplace, change: Change) -> Change:
+    """Take links off bridges that they are to leave; return what is to be done then.
+
+    First of all: mending puts one that is on no bridge in its place, and leaves others where they
+    are.
+    """
+    places = {one.key: one.bridge for one in change.ensure if isinstance(one, BridgePort)}
+    leaving = {
+        key: one
+        for key, one in change.replaced.items()
+        if isinstance(one, BridgePort) and one.bridge != places[key]
+    }
+    tools.applier.perform(Change(remove=tuple(leaving.values())))
+    rest = {key: one for key, one in change.replaced.items() if key not in leaving}
+    return dataclasses.replace(change, replaced=rest)
 
 
 def _is_shared(item: object) -> bool:
