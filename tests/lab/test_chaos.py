@@ -91,6 +91,7 @@ def captured(turmoil: Turmoil, seed: int) -> Iterator[None]:
         yield
     except BaseException as error:
         folder = Path(tempfile.mkdtemp(prefix=f"jackfield-chaos-{seed}-"))
+        (folder / "error").write_text(repr(error))
         error.add_note(f"repeat with: {VARIABLE}={seed} scripts/test lab -- -k test_turmoil")
         error.add_note(f"what was done, and what there was at the end: {folder}")
         turmoil.capture(folder)
