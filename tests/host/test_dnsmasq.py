@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import ipaddress
+import math
 import os
 import socket
 import tempfile
@@ -28,6 +29,7 @@ import pytest
 
 from jackfield.engine.leases import compare_leases, read_leases
 from jackfield.errors import ServiceError
+from jackfield.host.dnsmasq import driver, files
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.dnsmasq.quiet import unsubscribe
@@ -590,6 +592,21 @@ def test_closed_run_directory_is_refused(site: Site) -> None:
     site.kernel.run_dir.chmod(0o700)
 
     with pytest.raises(ServiceError, match="closed to its user"):
+        site.ensure(service_of(red()))
+
+
+def test_one_that_ends_before_it_reads_its_configuration(
+    site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last words are told at once; that nobody comes to the pipe is not waited for."""
+    program = folder / "program"
+    program.write_text("#!/bin/sh\necho dnsmasq: cannot read it: Permission denied >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(driver, "find_program", lambda *_: str(program))
+    monkeypatch.setattr(files, "_FEED_LIMIT", math.inf)
+    with site.host.entered():
+        site.driver.prepare(site.kernel, [service_of(red())])
+    with pytest.raises(ServiceError, match="ended: cannot read it: Permission denied"):
         site.ensure(service_of(red()))
 
 
