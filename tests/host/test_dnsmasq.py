@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import ipaddress
 import math
 import os
@@ -608,6 +609,19 @@ def test_one_that_ends_before_it_reads_its_configuration(
         site.driver.prepare(site.kernel, [service_of(red())])
     with pytest.raises(ServiceError, match="ended: cannot read it: Permission denied"):
         site.ensure(service_of(red()))
+
+
+def test_no_process_can_be_started(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what is used up."""
+
+    def refuse(*_: object, **__: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "posix_spawn", refuse)
+    with pytest.raises(ServiceError, match=r"cannot start .*/dnsmasq: Resource temp") as caught:
+        site.driver.prepare(site.kernel, [service_of(red())])
+    assert caught.value.hint is not None
+    assert "TasksMax=" in caught.value.hint
 
 
 def test_other_networks_do_not_wake_it(site: Site) -> None:
