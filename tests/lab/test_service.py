@@ -129,6 +129,8 @@ def test_the_unit_says_what_the_daemon_needs(unit: configparser.ConfigParser) ->
     assert "infinity" == service["TimeoutStartSec"]
     # dnsmasqs outlive the daemon, and need their files meanwhile.
     assert "process" == service["KillMode"]
+    # Nor does one that is killed for want of memory take the daemon with it.
+    assert "continue" == service["OOMPolicy"]
     assert "yes" == service["RuntimeDirectoryPreserve"]
     # dnsmasq's own user passes through both.
     for mode in ("RuntimeDirectoryMode", "StateDirectoryMode"):
