@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jackfield import __version__, config, notify
+from jackfield import __version__, config, notify, openfiles
 from jackfield import log as logs
 from jackfield.client import LOCK_ADDRESS
 from jackfield.config import Config, TlsConfig
@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         logs.configure(settings.log_level)
         _refuse_without_privilege()
+        openfiles.raise_limit()
         with _only_daemon_here():
             asyncio.run(run(settings))
     except JackfieldError as error:

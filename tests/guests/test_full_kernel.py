@@ -22,7 +22,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.guests import systemd
+from tests.guests import apparmor, systemd
 from tests.guests.fullkernel import DAEMON, UNTAGGED, Site
 from tests.guests.machine import SriovMachine
 from tests.lab import lldpad, openvswitch
@@ -462,6 +462,30 @@ def test_the_unit_under_systemd(site: Site) -> None:
             manager.control("stop", "jackfieldd")
     finally:
         site.machine.call(f"{DAEMON}:start")
+
+
+def test_a_dnsmasq_that_apparmor_confines(site: Site) -> None:
+    """A network that its profile keeps from being served says so; what we ship lets it be."""
+    reason = apparmor.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    with contextlib.closing(apparmor.Dnsmasq(site)) as profile:
+        with pytest.raises(AssertionError, match=r"AppArmor confines it \(profile dnsmasq\)"):
+            site.apply(SERVED)
+        assert profile.denied()
+        profile.allow()
+        before = profile.denied()
+        try:
+            site.apply(SERVED)
+            site.plug("gina", "", "", "served")
+            site.lease("gina")
+            known = "<dhcp><host mac='52:54:00:00:00:7a' ip='10.7.0.7'/>"
+            site.apply(SERVED.replace("<dhcp>", known))
+            site.apply(SERVED.replace("10.7.0.99", "10.7.0.98"))
+            site.lease("gina")
+            assert before == profile.denied()
+        finally:
+            clean(site)
 
 
 @pytest.mark.shows("bridge of Open vSwitch", "the kernel's datapath")

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import ipaddress
+import math
 import os
 import socket
 import tempfile
@@ -28,6 +30,7 @@ import pytest
 
 from jackfield.engine.leases import compare_leases, read_leases
 from jackfield.errors import ServiceError
+from jackfield.host.dnsmasq import driver, files
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.dnsmasq.quiet import unsubscribe
@@ -581,8 +584,11 @@ def test_one_that_serves_for_long_is_ready(site: Site) -> None:
     process = site.ensure(service)
     for _ in range(2):
         with site.files.log.open("ab") as log:
-            log.write(b"dnsmasq-dhcp[1]: much of it\n" * 50_000)
+            log.write(f"dnsmasq-dhcp[{process.pid}]: much of it\n".encode() * 50_000)
         trim_log(site.files.log)
+    # The clock is set back: what it did first seems to have been last.
+    later = time.time() + 7200
+    os.utime(site.files.pid, (later, later))
 
     assert process.pid == site.ensure(service).pid
 
@@ -593,6 +599,34 @@ def test_closed_run_directory_is_refused(site: Site) -> None:
 
     with pytest.raises(ServiceError, match="closed to its user"):
         site.ensure(service_of(red()))
+
+
+def test_one_that_ends_before_it_reads_its_configuration(
+    site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last words are told at once; that nobody comes to the pipe is not waited for."""
+    program = folder / "program"
+    program.write_text("#!/bin/sh\necho dnsmasq: cannot read it: Permission denied >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(driver, "find_program", lambda *_: str(program))
+    monkeypatch.setattr(files, "_FEED_LIMIT", math.inf)
+    with site.host.entered():
+        site.driver.prepare(site.kernel, [service_of(red())])
+    with pytest.raises(ServiceError, match="ended: cannot read it: Permission denied"):
+        site.ensure(service_of(red()))
+
+
+def test_no_process_can_be_started(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what is used up."""
+
+    def refuse(*_: object, **__: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "posix_spawn", refuse)
+    with pytest.raises(ServiceError, match=r"cannot start .*/dnsmasq: Resource temp") as caught:
+        site.driver.prepare(site.kernel, [service_of(red())])
+    assert caught.value.hint is not None
+    assert "TasksMax=" in caught.value.hint
 
 
 def test_other_networks_do_not_wake_it(site: Site) -> None:

@@ -128,14 +128,20 @@ class OpenVSwitch:
 
     def stop(self, program: str) -> None:
         """End a program at once, as a crash would."""
+        pids = self.pids(program)
         process = self._running.pop(program)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for pid in children or [str(process.pid)]:
+        for pid in pids:
             subprocess.run(["kill", "-KILL", pid], check=False, stderr=subprocess.DEVNULL)
         process.kill()
         process.wait(10)
         if process.stderr is not None:
             process.stderr.close()
+
+    def pids(self, program: str) -> list[str]:
+        """Return the process ids of a program, as the test process sees them."""
+        process = self._running[program]
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        return children or [str(process.pid)]
 
     def vsctl(self, *arguments: str, check: bool = True) -> str | None:
         """Return what ``ovs-vsctl ARGUMENTS`` prints; ``None`` when it fails without ``check``."""

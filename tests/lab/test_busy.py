@@ -121,6 +121,27 @@ def test_an_address_that_goes_meanwhile(host: Host, daemon: Daemon) -> None:
     wait_for(functools.partial(told, "red"), 10, "the network to say so")
 
 
+def test_a_device_that_is_set_down_and_renamed_meanwhile(host: Host, daemon: Daemon) -> None:
+    """That it is down is told of as soon as it has its name back."""
+    daemon.cli("apply", daemon.document(RED.format("red0", 1500)))
+    blue = RED.format("blue0", 1500).replace(">red<", ">blue<").replace("10.0.0.1", "10.1.0.1")
+    daemon.cli("apply", daemon.document(blue))
+    daemon.cli("attach", "red", "--tap", "t0")
+    daemon.cli("attach", "blue", "--tap", "t1")
+
+    def told(name: str) -> bool:
+        networks = {one["name"]: one for one in daemon.cli("list", json=True)}
+        return "is not up" in (networks[name]["problem"] or "")
+
+    with busy(host, daemon):
+        host.run(["sh", "-ec", "ip link set t0 down; ip link set t1 down"])
+        # The busy one has been noticed by then, and waits to be looked at.
+        wait_for(functools.partial(told, "blue"), 10, "the other network to say so")
+        host.run(["ip", "link", "set", "t0", "name", "t9"])
+    wait_for(functools.partial(told, "red"), 10, "the network to say so")
+    assert host.link("t0") is not None
+
+
 def test_a_daemon_that_ends_while_links_go(daemon: Daemon) -> None:
     """What it notices at its end keeps it from ending no longer, and the next one mends it."""
     names = [f"red{number}" for number in range(8)]

@@ -24,7 +24,7 @@ from tests.lab.dns import resolve
 from tests.lab.flow import EchoServer
 from tests.lab.guest import Guest
 from tests.lab.host import Host
-from tests.lab.packets import can_connect
+from tests.lab.packets import can_connect, ping
 from tests.lab.snapshot import take_snapshot
 from tests.lab.wait import wait_for
 
@@ -228,6 +228,34 @@ CASES: dict[str, tuple[str, Collection[str]]] = {
         """,
         {"dhcp"},
     ),
+    "what the host sends into the bridge": (
+        """
+        table bridge mine {
+          chain output {
+            type filter hook output priority 0;
+            ether type ip udp sport { 53, 67 } drop
+          }
+          chain post {
+            type filter hook postrouting priority 0;
+            ether type ip6 tcp sport 443 drop
+          }
+        }
+        """,
+        {"dhcp", "dns4", "out6"},
+    ),
+    "frames from guest to guest": (
+        """
+        table bridge mine {
+          chain forward {
+            type filter hook forward priority 0; policy drop;
+            ether type arp accept
+            iifname "eth7" accept
+            ether type ip6 accept
+          }
+        }
+        """,
+        {"across"},
+    ),
     "before routing has seen it": (
         """
         table netdev mine {
@@ -401,6 +429,69 @@ def test_rules_of_ip6tables(with_iptables: None, place: Place, program: str) -> 
     for chain in ("ufw6-before-input", "ufw6-before-forward"):
         place.host.run([program, "-A", chain, "-i", "virbr7", "-j", "ACCEPT"])
     assert (set(), set()) == (place.dropped(), place.said())
+
+
+def test_rules_of_ebtables_and_arptables(with_iptables: None, place: Place) -> None:
+    """Frames and address resolution are gone through as packets are."""
+    host, guest = place.host, place.guest
+
+    def eb(*words: str) -> None:
+        host.run(["ebtables-nft", *words])
+
+    eb("-A", "INPUT", "-p", "IPv4", "--ip-protocol", "udp", "--ip-destination-port", "67")
+    eb("-A", "INPUT", "-p", "IPv4", "--ip-protocol", "udp", "--ip-dport", "53", "-j", "DROP")
+    eb("-A", "FORWARD", "-p", "IPv4", "-j", "DROP")
+    eb("-A", "FORWARD", "-i", "vnet9", "-j", "DROP")
+    expected = {"dns4", "across"}
+    assert (expected, expected) == (place.dropped(expected), place.said())
+    eb("-F")
+    eb("-P", "FORWARD", "DROP")
+    eb("-A", "FORWARD", "-p", "ARP", "-j", "ACCEPT")
+    eb("-A", "FORWARD", "-p", "IPv6", "-j", "ACCEPT")
+    assert ({"across"}, {"across"}) == (place.dropped({"across"}), place.said())
+    eb("-P", "FORWARD", "ACCEPT")
+    eb("-A", "OUTPUT", "-p", "IPv4", "--ip-proto", "udp", "--ip-sport", "67", "-j", "DROP")
+    assert ({"dhcp"}, {"dhcp"}) == (place.dropped({"dhcp"}), place.said())
+    eb("-F")
+
+    def told() -> str:
+        return " ".join(item["text"] for item in place.examine()["findings"])
+
+    def asks() -> bool:
+        guest.run(["ip", "neigh", "flush", "dev", "eth0"])
+        return ping(guest, "10.5.5.1", tries=2) is not None
+
+    assert "" == told()
+    assert asks()
+    # What is for others passes by it.
+    eb("-A", "INPUT", "-p", "ARP", "--arp-ip-src", "10.6.0.0/16", "-j", "DROP")
+    eb("-A", "INPUT", "-p", "IPv6", "--ip6-proto", "tcp", "--ip6-dport", "22", "-j", "DROP")
+    eb("-A", "INPUT", "-p", "IPv4", "--ip-src", "!", "10.5.0.0/16", "-i", "eth9", "-j", "DROP")
+    eb("-A", "INPUT", "--mark", "1/1", "-j", "DROP")
+    eb("-A", "INPUT", "-p", "ARP", "--arp-op", "Reply", "-j", "DROP")
+    host.run(["arptables-nft", "-A", "INPUT", "-i", "eth9", "-j", "DROP"])
+    assert "" == told()
+    assert asks()
+    requests, answers = "guests' ARP requests", "ARP answers to guests"
+    for command, words in (
+        ("ebtables-nft -A INPUT -p ARP -j DROP", f"{requests} are dropped by chain bridge"),
+        (
+            "ebtables-nft -A OUTPUT -p ARP --arp-op Reply --arp-ip-src 10.5.5.1 -j DROP",
+            f"{answers} are dropped by chain bridge",
+        ),
+        (
+            "ebtables-nft -A INPUT -p ARP --arp-op ! Reply --arp-ip-dst 10.5.5.0/24 -j DROP",
+            f"{requests} are dropped by chain bridge",
+        ),
+        ("arptables-nft -P INPUT DROP", f"{requests} are dropped by the policy of chain arp"),
+        ("arptables-nft -A OUTPUT -o virbr7 -j DROP", f"{answers} are dropped by chain arp"),
+    ):
+        host.run(command.split())
+        assert words in told(), command
+        assert not asks(), command
+        host.run(command.replace("-A", "-D").replace("INPUT DROP", "INPUT ACCEPT").split())
+        assert "" == told(), command
+        assert asks(), command
 
 
 def run_iptables(place: Place, program: str, hint: str) -> None:

@@ -632,3 +632,50 @@ def test_a_route_to_guests_that_somebody_removes(host: Host, daemon: Daemon) -> 
         assert ping(host, "10.0.0.2", tries=5) is not None
         assert before == take_snapshot(host)
         assert [] == daemon.cli("plan", "red", json=True)["steps"]
+
+
+def test_guests_of_a_network_that_starts_with_another_bridge(host: Host, daemon: Daemon) -> None:
+    """They are on it, listed with their devices, guarded and of its MTU, after a restart too."""
+    guarded = NAT.replace("</network>", "<filterref filter='clean-traffic'/></network>")
+    daemon.cli("apply", daemon.document(guarded.replace("<ip", "<mtu size='1400'/><ip")))
+    device = plug_both_in(daemon, host)
+    daemon.cli("stop", "red")
+    daemon.cli("define", daemon.document(guarded.replace("red0", "blue0")))
+    daemon.cli("start", "red")
+
+    def guards() -> str:
+        return host.run(["nft", "list", "set", "bridge", "jackfield", "guarded"]).stdout
+
+    for restart in (False, True):
+        if restart:
+            daemon.restart()
+        ports = daemon.cli("ports", json=True)
+        assert {device, "vnet0"} == {port["device"] for port in ports}
+        assert {"blue0"} == {port["plug"]["bridge"] for port in ports}
+        assert {"blue0"} == {bridge_of(host, link) for link in (device, "vnet0")}
+        assert {"steps": []} == daemon.cli("plan", "red", json=True)
+        assert all(f'"{link}"' in guards() for link in (device, "vnet0"))
+        (link,) = host.ip("link", "show", "dev", device)
+        assert 1500 == link["mtu"]
+
+
+def test_guests_of_a_network_that_leaves_the_bridge_of_others(host: Host, daemon: Daemon) -> None:
+    """What we plug in is on the bridge that the network makes now; it was left on the other."""
+    host.run(["ip", "link", "add", "red0", "up", "type", "bridge"])
+    daemon.cli("apply", daemon.document(OTHERS))
+    daemon.cli("attach", "red", "--tap", "t0")
+    daemon.cli("stop", "red")
+    assert "red0" == bridge_of(host, "t0")
+    daemon.cli("define", daemon.document(NAT.replace("red0", "blue0")))
+    daemon.cli("start", "red")
+    assert "blue0" == bridge_of(host, "t0")
+    (network,) = daemon.cli("list", json=True)
+    assert network["problem"] is None
+    # One that somebody else has put elsewhere stays there, and that is told.
+    daemon.cli("stop", "red")
+    host.run(["ip", "link", "set", "t0", "master", "red0"])
+    daemon.cli("define", daemon.document(NAT.replace("red0", "green0")))
+    daemon.cli("start", "red")
+    assert "red0" == bridge_of(host, "t0")
+    (network,) = daemon.cli("list", json=True)
+    assert "t0 on bridge green0" in network["problem"]

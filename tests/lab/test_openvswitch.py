@@ -14,6 +14,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import struct
 import tempfile
@@ -359,6 +361,23 @@ def test_one_of_its_programs_dies(
     wait_for(lambda: 1 == len(ports_of(switch, "br0")), 20, "the port to be back")
     wait_for(lambda: not problem(daemon), 20, "the network to be well again")
     assert "network-repaired" == events(daemon)[-1]
+
+
+def test_one_of_its_programs_hangs(
+    host: Host, daemon: Daemon, switch: OpenVSwitch, red: None
+) -> None:
+    """An ovs-vswitchd that is there and does nothing is told of, and so is that it is well."""
+    plug(daemon, "red", host.guest("a"), "10.0.0.1/24")
+    (pid,) = switch.pids("ovs-vswitchd")
+    os.kill(int(pid), signal.SIGSTOP)
+    try:
+        said = wait_for(lambda: problem(daemon), 30, "the network to say so")
+    finally:
+        os.kill(int(pid), signal.SIGCONT)
+    assert "ovs-vswitchd has not answered" in said
+    assert "restart its service" in said
+    wait_for(lambda: not problem(daemon), 20, "the network to be well again")
+    assert ["network-problem", "network-repaired"] == events(daemon)[-2:]
 
 
 def test_what_is_refused(host: Host, daemon: Daemon, switch: OpenVSwitch, red: None) -> None:

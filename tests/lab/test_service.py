@@ -125,8 +125,12 @@ def test_the_unit_says_what_the_daemon_needs(unit: configparser.ConfigParser) ->
     assert str(defaults.state_dir) == f"/var/lib/{service['StateDirectory']}"
     # A wrong configuration is no better a second later.
     assert str(ConfigurationError.exit_status) == service["RestartPreventExitStatus"]
+    # A host with hundreds of networks, or with slow hooks, needs longer than systemd's 90 s.
+    assert "infinity" == service["TimeoutStartSec"]
     # dnsmasqs outlive the daemon, and need their files meanwhile.
     assert "process" == service["KillMode"]
+    # Nor does one that is killed for want of memory take the daemon with it.
+    assert "continue" == service["OOMPolicy"]
     assert "yes" == service["RuntimeDirectoryPreserve"]
     # dnsmasq's own user passes through both.
     for mode in ("RuntimeDirectoryMode", "StateDirectoryMode"):

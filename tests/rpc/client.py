@@ -43,7 +43,11 @@ class RawClient:
     def __init__(self, path: Path, *, timeout: float = 10) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
-        self.socket.connect(str(path))
+        try:
+            self.socket.connect(str(path))
+        except OSError:
+            self.socket.close()
+            raise
         self.serial = 0
         self.events: list[Frame] = []
         self.pings = 0

@@ -12,10 +12,10 @@ from jackfield.allocation.allocate import check_isolation
 from jackfield.model.bandwidth import Bandwidth
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
-from jackfield.model.port import BridgePlug, NetworkPlug, Plug, Port, VdePlug
+from jackfield.model.port import BridgePlug, NetworkPlug, Port, VdePlug
 from jackfield.model.vlan import Vlan
 
-__all__ = ["Given", "follow", "given_to", "keeps_former"]
+__all__ = ["Given", "follow", "given_to", "keeps_former", "placed"]
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,17 +44,13 @@ def given_to(network: Network, port: Port) -> Given | None:
 
 
 def follow(network: Network, port: Port, *, limited: bool) -> Port:
-    """Return a port of ours as ``network`` gives it to be, with its identity.
+    """Return a port of ours as ``network`` gives it to be, with its place and identity.
 
-    Its place is kept, but where the network has another bridge now.  One that was ``limited`` by
-    itself keeps its bandwidth.  Raises what ``allocate`` raises for settings that the port cannot
-    have.
+    One that was ``limited`` by itself keeps its bandwidth.  Raises what ``allocate`` raises for
+    settings that the port cannot have.
     """
-    if isinstance(port.plug, VdePlug):
-        return port
-    port = msgspec.structs.replace(port, plug=_followed(network, port.plug))
     given = given_to(network, port)
-    if given is None:
+    if given is None or isinstance(port.plug, VdePlug):
         return port
     check_isolation(network, given.isolated, port.virtualport)
     return msgspec.structs.replace(
@@ -67,17 +63,20 @@ def follow(network: Network, port: Port, *, limited: bool) -> Port:
     )
 
 
-def _followed(network: Network, plug: Plug | None) -> Plug | None:
-    """Return the plug of a port that goes with its network to another bridge."""
+def placed(network: Network, port: Port) -> Port:
+    """Return a port with the bridge that its network has now: it may have had another one."""
+    plug = port.plug
     bridge = None if network.bridge is None else network.bridge.name
     if (
         bridge is None
         or not isinstance(plug, NetworkPlug | BridgePlug)
         or plug.bridge in (bridge, *network.managed_bridges)
     ):
-        return plug
+        return port
     kind = BridgePlug if network.mode is Mode.BRIDGE else NetworkPlug
-    return kind(bridge=bridge, mac_table_manager=plug.mac_table_manager)
+    return msgspec.structs.replace(
+        port, plug=kind(bridge=bridge, mac_table_manager=plug.mac_table_manager)
+    )
 
 
 def keeps_former(former: Network, network: Network, port: Port) -> bool:

@@ -56,7 +56,7 @@ def advise(blame: Blame) -> str:
         )
     hook = chains[place.base].hook
     known = hook is not None and hook.name in {"input", "forward", "output", "postrouting"}
-    if not known or place.table.family in {"bridge", "netdev"}:
+    if not known or place.table.family in {"arp", "bridge", "netdev"}:
         return f"have it accept this: {_listing(place)}"
     docker = place.base == "FORWARD" and _leads_to_docker(place)
     if any(name.startswith(_UFW) for name in chains) and not (docker and place.chain == "FORWARD"):

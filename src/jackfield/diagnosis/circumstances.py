@@ -20,7 +20,7 @@ from jackfield.model.network import Network
 from jackfield.model.uplink import DeviceUplink
 from jackfield.state.facts import Facts
 
-__all__ = ["Circumstances", "find_obstacles", "member_of", "sysctls_of", "ways_of"]
+__all__ = ["Circumstances", "find_obstacles", "member_of", "port_on", "sysctls_of", "ways_of"]
 
 _FORWARDED = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET, Mode.OPEN})
 _ON_UPLINKS = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET, Mode.BRIDGE})
@@ -102,7 +102,7 @@ def ways_of(seen: Circumstances) -> Iterator[tuple[Way, Subnet]]:
                 local=subnet.interface.ip,
                 guest=guest,
                 uplink=UNTOLD if link is None else Device(link.name, link.index),
-                port=_port(network, facts, bridge.name),
+                port=port_on(network, facts, bridge.name),
                 outer=_outer(network, facts, exit_, version),
                 guest_back=_leads_to(facts, guest, bridge.name),
                 outside_back=None if exit_ is None else _leads_to(facts, OUTSIDE[version], exit_),
@@ -111,7 +111,7 @@ def ways_of(seen: Circumstances) -> Iterator[tuple[Way, Subnet]]:
         )
 
 
-def _port(network: Network, facts: Facts, bridge: str) -> Device:
+def port_on(network: Network, facts: Facts, bridge: str) -> Device:
     """Return a port of the bridge that some guest is at."""
     uplinks = {item.dev for item in network.uplinks if isinstance(item, DeviceUplink)}
     for link in facts.members(bridge):

@@ -35,7 +35,7 @@ _DEPTH = 16  # NFT_JUMP_STACK_SIZE
 _CONNTRACK, _DESTINATION_NAT = -200, -100
 _TRACKED_FROM = {"prerouting": _CONNTRACK, "output": _CONNTRACK}
 
-_NFPROTO = {"ip": 2, "ip6": 10, "bridge": 7, "netdev": 5}
+_NFPROTO = {"ip": 2, "ip6": 10, "arp": 3, "bridge": 7, "netdev": 5}
 _OF_VERSION = {4: 2, 6: 10}
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 _ETHERNET = 1
@@ -251,7 +251,7 @@ class _Walk:
         values: dict[str, bytes] = {
             "l4proto": bytes([packet.protocol]),
             "nfproto": bytes([_NFPROTO.get(self._table.family, _OF_VERSION[packet.version])]),
-            "protocol": struct.pack("!H", _ETHERTYPES[packet.version]),
+            "protocol": struct.pack("!H", packet.ethertype or _ETHERTYPES[packet.version]),
             "pkttype": bytes([packet.kind]),
             "secpath": b"\0",
             "bridged": bytes([packet.bridged]),

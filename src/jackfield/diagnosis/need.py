@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from jackfield.diagnosis.bits import Bits, known, unknown
 from jackfield.diagnosis.packet import (
     ABSENT,
+    ARP,
     BROADCAST,
     ESTABLISHED,
     HOST,
@@ -22,6 +23,7 @@ from jackfield.diagnosis.packet import (
     Packet,
     Sample,
     Visit,
+    arp_body,
     icmp6,
     ip_header,
     link_header,
@@ -52,6 +54,8 @@ _UNICAST, _LOCAL, _BROADCAST, _MULTICAST = 1, 2, 3, 5
 
 _ROUTED = {4: frozenset({"ip", "inet"}), 6: frozenset({"ip6", "inet"})}
 _BRIDGE = frozenset({"bridge"})
+_ARP = frozenset({"arp"})
+_ASKS, _ANSWERS = 1, 2
 _NETDEV = frozenset({"netdev", "inet"})
 
 _GUEST_PORT = 40000
@@ -149,6 +153,8 @@ _MACS = {BROADCAST: b"\xff" * 6}
 def host_samples(way: Way, *, dhcp: bool, dns: bool, advertises: bool = False) -> Iterator[Sample]:
     """Yield what guests ask of the host itself, and what it answers."""
     version = way.local.version
+    if version == 4:
+        yield from _resolution(way)
     if dhcp and version == 4:
         request = _Flow(
             source=_NOBODY,
@@ -189,6 +195,57 @@ def host_samples(way: Way, *, dhcp: bool, dns: bool, advertises: bool = False) -
         yield _from_host(f"DNS answers to guests (IPv{version})", way, answer)
     if version == 6:
         yield from _discovery(way, dhcp=dhcp, advertises=advertises)
+
+
+def _resolution(way: Way) -> Iterator[Sample]:
+    """Yield what IPv4 on a link is made of."""
+    question = _arp(_ASKS, way.guest, way.local, iif=way.bridge)
+    frame = dataclasses.replace(question, iif=way.port)
+    yield Sample(
+        words="guests' ARP requests",
+        direction="to-host",
+        version=4,
+        visits=(
+            Visit(hook="prerouting", families=_BRIDGE, packet=frame),
+            Visit(hook="input", families=_BRIDGE, packet=frame),
+            Visit(hook="ingress", families=_NETDEV, packet=question),
+            Visit(hook="input", families=_ARP, packet=question),
+        ),
+    )
+    answer = _arp(_ANSWERS, way.local, way.guest, oif=way.bridge)
+    yield Sample(
+        words="ARP answers to guests",
+        direction="from-host",
+        version=4,
+        visits=(
+            Visit(hook="output", families=_ARP, packet=answer),
+            Visit(hook="egress", families=_NETDEV, packet=answer),
+            *_departure(way, answer),
+        ),
+    )
+
+
+def _arp(
+    operation: int,
+    sender: Address,
+    target: Address,
+    *,
+    iif: Device = ABSENT,
+    oif: Device = ABSENT,
+) -> Packet:
+    everybody = operation == _ASKS
+    return Packet(
+        version=4,
+        protocol=0,
+        ethertype=ARP,
+        link=link_header(b"", _MACS[BROADCAST] if everybody else b"", 4, ARP),
+        network=arp_body(operation, sender.packed, target.packed),
+        transport=known(b""),
+        iif=iif,
+        oif=oif,
+        state=_UNTRACKED,
+        kind=BROADCAST if everybody else HOST,
+    )
 
 
 def _discovery(way: Way, *, dhcp: bool, advertises: bool) -> Iterator[Sample]:
@@ -299,17 +356,25 @@ def routed_samples(way: Way) -> Iterator[Sample]:
             Visit(hook="forward", families=_ROUTED[version], packet=passing),
             Visit(hook="postrouting", families=_ROUTED[version], packet=passing),
             Visit(hook="egress", families=_NETDEV, packet=passing),
+            *_departure(way, passing),
         ),
     )
 
 
 def bridged_samples(
-    bridge: Device, version: int, guest: Address | None = None, *, back: bool | None = True
+    bridge: Device,
+    version: int,
+    guest: Address | None = None,
+    *,
+    port: Device = NO_PORT,
+    routed: bool,
+    back: bool | None = True,
 ) -> Iterator[Sample]:
-    """Yield what guests on one bridge send each other, where the firewall of routing sees it.
+    """Yield what guests on one bridge send each other, from ``port`` to one of nobody's.
 
-    br_netfilter shows it as a packet that comes in by the bridge and goes out by it.  Without a
-    ``guest``'s address it is not known which they have; ``back`` is as that of ``Packet``.
+    Where the firewall of routing sees it (``routed``), br_netfilter shows it as a packet that comes
+    in by the bridge and goes out by it.  Without a ``guest``'s address it is not known which they
+    have; ``back`` is as that of ``Packet``.
     """
     length = 4 if version == 4 else 16
     source, target = (length, length) if guest is None else (guest, guest + 1)
@@ -332,15 +397,21 @@ def bridged_samples(
         passing = flow.at(bridge, bridge, bridged=True)
         # The kernel does not tell there where it came from.
         leaving = flow.at(ABSENT, bridge, bridged=True)
+        frames = (
+            Visit(hook="prerouting", families=_BRIDGE, packet=flow.at(port, ABSENT)),
+            Visit(hook="forward", families=_BRIDGE, packet=flow.at(port, NO_PORT)),
+            Visit(hook="postrouting", families=_BRIDGE, packet=flow.at(ABSENT, NO_PORT)),
+        )
+        packets = (
+            Visit(hook="prerouting", families=_ROUTED[version], packet=arriving),
+            Visit(hook="forward", families=_ROUTED[version], packet=passing),
+            Visit(hook="postrouting", families=_ROUTED[version], packet=leaving),
+        )
         yield Sample(
             words=f"IPv{version} packets through the bridge",
             direction="across",
             version=version,
-            visits=(
-                Visit(hook="prerouting", families=_ROUTED[version], packet=arriving),
-                Visit(hook="forward", families=_ROUTED[version], packet=passing),
-                Visit(hook="postrouting", families=_ROUTED[version], packet=leaving),
-            ),
+            visits=(*frames, *(packets if routed else ())),
         )
 
 
@@ -352,6 +423,15 @@ def _arrival(way: Way, packet: Packet) -> tuple[Visit, ...]:
         Visit(hook="input", families=_BRIDGE, packet=frame),
         Visit(hook="ingress", families=_NETDEV, packet=packet),
         Visit(hook="prerouting", families=_ROUTED[packet.version], packet=packet),
+    )
+
+
+def _departure(way: Way, packet: Packet) -> tuple[Visit, ...]:
+    """Return what a packet for a guest passes on its way through the bridge."""
+    frame = dataclasses.replace(packet, iif=ABSENT, oif=way.port)
+    return (
+        Visit(hook="output", families=_BRIDGE, packet=frame),
+        Visit(hook="postrouting", families=_BRIDGE, packet=frame),
     )
 
 
@@ -381,5 +461,6 @@ def _from_host(words: str, way: Way, flow: _Flow) -> Sample:
             Visit(hook="output", families=_ROUTED[version], packet=packet),
             Visit(hook="postrouting", families=_ROUTED[version], packet=packet),
             Visit(hook="egress", families=_NETDEV, packet=packet),
+            *_departure(way, packet),
         ),
     )

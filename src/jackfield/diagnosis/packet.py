@@ -9,6 +9,7 @@ from jackfield.diagnosis.bits import Bits, known, unknown
 
 __all__ = [
     "ABSENT",
+    "ARP",
     "BROADCAST",
     "ESTABLISHED",
     "HOST",
@@ -23,6 +24,7 @@ __all__ = [
     "Packet",
     "Sample",
     "Visit",
+    "arp_body",
     "icmp6",
     "ip_header",
     "link_header",
@@ -32,6 +34,7 @@ __all__ = [
 
 TCP, UDP, ICMPV6 = 6, 17, 58
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
+ARP = 0x0806
 
 # linux/if_packet.h
 HOST, BROADCAST, MULTICAST = 0, 1, 2
@@ -61,7 +64,7 @@ class Packet:
     ``state`` is its connection's, as bits.  ``source_type`` and ``target_type`` are what the
     routing tables call its addresses (``RTN_*`` in ``rtnetlink.h``); ``back`` tells whether its
     source is reached through the interface it came in by.  ``None`` is not known.  One that is
-    ``bridged`` goes from port to port of a bridge.
+    ``bridged`` goes from port to port of a bridge.  One that has an ``ethertype`` is no IP packet.
     """
 
     version: int
@@ -77,6 +80,7 @@ class Packet:
     target_type: int | None = 1
     back: bool | None = True
     bridged: bool = False
+    ethertype: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +111,10 @@ class Sample:
     port: int | None = None
 
 
-def link_header(source: bytes, target: bytes, version: int) -> Bits:
+def link_header(source: bytes, target: bytes, version: int, ethertype: int | None = None) -> Bits:
     """Return an Ethernet header; empty addresses are not known."""
     parts = [known(item) if item else unknown(6) for item in (target, source)]
-    return _joined(*parts, known(struct.pack("!H", _ETHERTYPES[version])))
+    return _joined(*parts, known(struct.pack("!H", ethertype or _ETHERTYPES[version])))
 
 
 def ip_header(source: Bits, target: Bits, protocol: int, hops: int | None = None) -> Bits:
@@ -132,6 +136,12 @@ def ip_header(source: Bits, target: Bits, protocol: int, hops: int | None = None
             target,
         )
     return _joined(known(b"\x60\0"), unknown(4), known(bytes([protocol])), lifetime, source, target)
+
+
+def arp_body(operation: int, sender: bytes, target: bytes) -> Bits:
+    """Return what ARP says for IPv4 on Ethernet, from whatever hardware address to whatever."""
+    head = struct.pack("!HHBBH", 1, _ETHERTYPES[4], 6, 4, operation)
+    return _joined(known(head), unknown(6), known(sender), unknown(6), known(target))
 
 
 def udp(source: int, target: int) -> Bits:

@@ -32,8 +32,9 @@ def check_free(network: Network, others: Iterable[NetworkRecord]) -> None:
             continue
         _check_uplinks(network, other.live)
         _check_routes(network, other.live)
-        if not other.settled or other.problem is not None:
-            # Those that run have their routes on the host, while nobody has taken them away.
+        if not other.settled or other.problem is not None or other.lock.locked():
+            # Those that run have their routes on the host, while nobody has taken them away; one
+            # that is just getting another subnet may not have that yet.
             _check_subnets(network, other.live, "runs" if other.settled else "is being started")
 
 

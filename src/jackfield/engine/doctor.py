@@ -12,6 +12,7 @@ from jackfield.diagnosis.circumstances import (
     Circumstances,
     find_obstacles,
     member_of,
+    port_on,
     sysctls_of,
     ways_of,
 )
@@ -210,15 +211,17 @@ def _samples(known: Circumstances, service: Dnsmasq | None) -> Iterator[tuple[st
         if link is None or link.kind != "bridge":
             continue
         across: list[Sample] = []
+        port = port_on(network, known.facts, name)
         for family, setting in _BRIDGED.items():
-            if known.sysctls.get(setting) != "1":
-                continue
+            routed = known.sysctls.get(setting) == "1"
             device = Device(link.name, link.index)
             if not network.mode.is_routed:
                 guest, back = member_of(known.facts, name, family)
-                across += bridged_samples(device, family, guest, back=back)
+                across += bridged_samples(
+                    device, family, guest, port=port, routed=routed, back=back
+                )
             elif family in guests:
-                across += bridged_samples(device, family, guests[family])
+                across += bridged_samples(device, family, guests[family], port=port, routed=routed)
         of_bridge = network.bridge is not None and name == network.bridge.name
         yield name, [*(samples if of_bridge else []), *across]
 

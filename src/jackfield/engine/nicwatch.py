@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from uuid import UUID
 
@@ -15,6 +16,9 @@ from jackfield.model.values import InterfaceName
 from jackfield.state.facts import LinkFact
 
 __all__ = ["NicWatch"]
+
+_SETTLE = 0.2
+"""Seconds after a change before a NIC's state is judged: one that goes is set down before."""
 
 
 class NicWatch:
@@ -80,6 +84,7 @@ class NicWatch:
                 self._later(self._tell_state(uuid, nic))
 
     async def _tell_state(self, uuid: UUID, nic: InterfaceName) -> None:
+        await asyncio.sleep(_SETTLE)
         record = self._registry.networks.get(uuid)
         if record is None:
             return

@@ -52,7 +52,9 @@ class PlaceWatch:
 
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a port's device that has left its bridge or gone down, or is back."""
-        if old is None or new is None or (old.master, old.up) == (new.master, new.up):
+        if old is None or new is None:
+            return
+        if (old.master, old.up, old.name) == (new.master, new.up, new.name):
             return
         uuid = port_of(new.alias)
         port = None if uuid is None else self._registry.ports.get(uuid)
@@ -60,7 +62,8 @@ class PlaceWatch:
         if record is None:
             return
         lost = (old.master is not None and new.master != old.master) or (old.up and not new.up)
-        if lost or (record.problem or "").startswith(_CUT_OFF):
+        # By another name it cannot be judged.
+        if lost or old.name != new.name or (record.problem or "").startswith(_CUT_OFF):
             self._changed.add(record.uuid)
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(_SETTLE, self._judge)

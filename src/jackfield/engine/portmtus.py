@@ -18,7 +18,7 @@ from jackfield.host.driver import Presence
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, NetworkPlug
 from jackfield.plan.openvswitch import uses_openvswitch
-from jackfield.plan.port import PortDevice
+from jackfield.plan.port import PortDevice, bridge_of_plug
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import TapLink, VethLink
 
@@ -48,7 +48,9 @@ def unfit_ports(
             continue
         mtu = _given_mtu(network)
         if mtu is None and makes_bridge(network) and not uses_openvswitch(network):
-            bridge = links.get(plug.bridge) if isinstance(plug, NetworkPlug | BridgePlug) else None
+            bridge = None
+            if isinstance(plug, NetworkPlug | BridgePlug):
+                bridge = links.get(bridge_of_plug(network, plug))
             mtu = None if bridge is None else bridge.mtu
             if former is not None and former.mtu is not None:
                 mtu = _KERNELS_CHOICE

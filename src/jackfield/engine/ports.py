@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
+from jackfield import openfiles
 from jackfield.allocation.allocate import allocate
 from jackfield.allocation.request import Request
 from jackfield.engine import portjobs
@@ -119,6 +120,7 @@ class Ports:
 
     async def _create(self, record: NetworkRecord, port: PortRecord, wanted: HostState) -> Event:
         """Make a port's device, have the switch let it in, and record the port."""
+        openfiles.require()
         made, associations = _split(wanted)
         row, detail = port_row(port), port_detail(port)
         if not associations:

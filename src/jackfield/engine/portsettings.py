@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from jackfield.allocation.given import follow, given_to, keeps_former
+from jackfield.allocation.given import follow, given_to, keeps_former, placed
 from jackfield.engine import ledger, portjobs
 from jackfield.engine.portrows import port_detail, port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
@@ -19,15 +19,13 @@ from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
 from jackfield.host.driver import Presence
-from jackfield.host.netlink.link import set_link
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, NetworkPlug
 from jackfield.model.values import NetworkName
 from jackfield.state.hoststate import Change, HostState, difference
-from jackfield.state.links import port_of
 from jackfield.state.plan import PlanStep
-from jackfield.state.resources import SharedSetting
+from jackfield.state.resources import BridgePort, SharedSetting
 
 __all__ = ["Followed", "follow_definition", "followed", "kept", "replace_port"]
 
@@ -56,9 +54,7 @@ async def follow_definition(
             changed = followed(network, port)
             if changed is port:
                 continue
-            former, wanted = state_of_port(network, port), state_of_port(network, changed)
-            if changed.port.plug != port.port.plug:
-                await thread.run(_leave, port)
+            former, wanted = _present(network, port), state_of_port(network, changed)
             change = Change() if port.uuid in registry.lost else difference(wanted, former)
             event = await thread.run(
                 _follow,
@@ -82,12 +78,26 @@ async def follow_definition(
 def followed(network: Network, port: PortRecord) -> PortRecord:
     """Return a port as ``network`` gives it to be: itself, where that is as it is.
 
-    A virtual function keeps what it was given: its guest has it, or others share it.
+    A virtual function keeps what it was given: its guest has it, or others share it.  So does a
+    client's port, but for its place.
     """
-    if port.device is None or port.device.function is not None:
+    if port.device is not None and port.device.function is not None:
         return port
-    wanted = follow(network, port.port, limited=port.limited)
+    wanted = placed(network, port.port)
+    if port.device is not None:
+        wanted = follow(network, wanted, limited=port.limited)
     return port if wanted == port.port else dataclasses.replace(port, port=wanted)
+
+
+def _present(network: Network, port: PortRecord) -> HostState:
+    """Return what a port has: its place is where it was put, whatever its network has now."""
+    state, plug = state_of_port(network, port), port.port.plug
+    if not isinstance(plug, NetworkPlug | BridgePlug):
+        return state
+    return HostState(
+        dataclasses.replace(item, bridge=plug.bridge) if isinstance(item, BridgePort) else item
+        for item in state.values()
+    )
 
 
 def replace_port(registry: Registry, port: PortRecord, changed: PortRecord) -> None:
@@ -138,7 +148,7 @@ def _follow(
     """Change a port on the host and on record; shared settings go when nobody needs them."""
     with tools.store.transaction():
         ledger.acquire(tools.store, tools.applier, row.uuid, change.ensure)
-    own = _here(tools, change)
+    own = _left(tools, _here(tools, change))
     needed = former
     try:
         event = portjobs.change_port(tools, row, former_row, name, own, detail)
@@ -146,25 +156,6 @@ def _follow(
     finally:
         ledger.release(tools.store, tools.applier, row.uuid, needed.values())
     return event
-
-
-def _leave(tools: Workplace, port: PortRecord) -> None:
-    """Take a port's device off the bridge that its network had, of somebody else, if it is on it.
-
-    It is put on its network's with the other ports.
-    """
-    plug, device = port.port.plug, port.device
-    if device is None or not isinstance(plug, NetworkPlug | BridgePlug):
-        return
-    link = tools.kernel.route.link(device.name)
-    if (
-        link is not None
-        and port_of(link.alias) == port.uuid
-        and link.master is not None
-        and link.master == tools.kernel.route.index(plug.bridge)
-    ):
-        what = f"take {link.name} off the former bridge {plug.bridge}"
-        tools.kernel.route.send([set_link(link.index, what, master=0)])
 
 
 def _here(tools: Workplace, change: Change) -> Change:
@@ -181,6 +172,23 @@ def _here(tools: Workplace, change: Change) -> Change:
         ),
         replaced={key: one for key, one in change.replaced.items() if key in there},
     )
+
+
+def _left(tools: Workplace, change: Change) -> Change:
+    """Take links off bridges that they are to leave; return what is to be done then.
+
+    First of all: mending puts one that is on no bridge in its place, and leaves others where they
+    are.
+    """
+    places = {one.key: one.bridge for one in change.ensure if isinstance(one, BridgePort)}
+    leaving = {
+        key: one
+        for key, one in change.replaced.items()
+        if isinstance(one, BridgePort) and one.bridge != places[key]
+    }
+    tools.applier.perform(Change(remove=tuple(leaving.values())))
+    rest = {key: one for key, one in change.replaced.items() if key not in leaving}
+    return dataclasses.replace(change, replaced=rest)
 
 
 def _is_shared(item: object) -> bool:

@@ -76,7 +76,7 @@ class SwitchPulse:
         fault = await find_fault(database.path)
         if fault is not None:
             self._worked = False
-            problem = f"{_FAULT}{fault}; start its service (openvswitch-switch)"
+            problem = f"{_FAULT}{fault}"
             for record in records:
                 # Whatever else is wrong with it was told, and is not forgotten over this.
                 if record.problem is None or (_is_told(record) and record.problem != problem):

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from jackfield import openfiles
 from jackfield.engine import ledger
 from jackfield.engine.members import member_port, member_row
 from jackfield.engine.portjournal import PortJournal
@@ -136,6 +137,7 @@ def begin_start(tools: Workplace, uuid: UUID, document: bytes, wanted: HostState
     Helpers are started before the step is open: to become their programs takes them longer than
     everything else, and what serves no network is ended after a crash (``ServiceDriver.sweep``).
     """
+    openfiles.require()
     services = _by_driver(tools, wanted.values())
     try:
         for driver, items in services:
@@ -249,6 +251,7 @@ def begin_change(
     ``present`` is what it leads away from.  Returns the processes that are to become ready.  A
     failure is undone before it is raised.
     """
+    openfiles.require()
     tools.applier.refuse_impossible(change.ensure)
     # One that is to go is known by its name, and nobody would look for it any more.
     take_names_back(tools.kernel, [item for item in present.values() if isinstance(item, LinkHere)])

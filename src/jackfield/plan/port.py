@@ -31,6 +31,7 @@ from jackfield.state.resources import (
 
 __all__ = [
     "PortDevice",
+    "bridge_of_plug",
     "device_name",
     "host_mac",
     "plan_clients_place",
@@ -94,7 +95,7 @@ def plan_port(network: Network, port: Port, device: PortDevice) -> HostState:
 def _plan_bridged(
     network: Network, port: Port, plug: NetworkPlug | BridgePlug, device: PortDevice
 ) -> HostState:
-    bridge = _bridge(network, plug)
+    bridge = bridge_of_plug(network, plug)
     place: list[Resource] = (
         [plan_ovs_port(port, bridge, device)]
         if is_openvswitch(port.virtualport)
@@ -116,7 +117,7 @@ def _plan_bridged(
     return HostState(resources)
 
 
-def _bridge(network: Network, plug: NetworkPlug | BridgePlug) -> InterfaceName:
+def bridge_of_plug(network: Network, plug: NetworkPlug | BridgePlug) -> InterfaceName:
     """Return the bridge that a port is on, or was on, if its network has none any more.
 
     That is so of a port that outlived another definition of a stopped network.
@@ -134,7 +135,7 @@ def plan_clients_place(network: Network, port: Port, link: InterfaceName) -> Bri
     plug = port.plug
     if not isinstance(plug, NetworkPlug | BridgePlug) or is_openvswitch(port.virtualport):
         return None
-    return _plan_place(network, port, _bridge(network, plug), link, plug)
+    return _plan_place(network, port, bridge_of_plug(network, plug), link, plug)
 
 
 def _plan_place(

@@ -9,6 +9,7 @@ import logging
 import socket
 from collections.abc import Sequence
 
+from jackfield import openfiles
 from jackfield.access import Caller
 from jackfield.config import Config
 from jackfield.engine.metadata import MetadataType
@@ -121,7 +122,7 @@ class RpcServer:
         connection = Connection(
             self._door,
             read_only=read_only,
-            admitted=len(self._connections) < _CLIENTS,
+            admitted=len(self._connections) < _CLIENTS and openfiles.are_left(),
             ended=self._end,
             caller=caller,
         )

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from jackfield import openfiles
 from jackfield.access import Caller
 from jackfield.config import Config
-from jackfield.errors import InvalidRequest
+from jackfield.errors import InvalidRequest, JackfieldError
 from jackfield.operations import Operations
 from jackfield.web import views
 from jackfield.web.api import build
@@ -34,16 +35,22 @@ class _Protocol(HttpToolsProtocol):
     """HTTP/1.1 on a UNIX socket, with the caller in each request's ``state``."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note who connected."""
+        """Note who connected; who would take what is kept for changes is told so."""
         super().connection_made(transport)  # type: ignore[arg-type]
+        if not openfiles.are_left():
+            self._refuse("503 Service Unavailable", openfiles.shortage())
+            return
         caller = Caller.of_socket(transport.get_extra_info("socket"))
         self.app_state = {**self.app_state, "caller": caller}
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, in the one shape that errors have."""
-        body = views.encode(views.error_json(InvalidRequest(msg)))
+        self._refuse("400 Bad Request", InvalidRequest(msg))
+
+    def _refuse(self, status: str, error: JackfieldError) -> None:
+        body = views.encode(views.error_json(error))
         head = (
-            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)

@@ -31,6 +31,13 @@ def why_ended(process: Process) -> ServiceError:
         holder = port_holder(port, None if match is None else match[1])
         words += f" (port {port}, held by {holder or 'an unknown process'})"
         hint = "let that program listen on other addresses only, or give the network another one"
+    elif (not words or "Permission denied" in words) and (profile := _enforced(process.pid)):
+        # Its log is denied to it as well, so it may have said nothing there.
+        words = f"{words or 'it could not say why'}; AppArmor confines it (profile {profile})"
+        hint = (
+            "see what was denied with: journalctl -k -g DENIED; "
+            "our files are allowed by packaging/apparmor/usr.sbin.dnsmasq"
+        )
     return ServiceError(
         f"dnsmasq of network {process.network} ended: {words or 'it did not say why'}", hint=hint
     )
@@ -56,6 +63,16 @@ def port_holder(port: int, address: str | None = None) -> str | None:
 def is_bound(port: int, address: str) -> bool:
     """Tell whether somebody here listens at ``port`` of ``address``, or of all addresses."""
     return any(True for _ in _bound(port, address))
+
+
+def _enforced(pid: int) -> str | None:
+    """Return the profile by which AppArmor confines a process, which may have ended."""
+    # /proc/PID/attr/current is that of whichever security module is the first.
+    for name in ("apparmor/current", "current"):
+        with contextlib.suppress(OSError):
+            profile, mode, _ = Path(f"/proc/{pid}/attr/{name}").read_text().partition(" (enforce)")
+            return profile if mode else None
+    return None
 
 
 def _wanted_port(words: str) -> int | None:

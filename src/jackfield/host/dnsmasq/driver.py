@@ -88,7 +88,7 @@ class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
             texts = files.texts(service, resolvers)
             if service.network in self._waiting:
                 self._waiting.discard(service.network)
-                _feed(files, texts)
+                _feed(files, texts, self._started[service.network])
                 continue
             process = self._running(files)
             if process is not None and files.read("config") == texts["config"]:
@@ -166,12 +166,12 @@ def _start(files: DnsmasqFiles, texts: Mapping[str, str]) -> int:
     return _spawn(files)
 
 
-def _feed(files: DnsmasqFiles, texts: Mapping[str, str]) -> None:
+def _feed(files: DnsmasqFiles, texts: Mapping[str, str], pid: int) -> None:
     """Write the files of a dnsmasq that waits for them."""
     with _writing(files):
         for name in RELOADED:
             files.write(name, texts[name])
-        files.feed(texts["config"])
+        files.feed(texts["config"], files.process_of(pid, None))
 
 
 @contextlib.contextmanager

@@ -137,10 +137,10 @@ class DnsmasqFiles(ServiceFiles):
         """Make the configuration a named pipe, at which dnsmasq waits until it is fed."""
         os.mkfifo(self.config, 0o600)
 
-    def feed(self, text: str) -> None:
-        """Let a dnsmasq that waits at the pipe have its configuration, and leave it as a file.
+    def feed(self, text: str, process: DnsmasqProcess) -> None:
+        """Let ``process``, which waits at the pipe, have its configuration, and leave it as a file.
 
-        Raises ``ServiceError`` when none comes for it.
+        Raises ``ServiceError`` when it ends instead, which says why, or does not come for it.
         """
         limit = time.monotonic() + _FEED_LIMIT
         while True:
@@ -150,6 +150,8 @@ class DnsmasqFiles(ServiceFiles):
             except OSError as error:
                 if error.errno != errno.ENXIO:
                     raise
+            if not process.is_alive():
+                raise process.why_ended()
             if time.monotonic() > limit:
                 raise ServiceError(f"dnsmasq of network {self.network} does not read {self.config}")
             time.sleep(_FEED_PAUSE)

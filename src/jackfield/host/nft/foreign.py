@@ -30,9 +30,9 @@ from jackfield.state.ruleset import (
 
 __all__ = ["read_foreign_tables"]
 
-FAMILIES = {1: "inet", 2: "ip", 5: "netdev", 7: "bridge", 10: "ip6"}
+FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
-_DEVICE_HOOKS = ("ingress", "egress")
+_OTHER_HOOKS = {"netdev": ("ingress", "egress"), "arp": ("input", "output", "forward")}
 
 _GETTABLE, _GETCHAIN, _GETRULE, _GETSET, _GETSETELEM = 1, 4, 7, 10, 13
 
@@ -130,7 +130,7 @@ def _hook(family: int, chain: Mapping[int, bytes]) -> Hook | None:
         return None
     hook = attributes(chain[_CHAIN_HOOK])
     number = int.from_bytes(hook[_HOOK_NUMBER], "big")
-    names = _DEVICE_HOOKS if FAMILIES[family] == "netdev" else _HOOKS
+    names = _OTHER_HOOKS.get(FAMILIES[family], _HOOKS)
     devices = [text(hook[_HOOK_DEVICE])] if _HOOK_DEVICE in hook else []
     devices += [text(item) for _, item in attribute_list(hook.get(_HOOK_DEVICES, b""))]
     return Hook(

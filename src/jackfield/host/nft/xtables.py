@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
+from jackfield.host.nft.ebtables import EBTABLES_MATCHES
 from jackfield.state.ruleset import (
     Base,
     Bitwise,
@@ -302,6 +303,7 @@ _MATCHES: dict[str, Callable[[int, bytes], list[Expression] | None]] = {
     **dict.fromkeys(("rt", "frag", "hbh", "dst", "ah", "esp", "ipv6header"), _absent),
     # A single packet is within it.
     "limit": _nothing,
+    **EBTABLES_MATCHES,
 }
 
 _GOES_ON = frozenset(

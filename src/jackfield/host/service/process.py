@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import errno
 import functools
 import os
 import re
@@ -44,6 +45,11 @@ FileAction: TypeAlias = (
 )
 """What ``os.posix_spawn`` does about a descriptor of the child."""
 
+_WANTING: dict[int | None, str] = {
+    errno.EAGAIN: "as many processes run as may: see TasksMax= of jackfieldd's unit, "
+    "and /proc/sys/kernel/pid_max and threads-max",
+    errno.ENOMEM: "the host has no memory left: see free",
+}
 _STOP_LIMIT = 3.0
 _TAIL = 4096
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
@@ -168,7 +174,9 @@ def spawn(arguments: Sequence[str], log: Path, file_actions: Iterable[FileAction
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM],
         )
     except OSError as error:
-        raise ServiceError(f"cannot start {arguments[0]}: {error.strerror}") from error
+        raise ServiceError(
+            f"cannot start {arguments[0]}: {error.strerror}", hint=_WANTING.get(error.errno)
+        ) from error
 
 
 @functools.cache
