@@ -41,8 +41,8 @@ class DnsmasqProcess(Process):
         try:
             if said in self.log.read_bytes():
                 return True
-            # What was said long ago is trimmed, but not while nobody has seen that it serves.  Times
-            # of files do not tell that: the clock may have been set back since.
+            # What was said long ago is trimmed, but not while nobody has seen that it serves.
+            # Times of files do not tell that: the clock may have been set back since.
             return f"[{self.pid}]: ".encode() in self.log.with_name("log.old").read_bytes()
         except OSError:
             return False
