@@ -8,6 +8,7 @@ import ipaddress
 import pytest
 
 from jackfield.diagnosis.circumstances import Circumstances, find_obstacles, sysctls_of, ways_of
+from jackfield.diagnosis.finding import Likelihood
 from jackfield.document.reader import read_network
 from jackfield.model.network import Network
 from jackfield.state.facts import Facts, LinkFact, RouteFact
@@ -30,6 +31,7 @@ LINKS = {
     "eth0": LinkFact(index=2, name="eth0", up=True, carrier=True),
     "eth1": LinkFact(index=3, name="eth1", up=True, carrier=True),
 }
+TRACKING = ("net/netfilter/nf_conntrack_count", "net/netfilter/nf_conntrack_max")
 SUBNET = RouteFact(destination=ipaddress.ip_network("10.5.5.0/24"), link="virbr7")
 DEFAULT = RouteFact(destination=ipaddress.ip_network("0.0.0.0/0"), link="eth0", on_link=False)
 
@@ -83,6 +85,28 @@ def test_dhcp_is_exhausted() -> None:
     """Leases and reservations together leave nothing."""
     (told,) = words(seen(SUBNET, DEFAULT, leased=("10.5.5.11", "10.5.5.12")))
     assert "no free address: all of 10.5.5.10 to 10.5.5.12" in told
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "likelihood"),
+    [
+        ("89", "100", None),
+        ("90", "100", Likelihood.PERHAPS),
+        ("100", "100", Likelihood.FAULT),
+        ("500", "0", None),
+        (None, None, None),
+    ],
+)
+def test_connections_that_are_tracked(
+    count: str | None, most: str | None, likelihood: Likelihood | None
+) -> None:
+    """A host that has no room for another one, or hardly any, says so."""
+    sysctls = dict(zip(TRACKING, (count, most), strict=True))
+    assert set(TRACKING) <= set(sysctls_of(network(), seen().facts))
+    found = list(find_obstacles(seen(sysctls=sysctls)))
+    assert ([] if likelihood is None else [likelihood]) == [item.likelihood for item in found]
+    assert all(f"tracks {count} connections" in item.text for item in found)
+    assert all("sysctl -w net.netfilter.nf_conntrack_max=200" in item.hint for item in found)
 
 
 @pytest.mark.parametrize(

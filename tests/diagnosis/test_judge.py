@@ -235,7 +235,8 @@ def test_dhcp_has_no_address_yet() -> None:
         local=ipaddress.ip_address("10.5.5.1"),
         guest=ipaddress.ip_address("10.5.5.100"),
     )
-    request = next(host_samples(way, dhcp=True, dns=False))
+    samples = {sample.words: sample for sample in host_samples(way, dhcp=True, dns=False)}
+    request = samples["guests' DHCP requests"]
     text = "*raw\n:PREROUTING DROP [0:0]\n-A PREROUTING -s 10.5.5.0/24 -j ACCEPT\n{}COMMIT\n"
     for more, expected in (
         ("", Outcome.DROPPED),

@@ -29,9 +29,9 @@ class Site:
         self.host = host
         self.machine = machine
 
-    def run(self, command: str) -> str:
+    def run(self, command: str, *, timeout: float = 60) -> str:
         """Run a line of shell in the machine, with iproute2's programs before busybox's."""
-        return self.machine.run(f"PATH=/usr/sbin:$PATH; {command}")
+        return self.machine.run(f"PATH=/usr/sbin:$PATH; {command}", timeout=timeout)
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Ask the daemon."""

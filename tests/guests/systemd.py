@@ -17,6 +17,8 @@ __all__ = ["PROGRAM", "Systemd"]
 PROGRAM = Path("/usr/lib/systemd/systemd")
 _UNITS = "/etc/systemd/system"
 _LOG = "/run/jackfieldd.log"
+#: A start returns when the daemon is ready, which in an emulated machine takes a while.
+_PATIENCE = 180
 _INIT = f"mount --make-rshared /; exec {PROGRAM} --system --log-target=console --show-status=0"
 #: What a host has and this machine does without.
 _LEFT_OUT = (
@@ -58,7 +60,7 @@ class Systemd:
         """Run systemctl; return what it prints, also when it fails."""
         inside = "/usr/bin/nsenter -t $(pgrep -P $(cat /run/systemd.pid)) -p -m"
         command = f"SYSTEMD_COLORS=0 {inside} /usr/bin/systemctl --no-pager {shlex.join(words)}"
-        return self._site.run(f"{command} 2>&1 || true")
+        return self._site.run(f"{command} 2>&1 || true", timeout=_PATIENCE)
 
     def show(self, name: str) -> str:
         """Return a property of our service."""

@@ -427,6 +427,11 @@ def test_a_way_out_through_wireguard(site: Site) -> None:
         site.plug("fred", "", "10.8.0.2", "home")
         site.ip("route add default via 10.8.0.1", inside="fred")
         assert site.reaches("fred", "10.99.0.2")
+        most = site.run("busybox sysctl -n net.netfilter.nf_conntrack_max")
+        site.run("busybox sysctl -qw net.netfilter.nf_conntrack_max=1")
+        found = site.ask("GET", "/v1/networks/home/doctor")["findings"]
+        site.run(f"busybox sysctl -qw net.netfilter.nf_conntrack_max={most}")
+        assert any("connections, and may track 1:" in item["text"] for item in found)
         site.restart()
         assert site.reaches("fred", "10.99.0.2")
     finally:

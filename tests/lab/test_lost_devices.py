@@ -189,6 +189,33 @@ def test_a_device_that_somebody_takes_off_its_bridge(host: Host, daemon: Daemon)
     assert before + 1 == len(told(daemon))
 
 
+def test_what_a_daemon_that_starts_mends(host: Host, daemon: Daemon) -> None:
+    """What somebody else has changed and a restart puts right is an event, and told once."""
+    daemon.cli("apply", daemon.document(RED))
+    daemon.cli("attach", "red", "--tap", "t0")
+    host.run(["ip", "link", "set", "t0", "mtu", "1400"])
+    before = told(daemon)
+    daemon.restart()
+    link = host.link("t0")
+    assert link is not None
+    assert 1500 == link["mtu"]
+    (repaired,) = told(daemon)[len(before) :]
+    assert "network-repaired" == repaired["type"]
+    assert "red" == repaired["network"]
+    assert repaired["detail"]["reason"].startswith("mended when the daemon started: ")
+    assert "t0" in repaired["detail"]["reason"]
+    host.run(["ip", "link", "set", "t0", "down"])
+    daemon.kill9()
+    host.run(["ip", "route", "del", "10.0.0.0/24"])
+    daemon.start()
+    reason = told(daemon)[-1]["detail"]["reason"]
+    assert "10.0.0.1/24" in reason
+    assert "t0" in reason
+    count = len(told(daemon))
+    daemon.restart()
+    assert count == len(told(daemon))
+
+
 def test_a_macvlan_that_its_guest_deletes(host: Host, lan: Lan, daemon: Daemon) -> None:
     """Only the guest's namespace shows it; the port says so, and has it again by an apply."""
     lan.plug(host, "eth1")

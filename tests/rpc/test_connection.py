@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import select
+import socket
 import struct
 import threading
 import time
@@ -469,6 +471,24 @@ def test_the_end_of_the_daemon_waits_for_changes() -> None:
         assert 0 == client.reply().status
         assert client.receive() is None
         ending.result(10)
+
+
+# asyncio leaves open what it was just accepting when it was told to accept no more.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("turns", range(6))
+def test_the_end_of_the_daemon_while_a_client_comes(turns: int) -> None:
+    """It ends in order, however far the client has got."""
+    with serve() as door, socket.socket(socket.AF_UNIX) as client:
+
+        async def come_and_end() -> None:
+            client.connect(str(door.directory / "rw"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await door.server.close()
+
+        asyncio.run_coroutine_threadsafe(come_and_end(), door.loop).result(10)
+        assert not door.server._connections
+    gc.collect()
 
 
 # Hostile clients

@@ -25,6 +25,8 @@ __all__ = ["Circumstances", "find_obstacles", "member_of", "port_on", "sysctls_o
 _FORWARDED = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET, Mode.OPEN})
 _ON_UPLINKS = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET, Mode.BRIDGE})
 _LOCAL6 = ipaddress.IPv6Network("fc00::/7")
+_TRACKED = "net/netfilter/nf_conntrack_count"
+_MOST_TRACKED = "net/netfilter/nf_conntrack_max"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,8 @@ def sysctls_of(network: Network, facts: Facts) -> list[str]:
     if network.bridge is None or network.bridge.name is None:
         return []
     names = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"]
+    if network.mode in _FORWARDED:
+        names += [_TRACKED, _MOST_TRACKED]
     if network.mode in _FORWARDED and _has_ipv4(network):
         names.append("net/ipv4/conf/all/rp_filter")
         for link in {network.bridge.name, *_exits(network, facts)}:
@@ -250,7 +254,16 @@ def _learning(seen: Circumstances) -> str:
 
 
 def _settings(seen: Circumstances) -> Iterator[_Obstacle]:
-    """Yield what sysctls of single links are in the way."""
+    """Yield what sysctls are in the way: of single links, and of connections that are tracked."""
+    tracked, most = (int(seen.sysctls.get(name) or 0) for name in (_TRACKED, _MOST_TRACKED))
+    # Without a limit it says 0.
+    if most and tracked >= most - most // 10:
+        yield _Obstacle(
+            f"the host tracks {tracked} connections, and may track {most}: new ones of guests are "
+            "dropped when there is no room",
+            f"sysctl -w {_MOST_TRACKED.replace('/', '.')}={2 * most}; conntrack -L shows them",
+            Likelihood.FAULT if tracked >= most else Likelihood.PERHAPS,
+        )
     for name, value in seen.sysctls.items():
         if name.startswith("net/ipv4") and name.endswith("/forwarding") and value == "0":
             link = name.split("/")[3]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import socket
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from jackfield.engine.orphans import sweep_limits
 from jackfield.engine.portrows import load_port
 from jackfield.engine.records import PortRecord
 from jackfield.engine.rows import LiveRow, NetworkRow, Step
+from jackfield.engine.startmending import mend_states, note_mended, tell_mended
 from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import (
@@ -38,10 +39,9 @@ from jackfield.host.nft.former import remove_former
 from jackfield.host.renamed import LinkHere, remove_renamed
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, NetworkName
-from jackfield.plan.describe import describe
 from jackfield.state.hoststate import HostState, difference
 from jackfield.state.links import AnyLink, BridgeLink
-from jackfield.state.resources import KINDS, BridgePort, NetworkRules, Resource
+from jackfield.state.resources import BridgePort, NetworkRules
 
 __all__ = ["Planner", "Recovered", "recover"]
 
@@ -63,7 +63,8 @@ class Planner:
 class Recovered:
     """What was found: definitions, running networks and what they want, ports, and problems.
 
-    ``unmended`` says of ports what could not be mended; of networks that are ``halted`` a stop has
+    ``mended`` says of networks what was, with their ports, and ``unmended`` of ports what could not
+    be; of networks that are ``halted`` a stop has
     failed on the way, and nothing is mended.
     """
 
@@ -72,6 +73,7 @@ class Recovered:
     present: dict[UUID, HostState] = dataclasses.field(default_factory=dict)
     ports: list[PortRecord] = dataclasses.field(default_factory=list)
     problems: dict[UUID, str] = dataclasses.field(default_factory=dict)
+    mended: dict[UUID, list[str]] = dataclasses.field(default_factory=dict)
     unmended: dict[UUID, str] = dataclasses.field(default_factory=dict)
     events: list[Event] = dataclasses.field(default_factory=list)
     unread: set[UUID] = dataclasses.field(default_factory=set)
@@ -123,6 +125,9 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
             ports.setdefault(port.network, []).append(port)
         for uuid, network in found.live.items():
             put_strays_back(tools, network, ports.get(uuid, ()), made)
+    if found.mended:
+        names = {uuid: network.name for uuid, network in found.live.items()}
+        found.events += tell_mended(tools, names, found.mended)
     sweep_switch(tools)
     everything = (item for state in found.present.values() for item in state.values())
     if any(isinstance(item, NetworkRules) for item in everything):
@@ -270,7 +275,11 @@ def _mend_networks(tools: Workplace, planner: Planner, found: Recovered) -> set[
     }
     made: set[InterfaceName] = set()
     wanted = {uuid: item for uuid, item in found.present.items() if uuid not in found.halted}
-    found.problems.update(_mend(tools, wanted, made))
+    problems, changes = mend_states(tools, wanted)
+    found.problems.update(problems)
+    for change in changes:
+        made |= bridges_made(change)
+        note_mended(found.mended, wanted, change, {uuid: uuid for uuid in wanted})
     return made
 
 
@@ -301,7 +310,10 @@ def _mend_ports(tools: Workplace, planner: Planner, found: Recovered) -> None:
             if not (isinstance(item, BridgePort) and item.bridge in taken)
         )
     _note_other_links(tools, wanted)
-    found.unmended = _mend(tools, wanted, set())
+    found.unmended, changes = mend_states(tools, wanted)
+    networks = {port.uuid: port.network for port in found.ports}
+    for change in changes:
+        note_mended(found.mended, wanted, change, networks)
     for uuid, problem in found.unmended.items():
         log.error("port %s: %s", uuid, problem)
 
@@ -332,42 +344,6 @@ def _taken_bridges(tools: Workplace, found: Recovered) -> set[InterfaceName]:
     ]
     seen = tools.applier.observe(bridges)
     return {item.name for item in bridges if seen[item.key].presence is Presence.FOREIGN}
-
-
-def _mend(
-    tools: Workplace, states: dict[UUID, HostState], made: set[InterfaceName]
-) -> dict[UUID, str]:
-    """Mend many host states at once; one by one when that fails, to say which is at fault.
-
-    Bridges that this makes are added to ``made``.
-    """
-    together = _together(states.values())
-    try:
-        change, foreign = tools.applier.mend_whole(together)
-        made |= bridges_made(change)
-        for step in describe(change):
-            log.warning("mended: %s", step.text)
-        if not foreign:
-            return {}
-    except (JackfieldError, ExceptionGroup) as error:
-        log.warning("mending everything at once failed (%s): one by one", error)
-    problems = {}
-    for uuid, state in states.items():
-        try:
-            change, foreign = tools.applier.mend_whole(list(state.values()))
-            made |= bridges_made(change)
-            if foreign:
-                problems[uuid] = f"in the way, and not ours: {', '.join(foreign)}"
-        except (JackfieldError, ExceptionGroup) as error:
-            problems[uuid] = str(error)
-    return problems
-
-
-def _together(states: Iterable[HostState]) -> Sequence[Resource]:
-    """Return the resources of all ``states`` in making order, shared ones once."""
-    by_key = {key: resource for state in states for key, resource in state.items()}
-    rank = {kind: number for number, kind in enumerate(KINDS)}
-    return sorted(by_key.values(), key=lambda item: rank[item.kind])
 
 
 def _flat(error: BaseExceptionGroup[JackfieldError]) -> str:

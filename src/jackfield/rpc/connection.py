@@ -121,6 +121,8 @@ class Connection(asyncio.BufferedProtocol):
         )
         if not self._admitted:
             self.drop("too many clients")
+        elif self._closing:
+            self._transport.close()
 
     def get_buffer(self, _wanted: int) -> memoryview:
         """Return where to put what arrives."""
@@ -171,9 +173,13 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.abort()
 
     def close(self) -> None:
-        """End the connection when what was written is read."""
+        """End the connection when what was written is read, or as soon as it is made."""
         self._closing = True
-        self._transport.close()
+        if hasattr(self, "_transport"):
+            self._transport.close()
+        else:
+            # It may never be, once nobody is accepted any more.
+            self._ended(self)
 
     # Frames
 
