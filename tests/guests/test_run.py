@@ -66,7 +66,7 @@ def end(daemon: Daemon, *guests: TinyGuest) -> None:
     """End guests and see that their ports go with them."""
     for guest in guests:
         guest.close()
-    wait_for(lambda: not daemon.cli("ports", json=True), 10, "the ports to be freed")
+    wait_for(lambda: not daemon.ask("/v1/ports"), 10, "the ports to be freed")
 
 
 @pytest.mark.shows("nat", REAL)

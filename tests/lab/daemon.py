@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from jackfield.client import Client
 from tests.lab import prepared
 from tests.lab.host import Host, HostProcess
 from tests.lab.namespace import CommandFailed
@@ -178,6 +179,10 @@ class Daemon:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+
+    def ask(self, path: str) -> Any:
+        """Return what the API answers: for what is asked again and again, without a program."""
+        return Client(self.api_socket.parent).request("GET", path)
 
     def document(self, text: str) -> str:
         """Write a document to a file of the host and return its path, for ``cli``."""

@@ -458,7 +458,7 @@ def test_guest_gone(scene: Scene) -> None:
     daemon = scene.daemon
     scene.guest.delete()
     wait_for(lambda: members(scene.host) == {}, 5, "the guest's link to go")
-    wait_for(lambda: daemon.cli("ports", json=True)[0]["problem"], 5, "the port to say so")
+    wait_for(lambda: daemon.ask("/v1/ports")[0]["problem"], 5, "the port to say so")
     (port,) = daemon.cli("ports", json=True)
     assert "guest" == port["owner"]["name"]
     assert "went with namespace /run/netns/guest" in port["problem"]

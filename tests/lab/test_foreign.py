@@ -188,7 +188,7 @@ def test_the_subnet_of_a_network_that_somebody_has_disturbed(
 def problem_of(daemon: Daemon, name: str) -> str | None:
     """Return what is wrong with a network."""
     found: dict[str, str | None] = {
-        one["name"]: one["problem"] for one in daemon.cli("list", json=True)
+        one["name"]: one["problem"] for one in daemon.ask("/v1/networks")
     }
     return found[name]
 
@@ -302,7 +302,7 @@ def test_routers_heard_after_the_start(daemon: Daemon, host: Host, lan: Lan, out
     server = advertise(outside)
 
     def told() -> dict[str, str]:
-        networks = daemon.cli("list", json=True)
+        networks = daemon.ask("/v1/networks")
         return {one["name"]: one["problem"] for one in networks if one["problem"]}
 
     said = wait_for(told, 20, "the network to say so")

@@ -149,7 +149,7 @@ def test_a_bridge_of_others_whose_name_another_one_gets(
         wait_for(lambda: bridge_of(host, device) == "red0", 10, "the port to be on its bridge")
         wait_for(lambda: bridge_of(host, "vnet0") == "red0", 10, "the tap to be on its bridge")
     assert "blue0" == bridge_of(host, "other")
-    wait_for(lambda: daemon.cli("list", json=True)[0]["problem"] is None, 10, "no problem")
+    wait_for(lambda: daemon.ask("/v1/networks")[0]["problem"] is None, 10, "no problem")
     # A port is not taken back from where somebody has put it by itself.
     host.run(["ip", "link", "set", device, "master", "blue0"])
     daemon.cli("apply", "red")

@@ -277,7 +277,7 @@ def test_a_bridge_that_is_taken_away(host: Host, network: Uplink, daemon: Daemon
         assert ping(host, "203.0.113.1", tries=5) is not None
         assert ping(guest, "192.0.2.1", tries=5) is not None
         wait_for(
-            lambda: daemon.cli("list", json=True)[0]["problem"] is None, 5, "no problem to be told"
+            lambda: daemon.ask("/v1/networks")[0]["problem"] is None, 5, "no problem to be told"
         )
     daemon.cli("stop", "red")
     assert HOST_ADDRESSES == addresses(host, "eth0")
@@ -318,14 +318,12 @@ def test_an_uplink_that_comes_back(
     if not running:
         daemon.start()
     problem = daemon.cli("list", json=True)[0]["problem"]
-    wait_for(
-        lambda: "eth0" in (daemon.cli("list", json=True)[0]["problem"] or ""), 5, "the problem"
-    )
+    wait_for(lambda: "eth0" in (daemon.ask("/v1/networks")[0]["problem"] or ""), 5, "the problem")
     assert HOST_ADDRESSES == addresses(host, "br0"), problem
     lan.plug(host, "eth0")
     wait_for(lambda: (host.link("eth0") or {}).get("master") == "br0", 10, "the uplink's return")
     wait_for(lambda: ping(host, "203.0.113.1") is not None, 10, "the LAN")
-    wait_for(lambda: daemon.cli("list", json=True)[0]["problem"] is None, 5, "no problem any more")
+    wait_for(lambda: daemon.ask("/v1/networks")[0]["problem"] is None, 5, "no problem any more")
     daemon.cli("stop", "red")
     assert HOST_ADDRESSES == addresses(host, "eth0")
     assert ping(host, "203.0.113.1", tries=5) is not None

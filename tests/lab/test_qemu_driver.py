@@ -378,7 +378,7 @@ def test_plugging_in_while_it_runs_and_restarts_of_both(host: Host, daemon: Daem
     driver.begin()
     driver.ask("show", "guest")
     wait_for(
-        lambda: both == {port["mac"] for port in daemon.cli("ports", json=True)},
+        lambda: both == {port["mac"] for port in daemon.ask("/v1/ports")},
         20,
         "the driver to reclaim its ports",
     )

@@ -313,9 +313,7 @@ def test_restarts(host: Host, daemon: Daemon, lldpad: Lldpad, switch: VdpSwitch)
     lldpad.start()
     daemon.start()
     wait_for(lambda: switch.associated == before, 15, "the switch to be told anew")
-    wait_for(
-        lambda: daemon.cli("list", json=True)[0]["problem"] is None, 5, "the end of the problem"
-    )
+    wait_for(lambda: daemon.ask("/v1/networks")[0]["problem"] is None, 5, "the end of the problem")
     daemon.cli("detach", "tap0")
     assert {} == switch.associated
 

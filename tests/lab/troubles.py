@@ -12,13 +12,13 @@ __all__ = ["problem", "problems", "told"]
 
 def problem(daemon: Daemon) -> str:
     """Return what is wrong with the network."""
-    (network,) = daemon.cli("list", json=True)
+    (network,) = daemon.ask("/v1/networks")
     return str(network["problem"] or "")
 
 
 def problems(daemon: Daemon) -> dict[str, str | None]:
     """Return what is wrong with each port, by its owner."""
-    return {port["owner"]["name"]: port["problem"] for port in daemon.cli("ports", json=True)}
+    return {port["owner"]["name"]: port["problem"] for port in daemon.ask("/v1/ports")}
 
 
 def told(daemon: Daemon) -> list[dict[str, Any]]:
