@@ -147,3 +147,24 @@ def test_limits_of_a_port_that_nobody_knows(host: Host, daemon: Daemon) -> None:
     host.run(["ip", "link", "del", "t0"])
     daemon.restart()
     assert 0 != host.run(tables, check=False).returncode
+
+
+def test_limits_that_a_port_has_lost(host: Host, daemon: Daemon) -> None:
+    """What was put back of a port's former settings goes at the next start."""
+    daemon.cli("apply", daemon.document(RED.format("red0", 1500, 99)))
+    daemon.cli("attach", "red", "--tap", "t0")
+    before = take_snapshot(host)
+    limits = "<bandwidth><outbound average='900'/></bandwidth>"
+    slow = f"<portgroup name='slow'>{limits}</portgroup></network>"
+    other = RED.format("blue0", 1500, 99).replace(">red<", ">blue<").replace("10.0.0", "10.0.1")
+    daemon.cli("apply", daemon.document(other.replace("</network>", slow)))
+    daemon.cli("attach", "blue", "--tap", "t1", "--portgroup", "slow")
+    rules = host.run(["nft", "list", "table", "netdev", "jackfield-police"]).stdout
+    daemon.cli("detach", "t1")
+    daemon.cli("stop", "blue")
+    daemon.cli("undefine", "blue")
+    host.file("/run/lab/rules.nft").write_text(rules.replace("t1", "t0"))
+    host.run(["nft", "-f", "/run/lab/rules.nft"])
+    assert before != take_snapshot(host)
+    daemon.restart()
+    assert before == take_snapshot(host)

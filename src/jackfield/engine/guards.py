@@ -166,11 +166,20 @@ class Guards:
         return found
 
     async def take_back(self, guards: Iterable[PortGuard]) -> None:
-        """Remove those of ``guards`` whose port has gone while they were made again."""
-        present = {guard.link for guard in await self.wanted()}
-        gone = tuple(guard for guard in guards if guard.link not in present)
-        if gone:
-            await self._thread.run(_perform, Change(remove=gone))
+        """Remove those of ``guards`` whose port has gone while they were made again.
+
+        Another port may have its device's name by now, with a guard of its own.
+        """
+        present = {guard.link: guard for guard in await self.wanted()}
+        former = [guard for guard in guards if present.get(guard.link) != guard]
+        kept = {guard.key: guard for guard in former if guard.link in present}
+        change = Change(
+            remove=tuple(guard for guard in former if guard.link not in present),
+            ensure=tuple(present[guard.link] for guard in kept.values()),
+            replaced=kept,
+        )
+        if change:
+            await self._thread.run(_perform, change)
 
     async def prepare(self, record: NetworkRecord) -> None:
         """Guard what comes back onto the bridges of a network that starts; its lock is held.

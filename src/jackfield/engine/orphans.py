@@ -73,15 +73,22 @@ def sweep_rules(tools: Workplace, networks: Iterable[NetworkRecord], links: Cont
 
 
 def sweep_limits(tools: Workplace, ports: Iterable[PortRecord]) -> None:
-    """Remove the limits of devices that are of none of ``ports`` and not there.
+    """Remove the limits of devices that are of none of ``ports`` and not there, or have none.
 
-    Those of a port that could not be attached may have been put back with all the others, when
-    somebody flushed the rules.
+    Those of a port that could not be attached, or has lost them, may have been put back with all
+    the others, when somebody flushed the rules.
     """
-    known = {port.device.name for port in ports if port.device is not None}
+    known = {str(port.device.name): port.port for port in ports if port.device is not None}
     try:
-        strangers = policed(tools.kernel.nft) - known
-        gone = sorted(name for name in strangers if tools.kernel.route.index(name) is None)
+        gone = sorted(
+            name
+            for name in policed(tools.kernel.nft)
+            if (
+                known[name].bandwidth is None
+                if name in known
+                else tools.kernel.route.index(name) is None
+            )
+        )
         if gone:
             unpolice(tools.kernel.nft, gone)
             log.warning("limits of %s were of no port on record: removed", ", ".join(gone))

@@ -22,6 +22,7 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
 from jackfield.engine.records import NetworkRecord, bridges_of
 from jackfield.engine.registry import Registry
+from jackfield.engine.surplus import bridges_wanted
 from jackfield.engine.tidings import Tidings
 from jackfield.model.values import InterfaceName
 from jackfield.plan.drift import drift
@@ -65,9 +66,21 @@ class BridgeWatch:
             self._timer.cancel()
 
     async def expect(self) -> None:
-        """Tell of the bridges of others that are not there from the start."""
+        """Tell of the bridges of others that are not there from the start.
+
+        Ours were looked at before anybody listened, and somebody may have changed one since.
+        """
         for record in list(self._registry.networks.values()):
             await self._mending.miss_bridges(record)
+            if not record.active or record.problem is not None:
+                continue
+            links = self._host.links()
+            link, missing = links.get(_bridge(record)), bridges_wanted(record) - links.keys()
+            if missing:
+                reason = f"bridge {min(missing)} was removed"
+                self._later(self._mending.mend(record.uuid, reason))
+            elif link is not None and drift(record.present, link):
+                self._judge_later(record)
 
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that is another now, or gone (``new`` is ``None``)."""
