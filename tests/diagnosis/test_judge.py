@@ -50,15 +50,16 @@ def goto(chain: str) -> Decide:
     return Decide(Verdict(VerdictKind.GOTO, chain))
 
 
-def sample(uplink: Device | None = None) -> Sample:
-    """Return a guest's packet to outside."""
+def sample(uplink: Device | None = None, *, back: bool = False) -> Sample:
+    """Return a guest's packet to outside, or the answer."""
     way = Way(
         bridge=Device("virbr7", 7),
         local=ipaddress.ip_address("10.5.5.1"),
         guest=ipaddress.ip_address("10.5.5.100"),
         uplink=uplink or Device("eth0", 2),
     )
-    return next(routed_samples(way))
+    outward, answer = routed_samples(way)
+    return answer if back else outward
 
 
 def chain(
@@ -76,14 +77,14 @@ def chain(
     )
 
 
-def judged(*chains: ForeignChain) -> Verdicts:
-    """Return what becomes of a guest's packet in a table of these chains."""
+def judged(*chains: ForeignChain, back: bool = False) -> Verdicts:
+    """Return what becomes of a guest's packet, or an answer's, in a table of these chains."""
     table = ForeignTable(
         family="inet",
         name="other",
         chains={item.name: item for item in chains},
     )
-    return judge(Ruleset(tables=(table,)), sample())
+    return judge(Ruleset(tables=(table,)), sample(back=back))
 
 
 @pytest.mark.parametrize(
@@ -137,6 +138,16 @@ def test_marks_of_doubt() -> None:
     inner = chain("in", set_one)
     found = judged(chain("a", (DOUBT, jump("in")), ask, drops=False), inner)
     assert Outcome.PERHAPS == found.outcome
+
+
+def test_marks_of_connections() -> None:
+    """A connection that is there has no mark where no rule gives any."""
+    one = struct.pack("=I", 1)
+    ask = (Load("ct mark", 16), Compare(16, Comparison.EQ, one), DROP)
+    assert Outcome.PASSES == judged(chain("a", ask, drops=False), back=True).outcome
+    for more in ((Immediate(one, 16), Change("ct mark", 16)), (DOUBT,)):
+        found = judged(chain("a", ask, drops=False), chain("elsewhere", more), back=True)
+        assert Outcome.PERHAPS == found.outcome
 
 
 def test_a_map_of_what_is_not_known() -> None:

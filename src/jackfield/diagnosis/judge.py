@@ -97,7 +97,9 @@ def judge(ruleset: Ruleset, sample: Sample) -> Verdicts:
     """Return what becomes of ``sample`` in the rules of others."""
     marks: dict[str, Bits] = {"mark": known(bytes(4))}
     first = sample.visits[0].packet if sample.visits else None
-    marks["ct mark"] = known(bytes(4)) if first and first.state == NEW else unknown(4)
+    # A connection that is there has the mark that it was given, if anybody gives any.
+    unmarked = (first is not None and first.state == NEW) or not ruleset.may_mark_connections
+    marks["ct mark"] = known(bytes(4)) if unmarked else unknown(4)
     found = Verdicts(Outcome.PASSES)
     for visit in sample.visits:
         for table, chain in _chains(ruleset, visit):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 
 __all__ = [
     "Base",
@@ -315,9 +316,28 @@ class ForeignTable:
     program: str = "nft"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Ruleset:
     """Everybody else's tables; ``unseen`` says in words what could not be looked at."""
 
     tables: tuple[ForeignTable, ...] = ()
     unseen: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def may_mark_connections(self) -> bool:
+        """Whether any rule sets the mark of connections, or might, for all that is known of it."""
+        return bool(self.unseen) or any(
+            _may_mark(rule.expressions)
+            for table in self.tables
+            for chain in table.chains.values()
+            for rule in chain.rules
+        )
+
+
+def _may_mark(expressions: Iterable[Expression]) -> bool:
+    return any(
+        isinstance(item, Doubt)
+        or (isinstance(item, Change) and item.what == "ct mark")
+        or (isinstance(item, Group | Not) and _may_mark(item.inner))
+        for item in expressions
+    )
