@@ -72,7 +72,12 @@ class Systemd:
 
     def close(self) -> None:
         """End systemd, and all that it has started."""
-        self._site.run("kill -9 $(pgrep -P $(cat /run/systemd.pid)); umount -l /sys/fs/cgroup")
+        # It is a child of the machine's shell, whose reading of our next line its end would
+        # cut in two.
+        ended = "while kill -0 $(cat /run/systemd.pid) 2>/dev/null; do sleep 0.1; done"
+        self._site.run(
+            f"kill -9 $(pgrep -P $(cat /run/systemd.pid)); {ended}; umount -l /sys/fs/cgroup"
+        )
         self._site.run("/usr/bin/mount --make-rprivate /")
 
     def _is_up(self) -> bool:

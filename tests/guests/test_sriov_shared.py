@@ -336,7 +336,7 @@ def test_a_killed_daemon_leaves_nothing_of_a_carrier(net: Net) -> None:
     net.site.run(f"mkdir -p /run/netns; {IP} netns add a")
     before = net.all()
     wish = {"netns": "a", "ifname": "eth0", "mac": MACS["a"]}
-    for act, word in ((4, "spoof-check"), (11, "receive what is sent"), (12, "a port of br9")):
+    for act, word in ((4, "spoof-check"), (12, "receive what is sent"), (13, "a port of br9")):
         crashed = net.site.ask_killed(act, "POST", "/v1/networks/red/ports", wish)
         assert word in str(crashed)
         assert before == net.all(), f"killed before {crashed}"
