@@ -17,6 +17,14 @@ __all__ = ["LibvirtDaemon"]
 _LIMIT = 60.0
 """Seconds that libvirt may take for one request."""
 
+_NETWORKS = "virtnetworkd-sock"
+_DRIVERS = ("qemu", "lxc", "xen", "vbox", "storage", "nodedev", "secret", "interface", "nwfilter")
+
+
+def _is_one_of_several(path: Path) -> bool:
+    """Whether drivers have daemons of their own, with sockets beside ``path``."""
+    return any(path.with_name(f"virt{name}d-sock").exists() for name in _DRIVERS)
+
 
 class LibvirtDaemon:
     """A daemon of libvirt's that answers at ``path``."""
@@ -29,11 +37,13 @@ class LibvirtDaemon:
     def find(cls, sockets: Collection[Path], own: Collection[Path]) -> LibvirtDaemon | None:
         """Return the daemon that answers at the first of ``sockets``; blocks for a moment.
 
-        ``own`` are ours: we may have the place of one of libvirt's.
+        ``own`` are ours: we may have the place of one of libvirt's.  Where each driver has a
+        daemon, virtproxyd at libvirtd's socket would hand on to us what is asked of networks.
         """
         ours = {os.path.realpath(path) for path in own}
         for path in sockets:
-            if os.path.realpath(path) in ours:
+            is_ours_behind = os.path.realpath(path.with_name(_NETWORKS)) in ours
+            if os.path.realpath(path) in ours or (is_ours_behind and _is_one_of_several(path)):
                 continue
             with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
                 probe.settimeout(5)
@@ -45,12 +55,10 @@ class LibvirtDaemon:
     def has_networks_inside(self) -> bool:
         """Whether it is a libvirtd, whose guests get the networks of its own driver alone.
 
-        Where each driver has a daemon, somebody else answers at libvirtd's socket, and one of them
-        has its own beside it (https://libvirt.org/daemons.html).
+        Where each driver has a daemon, virtproxyd answers at libvirtd's socket
+        (https://libvirt.org/daemons.html).
         """
-        return (
-            self.path.name == "libvirt-sock" and not self.path.with_name("virtqemud-sock").exists()
-        )
+        return self.path.name == "libvirt-sock" and not _is_one_of_several(self.path)
 
     @staticmethod
     def client() -> str | None:
