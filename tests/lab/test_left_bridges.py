@@ -24,8 +24,10 @@ PROGRAMS = "/run/lab/bin"
 RENAME = "/run/lab/rename"
 DNSMASQ = f"""#!/bin/sh
 if [ -e {RENAME} ]; then
-    ip link set "$(cat {RENAME})" down name renamed0
+    # First of all: who starts it may end it at any moment, and is not to meet it again.
+    bridge=$(cat {RENAME})
     rm {RENAME}
+    ip link set "$bridge" down name renamed0
 fi
 exec {shutil.which("dnsmasq")} "$@"
 """
