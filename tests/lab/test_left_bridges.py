@@ -27,7 +27,7 @@ if [ -e {RENAME} ]; then
     # First of all: who starts it may end it at any moment, and is not to meet it again.
     bridge=$(cat {RENAME})
     rm {RENAME}
-    ip link set "$bridge" down name renamed0
+    until ip link set "$bridge" down name renamed0; do sleep 0.01; done
 fi
 exec {shutil.which("dnsmasq")} "$@"
 """
