@@ -102,9 +102,9 @@ OPERATIONS: dict[str, Callable[..., float]] = {
 }
 
 
-def repeat(what: str, times: int, **arguments: object) -> float:
-    """Do an operation again and again; return the seconds of all together."""
-    return sum(OPERATIONS[what](**arguments) for _ in range(times))
+def repeat(what: str, times: int, **arguments: object) -> list[float]:
+    """Do an operation again and again; return the seconds that each took."""
+    return [OPERATIONS[what](**arguments) for _ in range(times)]
 
 
 serve({**OPERATIONS, "repeat": repeat})

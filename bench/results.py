@@ -7,7 +7,15 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal
 
-__all__ = ["Budget", "Result", "median", "milliseconds", "ratio", "render"]
+__all__ = [
+    "Budget",
+    "Result",
+    "after_a_pause",
+    "median",
+    "milliseconds",
+    "ratio",
+    "render",
+]
 
 Verdict = Literal["ok", "missed", "no budget", "not measured"]
 
@@ -92,6 +100,13 @@ def milliseconds(samples: Sequence[float]) -> float | None:
 def ratio(value: float | None, base: float | None) -> float | None:
     """Return ``value / base``, ``None`` when either is missing."""
     return None if value is None or not base else value / base
+
+
+def after_a_pause(mine: Sequence[float], theirs: Sequence[float]) -> str:
+    """Return a note on the first calls of each turn, samples in seconds, ours and libvirt's."""
+    ours, libvirt = milliseconds(mine), milliseconds(theirs)
+    compared = _number(ratio(ours, libvirt))
+    return f"the first of each turn: {_value(ours, 'ms')}, {_value(libvirt, 'ms')}, {compared}"
 
 
 def render(results: Sequence[Result]) -> str:
