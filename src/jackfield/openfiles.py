@@ -7,7 +7,6 @@ none is begun, and nobody let in, when few are left.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import resource
@@ -36,26 +35,20 @@ def are_left(number: int = _FOR_CALLERS) -> bool:
     """Tell whether so many more files could be opened, by default as many as a caller needs."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     # The least number is given first, so the last ones are free nearly always: one call tells.
-    free = [number for number, events in _last(limit, number).poll(0) if events & select.POLLNVAL]
-    if len(free) == number:
-        return True
-    opened: list[int] = []
-    try:
-        with contextlib.suppress(OSError):
-            while len(opened) < number:
-                # Standard input is open, or what was opened first instead of it.
-                opened.append(os.dup(0))
-        return len(opened) == number
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
+    # None is taken to find out: another thread would have none meanwhile.
+    return _count_free(max(limit - number, 0), limit) == number or _count_free(0, limit) >= number
+
+
+def _count_free(first: int, limit: int) -> int:
+    """Return how many descriptors from ``first`` up to ``limit`` are not open (``poll(2)``)."""
+    return sum(1 for _, events in _looker(first, limit).poll(0) if events & select.POLLNVAL)
 
 
 @functools.lru_cache(8)
-def _last(limit: int, number: int) -> select.poll:
-    """Return what looks at the last ``number`` descriptors below ``limit``."""
+def _looker(first: int, limit: int) -> select.poll:
+    """Return what looks at the descriptors from ``first`` up to ``limit``."""
     poll = select.poll()
-    for descriptor in range(max(limit - number, 0), limit):
+    for descriptor in range(first, limit):
         poll.register(descriptor, 0)
     return poll
 
