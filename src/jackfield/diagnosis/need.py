@@ -364,9 +364,9 @@ def routed_samples(way: Way) -> Iterator[Sample]:
 def bridged_samples(
     bridge: Device,
     version: int,
-    guest: Address | None = None,
+    guest: Address | None,
     *,
-    port: Device = NO_PORT,
+    port: Device,
     routed: bool,
     back: bool | None = True,
 ) -> Iterator[Sample]:

@@ -179,9 +179,7 @@ class Mending:
         again = f"try again with: jackfield apply {shell_word(record.name)}"
         await self._tidings.problem(record, f"{_NOT_MENDED}: {failures[0]}{more}; {again}")
 
-    async def bridge_back(
-        self, uuid: UUID, bridge: InterfaceName, former: int | None = None
-    ) -> None:
+    async def bridge_back(self, uuid: UUID, bridge: InterfaceName, former: int | None) -> None:
         """Put ports back on a bridge of somebody else, who has made it anew.
 
         ``former`` is the index of one that had its name before, and is called otherwise now.

@@ -42,7 +42,7 @@ def choose_device(
     *,
     mtu: int | None,
     run_dir: Path,
-    function: FunctionPlace | None = None,
+    function: FunctionPlace | None,
 ) -> PortDevice | None:
     """Return the device of the port ``uuid``, which was allocated ``plug``; a VDE port has none.
 
