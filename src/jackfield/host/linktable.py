@@ -47,7 +47,7 @@ class LinkTable:
         ]
         return changes
 
-    def put(self, link: Link) -> LinkChange:
+    def put(self, link: Link) -> tuple[LinkFact | None, LinkFact]:
         """Add or change a link; both facts are equal where it is as it was."""
         old = self.by_index.get(link.index)
         new = _link_fact(link, self._addresses.get(link.index, ()))

@@ -33,11 +33,7 @@ from jackfield.host.netlink.link import RTM_DELLINK, RTM_NEWLINK, Link, decode_l
 from jackfield.host.netlink.message import NLM_F_REPLACE, Reply
 from jackfield.host.netlink.netconf import RTM_NEWNETCONF, is_about_all
 from jackfield.host.netlink.route import RouteSocket
-from jackfield.host.netlink.routing import (
-    RTM_DELROUTE,
-    RTM_NEWROUTE,
-    decode_route,
-)
+from jackfield.host.netlink.routing import RTM_DELROUTE, RTM_NEWROUTE, decode_route
 from jackfield.host.netlink.socket import NETLINK_ROUTE, MessagesLost, NetlinkSocket
 from jackfield.host.routetable import RouteTable
 from jackfield.host.thread import KernelThread
@@ -234,18 +230,9 @@ class Mirror:
         """Whether changes were missed, so that a ``Snapshot`` must be taken and installed."""
         return self._stale
 
-    def on_link(self, callback: LinkCallback) -> Callable[[], None]:
-        """Call ``callback`` at every change of a link, its addresses included.
-
-        Returns a function that ends the subscription.
-        """
+    def on_link(self, callback: LinkCallback) -> None:
+        """Call ``callback`` at every change of a link, its addresses included."""
         self._callbacks.append(callback)
-
-        def cancel() -> None:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
-
-        return cancel
 
     def on_route(self, callback: RouteCallback) -> None:
         """Call ``callback`` at every change of a route of the main table."""
@@ -362,7 +349,7 @@ class Mirror:
         old, new = self._links.put(link)
         if new != old:
             self._changed((old, new))
-        elif new is not None:
+        else:
             self._told_again(new)
 
     def _apply_address(self, entry: AddressEntry, *, gone: bool) -> None:
@@ -389,7 +376,7 @@ class Mirror:
         self._tell(old, new)
 
     def _tell(self, old: LinkFact | None, new: LinkFact | None) -> None:
-        for callback in tuple(self._callbacks):
+        for callback in self._callbacks:
             callback(old, new)
 
     def facts(self) -> Facts:
