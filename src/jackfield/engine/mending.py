@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from jackfield.document.rules import makes_bridge
-from jackfield.engine import workplace
+from jackfield.engine import networkjobs, workplace
 from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.guards import Guards
 from jackfield.engine.hostwatch import HostWatch
@@ -110,7 +110,7 @@ class Mending:
                 f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
             )
         if record.halted:
-            await self._thread.run(workplace.settle_halted, record.uuid)
+            await self._thread.run(networkjobs.settle_halted, record.uuid)
             record.halted = False
         gone = {_gone(bridge) for bridge in bridges_of(record.current)}
         if record.problem not in gone and not is_blocked_way(record.problem):

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from jackfield.document.json import network_to_json
-from jackfield.engine import portjobs, workplace
+from jackfield.engine import networkjobs, portjobs
 from jackfield.engine.blockedways import blocked_way, first_certain, is_blocked_way, ways_past
 from jackfield.engine.changeable import check_changeable, check_realised_kind
 from jackfield.engine.claims import check_free, takes_uplinks
@@ -23,6 +23,7 @@ from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.impact import Impact
 from jackfield.engine.longdocuments import aside
 from jackfield.engine.mending import Mending
+from jackfield.engine.networkjobs import Settled
 from jackfield.engine.plans import Plans
 from jackfield.engine.portmtus import fit_ports, unfit_ports
 from jackfield.engine.portsettings import kept
@@ -34,7 +35,7 @@ from jackfield.engine.services import Services
 from jackfield.engine.tidings import Tidings
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
-from jackfield.engine.workplace import Settled, Workplace
+from jackfield.engine.workplace import Workplace
 from jackfield.engine.zones import Zones, bridge_name
 from jackfield.errors import JackfieldError, WrongState, shell_word
 from jackfield.host.service.process import Process
@@ -196,7 +197,7 @@ class Networks:
         record.live, record.present = network, wanted
         record.settled, record.problem = False, None
         begin = functools.partial(
-            workplace.begin_start,
+            networkjobs.begin_start,
             uuid=record.uuid,
             document=document,
             wanted=wanted,
@@ -219,9 +220,9 @@ class Networks:
                     await self._uplinks.expect(gateways)
                     await self._hooks.run(Operation.STARTED, network)
                 except BaseException as error:
-                    with Undoing(error, workplace.LEFT) as undoing:
+                    with Undoing(error, networkjobs.LEFT) as undoing:
                         await self._zones.leave(bridge_name(network))
-                        await self._thread.run(workplace.undo_start, record.uuid, wanted)
+                        await self._thread.run(networkjobs.undo_start, record.uuid, wanted)
                     if undoing.failure is not None:
                         record.problem = f"left by a start that failed: {undoing.failure}"
                     raise
@@ -248,7 +249,7 @@ class Networks:
         """Return the job that closes a step which makes a network run, or run otherwise."""
         network = record.current
         return functools.partial(
-            workplace.settle_network,
+            networkjobs.settle_network,
             uuid=record.uuid,
             name=network.name,
             event_type=event_type,
@@ -335,7 +336,7 @@ class Networks:
         record.halted = True
         try:
             stopped = await self._thread.run(
-                workplace.stop_network,
+                networkjobs.stop_network,
                 record.uuid,
                 network.name,
                 record.present,
@@ -478,7 +479,7 @@ class Networks:
             self._services.forget(record.uuid)
         try:
             processes = await self._thread.run(
-                workplace.begin_change,
+                networkjobs.begin_change,
                 record.uuid,
                 document,
                 previous,
@@ -490,9 +491,9 @@ class Networks:
                 await self._services.wait_ready(processes)
                 await self._uplinks.expect(gateways)
             except BaseException as error:
-                with Undoing(error, workplace.LEFT_OF_CHANGE):
+                with Undoing(error, networkjobs.LEFT_OF_CHANGE):
                     await self._thread.run(
-                        workplace.undo_change, record.uuid, previous, change, present
+                        networkjobs.undo_change, record.uuid, previous, change, present
                     )
                     await self._zones.join(former, begun=True)
                 raise
