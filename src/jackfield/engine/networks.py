@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import msgspec
 
 from jackfield.document.json import network_to_json
 from jackfield.engine import networkjobs, portjobs
-from jackfield.engine.blockedways import blocked_way, first_certain, is_blocked_way, ways_past
+from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.changeable import check_changeable, check_realised_kind
 from jackfield.engine.claims import check_free, takes_uplinks
 from jackfield.engine.definitions import Definitions, network_row
@@ -32,9 +32,9 @@ from jackfield.engine.registrations import Registrations
 from jackfield.engine.registry import Registry
 from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
-from jackfield.engine.tidings import Tidings
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.views import NetworkView
+from jackfield.engine.ways import Ways
 from jackfield.engine.workplace import Workplace
 from jackfield.engine.zones import Zones, bridge_name
 from jackfield.errors import JackfieldError, WrongState, shell_word
@@ -69,7 +69,7 @@ class Networks:
         host: HostWatch,
         services: Services,
         mending: Mending,
-        tidings: Tidings,
+        ways: Ways,
         plans: Plans,
         hooks: Hooks,
         uplinks: Uplinks,
@@ -84,7 +84,7 @@ class Networks:
         self._host = host
         self._services = services
         self._mending = mending
-        self._tidings = tidings
+        self._ways = ways
         self._plans = plans
         self._hooks = hooks
         self._uplinks = uplinks
@@ -278,9 +278,9 @@ class Networks:
         await self._mending.miss_bridges(record)
         await self._registrations.note(record)
         if takes_uplinks(record.current):
-            await self.judge_ways()
+            await self._ways.judge()
         elif record.current.uplinks or is_blocked_way(record.problem):
-            await self.judge_ways([record])
+            await self._ways.judge([record])
         return change
 
     async def _fit_ports(self, record: NetworkRecord) -> None:
@@ -297,30 +297,6 @@ class Networks:
             await self._thread.run(fit_ports, record, unfit)
             for port, device in unfit:
                 port.device = device
-
-    async def judge_ways(self, records: Sequence[NetworkRecord] | None = None) -> None:
-        """Have routed networks say what is wrong with their ways, or that nothing is any more.
-
-        Those of ``records``, or all: a bridge of ours may have taken an uplink, or given it back.
-        """
-        await self._host.settle()
-        facts = self._host.links_and_routes()
-        for record in records or list(self._registry.networks.values()):
-            # Of a thousand, others have their turn between two.
-            await asyncio.sleep(0)
-            known = record.problem
-            # What is wrong with the network itself is said first.
-            if not record.active or not (known is None or is_blocked_way(known)):
-                continue
-            problem = blocked_way(record.current, facts)
-            if problem is None and (past := ways_past(record.current, facts)):
-                problem = await self._thread.run(first_certain, past)
-                if record.live is None or record.problem != known:
-                    continue
-            if problem is None:
-                record.problem = None
-            elif problem != known:
-                await self._tidings.problem(record, problem)
 
     async def _stop(self, record: NetworkRecord) -> None:
         assert record.live is not None
@@ -365,7 +341,7 @@ class Networks:
             record.live = None
         self._events.add(stopped)
         if takes_uplinks(network):
-            await self.judge_ways()
+            await self._ways.judge()
         await self._hooks.tell(Operation.STOPPED, network)
 
     async def apply(
