@@ -26,7 +26,7 @@ from jackfield.operations import Operations
 #: What is timed: the stage's name, the module, and the function or method in it.
 STAGES = (
     ("plan", "jackfield.engine.plans", "Plans.plan"),
-    ("check_host", "jackfield.engine.networks", "check_host"),
+    ("check_host", "jackfield.engine.transitions", "check_host"),
     ("facts", "jackfield.host.mirror", "Mirror.facts"),
     (
         "hop to the kernel thread and back, with its job",

@@ -42,6 +42,7 @@ from jackfield.engine.shortage import Shortage
 from jackfield.engine.store import Store
 from jackfield.engine.takeover import Takeover
 from jackfield.engine.tidings import Tidings
+from jackfield.engine.transitions import Transitions
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.watches import Watches
 from jackfield.engine.ways import Ways
@@ -124,9 +125,8 @@ class Parts:
         self._zones = Zones(self.registry, self._thread, tidings, later)
         self._registrations = Registrations(self.registry, self.host, tidings, later)
         self._ways = Ways(self.registry, self._thread, self.host, tidings)
-        self.networks = Networks(
+        transitions = Transitions(
             self.registry,
-            self.definitions,
             self.events,
             self._thread,
             self.host,
@@ -138,6 +138,9 @@ class Parts:
             uplinks,
             self._zones,
             self._registrations,
+        )
+        self.networks = Networks(
+            self.registry, self.definitions, self.events, self._thread, plans, hooks, transitions
         )
         self.foresight = Foresight(
             self.registry, self.definitions, plans, self._mending, self._thread, self.host
