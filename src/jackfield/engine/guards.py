@@ -297,7 +297,7 @@ class Guards:
         log.info("port %s is guarded on its device %s", port.uuid, guard.link)
 
     async def _leave(self, uuid: UUID, device: str) -> None:
-        """Take the guard of a device away that has gone, or is no port of ours any more."""
+        """Take the guard of a device away that has gone, or is not a port of ours any more."""
         guard = self._clients.guards.get(uuid)
         if guard is None or guard.link != device:
             return
@@ -387,7 +387,7 @@ def _tidy(tools: Workplace, guards: list[PortGuard], names: Collection[Interface
         log.error("ports are not guarded: %s is in the way", what)
     stale = [link for link in guarded_links(tools.kernel.nft) if link not in names]
     for link in stale:
-        log.warning("mended: %s is no port of ours any more", link)
+        log.warning("mended: %s is not a port of ours any more", link)
     if not stale and not names:
         # A daemon that died may have left the table without the last guard.
         stale = [_NOBODY]

@@ -160,7 +160,7 @@ class Ports:
                 opened = await self._thread.run(lambda _: open_macvtap(nodes[0].path, queues))
                 port.problem = None
                 return opened
-        raise WrongState(f"port {ref!r} is no tap or macvtap of ours: there is nothing to open")
+        raise WrongState(f"port {ref!r} is not a tap or macvtap of ours: there is nothing to open")
 
     async def release(self, uuid: UUID) -> None:
         """Remove a port whose holder has ended; one that is gone already is left alone."""

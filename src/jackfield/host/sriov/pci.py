@@ -83,7 +83,7 @@ def set_count(link: InterfaceName, count: int) -> None:
     """Make ``count`` virtual functions of ``link``, or 0; between two other numbers lies 0."""
     folder = _folder_of_link(link, DEVICES)
     if folder is None:
-        raise NotFound(f"{link} is no PCI device of this host, so it has no virtual functions")
+        raise NotFound(f"{link} is not a PCI device of this host, so it has no virtual functions")
     what = f"make {counted(count, 'virtual function')} of {link}"
     _write(folder / "sriov_numvfs", str(count), what)
 
