@@ -1,4 +1,4 @@
-"""Benchmarks: the budgets of the design, measured against libvirtd and against the raw cost.
+"""Benchmarks: what Jackfield costs, beside libvirtd and beside the raw cost.
 
 ``scripts/bench`` runs them; what the figures mean is in ``docs/performance.md``.
 """

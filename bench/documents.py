@@ -20,7 +20,7 @@ from lxml import etree
 
 from bench.counts import Counts
 from bench.results import Budget, Result, render
-from jackfield.allocation.allocate import allocate
+from jackfield.allocation.allocate import allocate, usage_key
 from jackfield.allocation.request import Request
 from jackfield.allocation.usage import Usage
 from jackfield.document.json import network_from_json, network_to_json
@@ -135,8 +135,8 @@ def _allocating() -> Iterator[Result]:
     def allocate_all() -> None:
         usage = Usage()
         for _ in range(ALLOCATIONS):
-            port = allocate(network, facts, usage, request, key="n").port
-            usage = usage.with_port("n", port)
+            port = allocate(network, facts, usage, request).port
+            usage = usage.with_port(usage_key(network), port)
 
     seconds = _median_time(allocate_all, 3)
     yield Result(

@@ -26,16 +26,16 @@ from jackfield.operations import Operations
 #: What is timed: the stage's name, the module, and the function or method in it.
 STAGES = (
     ("plan", "jackfield.engine.plans", "Plans.plan"),
-    ("check_host", "jackfield.engine.networks", "check_host"),
+    ("check_host", "jackfield.engine.transitions", "check_host"),
     ("facts", "jackfield.host.mirror", "Mirror.facts"),
     (
         "hop to the kernel thread and back, with its job",
         "jackfield.host.thread",
         "KernelThread.run",
     ),
-    ("job begin_start", "jackfield.engine.workplace", "begin_start"),
-    ("job settle_network", "jackfield.engine.workplace", "settle_network"),
-    ("job stop_network", "jackfield.engine.workplace", "stop_network"),
+    ("job begin_start", "jackfield.engine.networkjobs", "begin_start"),
+    ("job settle_network", "jackfield.engine.networkjobs", "settle_network"),
+    ("job stop_network", "jackfield.engine.networkjobs", "stop_network"),
     ("job create_port", "jackfield.engine.portjobs", "create_port"),
     ("job delete_ports", "jackfield.engine.portjobs", "delete_ports"),
     ("refuse_foreign", "jackfield.host.applier", "Applier.refuse_foreign"),

@@ -131,7 +131,7 @@ def test_a_relative_directory_is_made_absolute(tmp_path: Path) -> None:
         ("gateway_timeout = nan", "gateway_timeout is nan, and must be", "gateway_timeout = 10"),
         (
             "libvirt_tls = 'localhost'",
-            "libvirt_tls is \"localhost\", and 'localhost' is no IP address",
+            "libvirt_tls is \"localhost\", and 'localhost' is not an IP address",
             'or libvirt_tls = "*" for all of them',
         ),
         (
@@ -144,7 +144,7 @@ def test_a_relative_directory_is_made_absolute(tmp_path: Path) -> None:
             "libvirt_socket and libvirt_socket_ro are one path, and must be two",
             'libvirt_socket_ro = "/run/a-ro"',
         ),
-        ("group = admins", "is no TOML: Invalid value (at line 1", "text stands in quotes"),
+        ("group = admins", "is not TOML: Invalid value (at line 1", "text stands in quotes"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str, hint: str) -> None:
@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> No
         path.write_bytes(content)
     with pytest.raises(ConfigurationError) as caught:
         config.load(path)
-    why = "Is a directory" if content is None else "it is no UTF-8 text"
+    why = "Is a directory" if content is None else "it is not UTF-8 text"
     assert caught.value.message.startswith(f"cannot read configuration file {path}: {why}")
 
 

@@ -21,7 +21,7 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     else:
         path.symlink_to(target)
-    with pytest.raises(ConfigurationError, match=f"{path}: something is there that is no socket"):
+    with pytest.raises(ConfigurationError, match=f"{path}: something else than a socket is there"):
         listen(path)
     assert path.is_dir() if kind == "directory" else "precious" == path.read_text()
 

@@ -277,13 +277,13 @@ def _read(path: Path, *, required: bool) -> dict[str, object]:
             return {}
         raise ConfigurationError(f"configuration file {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"it is no UTF-8 text: {error}"
+        reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 text: {error}"
         raise ConfigurationError(f"cannot read configuration file {path}: {reason}") from error
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(
-            f"{path} is no TOML: {error}",
+            f"{path} is not TOML: {error}",
             hint='a line is KEY = VALUE; text stands in quotes: log_level = "info"',
         ) from error
 
@@ -307,7 +307,7 @@ def _tls(text: str, file: _File) -> TlsConfig:
             ipaddress.ip_address(address)
         except ValueError as error:
             raise ConfigurationError(
-                f"libvirt_tls is {_shown(text)}, and {address!r} is no IP address",
+                f"libvirt_tls is {_shown(text)}, and {address!r} is not an IP address",
                 hint='write an address that this host has, or libvirt_tls = "*" for all of them',
             ) from error
     return TlsConfig(

@@ -49,7 +49,7 @@ def _listen(path: Path, kind: int) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise ConfigurationError(
-                f"cannot listen at {path}: something is there that is no socket; it is left alone",
+                f"cannot listen at {path}: something else than a socket is there; it is left alone",
                 hint="remove it, or choose another path",
             )
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import MutableMapping
 
 __all__ = ["listen_fds", "ready", "send", "status", "stopping", "watchdog", "watchdog_interval"]
 
@@ -60,14 +59,14 @@ def watchdog_interval() -> float | None:
     return int(asked) / 2_000_000 or None
 
 
-def listen_fds(environment: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
-    """Return the listening sockets that were handed over, and forget them in ``environment``.
+def listen_fds() -> list[socket.socket]:
+    """Return the listening sockets that were handed over, and forget them in the environment.
 
     They are not for our children, so they become close-on-exec.
     """
-    addressee = environment.pop("LISTEN_PID", "")
-    count = environment.pop("LISTEN_FDS", "")
-    environment.pop("LISTEN_FDNAMES", None)
+    addressee = os.environ.pop("LISTEN_PID", "")
+    count = os.environ.pop("LISTEN_FDS", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
     if addressee != str(os.getpid()) or not count.isascii() or not count.isdigit():
         return []
     sockets = []

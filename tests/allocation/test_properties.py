@@ -64,7 +64,7 @@ def test_no_limit_is_ever_exceeded(data: st.DataObject) -> None:
             gone = ports.pop(data.draw(st.integers(0, len(ports) - 1)))
             usage = usage.without_port("pool", gone)
         try:
-            port = allocate(network, HOST, usage, request, key="pool").port
+            port = allocate(network, HOST, usage, request).port
         except CapacityExhausted:
             continue
         usage = usage.with_port("pool", port)
@@ -85,14 +85,14 @@ def test_full_means_full_and_freed_means_free(data: st.DataObject) -> None:
     usage, ports = Usage(), []
     while True:
         try:
-            port = allocate(network, HOST, usage, Request(), key="pool").port
+            port = allocate(network, HOST, usage, Request()).port
         except CapacityExhausted:
             break
         usage = usage.with_port("pool", port)
         ports.append(port)
     if ports:
         gone = data.draw(st.sampled_from(ports))
-        again = allocate(network, HOST, usage.without_port("pool", gone), Request(), key="pool")
+        again = allocate(network, HOST, usage.without_port("pool", gone), Request())
         assert uplink_key(gone) == uplink_key(again.port)
 
 
@@ -103,8 +103,8 @@ def test_fewest_connections_in_document_order(data: st.DataObject) -> None:
     network = msgspec.structs.replace(data.draw(pools(SHARED)), portgroups=())
     counts = data.draw(st.dictionaries(st.sampled_from(DEVICES), st.integers(1, 5)))
     usage = Usage(uplinks={str(name): count for name, count in counts.items()})
-    allocation = allocate(network, HOST, usage, Request(), key="pool")
-    assert allocation == allocate(network, HOST, usage, Request(), key="pool")
+    allocation = allocate(network, HOST, usage, Request())
+    assert allocation == allocate(network, HOST, usage, Request())
     names = [one.dev for one in network.uplinks if isinstance(one, DeviceUplink)]
     assert min(names, key=lambda name: counts.get(name, 0)) == uplink_key(allocation.port)
 
@@ -127,10 +127,10 @@ def test_unrelated_networks_do_not_matter(data: st.DataObject) -> None:
         usage, outcome = Usage(), []
         for request in requests:
             if mixed and data.draw(st.booleans()):
-                unrelated = allocate(other, host, usage, Request(portgroup=Text("g0")), key="o")
-                usage = usage.with_port("o", unrelated.port)
+                unrelated = allocate(other, host, usage, Request(portgroup=Text("g0")))
+                usage = usage.with_port(usage_key(other), unrelated.port)
             try:
-                allocation = allocate(network, host, usage, request, key="pool")
+                allocation = allocate(network, host, usage, request)
             except CapacityExhausted as error:
                 outcome.append(error.message)
                 continue

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from jackfield.allocation.allocate import allocate, allocate_bandwidth
+from jackfield.allocation.allocate import allocate, allocate_bandwidth, usage_key
 from jackfield.allocation.request import Allocation, Request
 from jackfield.allocation.usage import Usage
 from jackfield.document.reader import read_network
@@ -47,8 +47,8 @@ def wish(**fields: object) -> Request:
 
 def give(network: Network, host: Facts, usage: Usage, request: Request) -> tuple[Allocation, Usage]:
     """Allocate and count."""
-    allocation = allocate(network, host, usage, request, key="n")
-    return allocation, usage.with_port("n", allocation.port)
+    allocation = allocate(network, host, usage, request)
+    return allocation, usage.with_port(usage_key(network), allocation.port)
 
 
 VEPA = read_network("""
@@ -71,7 +71,7 @@ def test_three_uplinks_admit_exactly_what_their_portgroups_allow() -> None:
     assert {"eth10": 10, "eth11": 5, "eth12": 5} == dict(usage.uplinks)
     assert ["eth10", "eth11", "eth12"] * 5 + ["eth10"] * 5 == order
     with pytest.raises(CapacityExhausted) as caught:
-        allocate(VEPA, host, usage, wish(), key="n")
+        allocate(VEPA, host, usage, wish())
     assert (
         "network 'red-network' has no free port: portgroup 'portgroup0' 10/10 (eth10 10); "
         "portgroup 'portgroup1' 5/5 (eth11 5); portgroup 'portgroup2' 5/5 (eth12 5)"
@@ -189,9 +189,9 @@ def test_portgroup_by_name_by_default_and_unknown() -> None:
         allocation, usage = give(GROUPS, host, usage, wish())
         assert ("gold", "eth1") == (allocation.port.group, allocation.port.plug.dev)  # type: ignore[union-attr]
     with pytest.raises(CapacityExhausted, match=r"for portgroup 'gold'.*'gold' 2/2"):
-        allocate(GROUPS, host, usage, wish(), key="n")
+        allocate(GROUPS, host, usage, wish())
     with pytest.raises(InvalidRequest) as caught:
-        allocate(GROUPS, host, usage, wish(portgroup=Text("bronze")), key="n")
+        allocate(GROUPS, host, usage, wish(portgroup=Text("bronze")))
     assert "it has 'silver', 'gold'" == caught.value.hint
 
 
@@ -200,12 +200,13 @@ def test_a_lowered_count_admits_no_new_port() -> None:
     host, usage = facts("eth0", "eth1"), Usage()
     allocation, usage = give(GROUPS, host, usage, wish())
     lowered = read_network(
-        "<network><name>n</name><forward mode='vepa'><interface dev='eth1'/></forward>"
+        f"<network><name>{GROUPS.name}</name>"
+        "<forward mode='vepa'><interface dev='eth1'/></forward>"
         "<portgroup name='gold' default='yes' count='0'/></network>"
     )
     with pytest.raises(CapacityExhausted, match="'gold' 1/0"):
-        allocate(lowered, host, usage, wish(), key="n")
-    assert {} == dict(usage.without_port("n", allocation.port).uplinks)
+        allocate(lowered, host, usage, wish())
+    assert {} == dict(usage.without_port(GROUPS.name, allocation.port).uplinks)
 
 
 def test_uplinks_of_portgroups_are_given_out_by_them_alone() -> None:
@@ -257,11 +258,11 @@ def test_passthrough_uplinks_have_one_port_over_all_networks() -> None:
         "<network><name>m</name><forward mode='vepa'><interface dev='eth0'/>"
         "<interface dev='eth1'/></forward></network>"
     )
-    other = allocate(shared, host, usage, wish(), key="m").port
+    other = allocate(shared, host, usage, wish()).port
     assert ("eth0", "eth1") == (first.port.plug.dev, other.plug.dev)  # type: ignore[union-attr]
     usage = usage.with_port("m", other)
     with pytest.raises(CapacityExhausted, match=r"uplink eth0 1/1; uplink eth1 1/1"):
-        allocate(PASSTHROUGH, host, usage, wish(), key="n")
+        allocate(PASSTHROUGH, host, usage, wish())
     usage = usage.without_port("m", other)
     again, usage = give(PASSTHROUGH, host, usage, wish())
     assert "eth1" == again.port.plug.dev  # type: ignore[union-attr]
@@ -274,7 +275,7 @@ def test_private_with_vn_link_is_exclusive() -> None:
           <virtualport type='802.1Qbh'><parameters profileid='x'/></virtualport></network>""")
     _, usage = give(network, facts("eth0"), Usage(), wish())
     with pytest.raises(CapacityExhausted):
-        allocate(network, facts("eth0"), usage, wish(), key="n")
+        allocate(network, facts("eth0"), usage, wish())
 
 
 FUNCTIONS = tuple(
@@ -304,7 +305,7 @@ def test_physical_function_expands_to_virtual_ones() -> None:
     usage = Usage()
     given = []
     for network in (whole, devices, whole):
-        allocation = allocate(network, host, usage, wish(), key=network.name)
+        allocation = allocate(network, host, usage, wish())
         usage = usage.with_port(network.name, allocation.port)
         given.append(allocation.port.plug)
     assert [
@@ -315,7 +316,7 @@ def test_physical_function_expands_to_virtual_ones() -> None:
     with pytest.raises(
         CapacityExhausted, match=r"0000:03:10.0 1/1; uplink 0000:03:10.1 1/1"
     ) as full:
-        allocate(whole, host, usage, wish(), key="n")
+        allocate(whole, host, usage, wish())
     assert "detach a port, raise a count, or add an uplink" == full.value.hint
     with pytest.raises(CapacityExhausted, match="eth2 has no virtual functions") as absent:
         allocate(whole, Facts(), Usage(), wish())
@@ -342,12 +343,12 @@ def test_functions_that_the_host_uses_are_passed_over() -> None:
         ),
     }
     host = Facts(links=used, virtual_functions={"eth2": FUNCTIONS})
-    allocation = allocate(whole, host, Usage(), wish(), key="n")
+    allocation = allocate(whole, host, Usage(), wish())
     assert isinstance(allocation.port.plug, HostdevPlug)
     assert FUNCTIONS[2].address == allocation.port.plug.address
     full = Usage().with_port("n", allocation.port)
     with pytest.raises(CapacityExhausted) as caught:
-        allocate(whole, host, full, wish(), key="n")
+        allocate(whole, host, full, wish())
     for words in (
         "0000:03:10.0 is in use here: eth2v0 has the address 192.0.2.1/24",
         "0000:03:10.1 is in use here: eth2v1 is a port of a bridge",
@@ -356,7 +357,7 @@ def test_functions_that_the_host_uses_are_passed_over() -> None:
         assert words in caught.value.message
     just_up = LinkFact(index=4, name="eth2", up=True, carrier=False)
     host = Facts(links={"eth2": just_up}, virtual_functions={"eth2": FUNCTIONS})
-    assert allocate(whole, host, Usage(), wish(), key="n").port.plug is not None
+    assert allocate(whole, host, Usage(), wish()).port.plug is not None
 
 
 def test_managed_bridges_share_the_load() -> None:
@@ -430,7 +431,7 @@ def test_guaranteed_bandwidth_is_a_part_of_the_networks() -> None:
         classes.append(allocation.port.bandwidth and allocation.port.bandwidth.class_id)
     assert [3, 4] == classes
     with pytest.raises(Conflict, match="80 of its 100"):
-        allocate(network, Facts(), usage, request, key="n")
+        allocate(network, Facts(), usage, request)
     with pytest.raises(UnsupportedOperation):
         allocate(NAT, Facts(), Usage(), request)
 

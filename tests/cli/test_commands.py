@@ -441,10 +441,10 @@ def test_a_mistyped_file(cli: Cli, tmp_path: Path) -> None:
     for command in ("plan", "apply"):
         outcome = cli(command, "rde.xml")
         assert 4 == outcome.status
-        assert "error: 'rde.xml' is no file, and there is no network 'rde.xml'" in outcome.err
+        assert "error: 'rde.xml' is not a file, and there is no network 'rde.xml'" in outcome.err
         outcome = call(command, "rde.xml", "--run-dir", str(tmp_path))
         assert 8 == outcome.status
-        assert "error: 'rde.xml' is no file, and no daemon answers" in outcome.err
+        assert "error: 'rde.xml' is not a file, and no daemon answers" in outcome.err
         outcome = cli(command, f"{tmp_path}/rde.xml")
         assert 2 == outcome.status
         assert f"cannot read {tmp_path}/rde.xml: No such file or directory" in outcome.err

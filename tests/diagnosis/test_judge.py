@@ -10,8 +10,9 @@ import pytest
 from jackfield.diagnosis.bits import Bits, compare, known, within
 from jackfield.diagnosis.firewall import find_blames, tell_blame
 from jackfield.diagnosis.judge import Outcome, Verdicts, judge
-from jackfield.diagnosis.need import Way, host_samples, routed_samples
+from jackfield.diagnosis.need import host_samples, routed_samples
 from jackfield.diagnosis.packet import Device, Sample
+from jackfield.diagnosis.way import Way
 from jackfield.host.legacy import parse_save
 from jackfield.state.ruleset import (
     Change,
@@ -246,7 +247,9 @@ def test_dhcp_has_no_address_yet() -> None:
         local=ipaddress.ip_address("10.5.5.1"),
         guest=ipaddress.ip_address("10.5.5.100"),
     )
-    samples = {sample.words: sample for sample in host_samples(way, dhcp=True, dns=False)}
+    samples = {
+        sample.words: sample for sample in host_samples(way, dhcp=True, dns=False, advertises=False)
+    }
     request = samples["guests' DHCP requests"]
     text = "*raw\n:PREROUTING DROP [0:0]\n-A PREROUTING -s 10.5.5.0/24 -j ACCEPT\n{}COMMIT\n"
     for more, expected in (

@@ -421,7 +421,7 @@ def test_a_way_out_through_wireguard(site: Site) -> None:
         )
         site.ip("address add 10.99.0.1/24 dev wg0", "link set wg0 up", "link set wg1 netns far")
         site.ip("address add 10.99.0.2/24 dev wg1", "link set wg1 up", inside="far")
-        with pytest.raises(AssertionError, match="wg0 is no Ethernet interface"):
+        with pytest.raises(AssertionError, match="wg0 is not an Ethernet interface"):
             site.apply(PLAIN.replace("up0", "wg0"))
         site.apply(TUNNELLED)
         site.plug("fred", "", "10.8.0.2", "home")

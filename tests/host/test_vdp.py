@@ -137,7 +137,7 @@ def link(index: int, name: str, kind: str = "", lower: int | None = None, vlan: 
     """Return a link as the kernel tells it; ``vlan`` is the tag of a VLAN device."""
     data = attribute(1, struct.pack("=H", vlan)) if vlan else b""
     return Link(
-        *(index, name, 1, kind, b"", 1500, None, "", lower, None, True, data, "", b""),
+        *(index, name, 1, kind, b"", 1500, None, "", lower, None, True, data, b""),
     )
 
 

@@ -101,7 +101,7 @@ def test_zones(daemon: Daemon, firewall: Firewalld, outside: Host) -> None:
     assert zone_of(firewall) == "trusted"
     apply(daemon)
     assert zone_of(firewall) == "jackfield"
-    with pytest.raises(CommandFailed, match=r"does not take bridge virbr-red into zone 'nowhere'"):
+    with pytest.raises(CommandFailed, match=r"refuses to put bridge virbr-red into zone 'nowhere'"):
         apply(daemon, zone="nowhere")
     assert zone_of(firewall) == "jackfield"
     daemon.cli("stop", "red")

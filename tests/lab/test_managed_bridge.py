@@ -504,7 +504,7 @@ def test_what_is_in_the_way_is_named(host: Host, network: Uplink, daemon: Daemon
             assert word in result.stderr, result.stderr
 
     refused("eth7 does not exist", uplink="eth7")
-    refused("no Ethernet interface", uplink="lo")
+    refused("not an Ethernet interface", uplink="lo")
     host.run(["ip", "link", "add", "br9", "type", "bridge"])
     refused("is a bridge itself", "<bridge name='br9'/>", uplink="br9")
     refused("bridge br9", "not ours", bridge="br9")

@@ -519,7 +519,7 @@ def test_no_text_adds_a_line(
 )
 def test_txt_name_that_is_none(name: str) -> None:
     """dnsmasq would not start with it, so the definition is refused."""
-    with pytest.raises(InvalidRequest, match="<txt> is no domain name"):
+    with pytest.raises(InvalidRequest, match="<txt> is not a domain name"):
         serve(dns=Dns(txts=(DnsTxt(name=name, value=Text("x")),)))  # type: ignore[arg-type]
 
 

@@ -131,12 +131,12 @@ def test_what_is_in_the_way_is_named() -> None:
         (
             facts(dataclasses.replace(NIC, mac=MacAddress("00:00:00:00:00:00"))),
             UnsupportedConfiguration,
-            "no Ethernet interface (loopback)",
+            "not an Ethernet interface (loopback)",
         ),
         (
             facts(dataclasses.replace(NIC, mac=None, kind="wireguard")),
             UnsupportedConfiguration,
-            "no Ethernet interface (wireguard)",
+            "not an Ethernet interface (wireguard)",
         ),
         (
             facts(dataclasses.replace(NIC, alias=alias_of(OwnerKind.PORT, UUID(int=1)))),

@@ -63,7 +63,7 @@ def test_where_a_port_is() -> None:
     # In the other modes several guests share it.
     assert place_of(DirectPlug(dev=InterfaceName("eth1"), mode="bridge"), FACTS) is None
     assert place_of(DirectPlug(dev=InterfaceName("eth9"), mode="passthrough"), FACTS) is None
-    with pytest.raises(HostError, match=r"0000:01:00\.0 is no virtual function"):
+    with pytest.raises(HostError, match=r"0000:01:00\.0 is not a virtual function"):
         place_of(HostdevPlug(address=PciAddress.of(bus=1)), FACTS)
 
 

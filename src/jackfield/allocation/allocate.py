@@ -68,11 +68,9 @@ def usage_key(network: Network) -> str:
     return str(network.uuid) if network.uuid is not None else network.name
 
 
-def allocate(
-    network: Network, facts: Facts, usage: Usage, request: Request, *, key: str | None = None
-) -> Allocation:
+def allocate(network: Network, facts: Facts, usage: Usage, request: Request) -> Allocation:
     """Return the port that ``request`` gets on ``network``, or raise why it gets none."""
-    counted = usage_key(network) if key is None else key
+    counted = usage_key(network)
     group = _named_group(network, request)
     place = _choose(network, facts, usage, request, group, counted)
     group = place.group

@@ -96,7 +96,7 @@ def _expand(network: Network, uplinks: tuple[Uplink, ...], facts: Facts) -> Cand
         elif isinstance(uplink, PciUplink):
             found = [(functions.get(str(uplink.address)), uplink.address)]
         elif network.mode is Mode.HOSTDEV:
-            problems.append(f"{uplink.dev} is no PCI function")
+            problems.append(f"{uplink.dev} is not a PCI function")
             continue
         else:
             keys.append(str(uplink.dev))

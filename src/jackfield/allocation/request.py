@@ -50,7 +50,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @classmethod
-    def from_interface(cls, interface: GuestInterface, owner: Owner | None = None) -> Request:
+    def from_interface(cls, interface: GuestInterface, owner: Owner | None) -> Request:
         """Return the wish that a guest's ``<interface type='network'>`` expresses."""
         return cls(
             owner=owner,

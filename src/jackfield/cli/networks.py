@@ -91,7 +91,9 @@ def ask_for_network(
         return context.client.request("POST", path, query=query)
     except (NetworkNotFound, DaemonUnreachable) as error:
         # Who has mistyped a file's name looks neither for a network nor for a daemon.
-        raise type(error)(f"{name!r} is no file, and {error.message}", hint=error.hint) from error
+        raise type(error)(
+            f"{name!r} is not a file, and {error.message}", hint=error.hint
+        ) from error
 
 
 def undefine(context: Context, arguments: Arguments) -> None:

@@ -10,9 +10,9 @@ import ipaddress
 from collections.abc import Collection, Iterator, Mapping
 
 from jackfield.diagnosis.finding import Finding, Likelihood
-from jackfield.diagnosis.need import NO_PORT, OUTSIDE, Way, guest_of
 from jackfield.diagnosis.packet import UNTOLD, Device
 from jackfield.diagnosis.ranges import ranges_left, words_of
+from jackfield.diagnosis.way import NO_PORT, OUTSIDE, Way, guest_of
 from jackfield.errors import shell_word
 from jackfield.model.address import Address, Subnet
 from jackfield.model.mode import Mode

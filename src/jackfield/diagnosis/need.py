@@ -1,4 +1,7 @@
-"""What a network needs of the host's firewall: sample packets, with their way through the host."""
+"""What a network needs of the host's firewall: sample packets that must get through.
+
+A sample is a packet with the hooks that it visits (``way``) and words for people.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import dataclasses
 import ipaddress
 from collections.abc import Iterator
 
-from jackfield.diagnosis.bits import Bits, known, unknown
+from jackfield.diagnosis.bits import Bits, known
 from jackfield.diagnosis.packet import (
     ABSENT,
     ARP,
@@ -18,27 +21,36 @@ from jackfield.diagnosis.packet import (
     NEW,
     TCP,
     UDP,
-    UNTOLD,
     Device,
     Packet,
     Sample,
     Visit,
     arp_body,
     icmp6,
-    ip_header,
     link_header,
     tcp,
     udp,
 )
-from jackfield.model.address import Address, Subnet
+from jackfield.diagnosis.way import (
+    BRIDGE,
+    NETDEV,
+    NO_PORT,
+    OUTSIDE,
+    ROUTED,
+    RTN_BROADCAST,
+    RTN_LOCAL,
+    RTN_MULTICAST,
+    RTN_UNICAST,
+    Flow,
+    Way,
+    arrival,
+    departure,
+    from_host,
+    to_host,
+)
+from jackfield.model.address import Address
 
-__all__ = ["OUTSIDE", "Way", "bridged_samples", "guest_of", "host_samples", "routed_samples"]
-
-OUTSIDE: dict[int, Address] = {
-    4: ipaddress.IPv4Address("93.184.215.14"),
-    6: ipaddress.IPv6Address("2606:2800:21f:cb07:6820:80da:af6b:8b2c"),
-}
-"""Some address that no list of special ones has; nothing is ever sent there."""
+__all__ = ["bridged_samples", "host_samples", "routed_samples"]
 
 _NOBODY = ipaddress.IPv4Address("0.0.0.0")
 _EVERYBODY = ipaddress.IPv4Address("255.255.255.255")
@@ -49,150 +61,64 @@ _ALL_ROUTERS = ipaddress.IPv6Address("ff02::2")
 _DHCP_SERVERS = ipaddress.IPv6Address("ff02::1:2")
 _SOLICITED = ipaddress.IPv6Network("ff02::1:ff00:0/104")
 
-# RTN_* in linux/rtnetlink.h
-_UNICAST, _LOCAL, _BROADCAST, _MULTICAST = 1, 2, 3, 5
-
-_ROUTED = {4: frozenset({"ip", "inet"}), 6: frozenset({"ip6", "inet"})}
-_BRIDGE = frozenset({"bridge"})
-_ARP = frozenset({"arp"})
+_ARP_FAMILY = frozenset({"arp"})
 _ASKS, _ANSWERS = 1, 2
-_NETDEV = frozenset({"netdev", "inet"})
+_EVERY_MAC = b"\xff" * 6
 
 _GUEST_PORT = 40000
 _ROUTER_SOLICITATION, _ROUTER_ADVERTISEMENT = 133, 134
 _NEIGHBOUR_SOLICITATION = 135
 
+_UNTRACKED = 64
+"""NF_CT_STATE_UNTRACKED_BIT: neighbour and router discovery is no connection."""
 
-NO_PORT = Device("guest", 0x7FFFFFFF)
-"""A port that nobody has made, so no rule can be meant for it alone."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """How guests of a subnet reach the outside.
-
-    ``local`` is the host's address on the ``bridge``; ``uplink`` the way out, ``outer`` the host's
-    address there if guests' are hidden behind it.  A guest is at a ``port`` of the bridge, of
-    which there may be none yet.  ``guest_back`` and ``outside_back`` are ``Packet.back`` of both.
-    """
-
-    bridge: Device
-    local: Address
-    guest: Address
-    uplink: Device = UNTOLD
-    port: Device = NO_PORT
-    outer: Address | None = None
-    guest_back: bool | None = True
-    outside_back: bool | None = True
+_NEVER_ROUTED = 255
+"""The hop limit of neighbour discovery (RFC 4861)."""
 
 
-def guest_of(subnet: Subnet) -> Address | None:
-    """Return an address that a guest of the subnet may have; ``None`` where there is no room."""
-    interface = subnet.interface
-    if interface is None:
-        return None
-    if subnet.dhcp is not None and subnet.dhcp.ranges:
-        chosen = subnet.dhcp.ranges[0]
-        middle = (int(chosen.start) + int(chosen.end)) // 2
-        return type(interface.ip)(middle)
-    network = interface.network
-    for number in (100, 2, 1, 3):
-        if number < network.num_addresses - 1:
-            candidate = network[number]
-            if candidate != interface.ip:
-                return candidate
-    return None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Flow:
-    """A packet before anybody says where it is; an address may be just a number of bytes."""
-
-    source: Address | int
-    target: Address | int
-    protocol: int
-    transport: Bits
-    state: int = NEW
-    kind: int = HOST
-    source_type: int = _UNICAST
-    target_type: int = _UNICAST
-    back: bool | None = True
-    hops: int | None = None
-
-    @property
-    def version(self) -> int:
-        """4 or 6."""
-        return 4 if len(_bits(self.source).value) == 4 else 6
-
-    def at(self, iif: Device, oif: Device, *, bridged: bool = False) -> Packet:
-        """Return the packet where it has come in through ``iif`` and goes out through ``oif``."""
-        return Packet(
-            version=self.version,
-            protocol=self.protocol,
-            link=link_header(b"", _MACS.get(self.kind, b""), self.version),
-            network=ip_header(_bits(self.source), _bits(self.target), self.protocol, self.hops),
-            transport=self.transport,
-            iif=iif,
-            oif=oif,
-            state=self.state,
-            kind=self.kind,
-            source_type=self.source_type,
-            target_type=self.target_type,
-            back=self.back,
-            bridged=bridged,
-        )
-
-
-def _bits(address: Address | int) -> Bits:
-    return unknown(address) if isinstance(address, int) else known(address.packed)
-
-
-_MACS = {BROADCAST: b"\xff" * 6}
-
-
-def host_samples(way: Way, *, dhcp: bool, dns: bool, advertises: bool = False) -> Iterator[Sample]:
+def host_samples(way: Way, *, dhcp: bool, dns: bool, advertises: bool) -> Iterator[Sample]:
     """Yield what guests ask of the host itself, and what it answers."""
     version = way.local.version
     if version == 4:
         yield from _resolution(way)
     if dhcp and version == 4:
-        request = _Flow(
+        request = Flow(
             source=_NOBODY,
             target=_EVERYBODY,
             protocol=UDP,
             transport=udp(68, 67),
             kind=BROADCAST,
-            source_type=_BROADCAST,
-            target_type=_BROADCAST,
+            source_type=RTN_BROADCAST,
+            target_type=RTN_BROADCAST,
         )
-        yield _to_host("guests' DHCP requests", way, request, 67)
-        offer = _Flow(
+        yield to_host("guests' DHCP requests", way, request, 67)
+        offer = Flow(
             source=way.local,
             target=way.guest,
             protocol=UDP,
             transport=udp(67, 68),
-            source_type=_LOCAL,
+            source_type=RTN_LOCAL,
         )
-        yield _from_host("DHCP answers to guests", way, offer)
+        yield from_host("DHCP answers to guests", way, offer)
     if dns:
-        question = _Flow(
+        question = Flow(
             source=way.guest,
             target=way.local,
             protocol=UDP,
             transport=udp(_GUEST_PORT, 53),
-            target_type=_LOCAL,
+            target_type=RTN_LOCAL,
             back=way.guest_back,
         )
-        yield _to_host(f"guests' DNS questions (IPv{version})", way, question, 53)
-        answer = _Flow(
+        yield to_host(f"guests' DNS questions (IPv{version})", way, question, 53)
+        answer = Flow(
             source=way.local,
             target=way.guest,
             protocol=UDP,
             transport=udp(53, _GUEST_PORT),
             state=ESTABLISHED,
-            source_type=_LOCAL,
+            source_type=RTN_LOCAL,
         )
-        yield _from_host(f"DNS answers to guests (IPv{version})", way, answer)
+        yield from_host(f"DNS answers to guests (IPv{version})", way, answer)
     if version == 6:
         yield from _discovery(way, dhcp=dhcp, advertises=advertises)
 
@@ -206,10 +132,10 @@ def _resolution(way: Way) -> Iterator[Sample]:
         direction="to-host",
         version=4,
         visits=(
-            Visit(hook="prerouting", families=_BRIDGE, packet=frame),
-            Visit(hook="input", families=_BRIDGE, packet=frame),
-            Visit(hook="ingress", families=_NETDEV, packet=question),
-            Visit(hook="input", families=_ARP, packet=question),
+            Visit(hook="prerouting", families=BRIDGE, packet=frame),
+            Visit(hook="input", families=BRIDGE, packet=frame),
+            Visit(hook="ingress", families=NETDEV, packet=question),
+            Visit(hook="input", families=_ARP_FAMILY, packet=question),
         ),
     )
     answer = _arp(_ANSWERS, way.local, way.guest, oif=way.bridge)
@@ -218,9 +144,9 @@ def _resolution(way: Way) -> Iterator[Sample]:
         direction="from-host",
         version=4,
         visits=(
-            Visit(hook="output", families=_ARP, packet=answer),
-            Visit(hook="egress", families=_NETDEV, packet=answer),
-            *_departure(way, answer),
+            Visit(hook="output", families=_ARP_FAMILY, packet=answer),
+            Visit(hook="egress", families=NETDEV, packet=answer),
+            *departure(way, answer),
         ),
     )
 
@@ -238,7 +164,7 @@ def _arp(
         version=4,
         protocol=0,
         ethertype=ARP,
-        link=link_header(b"", _MACS[BROADCAST] if everybody else b"", 4, ARP),
+        link=link_header(b"", _EVERY_MAC if everybody else b"", 4, ARP),
         network=arp_body(operation, sender.packed, target.packed),
         transport=known(b""),
         iif=iif,
@@ -252,19 +178,19 @@ def _discovery(way: Way, *, dhcp: bool, advertises: bool) -> Iterator[Sample]:
     """Yield what IPv6 on a link is made of."""
     if advertises:
         solicitation = _multicast(_ALL_ROUTERS, icmp6(_ROUTER_SOLICITATION))
-        yield _to_host("guests' router solicitations", way, solicitation)
+        yield to_host("guests' router solicitations", way, solicitation)
         advertisement = dataclasses.replace(
             _multicast(_ALL_NODES, icmp6(_ROUTER_ADVERTISEMENT)),
             source=_ROUTER,
-            source_type=_LOCAL,
+            source_type=RTN_LOCAL,
         )
-        yield _from_host("router advertisements to guests", way, advertisement)
+        yield from_host("router advertisements to guests", way, advertisement)
     sought = _SOLICITED[int(way.local) & 0xFFFFFF]
-    yield _to_host(
+    yield to_host(
         "guests' neighbour solicitations", way, _multicast(sought, icmp6(_NEIGHBOUR_SOLICITATION))
     )
     if dhcp:
-        yield _to_host(
+        yield to_host(
             "guests' DHCPv6 requests",
             way,
             dataclasses.replace(
@@ -272,36 +198,28 @@ def _discovery(way: Way, *, dhcp: bool, advertises: bool) -> Iterator[Sample]:
             ),
             547,
         )
-        yield _from_host(
+        yield from_host(
             "DHCPv6 answers to guests",
             way,
-            _Flow(
+            Flow(
                 source=_ROUTER,
                 target=_LINK_LOCAL,
                 protocol=UDP,
                 transport=udp(547, 546),
-                source_type=_LOCAL,
+                source_type=RTN_LOCAL,
             ),
         )
 
 
-_UNTRACKED = 64
-"""NF_CT_STATE_UNTRACKED_BIT: neighbour and router discovery is no connection."""
-
-
-_NEVER_ROUTED = 255
-"""The hop limit of neighbour discovery (RFC 4861)."""
-
-
-def _multicast(target: Address, transport: Bits) -> _Flow:
-    return _Flow(
+def _multicast(target: Address, transport: Bits) -> Flow:
+    return Flow(
         source=_LINK_LOCAL,
         target=target,
         protocol=ICMPV6,
         transport=transport,
         state=_UNTRACKED,
         kind=MULTICAST,
-        target_type=_MULTICAST,
+        target_type=RTN_MULTICAST,
         hops=_NEVER_ROUTED,
     )
 
@@ -310,7 +228,7 @@ def routed_samples(way: Way) -> Iterator[Sample]:
     """Yield what guests send outside, and what comes back."""
     version = way.local.version
     outside = OUTSIDE[version]
-    out = _Flow(
+    out = Flow(
         source=way.guest,
         target=outside,
         protocol=TCP,
@@ -323,13 +241,13 @@ def routed_samples(way: Way) -> Iterator[Sample]:
         direction="out",
         version=version,
         visits=(
-            *_arrival(way, arriving),
-            Visit(hook="forward", families=_ROUTED[version], packet=passing),
-            Visit(hook="postrouting", families=_ROUTED[version], packet=passing),
-            Visit(hook="egress", families=_NETDEV, packet=passing),
+            *arrival(way, arriving),
+            Visit(hook="forward", families=ROUTED[version], packet=passing),
+            Visit(hook="postrouting", families=ROUTED[version], packet=passing),
+            Visit(hook="egress", families=NETDEV, packet=passing),
         ),
     )
-    back = _Flow(
+    back = Flow(
         source=outside,
         target=way.guest,
         protocol=TCP,
@@ -339,24 +257,24 @@ def routed_samples(way: Way) -> Iterator[Sample]:
     )
     hidden = way.outer is not None
     met = back if way.outer is None else dataclasses.replace(back, target=way.outer)
-    met = dataclasses.replace(met, target_type=_LOCAL if hidden else _UNICAST)
+    met = dataclasses.replace(met, target_type=RTN_LOCAL if hidden else RTN_UNICAST)
     arrived, passing = back.at(way.uplink, ABSENT), back.at(way.uplink, way.bridge)
     yield Sample(
         words=f"answers to guests' IPv{version} packets",
         direction="in",
         version=version,
         visits=(
-            Visit(hook="ingress", families=_NETDEV, packet=met.at(way.uplink, ABSENT)),
+            Visit(hook="ingress", families=NETDEV, packet=met.at(way.uplink, ABSENT)),
             Visit(
                 hook="prerouting",
-                families=_ROUTED[version],
+                families=ROUTED[version],
                 packet=met.at(way.uplink, ABSENT),
                 translated=arrived,
             ),
-            Visit(hook="forward", families=_ROUTED[version], packet=passing),
-            Visit(hook="postrouting", families=_ROUTED[version], packet=passing),
-            Visit(hook="egress", families=_NETDEV, packet=passing),
-            *_departure(way, passing),
+            Visit(hook="forward", families=ROUTED[version], packet=passing),
+            Visit(hook="postrouting", families=ROUTED[version], packet=passing),
+            Visit(hook="egress", families=NETDEV, packet=passing),
+            *departure(way, passing),
         ),
     )
 
@@ -364,9 +282,9 @@ def routed_samples(way: Way) -> Iterator[Sample]:
 def bridged_samples(
     bridge: Device,
     version: int,
-    guest: Address | None = None,
+    guest: Address | None,
     *,
-    port: Device = NO_PORT,
+    port: Device,
     routed: bool,
     back: bool | None = True,
 ) -> Iterator[Sample]:
@@ -378,7 +296,7 @@ def bridged_samples(
     """
     length = 4 if version == 4 else 16
     source, target = (length, length) if guest is None else (guest, guest + 1)
-    first = _Flow(
+    first = Flow(
         source=source,
         target=target,
         protocol=TCP,
@@ -398,14 +316,14 @@ def bridged_samples(
         # The kernel does not tell there where it came from.
         leaving = flow.at(ABSENT, bridge, bridged=True)
         frames = (
-            Visit(hook="prerouting", families=_BRIDGE, packet=flow.at(port, ABSENT)),
-            Visit(hook="forward", families=_BRIDGE, packet=flow.at(port, NO_PORT)),
-            Visit(hook="postrouting", families=_BRIDGE, packet=flow.at(ABSENT, NO_PORT)),
+            Visit(hook="prerouting", families=BRIDGE, packet=flow.at(port, ABSENT)),
+            Visit(hook="forward", families=BRIDGE, packet=flow.at(port, NO_PORT)),
+            Visit(hook="postrouting", families=BRIDGE, packet=flow.at(ABSENT, NO_PORT)),
         )
         packets = (
-            Visit(hook="prerouting", families=_ROUTED[version], packet=arriving),
-            Visit(hook="forward", families=_ROUTED[version], packet=passing),
-            Visit(hook="postrouting", families=_ROUTED[version], packet=leaving),
+            Visit(hook="prerouting", families=ROUTED[version], packet=arriving),
+            Visit(hook="forward", families=ROUTED[version], packet=passing),
+            Visit(hook="postrouting", families=ROUTED[version], packet=leaving),
         )
         yield Sample(
             words=f"IPv{version} packets through the bridge",
@@ -413,54 +331,3 @@ def bridged_samples(
             version=version,
             visits=(*frames, *(packets if routed else ())),
         )
-
-
-def _arrival(way: Way, packet: Packet) -> tuple[Visit, ...]:
-    """Return what a guest's packet passes before it is decided where it goes."""
-    frame = dataclasses.replace(packet, iif=way.port, oif=ABSENT)
-    return (
-        Visit(hook="prerouting", families=_BRIDGE, packet=frame),
-        Visit(hook="input", families=_BRIDGE, packet=frame),
-        Visit(hook="ingress", families=_NETDEV, packet=packet),
-        Visit(hook="prerouting", families=_ROUTED[packet.version], packet=packet),
-    )
-
-
-def _departure(way: Way, packet: Packet) -> tuple[Visit, ...]:
-    """Return what a packet for a guest passes on its way through the bridge."""
-    frame = dataclasses.replace(packet, iif=ABSENT, oif=way.port)
-    return (
-        Visit(hook="output", families=_BRIDGE, packet=frame),
-        Visit(hook="postrouting", families=_BRIDGE, packet=frame),
-    )
-
-
-def _to_host(words: str, way: Way, flow: _Flow, port: int | None = None) -> Sample:
-    packet = flow.at(way.bridge, ABSENT)
-    version = packet.version
-    return Sample(
-        words=words,
-        direction="to-host",
-        version=version,
-        port=port,
-        visits=(
-            *_arrival(way, packet),
-            Visit(hook="input", families=_ROUTED[version], packet=packet),
-        ),
-    )
-
-
-def _from_host(words: str, way: Way, flow: _Flow) -> Sample:
-    packet = flow.at(ABSENT, way.bridge)
-    version = packet.version
-    return Sample(
-        words=words,
-        direction="from-host",
-        version=version,
-        visits=(
-            Visit(hook="output", families=_ROUTED[version], packet=packet),
-            Visit(hook="postrouting", families=_ROUTED[version], packet=packet),
-            Visit(hook="egress", families=_NETDEV, packet=packet),
-            *_departure(way, packet),
-        ),
-    )

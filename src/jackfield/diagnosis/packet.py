@@ -117,7 +117,7 @@ def link_header(source: bytes, target: bytes, version: int, ethertype: int | Non
     return _joined(*parts, known(struct.pack("!H", ethertype or _ETHERTYPES[version])))
 
 
-def ip_header(source: Bits, target: Bits, protocol: int, hops: int | None = None) -> Bits:
+def ip_header(source: Bits, target: Bits, protocol: int, hops: int | None) -> Bits:
     """Return an IP header without options or extensions; lengths and sums are open.
 
     So is how many ``hops`` are left unless that is given.

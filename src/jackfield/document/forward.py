@@ -6,12 +6,14 @@ The mode is what ``layer`` and ``mode`` say together; only libvirt's ``mode='bri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jackfield.document.address import address_text, parse_address
 from jackfield.document.uplink import device, read_uplinks
 from jackfield.document.xml import Element, escape, fail, integer, required, typed, yes_no
 from jackfield.model.address import Address
 from jackfield.model.mode import Layer, Mode
-from jackfield.model.network import ForwardTarget, Nat, PciDriver, PortForward
+from jackfield.model.network import ForwardTarget, Nat, Network, PciDriver, PortForward
 from jackfield.model.uplink import DeviceUplink, PhysicalFunction, Uplink, describe
 from jackfield.model.values import InterfaceName, MacAddress, Text
 
@@ -22,9 +24,7 @@ __all__ = [
     "read_mode",
     "read_nat",
     "read_port_forward",
-    "write_driver",
-    "write_nat",
-    "write_port_forward",
+    "write_forward",
 ]
 
 AMBIGUOUS_BRIDGE = "bridge"
@@ -205,14 +205,37 @@ def read_port_forward(element: Element) -> PortForward:
     )
 
 
-def write_driver(out: list[str], indent: str, driver: PciDriver) -> None:
+def write_forward(head: str, network: Network, uplinks: Sequence[str], *, proxy: bool) -> str:
+    """Return the ``<forward>`` that begins with ``head``: what both dialects write alike.
+
+    ``uplinks`` are the elements of its uplinks; ``<proxy>`` is written only if ``proxy`` says so.
+    """
+    if network.mode is Mode.HOSTDEV:
+        head += " managed='yes'" if network.managed else " managed='no'"
+    out: list[str] = []
+    if network.driver is not None:
+        _write_driver(out, "    ", network.driver)
+    if network.nat is not None:
+        _write_nat(out, "    ", network.nat)
+    out += uplinks
+    if proxy:
+        arp, ndp = ("yes" if on else "no" for on in (network.proxy_arp, network.proxy_ndp))
+        out.append(f"    <proxy arp='{arp}' ndp='{ndp}'/>\n")
+    for forward in network.port_forwards:
+        _write_port_forward(out, "    ", forward)
+    if not out:
+        return f"{head}/>\n"
+    return f"{head}>\n{''.join(out)}  </forward>\n"
+
+
+def _write_driver(out: list[str], indent: str, driver: PciDriver) -> None:
     """Append the ``<driver>`` of ``driver``."""
     name = "" if driver.name is None else f" name='{driver.name}'"
     model = "" if driver.model is None else f" model='{escape(driver.model)}'"
     out.append(f"{indent}<driver{name}{model}/>\n")
 
 
-def write_nat(out: list[str], indent: str, nat: Nat) -> None:
+def _write_nat(out: list[str], indent: str, nat: Nat) -> None:
     """Append the ``<nat>`` of ``nat``."""
     ipv6 = "" if nat.ipv6 is None else f" ipv6='{'yes' if nat.ipv6 else 'no'}'"
     parts = []
@@ -229,7 +252,7 @@ def write_nat(out: list[str], indent: str, nat: Nat) -> None:
         out.append(f"{indent}<nat{ipv6}/>\n")
 
 
-def write_port_forward(out: list[str], indent: str, forward: PortForward) -> None:
+def _write_port_forward(out: list[str], indent: str, forward: PortForward) -> None:
     """Append the ``<portForward>`` of ``forward``."""
     head = f"{indent}<portForward proto='{forward.protocol}'"
     if forward.address is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jackfield.document.forward import write_driver, write_nat, write_port_forward
+from jackfield.document.forward import write_forward
 from jackfield.document.libvirt import bridge_name, manager, routed_bridge
 from jackfield.document.uplink import write_uplinks
 from jackfield.document.writer import write_document
@@ -38,22 +38,10 @@ def _forward(network: Network) -> str:
     head = f"  <forward layer='{mode.layer.value}' mode='{_MODES[mode]}'"
     if network.uplinks and isinstance(network.uplinks[0], DeviceUplink):
         head += f" dev='{network.uplinks[0].dev}'"
-    if mode is Mode.HOSTDEV:
-        head += " managed='yes'" if network.managed else " managed='no'"
-    out: list[str] = []
-    if network.driver is not None:
-        write_driver(out, "    ", network.driver)
-    if network.nat is not None:
-        write_nat(out, "    ", network.nat)
-    write_uplinks(out, "    ", network.uplinks)
-    if mode is Mode.SUBNET and not (network.proxy_arp and network.proxy_ndp):
-        arp, ndp = ("yes" if on else "no" for on in (network.proxy_arp, network.proxy_ndp))
-        out.append(f"    <proxy arp='{arp}' ndp='{ndp}'/>\n")
-    for forward in network.port_forwards:
-        write_port_forward(out, "    ", forward)
-    if not out:
-        return f"{head}/>\n"
-    return f"{head}>\n{''.join(out)}  </forward>\n"
+    uplinks: list[str] = []
+    write_uplinks(uplinks, "    ", network.uplinks)
+    proxy = mode is Mode.SUBNET and not (network.proxy_arp and network.proxy_ndp)
+    return write_forward(head, network, uplinks, proxy=proxy)
 
 
 def _bridge(network: Network) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jackfield.document.forward import write_driver, write_nat, write_port_forward
+from jackfield.document.forward import write_forward
 from jackfield.document.uplink import write_uplinks
 from jackfield.document.writer import write_document
 from jackfield.document.xml import escape
@@ -61,13 +61,7 @@ def _forward(network: Network, connections: Mapping[Uplink, int] | None) -> str:
     if uplinks and isinstance(uplinks[0], DeviceUplink):
         head += f" dev='{uplinks[0].dev}'"
     head += f" mode='{_MODES[mode]}'"
-    if mode is Mode.HOSTDEV:
-        head += " managed='yes'" if network.managed else " managed='no'"
     out: list[str] = []
-    if network.driver is not None:
-        write_driver(out, "    ", network.driver)
-    if network.nat is not None:
-        write_nat(out, "    ", network.nat)
     if mode.is_routed:
         write_uplinks(out, "    ", uplinks[:1], connections)
         for uplink in uplinks[1:]:
@@ -76,14 +70,7 @@ def _forward(network: Network, connections: Mapping[Uplink, int] | None) -> str:
             out.append(f"    <uplink dev='{uplink.dev}'/>\n")
     else:
         write_uplinks(out, "    ", uplinks, connections)
-    if mode is Mode.SUBNET:
-        arp, ndp = ("yes" if on else "no" for on in (network.proxy_arp, network.proxy_ndp))
-        out.append(f"    <proxy arp='{arp}' ndp='{ndp}'/>\n")
-    for forward in network.port_forwards:
-        write_port_forward(out, "    ", forward)
-    if not out:
-        return f"{head}/>\n"
-    return f"{head}>\n{''.join(out)}  </forward>\n"
+    return write_forward(head, network, out, proxy=mode is Mode.SUBNET)
 
 
 def routed_bridge(bridge: Bridge | None) -> str:

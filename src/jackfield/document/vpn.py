@@ -120,7 +120,7 @@ def _write_peer(out: list[str], indent: str, peer: VpnPeer) -> None:
     out.append(f"{indent}</peer>\n")
 
 
-def write_vpn(out: list[str], indent: str, vpn: Vpn, *, inactive: bool = True) -> None:
+def write_vpn(out: list[str], indent: str, vpn: Vpn, *, inactive: bool) -> None:
     """Append the ``<vpn>`` of ``vpn``; a live one (not ``inactive``) shows the public key."""
     head = f"{indent}<vpn type='{vpn.type.value}'"
     if vpn.dev is not None:

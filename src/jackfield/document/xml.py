@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from enum import Enum
 from typing import NoReturn, TypeVar, cast
 
 from lxml import etree
@@ -38,7 +37,6 @@ __all__ = [
 
 Element = etree._Element
 Value = TypeVar("Value")
-Choice = TypeVar("Choice", bound=Enum)
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_UINT32 = 0xFFFFFFFF

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jackfield.diagnosis.need import OUTSIDE
+from jackfield.diagnosis.way import OUTSIDE
 from jackfield.engine.workplace import Workplace
 from jackfield.host.netlink.policy import has_policies
 from jackfield.model.mode import Mode

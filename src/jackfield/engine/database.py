@@ -147,7 +147,7 @@ class Database:
             os.fdatasync(self._log_file())
         except OSError as error:
             raise HostError(
-                f"the disk does not take the database {self._path}: {error.strerror}",
+                f"cannot write the database {self._path} to the disk: {error.strerror}",
                 hint="dmesg shows what is wrong with the disk",
             ) from error
         self.unsynced = False

@@ -214,8 +214,8 @@ class Definitions:
                 )
         former = None if known is None else (known.stored or known.live)
         taken = Taken(
-            claimed=registry.devices(without=known),
-            used=registry.devices(without=known, used=True),
+            claimed=registry.devices.claimed(without=known),
+            used=registry.devices.claimed(without=known, used=True),
             present=self._host.links(),
         )
         made = complete(network, taken, secrets.token_bytes, former)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from uuid import UUID
 
+from jackfield.engine.clientdevices import TAP, Away, ClientDevices, is_there
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.records import Leases, NetworkRecord, PortRecord, state_of_port
 from jackfield.engine.registry import Registry
-from jackfield.engine.taps import recognised
 from jackfield.engine.views import LeaseView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
@@ -24,7 +24,6 @@ from jackfield.host.nft.guardobserve import guarded_links
 from jackfield.host.thread import KernelThread
 from jackfield.model.address import Address
 from jackfield.model.network import Network
-from jackfield.model.port import BridgePlug, NetworkPlug
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.plan.guard import guards_any, is_guarded, plan_guard
 from jackfield.state.facts import LinkFact
@@ -40,13 +39,6 @@ _SLICE = 200
 
 _NOBODY = InterfaceName("lo")
 """A link that is never a port."""
-
-_TAP = "fe:"
-"""How the MAC of a libvirt guest's tap begins; the rest is the guest's."""
-
-
-Away = Mapping[str, InterfaceName]
-"""Links that were on a network's bridges and are on none now, by their MAC."""
 
 _NONE: Away = {}
 
@@ -80,9 +72,7 @@ class Guards:
         self._host = host
         self._read_leases = read_leases
         self._later = later
-        # The guards of clients' ports, whose devices we do not plan, and their ports by device.
-        self._joined: dict[UUID, PortGuard] = {}
-        self._by_device: dict[str, UUID] = {}
+        self._clients = ClientDevices(registry)
         registry.port_forgotten = self._forgotten
 
     def plan_port(self, network: Network, port: PortRecord) -> HostState:
@@ -111,7 +101,7 @@ class Guards:
         links = self._host.links()
         ports = self._candidates()
         for port in ports:
-            self._recognise(port, links)
+            self._clients.recognise(port, links, _NONE)
         rest = [
             guard
             for port in ports
@@ -126,7 +116,7 @@ class Guards:
         asked = {
             port.network: self._registry.networks[port.network].current
             for port in self._candidates()
-            if self._awaits_device(port) and port.network not in self._registry.leases
+            if self._clients.is_awaited(port) and port.network not in self._registry.leases
         }
 
         def read(_tools: Workplace) -> dict[UUID, Leases]:
@@ -187,7 +177,7 @@ class Guards:
         A client's device is known by its bridge, and without one by what it was when that went.
         """
         away: Away = {}
-        if any(self._awaits_device(port) for port in self._registry.ports_of(record.uuid)):
+        if any(self._clients.is_awaited(port) for port in self._registry.ports_of(record.uuid)):
             rows = await self._thread.run(lambda tools: tools.store.members(record.uuid))
             links = self._host.links()
             found = ((row, links.get(row.name)) for row in rows)
@@ -210,7 +200,7 @@ class Guards:
         if made_by is not record.current and made_by != record.current:
             change = await self._make_anew(record, ports)
         for port in ports if guards_any(record.current) else ():
-            if self._awaits_device(port):
+            if self._clients.is_awaited(port):
                 await self._join(port, away)
         return change
 
@@ -225,12 +215,7 @@ class Guards:
             replaced={old.key: old for old, new in pairs if old is not None and new is not None},
         )
         for port, guard in zip(ports, wanted, strict=True):
-            if port.uuid not in self._joined:
-                continue
-            if guard is None:
-                del self._by_device[self._joined.pop(port.uuid).link]
-            else:
-                self._joined[port.uuid] = guard
+            self._clients.change(port.uuid, guard)
         if change:
             await self._thread.run(_perform, change)
         return change
@@ -265,8 +250,7 @@ class Guards:
                     continue
                 ensure.append(guard)
                 replaced[guard.key] = former
-                if port.uuid in self._joined:
-                    self._joined[port.uuid] = guard
+                self._clients.change(port.uuid, guard)
             if ensure:
                 await self._thread.run(_perform, Change(ensure=tuple(ensure), replaced=replaced))
 
@@ -274,75 +258,47 @@ class Guards:
 
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that came, went, or is on another bridge now."""
-        if old is not None and old.name in self._by_device:
+        port = None if old is None else self._clients.port_at(old.name)
+        if old is not None and port is not None:
             same = new is not None and (new.name, new.master) == (old.name, old.master)
             if not same:
-                self._soon(self._leave(self._by_device[old.name], old.name))
-        if new is None or new.master is None or new.mac is None or not new.mac.startswith(_TAP):
+                self._soon(self._leave(port, old.name))
+        if new is None or new.master is None or new.mac is None or not new.mac.startswith(TAP):
             return
         for uuid in self._registry.clients_of(new.mac[3:]):
-            if self._awaits_device(self._registry.ports[uuid]):
+            if self._clients.is_awaited(self._registry.ports[uuid]):
                 self._soon(self.look(uuid))
 
     async def look(self, uuid: UUID) -> None:
         """Guard a client's port if its device is there."""
         port = self._registry.ports.get(uuid)
-        if port is None or not self._awaits_device(port):
+        if port is None or not self._clients.is_awaited(port):
             return
         async with self._registry.networks[port.network].lock:
-            if uuid in self._registry.ports and self._awaits_device(port):
+            if uuid in self._registry.ports and self._clients.is_awaited(port):
                 await self._join(port)
 
     async def look_at_all(self) -> None:
         """Guard the clients' ports whose device is there."""
         for port in self._candidates():
-            if self._awaits_device(port):
+            if self._clients.is_awaited(port):
                 await self.look(port.uuid)
-
-    def _awaits_device(self, port: PortRecord) -> bool:
-        if port.device is not None:
-            return False
-        record = self._registry.networks.get(port.network)
-        return (
-            record is not None
-            and is_guarded(record.current, port.port)
-            and port.uuid not in self._joined
-        )
 
     async def _join(self, port: PortRecord, away: Away = _NONE) -> None:
         """Guard a client's port by the name of its device; its network's lock is held."""
-        guard = self._recognise(port, self._host.links(), away)
+        guard = self._clients.recognise(port, self._host.links(), away)
         if guard is None:
             return
         try:
             await self._thread.run(_perform, Change(ensure=(guard,)))
         except BaseException:
-            del self._by_device[self._joined.pop(port.uuid).link]
+            self._clients.forget(port.uuid)
             raise
         log.info("port %s is guarded on its device %s", port.uuid, guard.link)
 
-    def _recognise(
-        self, port: PortRecord, links: Mapping[str, LinkFact], away: Away = _NONE
-    ) -> PortGuard | None:
-        """Find the device of a client's port that is to be guarded, and take note of it."""
-        if not self._awaits_device(port):
-            return None
-        (view,) = recognised([self._registry.port_view(port)], links)
-        device = view.device
-        if device is None and port.port.mac is not None:
-            device = away.get(f"{_TAP}{port.port.mac[3:]}")
-        if device is None:
-            return None
-        network = self._registry.networks[port.network].current
-        guard = plan_guard(network, port.port, device, port.leases)
-        if guard is not None:
-            self._joined[port.uuid] = guard
-            self._by_device[guard.link] = port.uuid
-        return guard
-
     async def _leave(self, uuid: UUID, device: str) -> None:
-        """Take the guard of a device away that has gone, or is no port of ours any more."""
-        guard = self._joined.get(uuid)
+        """Take the guard of a device away that has gone, or is not a port of ours any more."""
+        guard = self._clients.guards.get(uuid)
         if guard is None or guard.link != device:
             return
         port = self._registry.ports.get(uuid)
@@ -354,28 +310,18 @@ class Guards:
             await self._forget(None, guard)
 
     async def _forget(self, port: PortRecord | None, guard: PortGuard) -> None:
-        uuid = self._by_device.get(guard.link)
-        if uuid is None or self._joined.get(uuid) is None:
+        uuid = self._clients.port_at(guard.link)
+        present = None if uuid is None else self._clients.guards.get(uuid)
+        if uuid is None or present is None:
             return
-        if port is not None and port.uuid in self._registry.ports and self._is_there(port, guard):
+        kept = port is not None and port.uuid in self._registry.ports
+        if port is not None and kept and is_there(port, guard, self._host.links()):
             return
-        present = self._joined.pop(uuid)
-        del self._by_device[guard.link]
+        self._clients.forget(uuid)
         await self._thread.run(_perform, Change(remove=(present,)))
 
-    def _is_there(self, port: PortRecord, guard: PortGuard) -> bool:
-        """Tell whether the guest's device is still there, and on no bridge but its network's.
-
-        One whose bridge is away keeps its guard, and has it when the network starts again.
-        """
-        links = self._host.links()
-        link, bridge = links.get(guard.link), links.get(_bridge_of(port))
-        if link is None or link.mac != f"{_TAP}{guard.mac[3:]}":
-            return False
-        return link.master is None or (bridge is not None and link.master == bridge.index)
-
     def _forgotten(self, port: PortRecord) -> None:
-        guard = self._joined.get(port.uuid)
+        guard = self._clients.guards.get(port.uuid)
         if guard is not None:
             self._soon(self._leave(port.uuid, guard.link))
         if port.device is None:
@@ -414,16 +360,11 @@ class Guards:
 
     def by(self, network: Network, port: PortRecord) -> PortGuard | None:
         """Return the guard that a port of ``network`` has if that is defined so."""
-        joined = self._joined.get(port.uuid)
+        joined = self._clients.guards.get(port.uuid)
         link = joined.link if port.device is None and joined else None
         if port.device is not None:
             link = port.device.name
         return None if link is None else plan_guard(network, port.port, link, port.leases)
-
-
-def _bridge_of(port: PortRecord) -> str:
-    plug = port.port.plug
-    return plug.bridge if isinstance(plug, NetworkPlug | BridgePlug) else ""
 
 
 def _perform(tools: Workplace, change: Change) -> None:
@@ -446,16 +387,10 @@ def _tidy(tools: Workplace, guards: list[PortGuard], names: Collection[Interface
         log.error("ports are not guarded: %s is in the way", what)
     stale = [link for link in guarded_links(tools.kernel.nft) if link not in names]
     for link in stale:
-        log.warning("mended: %s is no port of ours any more", link)
+        log.warning("mended: %s is not a port of ours any more", link)
     if not stale and not names:
         # A daemon that died may have left the table without the last guard.
         stale = [_NOBODY]
-    _remove(tools, [_probe(link) for link in stale])
-
-
-def _remove(tools: Workplace, probes: list[PortGuard]) -> None:
-    if probes:
-        found = tools.applier.observe(probes)
-        tools.applier.perform(
-            Change(remove=tuple(found[item.key].resource or item for item in probes))
-        )
+    probes = [_probe(link) for link in stale]
+    found = tools.applier.observe(probes)
+    tools.applier.perform(Change(remove=tuple(found[item.key].resource or item for item in probes)))

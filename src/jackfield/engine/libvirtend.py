@@ -24,7 +24,7 @@ __all__ = ["end_links", "end_rules", "why_not_ended"]
 _STOP_LIMIT = 5.0
 
 
-def why_not_ended(places: Places, found: Found) -> str | None:
+def why_not_ended(found: Found) -> str | None:
     """Return why a network cannot be ended without libvirt's daemon, ``None`` if it can."""
     if found.live is None or not found.live.mode.is_routed:
         return None

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from jackfield.document.rules import makes_bridge
-from jackfield.engine import workplace
+from jackfield.engine import networkjobs, workplace
 from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.guards import Guards
 from jackfield.engine.hostwatch import HostWatch
@@ -110,7 +110,7 @@ class Mending:
                 f"network {record.name!r}: in the way and not ours: {', '.join(foreign)}"
             )
         if record.halted:
-            await self._thread.run(workplace.settle_halted, record.uuid)
+            await self._thread.run(networkjobs.settle_halted, record.uuid)
             record.halted = False
         gone = {_gone(bridge) for bridge in bridges_of(record.current)}
         if record.problem not in gone and not is_blocked_way(record.problem):
@@ -179,9 +179,7 @@ class Mending:
         again = f"try again with: jackfield apply {shell_word(record.name)}"
         await self._tidings.problem(record, f"{_NOT_MENDED}: {failures[0]}{more}; {again}")
 
-    async def bridge_back(
-        self, uuid: UUID, bridge: InterfaceName, former: int | None = None
-    ) -> None:
+    async def bridge_back(self, uuid: UUID, bridge: InterfaceName, former: int | None) -> None:
         """Put ports back on a bridge of somebody else, who has made it anew.
 
         ``former`` is the index of one that had its name before, and is called otherwise now.

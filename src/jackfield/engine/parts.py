@@ -42,8 +42,10 @@ from jackfield.engine.shortage import Shortage
 from jackfield.engine.store import Store
 from jackfield.engine.takeover import Takeover
 from jackfield.engine.tidings import Tidings
+from jackfield.engine.transitions import Transitions
 from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.watches import Watches
+from jackfield.engine.ways import Ways
 from jackfield.engine.workplace import Workplace
 from jackfield.engine.zones import Zones
 from jackfield.errors import JackfieldError, counted
@@ -122,20 +124,23 @@ class Parts:
         )
         self._zones = Zones(self.registry, self._thread, tidings, later)
         self._registrations = Registrations(self.registry, self.host, tidings, later)
-        self.networks = Networks(
+        self._ways = Ways(self.registry, self._thread, self.host, tidings)
+        transitions = Transitions(
             self.registry,
-            self.definitions,
             self.events,
             self._thread,
             self.host,
             self._services,
             self._mending,
-            tidings,
+            self._ways,
             plans,
             hooks,
             uplinks,
             self._zones,
             self._registrations,
+        )
+        self.networks = Networks(
+            self.registry, self.definitions, self.events, self._thread, plans, hooks, transitions
         )
         self.foresight = Foresight(
             self.registry, self.definitions, plans, self._mending, self._thread, self.host
@@ -149,7 +154,7 @@ class Parts:
             self._mending,
             lost,
             tidings,
-            self.networks.judge_ways,
+            self._ways.judge,
             later,
         )
         self._book = PortBook(self._thread, journal)
@@ -210,7 +215,7 @@ class Parts:
         await self._watches.expect(running)
         await self._mending.tell_unmended(recovered.unmended)
         await self._mending.watch_services(running)
-        await self.networks.judge_ways()
+        await self._ways.judge()
         await self._zones.open()
         await self._registrations.open()
         if not recovered.unread:

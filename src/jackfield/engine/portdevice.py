@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from jackfield.engine.records import PortRecord
 from jackfield.engine.views import AttachRequest
 from jackfield.errors import InvalidRequest
 from jackfield.host.macvtap import node_directory
@@ -26,7 +23,6 @@ __all__ = [
     "device_from_text",
     "device_to_text",
     "is_limited",
-    "same_end",
 ]
 
 _NETNS_DIR = Path("/run/netns")
@@ -42,7 +38,7 @@ def choose_device(
     *,
     mtu: int | None,
     run_dir: Path,
-    function: FunctionPlace | None = None,
+    function: FunctionPlace | None,
 ) -> PortDevice | None:
     """Return the device of the port ``uuid``, which was allocated ``plug``; a VDE port has none.
 
@@ -86,19 +82,6 @@ def choose_device(
         mtu=mtu,
         function=function,
     )
-
-
-def same_end(device: PortDevice | None, others: Iterable[PortRecord]) -> PortRecord | None:
-    """Return the port among ``others`` whose interface has the name and namespace of a device's."""
-    if device is None or device.netns is None:
-        return None
-    for other in others:
-        theirs = other.device
-        if theirs is not None and theirs.netns is not None and theirs.ifname == device.ifname:
-            with contextlib.suppress(OSError):
-                if Path(theirs.netns).samefile(device.netns):
-                    return other
-    return None
 
 
 def device_to_text(

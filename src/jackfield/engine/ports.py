@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import uuid as uuids
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -13,6 +13,15 @@ from jackfield import openfiles
 from jackfield.allocation.allocate import allocate
 from jackfield.allocation.request import Request
 from jackfield.engine import portjobs
+from jackfield.engine.admission import (
+    check_place,
+    check_switch,
+    refuse_same_end,
+    refuse_same_instance,
+    refuse_same_mac,
+    refuse_same_tap,
+    refuse_unrealised,
+)
 from jackfield.engine.associations import Associations
 from jackfield.engine.events import EventLog
 from jackfield.engine.holders import Holders, holder_of
@@ -20,7 +29,7 @@ from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.namesakes import unshared_states
 from jackfield.engine.portbook import PortBook
-from jackfield.engine.portdevice import choose_device, same_end
+from jackfield.engine.portdevice import choose_device
 from jackfield.engine.portrows import port_detail, port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
 from jackfield.engine.registry import Registry
@@ -28,12 +37,10 @@ from jackfield.engine.strays import device_indexes, devices_left, renamed_device
 from jackfield.engine.views import AttachRequest, Event, PortView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import (
-    AlreadyExists,
     ForeignObject,
     InvalidRequest,
     JackfieldError,
     PortNotFound,
-    UnsupportedConfiguration,
     WrongState,
     shell_word,
 )
@@ -41,19 +48,12 @@ from jackfield.host.openvswitch.datapath import is_in_user_space
 from jackfield.host.renamed import remove_renamed
 from jackfield.host.tap import open_macvtap, open_tap
 from jackfield.host.thread import KernelThread
-from jackfield.host.vde.files import control_socket, has_control_socket, socket_directory
-from jackfield.model.mode import Mode
-from jackfield.model.network import Network
-from jackfield.model.port import BridgePlug, Owner, Port, VdePlug
-from jackfield.model.values import InterfaceName, MacAddress, Text
-from jackfield.model.virtualport import is_openvswitch
-from jackfield.plan.macvtap import plan_association
+from jackfield.host.vde.files import socket_directory
+from jackfield.model.port import BridgePlug, Owner
+from jackfield.model.values import MacAddress, Text
 from jackfield.plan.managedbridge import is_managed
-from jackfield.plan.network import bridge_of, check_bridge
-from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.plan.virtualfunction import carrier_of, check_function, place_of
 from jackfield.state.association import SwitchAssociation
-from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import TapLink
 from jackfield.state.openvswitch import OvsPort
@@ -109,7 +109,7 @@ class Ports:
                 if created:
                     await self._hooks.tell(Operation.PORT_DELETED, record.current, port.port)
                 if isinstance(error, ForeignObject):
-                    self._refuse_same_end(port)
+                    refuse_same_end(self._registry, port)
                 if isinstance(error, JackfieldError):
                     raise error.with_context(f"cannot attach to network {record.name!r}") from error
                 raise
@@ -160,7 +160,7 @@ class Ports:
                 opened = await self._thread.run(lambda _: open_macvtap(nodes[0].path, queues))
                 port.problem = None
                 return opened
-        raise WrongState(f"port {ref!r} is no tap or macvtap of ours: there is nothing to open")
+        raise WrongState(f"port {ref!r} is not a tap or macvtap of ours: there is nothing to open")
 
     async def release(self, uuid: UUID) -> None:
         """Remove a port whose holder has ended; one that is gone already is left alone."""
@@ -236,15 +236,15 @@ class Ports:
                 hint=f"jackfield start {shell_word(record.name)}",
             )
         if request.vde:
-            self._check_switch(network)
+            check_switch(network, self._run_dir)
         links = self._host.links()
-        mtu = _check_place(network, links)
+        mtu = check_place(network, links)
         uuid = uuids.uuid4()
         mac = request.mac or _random_mac()
         if mac.is_multicast:
             raise InvalidRequest(f"{mac} is a multicast address: no interface can have it")
-        self._refuse_same_mac(record, mac)
-        self._refuse_same_tap(request.tap)
+        refuse_same_mac(self._registry, record, mac)
+        refuse_same_tap(self._registry, request.tap)
         facts = self._host.facts(network)
         allocation = allocate(
             network,
@@ -262,11 +262,11 @@ class Ports:
         )
         for note in allocation.notes:
             log.info("port %s of network %s: %s", uuid, network.name, note)
-        self._refuse_same_instance(allocation.port)
+        refuse_same_instance(self._registry, allocation.port)
         plug = allocation.port.plug
         function = place_of(plug, facts)
         if function is None:
-            _refuse_unrealised(network, allocation.port)
+            refuse_unrealised(network, allocation.port)
             function = carrier_of(plug, facts)
         else:
             check_function(allocation.port)
@@ -289,91 +289,12 @@ class Ports:
             holder=None if request.holder is None else holder_of(request.holder),
         )
 
-    def _check_switch(self, network: Network) -> None:
-        """Refuse a port at a VDE switch that there is not, or that nobody can plug into."""
-        if network.vde is None:
-            raise UnsupportedConfiguration(
-                f"network {network.name!r} has no VDE switch",
-                hint="add <vde group='GROUP'/> to its document, and apply it",
-            )
-        assert network.uuid is not None
-        directory = socket_directory(self._run_dir, network.uuid)
-        if not has_control_socket(directory):
-            raise WrongState(
-                f"nobody can plug into the VDE switch of network {network.name!r}: its socket "
-                f"{control_socket(directory)} is not there",
-                hint=f"`jackfield apply {shell_word(network.name)}` starts the switch anew; what "
-                "is plugged in has to plug in again",
-            )
-
-    def _refuse_same_mac(self, record: NetworkRecord, mac: MacAddress) -> None:
-        for other in self._registry.ports_of(record.uuid):
-            if other.port.mac == mac:
-                raise AlreadyExists(
-                    f"port {other.uuid} of network {record.name!r} has the address {mac} already",
-                    hint="leave --mac out to get a free one",
-                )
-
-    def _refuse_same_tap(self, tap: InterfaceName | None) -> None:
-        for other in self._registry.ports.values() if tap is not None else ():
-            if other.device is not None and other.device.name == tap:
-                network = self._registry.networks[other.network].name
-                raise AlreadyExists(
-                    f"port {other.uuid} of network {network!r} has the tap {tap} already",
-                    hint=f"choose another name, or free it with: jackfield detach {tap}",
-                )
-
-    def _refuse_same_end(self, port: PortRecord) -> None:
-        """Name the port that has the interface which was in the way of another's, if it is one."""
-        other = same_end(port.device, self._registry.ports.values())
-        if other is not None and port.device is not None:
-            network = self._registry.networks[other.network].name
-            raise AlreadyExists(
-                f"port {other.uuid} of network {network!r} has the interface {port.device.ifname} "
-                f"in network namespace {port.device.netns} already",
-                hint="choose another name in there (--ifname NAME), or free it with: "
-                f"jackfield detach {other.uuid}",
-            )
-
-    def _refuse_same_instance(self, port: Port) -> None:
-        """Refuse what a switch would take for another guest's interface."""
-        instance = None if port.virtualport is None else port.virtualport.instance_id
-        if instance is None:
-            return
-        for other in self._registry.ports.values():
-            theirs = other.port.virtualport
-            if theirs is not None and theirs.instance_id == instance:
-                raise AlreadyExists(
-                    f"port {other.uuid} is VSI instance {instance} already, and no two can be one",
-                    hint="leave instanceid out of the virtualport: then each port has its own",
-                )
-
 
 def _split(state: HostState) -> tuple[HostState, list[SwitchAssociation]]:
     """Return what we make of a port ourselves, and what a switch has to do for it."""
     associations = [item for item in state.values() if isinstance(item, SwitchAssociation)]
     made = HostState(item for item in state.values() if not isinstance(item, SwitchAssociation))
     return made, associations
-
-
-def _check_place(network: Network, links: Mapping[str, LinkFact]) -> int | None:
-    """Return the MTU of devices on the network, ``None`` for their uplink's own.
-
-    Raises an error when the network cannot have devices of ours, or not now.
-    """
-    if network.mode.is_macvtap or network.mode is Mode.HOSTDEV:
-        return None
-    if not network.mode.is_routed and network.mode is not Mode.BRIDGE:
-        raise UnsupportedConfiguration(
-            f"network {network.name!r} has mode {network.mode.value}, whose devices this "
-            "version does not make"
-        )
-    if uses_openvswitch(network):
-        # Its device here is of any kind, and there need not be one.
-        bridge = links.get(bridge_of(network))
-        return None if bridge is None else bridge.mtu
-    bridge = check_bridge(network, links)
-    return network.mtu or bridge.mtu
 
 
 def _open_tap(tools: Workplace, tap: TapLink, rows: Sequence[OvsPort]) -> list[int]:
@@ -391,34 +312,6 @@ def _owner_name(request: AttachRequest, uuid: UUID) -> Text:
         return Text(plugged)
     except ValueError as error:
         raise InvalidRequest(f"{plugged!r} cannot be plugged in: {error}") from error
-
-
-def _refuse_unrealised(network: Network, port: Port) -> None:
-    """Refuse what the port was allocated and this version cannot give it."""
-    if is_openvswitch(port.virtualport):
-        return
-    on_switch = isinstance(port.plug, VdePlug)
-    given = port.virtualport
-    switch = (
-        "virtualport"
-        if given is None or given.type is None
-        else (f"virtualport of type {given.type.value!r}")
-    )
-    what = {
-        # A switch of VDE's forwards among all of its guests, as fast as it can.
-        "port isolation": bool(port.isolated) and on_switch,
-        "bandwidth": port.bandwidth is not None and on_switch,
-        "vlan": port.vlan is not None and on_switch,
-        switch: given is not None and not plan_association(port),
-    }
-    missing = [name for name, wanted in what.items() if wanted]
-    if missing:
-        group = "" if port.group is None else f", portgroup {port.group!r}"
-        raise UnsupportedConfiguration(
-            f"network {network.name!r}{group} gives its ports a {missing[0]}, which this version "
-            "cannot set on what it makes",
-            hint="attach to a portgroup without it",
-        )
 
 
 def _random_mac() -> MacAddress:

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
-from jackfield.document.rules import makes_bridge
 from jackfield.engine.holders import Holder
 from jackfield.engine.views import NetworkView
 from jackfield.model.address import Address
@@ -41,7 +40,6 @@ __all__ = [
     "PortRecord",
     "Upkeep",
     "bridges_of",
-    "devices_of",
     "nic_of",
     "state_of_port",
     "upkeep_of_port",
@@ -169,16 +167,3 @@ def bridges_of(network: Network) -> set[str]:
     if network.bridge is None or network.bridge.name is None:
         return set()
     return {network.bridge.name, *network.managed_bridges}
-
-
-def devices_of(record: NetworkRecord, *, used: bool = False) -> set[str]:
-    """Return the names of the devices that a network makes, or its bridges ``used``."""
-    found: set[str] = set()
-    for network in (record.stored, record.live):
-        if network is None:
-            continue
-        if used or makes_bridge(network):
-            found |= bridges_of(network)
-        if network.vpn is not None and network.vpn.dev is not None:
-            found.add(network.vpn.dev)
-    return found

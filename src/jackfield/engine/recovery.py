@@ -19,6 +19,7 @@ from pathlib import Path
 from uuid import UUID
 
 from jackfield.engine import ledger
+from jackfield.engine.networkjobs import undo_change
 from jackfield.engine.orphans import sweep_limits
 from jackfield.engine.portrows import load_port
 from jackfield.engine.records import PortRecord
@@ -26,13 +27,7 @@ from jackfield.engine.rows import LiveRow, NetworkRow, Step
 from jackfield.engine.startmending import mend_states, note_mended, tell_mended
 from jackfield.engine.strays import bridges_made, put_strays_back
 from jackfield.engine.views import Event
-from jackfield.engine.workplace import (
-    Workplace,
-    record_event,
-    sweep_switch,
-    undo_change,
-    wake_rules,
-)
+from jackfield.engine.workplace import Workplace, record_event, sweep_switch, wake_rules
 from jackfield.errors import JackfieldError, shell_word
 from jackfield.host.driver import Presence
 from jackfield.host.nft.former import remove_former

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import bisect
 import operator
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Collection, Iterable
 from uuid import UUID
 
 from jackfield.allocation.usage import Usage, is_counted
+from jackfield.engine.devicenames import DeviceNames
 from jackfield.engine.records import (
     Leases,
     NetworkRecord,
     PortRecord,
-    bridges_of,
-    devices_of,
     nic_of,
 )
 from jackfield.engine.views import NetworkView, PortView
@@ -21,7 +20,6 @@ from jackfield.errors import InvalidRequest, NetworkNotFound, PortNotFound, Wron
 from jackfield.model.network import Network
 from jackfield.model.uplink import DeviceUplink, PciUplink, Uplink
 from jackfield.model.values import InterfaceName
-from jackfield.plan.openvswitch import uses_openvswitch
 
 __all__ = ["Registry"]
 
@@ -38,9 +36,8 @@ class Registry:
     """Networks by uuid and name, ports by uuid, and what DHCP has given out by network.
 
     ``lost`` are ports whose device is gone, and the NIC that it went with, if it was that;
-    ``astray`` those whose NIC has another name now; ``switches`` the names that bridges of Open
-    vSwitch have, or had, in definitions, and ``switched`` those of their uplinks;
-    ``port_forgotten`` is called with each port that is discarded.
+    ``astray`` those whose NIC has another name now; ``port_forgotten`` is called with each port
+    that is discarded.
     """
 
     def __init__(self) -> None:
@@ -52,9 +49,7 @@ class Registry:
         self.usage = Usage()
         self._by_name: dict[str, UUID] = {}
         self._in_order: list[NetworkRecord] = []
-        self._claims: dict[str, set[UUID]] = {}
-        self.switches: set[str] = set()
-        self.switched: set[str] = set()
+        self.devices = DeviceNames(self.networks)
         self._ports_of: dict[UUID, set[UUID]] = {}
         self._clients: dict[str, set[UUID]] = {}
         self.leases: dict[UUID, Leases] = {}
@@ -69,8 +64,8 @@ class Registry:
             self.networks[record.uuid] = record
             bisect.insort(self._in_order, record, key=_name)
         self._by_name[record.name] = record.uuid
-        record.redefined = self._claim
-        self._claim(record)
+        record.redefined = self.devices.claim
+        self.devices.claim(record)
 
     def discard(self, record: NetworkRecord) -> None:
         """Forget a network."""
@@ -337,38 +332,6 @@ class Registry:
             problem=record.problem,
         )
 
-    def devices(
-        self, *, without: NetworkRecord | None = None, used: bool = False
-    ) -> Container[str]:
-        """Return the devices that networks make, stored or live, but those of ``without``.
-
-        With ``used`` also the bridges that networks use.
-        """
-        return _Devices(self, without, used)
-
-    def has_device(self, name: str, without: NetworkRecord | None, *, used: bool) -> bool:
-        """Return whether any network but ``without`` makes, or ``used``, the device ``name``."""
-        claimants = self._claims.get(name, set())
-        for uuid in tuple(claimants):
-            record = self.networks.get(uuid)
-            if record is None or name not in devices_of(record, used=True):
-                claimants.discard(uuid)
-            elif record is not without and (used or name in devices_of(record)):
-                return True
-        if not claimants:
-            self._claims.pop(name, None)
-        return False
-
-    def _claim(self, record: NetworkRecord) -> None:
-        """Remember who makes which device; what is not so any more is found out when asked."""
-        for name in devices_of(record, used=True):
-            self._claims.setdefault(name, set()).add(record.uuid)
-        for network in filter(None, (record.stored, record.live)):
-            if uses_openvswitch(network):
-                self.switches |= bridges_of(network)
-                uplinks = (item for item in network.uplinks if isinstance(item, DeviceUplink))
-                self.switched |= {item.dev for item in uplinks}
-
 
 class _Held:
     """A network whose lock is held; a generator would take longer than a port's record."""
@@ -396,17 +359,3 @@ class _Held:
 def _name(record: NetworkRecord) -> str:
     """Return what networks are sorted by; a plain ``str`` is compared several times faster."""
     return str(record.name)
-
-
-class _Devices:
-    """The devices of networks, looked up one by one: their number does not matter."""
-
-    def __init__(self, registry: Registry, without: NetworkRecord | None, used: bool) -> None:
-        self._registry = registry
-        self._without = without
-        self._used = used
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._registry.has_device(
-            name, self._without, used=self._used
-        )

@@ -84,7 +84,7 @@ def tell_mended(
                 detail = {"reason": reason}
                 events.append(record_event(tools, "network-repaired", names[uuid], uuid, detail))
     except JackfieldError as error:
-        log.error("that networks were mended is no event: %s", error)
+        log.error("no event says that networks were mended: %s", error)
         return []
     return events
 

@@ -66,7 +66,7 @@ class SwitchPulse:
             self._timer = loop.call_later(_EVERY, lambda: self._later(self._look()))
 
     def _networks(self) -> list[NetworkRecord]:
-        if not self._registry.switches:
+        if not self._registry.devices.switches:
             return []
         return [one for one in self._registry.networks.values() if uses_openvswitch(one.current)]
 

@@ -45,7 +45,7 @@ class SwitchWatch:
     async def expect(self) -> None:
         """Tell of the uplinks that are not there from the start."""
         links = self._host.links()
-        for name in self._registry.switched - links.keys():
+        for name in self._registry.devices.switched - links.keys():
             for record in self._networks_over(name):
                 await self._tell(record, name)
 
@@ -53,7 +53,7 @@ class SwitchWatch:
         """Take note of a link that is gone, has come, has another name, or was set up or down."""
         was, now = (None if link is None else link.name for link in (old, new))
         same = old is not None and new is not None and was == now and old.up is new.up
-        for name in () if same else {was, now} & self._registry.switched:
+        for name in () if same else {was, now} & self._registry.devices.switched:
             assert name is not None
             came = name == now and was != now
             for record in self._networks_over(name):

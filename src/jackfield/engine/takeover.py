@@ -200,7 +200,7 @@ class Takeover:
                     f"libvirt's daemon answers at {daemon.path}, but there is no virsh to ask "
                     "it to stop the network: install libvirt-clients"
                 )
-            if daemon is None and (reason := why_not_ended(self._places, found)) is not None:
+            if daemon is None and (reason := why_not_ended(found)) is not None:
                 raise HostError(reason)
             link = self._host.links().get(found.bridge or "")
             if live.mode.is_routed and (link is None or link.kind != "bridge" or link.alias):

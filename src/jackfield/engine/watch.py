@@ -123,14 +123,14 @@ class BridgeWatch:
             self._later(self._mending.take_name_back(port.uuid, reason))
 
     def _may_be_bridge(self, link: LinkFact) -> bool:
-        return link.kind == "bridge" or link.name in self._registry.switches
+        return link.kind == "bridge" or link.name in self._registry.devices.switches
 
     def _bridge_changed(self, name: str, *, there: bool) -> None:
         """Take note of a bridge that came or went, of others or of Open vSwitch.
 
         Bridges of ours that have our mark on the link are looked at by it.
         """
-        switched = name in self._registry.switches
+        switched = name in self._registry.devices.switches
         for record in self._registry.networks.values():
             if not record.active:
                 continue

@@ -113,7 +113,7 @@ class Zones:
         except HostError as error:
             await self._note(bridge, ours)
             raise HostError(
-                f"firewalld does not take bridge {bridge} into zone {zone!r}: {error}",
+                f"firewalld refuses to put bridge {bridge} into zone {zone!r}: {error}",
                 hint=error.hint or "firewall-cmd --get-zones lists its zones",
             ) from error
         log.info("network %s: %s is in firewalld's zone %s", network.name, bridge, zone)

@@ -199,9 +199,7 @@ class Applier:
             self._drivers[kind].ensure(self._kernel, group, change.replaced)
         return change, foreign
 
-    def mend_whole(
-        self, wanted: Sequence[Resource], claimed: Collection[str] = frozenset()
-    ) -> tuple[Change, list[str]]:
+    def mend_whole(self, wanted: Sequence[Resource]) -> tuple[Change, list[str]]:
         """Do as ``mend`` does, where ``wanted`` has all links of the networks or ports.
 
         A link that somebody renamed gets its name back: what knows it by that, rules and services
@@ -209,7 +207,7 @@ class Applier:
         """
         links = [item for item in wanted if isinstance(item, LinkHere)]
         renamed = take_names_back(self._kernel, links)
-        change, foreign = self.mend(wanted, claimed)
+        change, foreign = self.mend(wanted)
         ensured = {item.key for item in change.ensure}
         others = {item.key: item for item in renamed if item.key not in ensured}
         whole = dataclasses.replace(

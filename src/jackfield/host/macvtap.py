@@ -150,7 +150,7 @@ class TapNodeDriver:
                     draft.unlink()
                 raise HostError(
                     f"cannot make the device node {path} of {node.link}: {error.strerror}",
-                    hint="the daemon needs CAP_MKNOD and leave to make devices of type macvtap",
+                    hint="the daemon needs CAP_MKNOD, and to be allowed devices of type macvtap",
                 ) from error
 
     def remove(self, kernel: Kernel, resources: Sequence[TapNode]) -> None:

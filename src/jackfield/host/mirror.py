@@ -22,6 +22,7 @@ from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from jackfield.errors import JackfieldError
+from jackfield.host.linktable import LinkChange, LinkTable
 from jackfield.host.netlink.address import (
     RTM_DELADDR,
     RTM_NEWADDR,
@@ -32,16 +33,11 @@ from jackfield.host.netlink.link import RTM_DELLINK, RTM_NEWLINK, Link, decode_l
 from jackfield.host.netlink.message import NLM_F_REPLACE, Reply
 from jackfield.host.netlink.netconf import RTM_NEWNETCONF, is_about_all
 from jackfield.host.netlink.route import RouteSocket
-from jackfield.host.netlink.routing import (
-    RTM_DELROUTE,
-    RTM_NEWROUTE,
-    decode_route,
-)
+from jackfield.host.netlink.routing import RTM_DELROUTE, RTM_NEWROUTE, decode_route
 from jackfield.host.netlink.socket import NETLINK_ROUTE, MessagesLost, NetlinkSocket
 from jackfield.host.routetable import RouteTable
 from jackfield.host.thread import KernelThread
-from jackfield.model.address import IpInterface, IpNetwork
-from jackfield.model.values import MacAddress
+from jackfield.model.address import IpNetwork
 from jackfield.state.facts import Facts, LinkFact
 
 __all__ = ["LinkCallback", "Mirror", "RouteCallback", "Snapshot"]
@@ -77,17 +73,14 @@ _GATHER_SECONDS = 0.02
 
 _logger = logging.getLogger(__name__)
 
-_LinkChange = tuple[LinkFact | None, LinkFact | None]
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything as a dump found it, and which links that changes in the mirror."""
 
-    links: dict[int, LinkFact]
-    addresses: dict[int, tuple[IpInterface, ...]]
+    links: LinkTable
     routes: RouteTable
-    changes: list[_LinkChange]
+    changes: list[LinkChange]
 
 
 class Mirror:
@@ -102,16 +95,14 @@ class Mirror:
         """Open nothing yet; ``receive_buffer`` is the socket's, in bytes."""
         self._receive_buffer = receive_buffer
         self._socket: NetlinkSocket | None = None
-        self._links: dict[int, LinkFact] = {}
-        self._by_name: dict[str, LinkFact] = {}
-        self._addresses: dict[int, tuple[IpInterface, ...]] = {}
+        self._links = LinkTable((), ())
         self._routes = RouteTable((), {})
         self._callbacks: list[LinkCallback] = []
         self._route_changed: RouteCallback = lambda _destination, _index: None
         self._forwarding_changed: Callable[[], None] = lambda: None
         self._namespace_gone: Callable[[], None] = lambda: None
         self._told_again: Callable[[LinkFact], None] = lambda _: None
-        self._untold: collections.deque[_LinkChange] = collections.deque()
+        self._untold: collections.deque[LinkChange] = collections.deque()
         self._stale = True
         self._facts: Facts | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -239,18 +230,9 @@ class Mirror:
         """Whether changes were missed, so that a ``Snapshot`` must be taken and installed."""
         return self._stale
 
-    def on_link(self, callback: LinkCallback) -> Callable[[], None]:
-        """Call ``callback`` at every change of a link, its addresses included.
-
-        Returns a function that ends the subscription.
-        """
+    def on_link(self, callback: LinkCallback) -> None:
+        """Call ``callback`` at every change of a link, its addresses included."""
         self._callbacks.append(callback)
-
-        def cancel() -> None:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
-
-        return cancel
 
     def on_route(self, callback: RouteCallback) -> None:
         """Call ``callback`` at every change of a route of the main table."""
@@ -308,25 +290,14 @@ class Mirror:
                 drained = not self._socket.poll()
             except MessagesLost:
                 continue
-        addresses: dict[int, tuple[IpInterface, ...]] = {}
-        for entry in route.addresses():
-            addresses[entry.index] = (*addresses.get(entry.index, ()), entry.interface)
+        addresses = route.addresses()
         routes = [entry for version in (4, 6) for entry in route.routes(version)]
-        links = {
-            link.index: _link_fact(link, addresses.get(link.index, ()))
-            for link in route.links().values()
-        }
-        changes: list[_LinkChange] = [
-            (old, links.get(index)) for index, old in self._links.items() if links.get(index) != old
-        ]
-        changes += [(None, new) for index, new in links.items() if index not in self._links]
-        return Snapshot(links, addresses, RouteTable(routes, links), changes)
+        links = LinkTable(route.links().values(), addresses)
+        return Snapshot(links, RouteTable(routes, links.by_index), self._links.changes_to(links))
 
     def install(self, snapshot: Snapshot) -> None:
         """Put a snapshot in place; ``tell`` passes on what it changed."""
         self._links = snapshot.links
-        self._by_name = {link.name: link for link in snapshot.links.values()}
-        self._addresses = snapshot.addresses
         self._routes = snapshot.routes
         self._untold.extend(snapshot.changes)
         self._facts = None
@@ -369,59 +340,43 @@ class Mirror:
             self._namespace_gone()
 
     def _apply_link(self, link: Link, *, gone: bool) -> None:
-        old = self._links.get(link.index)
         if gone or not link.up:
             # The kernel does not tell of the IPv4 routes that go with a link.
             self._drop_routes(link.index, None)
         if gone:
-            self._links.pop(link.index, None)
-            self._addresses.pop(link.index, None)
-            if old is not None:
-                self._replaced(old, None)
+            self._changed(self._links.drop(link.index))
+            return
+        old, new = self._links.put(link)
+        if new != old:
+            self._changed((old, new))
         else:
-            new = _link_fact(link, self._addresses.get(link.index, ()))
-            if new != old:
-                self._links[link.index] = new
-                self._replaced(old, new)
-            else:
-                self._told_again(new)
+            self._told_again(new)
 
     def _apply_address(self, entry: AddressEntry, *, gone: bool) -> None:
-        present = self._addresses.get(entry.index, ())
-        rest = tuple(item for item in present if item != entry.interface)
         if gone:
             # Nor does it tell of those that had the address as their source.
             self._drop_routes(entry.index, entry.interface.ip.packed)
-            now = rest
+            self._changed(self._links.drop_address(entry))
         else:
-            now = present if len(rest) < len(present) else (*present, entry.interface)
-        if now == present:
-            return
-        self._addresses[entry.index] = now
-        old = self._links.get(entry.index)
-        if old is not None:
-            new = dataclasses.replace(old, addresses=now)
-            self._links[entry.index] = new
-            self._replaced(old, new)
+            self._changed(self._links.put_address(entry))
 
     def _drop_routes(self, index: int, source: bytes | None) -> None:
         for destination in self._routes.drop_ipv4(index, source):
             self._facts = None
             self._route_changed(destination, index)
 
-    def _replaced(self, old: LinkFact | None, new: LinkFact | None) -> None:
+    def _changed(self, change: LinkChange | None) -> None:
+        if change is None:
+            return
         self._facts = None
-        if old is not None and self._by_name.get(old.name) is old:
-            del self._by_name[old.name]
-        if new is not None:
-            self._by_name[new.name] = new
+        old, new = change
         named = new or old
         if named is not None and (old is None or new is None or old.name != new.name):
             self._routes.renamed(named.index)
         self._tell(old, new)
 
     def _tell(self, old: LinkFact | None, new: LinkFact | None) -> None:
-        for callback in tuple(self._callbacks):
+        for callback in self._callbacks:
             callback(old, new)
 
     def facts(self) -> Facts:
@@ -432,36 +387,11 @@ class Mirror:
         """
         if self._facts is None:
             self._facts = Facts(
-                links=self._by_name.copy(),
-                routes=self._routes.facts(self._links),
+                links=self._links.by_name.copy(),
+                routes=self._routes.facts(self._links.by_index),
             )
         return self._facts
 
     def link(self, index: int) -> LinkFact | None:
         """Return the link with an index."""
-        return self._links.get(index)
-
-
-def _link_fact(link: Link, addresses: tuple[IpInterface, ...]) -> LinkFact:
-    return LinkFact(
-        index=link.index,
-        name=link.name,
-        kind=link.kind,
-        mac=MacAddress(link.mac_text) if len(link.mac) == 6 else None,
-        mtu=link.mtu,
-        up=link.up,
-        carrier=link.carrier,
-        master=link.master,
-        alias=link.alias,
-        lower=_lower(link),
-        addresses=addresses,
-    )
-
-
-def _lower(link: Link) -> int | None:
-    """Return the index of the link that this one is stacked on.
-
-    A veth is on nothing: its ``IFLA_LINK`` is its peer, which the kernel announces only when it
-    does not know it yet.  An index in another namespace means nothing here.
-    """
-    return None if link.kind == "veth" or link.lower_netns is not None else link.lower or None
+        return self._links.by_index.get(index)

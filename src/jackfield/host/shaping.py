@@ -20,9 +20,9 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.membership import raise_refusals
 from jackfield.host.netlink.filter import (
     add_checksum_filter,
-    ask_for_action,
+    ask_for_checksums,
     dump_filters,
-    is_filter_of,
+    is_checksum_filter,
 )
 from jackfield.host.netlink.link import Link
 from jackfield.host.netlink.message import Message
@@ -99,7 +99,7 @@ class ShapingDriver:
 
     def _can_fill_checksums(self, kernel: Kernel) -> bool:
         if self._fills_checksums is None:
-            (refusal,) = kernel.route.try_all([ask_for_action("csum")])
+            (refusal,) = kernel.route.try_all([ask_for_checksums()])
             self._fills_checksums = refusal.errno != errno.ENOENT
         return self._fills_checksums
 
@@ -227,7 +227,7 @@ def _describe(qdisc: Qdisc, link: Link) -> str:
 
 
 def _has_filter(kernel: Kernel, index: int) -> bool:
-    return any(is_filter_of(reply.body) for reply in kernel.route.dump(dump_filters(index)))
+    return any(is_checksum_filter(reply.body) for reply in kernel.route.dump(dump_filters(index)))
 
 
 def _values(rate: Rate) -> tuple[int, int, int]:

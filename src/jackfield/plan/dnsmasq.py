@@ -180,7 +180,7 @@ def _txt_name(name: str) -> str:
     """Return the name of a TXT record if dnsmasq takes it for one, and as it is meant."""
     if not _TXT_NAME.fullmatch(name):
         raise InvalidRequest(
-            f"the name {name[:64]!r} of a DNS <txt> is no domain name",
+            f"the name {name[:64]!r} of a DNS <txt> is not a domain name",
             hint="labels of 1 to 63 printable ASCII characters with dots between; other letters "
             "as in xn--…",
         )

@@ -8,7 +8,6 @@ The names are those of dnsmasq's manual page (``dnsmasq(8)``).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from jackfield.errors import InvalidRequest
 
@@ -60,11 +59,8 @@ _INSTEAD: dict[str, str] = {
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-def check_option(option: str, allowed: Iterable[str] = ()) -> str:
-    """Return the trimmed text of one option, or raise ``InvalidRequest`` that names it.
-
-    Options in ``allowed`` pass although the table refuses them.
-    """
+def check_option(option: str) -> str:
+    """Return the trimmed text of one option, or raise ``InvalidRequest`` that names it."""
     text = option.strip()
     name = text.partition("=")[0].strip()
     if not _NAME.fullmatch(name):
@@ -75,7 +71,7 @@ def check_option(option: str, allowed: Iterable[str] = ()) -> str:
             hint="write it as in dnsmasq.conf: NAME or NAME=VALUE, without leading dashes",
         )
     reason = REFUSED.get(name)
-    if reason is not None and name not in allowed:
+    if reason is not None:
         raise InvalidRequest(
             f"dnsmasq option {name!r} is refused: {reason}", hint=_INSTEAD.get(name)
         )

@@ -230,7 +230,7 @@ def _check_kind(whose: str, link: LinkFact, facts: Facts) -> None:
         )
     if link.mac is None or set(link.mac) <= set("0:"):
         raise UnsupportedConfiguration(
-            f"{whose} is no Ethernet interface ({link.kind or 'loopback'})",
+            f"{whose} is not an Ethernet interface ({link.kind or 'loopback'})",
             hint="frames of guests need an Ethernet interface to leave by",
         )
     if link.alias.startswith("jackfield:"):

@@ -80,7 +80,7 @@ def place_of(plug: Plug | None, facts: Facts) -> FunctionPlace | None:
                 )
     if isinstance(plug, HostdevPlug):
         raise HostError(
-            f"{plug.address} is no virtual function of a card on this host",
+            f"{plug.address} is not a virtual function of a card on this host",
             hint="name virtual functions as uplinks, or their card with <pf dev='…'/>",
         )
     return None

@@ -49,11 +49,9 @@ _LIFECYCLE = {
 class RpcServer:
     """Serves libvirt's protocol until ``close``."""
 
-    def __init__(
-        self, engine: Engine, config: Config, operations: Operations | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, config: Config) -> None:
         """Serve ``engine`` to whom ``config`` allows."""
-        self.operations = operations or Operations()
+        self.operations = Operations()
         self._door = Door(engine=engine, config=config, operations=self.operations)
         self._connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []

@@ -80,13 +80,12 @@ class UplinkFact:
 class VirtualFunctionFact:
     """One virtual function; ``dev`` is its interface here, ``None`` while a guest has it.
 
-    ``driver`` is what it is bound to, if it is; ``iommu_group`` what a guest is given with it.
+    ``driver`` is what it is bound to, if it is.
     """
 
     address: PciAddress
     dev: InterfaceName | None = None
     driver: str | None = None
-    iommu_group: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

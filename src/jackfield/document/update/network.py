@@ -75,7 +75,6 @@ def update_network(
     updated = _SECTIONS[section](
         Update(
             network=network,
-            section=section,
             command=command,
             parent_index=parent_index,
             element=element,

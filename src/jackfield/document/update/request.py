@@ -58,7 +58,6 @@ class Update:
     """One request: the network, what to do with it, and the fragment."""
 
     network: Network
-    section: Section
     command: Command
     parent_index: int
     element: Element

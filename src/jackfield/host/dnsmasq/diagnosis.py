@@ -43,7 +43,7 @@ def why_ended(process: Process) -> ServiceError:
     )
 
 
-def port_holder(port: int, address: str | None = None) -> str | None:
+def port_holder(port: int, address: str | None) -> str | None:
     """Return who is bound to ``port`` here (``NAME, pid N``), or ``None`` if that is unknown.
 
     With ``address`` only sockets of that address or of all count.  Sockets are those of the

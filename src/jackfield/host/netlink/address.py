@@ -76,7 +76,7 @@ def decode_address(body: bytes) -> AddressEntry | None:
     )
 
 
-def dump_addresses(index: int = 0) -> Message:
+def dump_addresses(index: int) -> Message:
     """Return the dump request for the addresses of one link, or of all (0)."""
     return Message(RTM_GETADDR, 0, _HEADER.pack(0, 0, 0, 0, index), "list the addresses")
 

@@ -24,12 +24,12 @@ from jackfield.host.netlink.message import (
 __all__ = [
     "add_checksum_filter",
     "add_destination_filter",
-    "ask_for_action",
+    "ask_for_checksums",
     "delete_destination_filter",
     "dump_class_filters",
     "dump_filters",
     "found_destination",
-    "is_filter_of",
+    "is_checksum_filter",
 ]
 
 _RTM_NEWTFILTER = 44
@@ -58,6 +58,7 @@ _CHECKSUM = struct.Struct("=IIiiiI")
 _ETH_P_ALL = 0x0003
 _ETH_P_IP = 0x0800
 _CHECKSUM_PRIORITY = 68
+_CHECKSUM_ACTION = "csum"
 _CSUM_IPV4_HEADER_AND_UDP = 1 | 16
 # Where the frame's destination is, seen from the network header: whole words only.
 _DESTINATION_HIGH = -16
@@ -119,7 +120,7 @@ def _as_word(data: bytes) -> int:
     return int.from_bytes(data, sys.byteorder)
 
 
-def add_checksum_filter(index: int, what: str, *, action: str = "csum") -> Message:
+def add_checksum_filter(index: int, what: str) -> Message:
     """Return the request that fills the checksums of IPv4 UDP to port 68 that leaves a link.
 
     Like ``tc filter add dev LINK egress protocol ip prio 68 u32 match ip protocol 17 0xff
@@ -128,7 +129,7 @@ def add_checksum_filter(index: int, what: str, *, action: str = "csum") -> Messa
     parameters = _CHECKSUM.pack(0, 0, 0, 0, 0, _CSUM_IPV4_HEADER_AND_UDP)
     act = nested(
         1,
-        attribute_text(_TCA_ACT_KIND, action),
+        attribute_text(_TCA_ACT_KIND, _CHECKSUM_ACTION),
         nested(_TCA_ACT_OPTIONS, attribute(_TCA_CSUM_PARMS, parameters)),
     )
     selector = (
@@ -158,14 +159,18 @@ def _checksum_info() -> int:
     return _info(_CHECKSUM_PRIORITY, _ETH_P_IP)
 
 
-def ask_for_action(kind: str) -> Message:
-    """Return a request that is refused: with ``ENOENT`` if the kernel lacks the action.
+def ask_for_checksums() -> Message:
+    """Return a request that is refused: with ``ENOENT`` if the kernel cannot fill checksums.
 
     The action's own parameters are missing, so a kernel that has it, or has just loaded it,
     refuses for another reason, and nothing is made.
     """
-    body = bytes(4) + nested(_TCA_ACT_TAB, nested(1, attribute_text(_TCA_ACT_KIND, kind)))
-    return Message(_RTM_NEWACTION, NLM_F_CREATE | NLM_F_EXCL, body, f"find the action {kind}")
+    body = bytes(4) + nested(
+        _TCA_ACT_TAB, nested(1, attribute_text(_TCA_ACT_KIND, _CHECKSUM_ACTION))
+    )
+    return Message(
+        _RTM_NEWACTION, NLM_F_CREATE | NLM_F_EXCL, body, f"find the action {_CHECKSUM_ACTION}"
+    )
 
 
 def dump_filters(index: int) -> Message:
@@ -174,10 +179,13 @@ def dump_filters(index: int) -> Message:
     return Message(_RTM_GETTFILTER, 0, body, "list the filters")
 
 
-def is_filter_of(body: bytes, kind: str = "csum") -> bool:
-    """Return whether an ``RTM_NEWTFILTER`` body is a u32 filter of ours with that action."""
+def is_checksum_filter(body: bytes) -> bool:
+    """Return whether an ``RTM_NEWTFILTER`` body is what ``add_checksum_filter`` makes."""
     if _HEADER.unpack_from(body)[4] != _checksum_info():
         return False
     options = attributes(attributes(body, 20).get(_TCA_OPTIONS, b""))
     actions = attributes(options.get(_TCA_U32_ACT, b""))
-    return any(text(attributes(item).get(_TCA_ACT_KIND, b"")) == kind for item in actions.values())
+    return any(
+        text(attributes(item).get(_TCA_ACT_KIND, b"")) == _CHECKSUM_ACTION
+        for item in actions.values()
+    )

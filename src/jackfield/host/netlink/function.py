@@ -142,7 +142,7 @@ def set_mac(index: int, number: int, mac: bytes, what: str) -> Message:
 
 
 def set_vlan(
-    index: int, number: int, vlan: int, priority: int, what: str, *, protocol: int = _ETH_P_8021Q
+    index: int, number: int, vlan: int, priority: int, what: str, *, protocol: int
 ) -> Message:
     """Return the request that has all frames of a function tagged; 0 takes the tag away."""
     value = attribute(_IFLA_VF_VLAN, _THREE.pack(number, vlan, priority))

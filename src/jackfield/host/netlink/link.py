@@ -64,7 +64,6 @@ _IFLA_LINK_NETNSID = 37
 
 _IFLA_INFO_KIND = 1
 _IFLA_INFO_DATA = 2
-_IFLA_INFO_SLAVE_KIND = 4
 _IFLA_INFO_SLAVE_DATA = 5
 
 
@@ -119,7 +118,6 @@ class Link:
     lower_netns: int | None
     carrier: bool | None
     data: bytes
-    port_kind: str
     port_data: bytes
 
     @property
@@ -174,16 +172,14 @@ def decode_link(body: bytes) -> Link | None:
         offset += length + 3 & -4
     if _IFLA_IFNAME not in found:
         return None
-    kind = port_kind = ""
+    kind = ""
     data = port_data = b""
     if _IFLA_LINKINFO in found:
         start = found[_IFLA_LINKINFO]
         info = attributes(body[start : start - 4 + unpack(body, start - 4)[0]])
         kind = text(info.get(_IFLA_INFO_KIND, b""))
         data = info.get(_IFLA_INFO_DATA, b"")
-        if _IFLA_INFO_SLAVE_KIND in info:
-            port_kind = text(info[_IFLA_INFO_SLAVE_KIND])
-            port_data = info.get(_IFLA_INFO_SLAVE_DATA, b"")
+        port_data = info.get(_IFLA_INFO_SLAVE_DATA, b"")
     mac = b""
     if _IFLA_ADDRESS in found:
         start = found[_IFLA_ADDRESS]
@@ -205,7 +201,6 @@ def decode_link(body: bytes) -> Link | None:
         else None,
         None if unknown else operstate == _OPERSTATE_UP,
         data,
-        port_kind,
         port_data,
     )
 

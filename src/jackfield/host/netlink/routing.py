@@ -114,7 +114,7 @@ def decode_route(body: bytes) -> RouteEntry | None:
     )
 
 
-def dump_routes(version: int = 0, index: int = 0) -> Message:
+def dump_routes(version: int, index: int) -> Message:
     """Return the dump request for the main table.
 
     ``version`` (4, 6) and ``index`` (the outgoing link's) narrow it; 0 is any.

@@ -132,7 +132,7 @@ def decode_qdisc(body: bytes) -> Qdisc:
     return Qdisc(index, kind, handle, parent, default)
 
 
-def add_htb(index: int, handle: int, what: str, *, default: int = 1) -> Message:
+def add_htb(index: int, handle: int, what: str, *, default: int) -> Message:
     """Return the request that makes an htb the root qdisc; traffic goes to its class ``default``.
 
     What a filter says goes elsewhere.

@@ -16,15 +16,12 @@ heard by the guests.  One set of uplinks and two rules, however many there are::
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-
-from jackfield.host.driver import Observed
-from jackfield.host.kernel import Kernel
 from jackfield.host.nft.bridgetable import (
     HOOK_FORWARD,
     IFNAME_SIZE,
     TYPE_IFNAME,
     BridgeTable,
+    BridgeTableDriver,
     drop_counted,
     load_address,
     load_name,
@@ -70,31 +67,13 @@ _TABLE = BridgeTable(
 )
 
 
-class BpduGuardDriver:
+class BpduGuardDriver(BridgeTableDriver[BpduGuard]):
     """Enters uplinks in the set, and strikes them; the table is there as long as there are any."""
 
-    def observe(
-        self,
-        kernel: Kernel,
-        resources: Sequence[BpduGuard],
-        claimed: Collection[str] = frozenset(),
-    ) -> dict[str, Observed]:
-        """Return which uplinks are guarded; none are while the rules are not as they should be."""
-        return _TABLE.observe(kernel.nft, {item: _element(item) for item in resources})
+    table = _TABLE
 
-    def ensure(
-        self,
-        kernel: Kernel,
-        resources: Sequence[BpduGuard],
-        replaced: Mapping[str, BpduGuard],
-    ) -> None:
-        """Have the uplinks guarded."""
-        _TABLE.enter(kernel.nft, {_element(item): item.link for item in resources})
+    def _element(self, item: BpduGuard) -> bytes:
+        return item.link.encode().ljust(IFNAME_SIZE, b"\0")
 
-    def remove(self, kernel: Kernel, resources: Sequence[BpduGuard]) -> None:
-        """Guard the uplinks no more; the last one takes the table with it."""
-        _TABLE.strike(kernel.nft, [_element(item) for item in resources])
-
-
-def _element(guard: BpduGuard) -> bytes:
-    return guard.link.encode().ljust(IFNAME_SIZE, b"\0")
+    def _words(self, item: BpduGuard) -> str:
+        return item.link

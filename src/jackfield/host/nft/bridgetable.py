@@ -6,13 +6,16 @@ the first element and goes with the last.  Numbers are those of ``linux/netfilte
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import errno
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar, Generic, TypeVar
 
 from jackfield.errors import ForeignObject, KernelError
 from jackfield.host.driver import ABSENT, Observed, Presence
+from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.message import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -36,12 +39,15 @@ __all__ = [
     "TYPE_ETHER",
     "TYPE_IFNAME",
     "BridgeTable",
+    "BridgeTableDriver",
     "drop_counted",
     "load_address",
     "load_name",
     "look_up",
     "only",
 ]
+
+R = TypeVar("R", bound=Resource)
 
 HOOK_PREROUTING, HOOK_FORWARD = 0, 2
 # nft's own numbers of types, src/datatype.c: they say how a set is shown.
@@ -265,3 +271,32 @@ class BridgeTable:
             for reply in replies
             for _, element in attribute_list(object_attributes(reply).get(3, b""))
         }
+
+
+class BridgeTableDriver(abc.ABC, Generic[R]):
+    """Driver of resources that are an element of such a table each."""
+
+    table: ClassVar[BridgeTable]
+
+    @abc.abstractmethod
+    def _element(self, item: R) -> bytes:
+        """Return the element that stands for a resource."""
+
+    @abc.abstractmethod
+    def _words(self, item: R) -> str:
+        """Return the element for people."""
+
+    def observe(
+        self, kernel: Kernel, resources: Sequence[R], claimed: Collection[str] = frozenset()
+    ) -> dict[str, Observed]:
+        """Return which are entered; none are while the rules are not as they should be."""
+        return self.table.observe(kernel.nft, {item: self._element(item) for item in resources})
+
+    def ensure(self, kernel: Kernel, resources: Sequence[R], replaced: Mapping[str, R]) -> None:
+        """Have them entered."""
+        elements = {self._element(item): self._words(item) for item in resources}
+        self.table.enter(kernel.nft, elements)
+
+    def remove(self, kernel: Kernel, resources: Sequence[R]) -> None:
+        """Strike them; the last one takes the table with it."""
+        self.table.strike(kernel.nft, [self._element(item) for item in resources])

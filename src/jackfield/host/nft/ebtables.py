@@ -40,7 +40,7 @@ _MARK = struct.Struct("@LLBB")
 _OR = 2
 
 
-def _part(base: Base, offset: int, value: bytes, mask: bytes = b"") -> list[Expression]:
+def _part(base: Base, offset: int, value: bytes, mask: bytes) -> list[Expression]:
     """Return what holds where these bytes are there, under the mask."""
     found: list[Expression] = [Load(Payload(base, offset, len(value)), _AT)]
     if mask.strip(b"\xff"):

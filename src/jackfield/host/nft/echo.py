@@ -15,16 +15,13 @@ for the guest from there.  One set and one rule, before the bridge looks at the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-
-from jackfield.host.driver import Observed
-from jackfield.host.kernel import Kernel
 from jackfield.host.nft.bridgetable import (
     HOOK_PREROUTING,
     IFNAME_SIZE,
     TYPE_ETHER,
     TYPE_IFNAME,
     BridgeTable,
+    BridgeTableDriver,
     drop_counted,
     load_address,
     load_name,
@@ -63,34 +60,14 @@ _TABLE = BridgeTable(
 )
 
 
-class EchoGuardDriver:
+class EchoGuardDriver(BridgeTableDriver[EchoGuard]):
     """Enters guests' addresses by the links they must not come in by, and strikes them."""
 
-    def observe(
-        self,
-        kernel: Kernel,
-        resources: Sequence[EchoGuard],
-        claimed: Collection[str] = frozenset(),
-    ) -> dict[str, Observed]:
-        """Return which are entered; none are while the rule is not as it should be."""
-        return _TABLE.observe(kernel.nft, {item: _element(item) for item in resources})
+    table = _TABLE
 
-    def ensure(
-        self,
-        kernel: Kernel,
-        resources: Sequence[EchoGuard],
-        replaced: Mapping[str, EchoGuard],
-    ) -> None:
-        """Have the echoes dropped."""
-        _TABLE.enter(
-            kernel.nft, {_element(item): f"{item.mac} by {item.link}" for item in resources}
-        )
+    def _element(self, item: EchoGuard) -> bytes:
+        address = item.mac.packed.ljust(_PADDED_ADDRESS, b"\0")
+        return item.link.encode().ljust(IFNAME_SIZE, b"\0") + address
 
-    def remove(self, kernel: Kernel, resources: Sequence[EchoGuard]) -> None:
-        """Drop them no more; the last one takes the table with it."""
-        _TABLE.strike(kernel.nft, [_element(item) for item in resources])
-
-
-def _element(guard: EchoGuard) -> bytes:
-    address = guard.mac.packed.ljust(_PADDED_ADDRESS, b"\0")
-    return guard.link.encode().ljust(IFNAME_SIZE, b"\0") + address
+    def _words(self, item: EchoGuard) -> str:
+        return f"{item.mac} by {item.link}"

@@ -179,7 +179,7 @@ def _immediate(register: int, data: bytes) -> bytes:
     return _expression("immediate", attribute_be32(1, register), _value(2, data))
 
 
-def _verdict_data(code: int, chain: str | None = None) -> bytes:
+def _verdict_data(code: int, chain: str | None) -> bytes:
     parts = [attribute_be32(_VERDICT_CODE, code)]
     if chain is not None:
         parts.append(attribute_text(_VERDICT_CHAIN, chain))

@@ -123,8 +123,8 @@ def decode_target(name: str, revision: int, info: bytes) -> list[Expression]:
     return [Decide(Verdict(_ENDS.get(name, VerdictKind.ELSEWHERE)))]
 
 
-def _masked(what: str, bits: int, size: str = "=I") -> list[Expression]:
-    mask = struct.pack(size, bits)
+def _masked(what: str, bits: int) -> list[Expression]:
+    mask = struct.pack("=I", bits)
     none = bytes(len(mask))
     return [Load(what, _AT), Bitwise(_AT, _AT, mask, none), Compare(_AT, Comparison.NEQ, none)]
 

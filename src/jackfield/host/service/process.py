@@ -273,7 +273,7 @@ def stop(processes: Sequence[Process]) -> None:
                     os.close(descriptor)
         if open_:
             left_over = ", ".join(f"{item.program}, pid {item.pid}" for item in open_.values())
-            raise HostError(f"does not end, not even killed: {left_over}")
+            raise HostError(f"not even SIGKILL ends: {left_over}")
     finally:
         for descriptor in open_:
             os.close(descriptor)

@@ -67,7 +67,7 @@ def _make(kernel: Kernel, wanted: FunctionCount) -> None:
     total = _total(kernel, wanted)
     if total is None:
         raise NotFound(
-            f"{wanted.link} has no virtual functions: it is not here, or no card with SR-IOV"
+            f"{wanted.link} has no virtual functions: it is not here, or not a card with SR-IOV"
         )
     if count > total:
         raise ConfigurationError(

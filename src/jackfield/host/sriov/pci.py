@@ -27,7 +27,6 @@ __all__ = [
     "bind_driver",
     "driver_of",
     "interface_of",
-    "iommu_group",
     "is_function",
     "override_of",
     "physical_of",
@@ -84,7 +83,7 @@ def set_count(link: InterfaceName, count: int) -> None:
     """Make ``count`` virtual functions of ``link``, or 0; between two other numbers lies 0."""
     folder = _folder_of_link(link, DEVICES)
     if folder is None:
-        raise NotFound(f"{link} is no PCI device of this host, so it has no virtual functions")
+        raise NotFound(f"{link} is not a PCI device of this host, so it has no virtual functions")
     what = f"make {counted(count, 'virtual function')} of {link}"
     _write(folder / "sriov_numvfs", str(count), what)
 
@@ -136,13 +135,13 @@ def set_override(address: PciAddress, driver: str) -> None:
     _write(DEVICES / str(address) / "driver_override", text, f"choose a driver for {address}")
 
 
-def refuse_open(address: PciAddress, devices: Path = DEVICES) -> None:
+def refuse_open(address: PciAddress) -> None:
     """Raise ``WrongState`` while a process has a function open through VFIO.
 
     The kernel would wait until it lets go of it.  A group can be opened only once.
     """
-    group = iommu_group(address, devices)
     try:
+        group = (DEVICES / str(address) / "iommu_group").readlink().name
         os.close(os.open(f"/dev/vfio/{group}", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         if error.errno == errno.EBUSY:
@@ -150,14 +149,6 @@ def refuse_open(address: PciAddress, devices: Path = DEVICES) -> None:
                 f"the virtual function {address} is in use: a process has it open through VFIO",
                 hint="end the virtual machine first",
             ) from error
-
-
-def iommu_group(address: PciAddress, devices: Path = DEVICES) -> int | None:
-    """Return the IOMMU group of a function, ``None`` without an IOMMU."""
-    try:
-        return int((devices / str(address) / "iommu_group").readlink().name)
-    except (OSError, ValueError):
-        return None
 
 
 def bind_driver(address: PciAddress, driver: str) -> None:
@@ -197,7 +188,6 @@ def _facts(folder: Path, devices: Path) -> Iterator[VirtualFunctionFact]:
             address=address,
             dev=interface_of(address, devices),
             driver=driver_of(address, devices) or None,
-            iommu_group=iommu_group(address, devices),
         )
 
 

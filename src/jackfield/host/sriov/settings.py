@@ -154,7 +154,7 @@ def _administer(kernel: Kernel, setting: FunctionSetting) -> None:
             if setting.optional:
                 return
             raise MissingFeature(
-                f"cannot {what}: its driver has no such thing",
+                f"cannot {what}: its driver cannot do that",
                 hint="take it out of the network's document, or use another card",
             ) from error
         raise

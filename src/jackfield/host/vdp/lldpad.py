@@ -62,7 +62,7 @@ _DATAGRAM = 64 << 10
 _PORT_ID = struct.Struct("=I")
 _IFLA_VLAN_ID = 1
 _DEPTH = 8
-"""How many links may lie upon each other: more is a loop, which the kernel does not make."""
+"""How many links may be stacked: more is a loop, which the kernel does not make."""
 
 
 class NotReady(HostError):
@@ -187,7 +187,7 @@ def find_station(route: RouteSocket, uplink: InterfaceName) -> Station:
         vlan = vlan or number
         lower = link.lower
         link = next((one for one in route.links().values() if one.index == lower), None)
-    raise HostError(f"cannot {what}: too many links lie upon each other")
+    raise HostError(f"cannot {what}: too many links are stacked on each other")
 
 
 def _body(message: Message, data: bytes) -> bytes:
@@ -199,7 +199,7 @@ def _body(message: Message, data: bytes) -> bytes:
         if not number:
             return b""
         raise KernelError(f"cannot {message.what}: lldpad says {errno_text(number)}", errno=number)
-    raise HostError(f"cannot {message.what}: lldpad's answer is no netlink message")
+    raise HostError(f"cannot {message.what}: lldpad's answer is not a netlink message")
 
 
 def _not_running(why: str) -> MissingFeature:
