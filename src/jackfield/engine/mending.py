@@ -255,6 +255,10 @@ class Mending:
         done = await follow_definition(self._registry, self._thread, record)
         self._tidings.add(done.events)
         change += done.change
+        if done.behind:
+            problem = self._registry.former_settings(record)
+            log.warning("network %s: %s", record.name, problem)
+            await self._tidings.tell(record, "network-problem", {"problem": problem or ""})
         # A lost device is another matter.
         here = [port for port in ports if port.uuid not in self._registry.lost]
         upkeep = await upkeep_of_ports(network, here)

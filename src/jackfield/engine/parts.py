@@ -272,6 +272,7 @@ class Parts:
             found.halted = uuid in recovered.halted
             found.present = recovered.present[uuid]
             found.problem = recovered.problems.get(uuid)
+            found.followed = network
         for number, port in enumerate(recovered.ports):
             if number % _SLICE == _SLICE - 1:
                 # There may be thousands, and systemd wants to hear of us.
