@@ -81,6 +81,7 @@ class Watches:
         await self._nics.expect()
         await self._switches.expect()
         await self._devices.expect()
+        await self._places.expect()
         await self._bridges.expect()
         await self._pulse.expect()
 
