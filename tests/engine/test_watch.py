@@ -20,7 +20,7 @@ from jackfield.model.network import Bridge, Network
 from jackfield.model.port import NetworkPlug, Port
 from jackfield.model.values import InterfaceName, MacAddress, NetworkName
 from jackfield.plan.port import PortDevice
-from jackfield.state.facts import LinkFact
+from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import BridgeLink, OwnerKind, alias_of
 
@@ -54,7 +54,7 @@ def test_what_was_changed_before_anybody_listened(
     mending = Mock(miss_bridges=AsyncMock(), mend=Mock(return_value="mend"))
     bridges = BridgeWatch(
         Mock(networks={RED: record}),
-        Mock(links=Mock(return_value=links)),
+        Mock(links_and_routes=Mock(return_value=Facts(links=links))),
         mending,
         Mock(problem=Mock(return_value="problem")),
         noted.append,
