@@ -101,10 +101,14 @@ async def run(settings: Config) -> None:
         gateway_timeout=settings.gateway_timeout,
         switch_timeout=settings.switch_timeout,
     )
-    await parts.open()
+    await parts.open(stop)
     _spare_collector()
     try:
-        await _serve(Engine(parts), settings, stop)
+        if stop.is_set():
+            notify.stopping()
+            log.info("ending before it served")
+        else:
+            await _serve(Engine(parts), settings, stop)
     finally:
         await parts.close()
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from jackfield.allocation.given import follow, keeps_former
+from jackfield.allocation.given import follow, former_settings
 from jackfield.document.reader import read_network
 from jackfield.errors import UnsupportedConfiguration
 from jackfield.model.bandwidth import Bandwidth, Rate
@@ -69,11 +69,15 @@ def test_what_a_port_cannot_be() -> None:
 def test_what_a_clients_port_keeps() -> None:
     """Only what it had of its definition, and that gives otherwise."""
     fast = follow(FAST, PORT, limited=False)
-    assert keeps_former(FAST, PLAIN, fast)
-    assert not keeps_former(FAST, FAST, fast)
+    assert {"bandwidth"} <= former_settings(FAST, PLAIN, fast)
+    assert frozenset() == former_settings(FAST, FAST, fast)
+    known = former_settings(FAST, PLAIN, fast)
+    # By one definition more it is still a former one's, until one gives the same again.
+    assert known == former_settings(PLAIN, PLAIN, fast, known)
+    assert frozenset() == former_settings(PLAIN, FAST, fast, known)
     wishes = Bandwidth(inbound=Rate(average=1))
     slower = network(
         "<portgroup name='gold'><bandwidth><inbound average='9'/></bandwidth></portgroup>"
     )
-    assert not keeps_former(PLAIN, slower, msgspec.structs.replace(PORT, bandwidth=wishes))
-    assert keeps_former(PLAIN, slower, PORT)
+    assert not former_settings(PLAIN, slower, msgspec.structs.replace(PORT, bandwidth=wishes))
+    assert {"bandwidth"} == former_settings(PLAIN, slower, PORT)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from jackfield.engine.portdevice import carrier_from_text, device_from_text, device_to_text
+from jackfield.engine.portdevice import (
+    carrier_from_text,
+    device_from_text,
+    device_to_text,
+    former_from_text,
+)
 from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName
 from jackfield.plan.port import PortDevice
@@ -32,5 +37,9 @@ def test_a_clients_port() -> None:
     """Of its device nothing is known; what carries its frames is kept."""
     text = device_to_text(None, PLACE)
     assert (None, PLACE) == (device_from_text(text), carrier_from_text(text))
+    assert frozenset() == former_from_text(text)
     assert device_to_text(None) is None
+    text = device_to_text(None, former={"vlan"})
+    assert (None, None) == (device_from_text(text), carrier_from_text(text))
+    assert {"vlan"} == former_from_text(text)
     assert (None, None) == (device_from_text(None), carrier_from_text(None))

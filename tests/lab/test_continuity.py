@@ -271,6 +271,7 @@ def test_dnsmasq_that_goes_on_dying(scene: Scene) -> None:
 
     def kill_dnsmasq() -> None:
         (pid,) = wait_for(lambda: dnsmasq_of(host), 10, "a dnsmasq to serve")
+        wait_for(lambda: not problem(daemon), 5, "the network to be well")
         host.run(["kill", "-KILL", str(pid)])
         wait_for(lambda: [pid] != dnsmasq_of(host), 10, "it to be gone")
 

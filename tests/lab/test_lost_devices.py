@@ -179,6 +179,29 @@ def test_a_device_that_somebody_takes_off_its_bridge(host: Host, daemon: Daemon)
     host.run(command.split())
     assert f"+ {device} on bridge red0" in daemon.cli("apply", "red")
     assert "" == problem(daemon)
+    # Frames that are longer than its MTU are dropped without a word.
+    host.run(["ip", "link", "set", device, "mtu", "1400"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    assert (
+        f"changed by somebody else: the MTU of {device} of a is 1400, not 1500; "
+        "put right by: jackfield apply red"
+    ) == problem(daemon)
+    host.run(["ip", "link", "set", "t0", "down"])
+    wait_for(lambda: "cut off: t0 is not up, and 1 more" in problem(daemon), 10, "it to say both")
+    host.run(["ip", "link", "set", "t0", "up"])
+    wait_for(lambda: "1400, not 1500; put" in problem(daemon), 10, "it to say of one")
+    (step,) = daemon.cli("plan", "red", json=True)["steps"]
+    assert ("change", f"link:{device}") == (step["action"], step["key"])
+    assert f"~ veth {device}" in daemon.cli("apply", "red")
+    assert 1500 == host.ip("link", "show", "dev", device)[0]["mtu"]
+    assert ("", []) == (problem(daemon), daemon.cli("plan", "red", json=True)["steps"])
+    # A change does not give the others what the bridge has by it.
+    host.run(["ip", "link", "set", device, "mtu", "1400"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
+    daemon.cli("apply", daemon.document(RED.replace("'off'", "'off' delay='1'")))
+    mtus = [host.ip("link", "show", "dev", name)[0]["mtu"] for name in ("red0", device, "t0")]
+    assert [1500] * 3 == mtus
+    wait_for(lambda: not problem(daemon), 10, "the network to be well again")
     # What goes with its port, or loses its bridge with its network, is nobody's mistake.
     before = len(told(daemon))
     daemon.cli("stop", "red")
@@ -194,6 +217,7 @@ def test_what_a_daemon_that_starts_mends(host: Host, daemon: Daemon) -> None:
     daemon.cli("apply", daemon.document(RED))
     daemon.cli("attach", "red", "--tap", "t0")
     host.run(["ip", "link", "set", "t0", "mtu", "1400"])
+    wait_for(lambda: problem(daemon), 10, "the network to say so")
     before = told(daemon)
     daemon.restart()
     link = host.link("t0")

@@ -617,7 +617,7 @@ def test_a_vpn_that_has_the_default_route_by_halves(host: Host, daemon: Daemon) 
 
 
 def test_a_route_to_guests_that_somebody_removes(host: Host, daemon: Daemon) -> None:
-    """The plan tells that the host lacks it; apply, and a daemon that starts, put it back."""
+    """The network says so, and nobody gets its subnet; apply, and a restart, put it back."""
     daemon.cli("apply", daemon.document(NAT))
     guest = host.guest("a")
     daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth0")
@@ -626,9 +626,16 @@ def test_a_route_to_guests_that_somebody_removes(host: Host, daemon: Daemon) -> 
     before = take_snapshot(host)
     for mend in (lambda: daemon.cli("apply", "red"), daemon.restart):
         host.run(["ip", "route", "del", "10.0.0.0/24", "dev", "red0"])
+        other = daemon.document(NAT.replace("red", "blue"))
+        refused = daemon.cli("apply", other, check=False)
+        assert "10.0.0.0/24 of network 'red', which runs" in refused.stderr
+        wait_for(lambda: problem(daemon), 10, "the network to say so")
+        lacks = "bridge red0 was changed by somebody else: it lacks the route to 10.0.0.0/24"
+        assert lacks == problem(daemon)
         assert ping(host, "10.0.0.2") is None
         assert "address 10.0.0.1/24" in daemon.cli("plan", "red")
         mend()
+        assert "" == problem(daemon)
         assert ping(host, "10.0.0.2", tries=5) is not None
         assert before == take_snapshot(host)
         assert [] == daemon.cli("plan", "red", json=True)["steps"]

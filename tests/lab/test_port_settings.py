@@ -30,6 +30,7 @@ from tests.lab.namespace import Namespace
 from tests.lab.packets import ping
 from tests.lab.switch import Lan, add_address
 from tests.lab.tc import guaranteed
+from tests.lab.troubles import problem, problems, told
 from tests.lab.wait import wait_for
 from tests.rpc.client import RawClient, Refused
 
@@ -404,6 +405,10 @@ def test_settings_follow_their_portgroup(host: Host, daemon: Daemon) -> None:
     assert due == sorted(planned())
     said = daemon.cli("apply", "red")
     assert "= port dora keeps its former settings: its client has made its device" in said
+    behind = "1 port with former settings (see `jackfield ports`)"
+    keeps = "keeps former settings (bandwidth): its guest has the new ones when it is started anew"
+    assert behind == problem(daemon)
+    assert {"anna": None, "bert": None, "carl": None, "dora": keeps} == problems(daemon)
     assert ([("4194Kbit", "4194Kbit")], ["512 kbytes/second"]) == limits(host, anna)
     assert fixed == limits(host, bert)
     assert [] == planned()
@@ -417,6 +422,7 @@ def test_settings_follow_their_portgroup(host: Host, daemon: Daemon) -> None:
     assert ([], ["128 kbytes/second"]) == limits(host, anna)
     assert fixed == limits(host, bert)
     assert "mended" not in daemon.log_text()
+    assert (behind, keeps) == (problem(daemon), problems(daemon)["dora"])
     alone = "<portgroup name='slow'/><port isolated='yes'/>"
     daemon.cli("define", daemon.document(document(alone)))
     assert ("remove", "policing") in planned()
@@ -431,6 +437,17 @@ def test_settings_follow_their_portgroup(host: Host, daemon: Daemon) -> None:
     daemon.cli("start", "red")
     assert former == limits(host, anna)
     assert fixed == limits(host, bert)
+    # They are what the client's port has, until they change again, also while nothing runs.
+    assert ("", None) == (problem(daemon), problems(daemon)["dora"])
+    daemon.cli("stop", "red")
+    daemon.cli("define", daemon.document(document(other)))
+    daemon.cli("start", "red")
+    assert (behind, keeps) == (problem(daemon), problems(daemon)["dora"])
+    with client_of(host) as client:
+        theirs = PortRef(client.lookup("red"), UUID(PORT.format(1)))
+        client.call("port_delete", theirs, 0)
+    assert "" == problem(daemon)
+    assert [{"problem": behind}] * 2 == [event["detail"] for event in told(daemon)]
 
 
 def mebibytes(host: Host, link: str) -> tuple[list[tuple[str, str]], list[str]]:

@@ -215,6 +215,58 @@ def test_ready_means_that_the_api_answers_and_all_autostarted_networks_run(
         assert manager.silent()
 
 
+def test_told_to_end_while_networks_start_with_the_host(tmp_path: Path) -> None:
+    """Those that are on their way are started, and the rest by the next daemon."""
+    state = tmp_path / "state"
+    document = (
+        "<network><name>{0}</name><bridge name='{0}' stp='off'/>"
+        "<ip address='10.0.{1}.1' prefix='24'/></network>"
+    )
+    with Host() as host, Daemon(host, state_dir=state) as daemon:
+        for number in range(12):
+            daemon.cli("define", daemon.document(document.format(f"n{number}", number)))
+            daemon.cli("autostart", f"n{number}")
+    with Host() as host, contextlib.closing(Manager(host)) as manager:
+        begun, go = host.file("/run/lab/begun"), host.file("/run/lab/go")
+        script = host.file("/run/lab/hooks/network")
+        script.parent.mkdir()
+        script.write_text(
+            "#!/bin/sh\necho $1 $2 >>/run/lab/begun\n"
+            "until [ -e /run/lab/go ]; do sleep 0.05; done\n"
+        )
+        script.chmod(0o755)
+        host.file("/run/lab/jackfield.toml").write_text('hooks_dir = "/run/lab/hooks"\n')
+        command = [
+            *(sys.executable, "-m", "jackfield.daemon", "--config", "/run/lab/jackfield.toml"),
+            *("--run-dir", RUN_DIR, "--state-dir", str(state)),
+        ]
+        env = {"NOTIFY_SOCKET": manager.address}
+        process = host.start(command, env=env, stderr=subprocess.DEVNULL)
+        wait_for(lambda: begun.exists() and 8 == begun.read_text().count(" start\n"), 20, "starts")
+        process.send_signal(15)  # type: ignore[arg-type]
+        wait_for(lambda: not pending(process.pid), 10, "the signal to have been seen")
+        go.touch()
+        assert 0 == process.wait()
+        started = {line.split()[0] for line in begun.read_text().splitlines()}
+        assert 8 == len(started)
+        assert {"lo", *started} == host.links()
+        # It was never ready.
+        assert ["STOPPING"] == list(manager.told())
+        assert manager.silent()
+        process = host.start(command, env=env, stderr=subprocess.DEVNULL)
+        assert "1" == manager.told()["READY"]
+        assert {"lo", *(f"n{number}" for number in range(12))} == host.links()
+        process.send_signal(15)  # type: ignore[arg-type]
+        assert 0 == process.wait()
+
+
+def pending(pid: int) -> bool:
+    """Tell whether a process has a signal that it has not taken yet."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    masks = dict(line.split(":\t") for line in lines if line.startswith("S"))
+    return int(masks["ShdPnd"], 16) != 0
+
+
 def test_ready_is_said_once_and_in_time(host: Host) -> None:
     """The first message is READY=1, with a status for people, and there is no second one."""
     with contextlib.closing(Manager(host)) as manager:

@@ -6,6 +6,8 @@ something else when that does.  Of a client's, its client has merged in what its
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from jackfield.allocation.allocate import check_isolation
@@ -15,7 +17,7 @@ from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, NetworkPlug, Port, VdePlug
 from jackfield.model.vlan import Vlan
 
-__all__ = ["Given", "follow", "given_to", "keeps_former", "placed"]
+__all__ = ["Given", "follow", "former_settings", "given_to", "placed"]
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,20 +81,21 @@ def placed(network: Network, port: Port) -> Port:
     )
 
 
-def keeps_former(former: Network, network: Network, port: Port) -> bool:
-    """Whether a client's port has from ``former`` what ``network`` gives otherwise."""
+def former_settings(
+    former: Network, network: Network, port: Port, known: Collection[str] = ()
+) -> frozenset[str]:
+    """Return which settings a port has from ``former`` that ``network`` gives otherwise.
+
+    Those ``known`` are from a definition before that.
+    """
     old, new = given_to(former, port), given_to(network, port)
-    if old is None or new is None:
-        return False
-    has = Given(
-        vlan=port.vlan,
-        bandwidth=port.bandwidth,
-        isolated=port.isolated,
-        trust_guest_rx_filters=port.trust_guest_rx_filters,
-    )
-    return any(
-        getattr(has, name) == getattr(old, name) != getattr(new, name)
+    if new is None:
+        return frozenset(known)
+    return frozenset(
+        name
         for name in Given.__struct_fields__
+        if (has := getattr(port, name)) != getattr(new, name)
+        and (name in known or (old is not None and has == getattr(old, name)))
     )
 
 

@@ -15,6 +15,7 @@ from jackfield.model.address import IpNetwork
 from jackfield.model.network import Network
 from jackfield.model.uplink import describe
 from jackfield.plan.network import metric_of, overlap
+from jackfield.state.facts import span_of
 
 __all__ = ["check_free", "takes_uplinks"]
 
@@ -26,16 +27,17 @@ def takes_uplinks(network: Network) -> bool:
 
 def check_free(network: Network, others: Iterable[NetworkRecord]) -> None:
     """Refuse what one of ``others`` has, or is just getting."""
+    spans = _spans(network)
     for other in others:
         # One that is not so yet asks for itself, and one that has ended is only to be forgotten.
         if other.live is None or not other.present:
             continue
         _check_uplinks(network, other.live)
         _check_routes(network, other.live)
-        if not other.settled or other.problem is not None or other.lock.locked():
-            # Those that run have their routes on the host, while nobody has taken them away; one
-            # that is just getting another subnet may not have that yet.
-            _check_subnets(network, other.live, "runs" if other.settled else "is being started")
+        # Whatever the host's routes say: somebody may have taken theirs away.
+        for version, first, last in _spans(other.live):
+            if any(version == one[0] and first <= one[2] and one[1] <= last for one in spans):
+                _refuse_subnet(network, other)
 
 
 def _check_uplinks(network: Network, other: Network) -> None:
@@ -65,15 +67,21 @@ def _check_routes(network: Network, other: Network) -> None:
             )
 
 
-def _check_subnets(network: Network, other: Network, state: str) -> None:
+def _refuse_subnet(network: Network, other: NetworkRecord) -> None:
     for mine in _subnets(network):
-        for theirs in _subnets(other):
+        for theirs in _subnets(other.current):
             if overlap(mine, theirs):
                 raise ForeignObject(
-                    f"subnet {mine} overlaps {theirs} of network {other.name!r}, which {state}",
+                    f"subnet {mine} overlaps {theirs} of network {other.name!r}, which "
+                    f"{'runs' if other.settled else 'is being started'}",
                     hint="two active networks of a host need different subnets",
                 )
 
 
 def _subnets(network: Network) -> list[IpNetwork]:
     return [item.interface.network for item in network.subnets if item.interface is not None]
+
+
+def _spans(network: Network) -> list[tuple[int, int, int]]:
+    """Return a network's subnets as numbers: those of thousands are gone through at each start."""
+    return [span_of(subnet) for subnet in _subnets(network)]

@@ -126,7 +126,9 @@ class ClientPorts:
             if port.uuid not in self._registry.ports:
                 raise PortNotFound(f"port {uuid} has just been detached by somebody else")
             limited = self._limited(record, port.port, bandwidth)
-            changed = dataclasses.replace(port, port=limited, limited=True)
+            changed = dataclasses.replace(
+                port, port=limited, limited=True, former=port.former - {"bandwidth"}
+            )
             change = difference(
                 state_of_port(record.current, changed), state_of_port(record.current, port)
             )

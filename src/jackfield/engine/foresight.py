@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
+from uuid import UUID
 
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.mending import Mending
 from jackfield.engine.plans import Plans
-from jackfield.engine.portmtus import unfit_ports
+from jackfield.engine.portmtus import has_other_mtu, unfit_ports
 from jackfield.engine.portsettings import followed, kept
 from jackfield.engine.records import (
     NetworkRecord,
@@ -27,6 +28,7 @@ from jackfield.host.nft.tables import sleeping_tables
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
 from jackfield.plan.describe import describe, describe_waking
+from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.links import AnyLink
 from jackfield.state.plan import PlanStep
@@ -69,9 +71,13 @@ class Foresight:
         ports = self._registry.ports_of(record.uuid) if record.active else []
         wanted = self._plans.plan(target)
         await self._host.settle()
-        later = [self._later(record, target, port) for port in ports]
+        links = self._host.links()
+        altered = {port.uuid for port in ports if has_other_mtu(port, links)}
+        # By one of these its bridge may have another MTU, which is not to be all ports'.
+        fitting = {} if altered else links
+        later = [self._later(record, target, port, fitting) for port in ports]
         upkeep = await upkeep_of_ports(target, later)
-        changed, dropped = _differences(record.current, target, ports, later)
+        changed, dropped = _differences(record.current, target, ports, later, altered)
         states = [state_of_port(target, port) for port in self._registry.lost_ports_of(record.uuid)]
         lost = [item for state in states for item in state.values() if isinstance(item, AnyLink)]
         guarded, guards = self._mending.guards(target, ports)
@@ -96,27 +102,40 @@ class Foresight:
             keeping = await kept(record.live, target, ports)
             return [*describe_waking(asleep), *describe(change), *keeping]
 
-    def _later(self, record: NetworkRecord, target: Network, port: PortRecord) -> PortRecord:
+    def _later(
+        self,
+        record: NetworkRecord,
+        target: Network,
+        port: PortRecord,
+        links: Mapping[str, LinkFact],
+    ) -> PortRecord:
         """Return a port as it will be when ``target`` runs."""
         # What it cannot be is told of when that is tried.
         with contextlib.suppress(JackfieldError):
             port = followed(target, port)
-        for _, device in unfit_ports(target, [port], self._host.links(), former=record.live):
+        for _, device in unfit_ports(target, [port], links, former=record.live):
             port = dataclasses.replace(port, device=device)
         return port
 
 
 def _differences(
-    network: Network, target: Network, ports: Sequence[PortRecord], later: Sequence[PortRecord]
+    network: Network,
+    target: Network,
+    ports: Sequence[PortRecord],
+    later: Sequence[PortRecord],
+    altered: Container[UUID],
 ) -> tuple[list[AnyLink], list[Upkeep]]:
-    """Return the devices that will be otherwise, and what of ports there will not be."""
+    """Return the devices that will be otherwise, and what of ports there will not be.
+
+    Those that somebody has ``altered`` will be as they were.
+    """
     changed: list[AnyLink] = []
     dropped: list[Upkeep] = []
     for port, new in zip(ports, later, strict=True):
-        if new is port:
+        if new is port and port.uuid not in altered:
             continue
         former, state = state_of_port(network, port), state_of_port(target, new)
         links = (item for item in state.values() if isinstance(item, AnyLink))
-        changed += [item for item in links if former.get(item.key) != item]
+        changed += [item for item in links if port.uuid in altered or former.get(item.key) != item]
         dropped += [item for item in upkeep_of_port(network, port) if item.key not in state]
     return changed, dropped

@@ -14,6 +14,7 @@ from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.guards import Guards
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.lostports import LostPorts
+from jackfield.engine.portmtus import has_other_mtu, restore_mtus
 from jackfield.engine.portsettings import follow_definition
 from jackfield.engine.records import (
     NetworkRecord,
@@ -253,8 +254,17 @@ class Mending:
         done = await follow_definition(self._registry, self._thread, record)
         self._tidings.add(done.events)
         change += done.change
+        if done.behind:
+            problem = self._registry.former_settings(record)
+            log.warning("network %s: %s", record.name, problem)
+            await self._tidings.tell(record, "network-problem", {"problem": problem or ""})
         # A lost device is another matter.
         here = [port for port in ports if port.uuid not in self._registry.lost]
+        links = self._host.links()
+        altered = [port for port in here if has_other_mtu(port, links)]
+        if altered:
+            # Before they are on their bridge, as in a change: it may take the least of its ports'.
+            change += await self._thread.run(restore_mtus, record, altered)
         upkeep = await upkeep_of_ports(network, here)
         if (record.problem or "").startswith(_NOT_MENDED):
             record.problem = None

@@ -170,8 +170,8 @@ class Networks:
             row = None
             if not transient and (is_new or record.stored != complete):
                 row = await network_row(record, complete, autostart=record.autostart)
-            former = record.live
-            if former is not None:
+            former = record.followed
+            if record.live is not None:
                 change = await self._transitions.change(record, complete, row)
                 if change:
                     await self._hooks.tell(Operation.UPDATED, complete)

@@ -189,8 +189,11 @@ class Parts:
         self.metadata = Metadata(self.registry, self.events, self._thread)
         self._monitor: NftMonitor | None = None
 
-    async def open(self) -> None:
-        """Open what is needed, recover what was left, and start what is to be started."""
+    async def open(self, ending: asyncio.Event) -> None:
+        """Open what is needed, recover what was left, and start what is to be started.
+
+        Once ``ending`` is set nothing more is begun: the next daemon starts the rest.
+        """
         await self._thread.open()
         loop = asyncio.get_running_loop()
         await self.host.open()
@@ -227,8 +230,9 @@ class Parts:
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
         if recovered.autostart and self._autostart:
-            await self._start_marked()
-            await self._thread.run(lambda tools: tools.store.set_autostarted())
+            await self._start_marked(ending)
+            if not ending.is_set():
+                await self._thread.run(lambda tools: tools.store.set_autostarted())
 
     async def close(self) -> None:
         """Finish what is being done and let go; networks go on running."""
@@ -277,6 +281,7 @@ class Parts:
             found.halted = uuid in recovered.halted
             found.present = recovered.present[uuid]
             found.problem = recovered.problems.get(uuid)
+            found.followed = network
         for number, port in enumerate(recovered.ports):
             if number % _SLICE == _SLICE - 1:
                 # There may be thousands, and systemd wants to hear of us.
@@ -287,12 +292,14 @@ class Parts:
             if port.device is not None:
                 self._associations.watch(port, plan_association(port.port))
 
-    async def _start_marked(self) -> None:
+    async def _start_marked(self, ending: asyncio.Event) -> None:
         """Start the networks marked for it, several at once; one that fails stops no other."""
         gate = asyncio.Semaphore(_STARTS_AT_ONCE)
 
         async def start(record: NetworkRecord) -> None:
             async with gate:
+                if ending.is_set():
+                    return
                 try:
                     await self.networks.start(str(record.uuid))
                 except JackfieldError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ __all__ = [
     "choose_device",
     "device_from_text",
     "device_to_text",
+    "former_from_text",
     "is_limited",
 ]
 
@@ -85,16 +87,25 @@ def choose_device(
 
 
 def device_to_text(
-    device: PortDevice | None, carrier: FunctionPlace | None = None, *, limited: bool = False
+    device: PortDevice | None,
+    carrier: FunctionPlace | None = None,
+    *,
+    limited: bool = False,
+    former: Collection[str] = (),
 ) -> str | None:
     """Return a port's device as the store keeps it (JSON), and whether it is ``limited`` by itself.
 
-    Of a client's, which nobody here knows, the virtual function that is its ``carrier``.
+    Of a client's, which nobody here knows, the virtual function that is its ``carrier``.  With
+    either, which settings are those of a ``former`` definition.
     """
+    kept = {"former": sorted(former)} if former else {}
     if device is None:
-        return None if carrier is None else json.dumps({"carrier": _place_to_json(carrier)})
+        if carrier is not None:
+            return json.dumps({"carrier": _place_to_json(carrier), **kept})
+        return json.dumps(kept) if kept else None
     return json.dumps(
         {
+            **kept,
             "name": device.name,
             "netns": device.netns,
             "ifname": device.ifname,
@@ -137,6 +148,11 @@ def carrier_from_text(text: str | None) -> FunctionPlace | None:
 def is_limited(text: str | None) -> bool:
     """Return whether a port of ours has a bandwidth of its own, from what the store kept."""
     return text is not None and json.loads(text).get("limited", False) is True
+
+
+def former_from_text(text: str | None) -> frozenset[str]:
+    """Return which settings of a port are of a former definition, from what the store kept."""
+    return frozenset() if text is None else frozenset(json.loads(text).get("former", ()))
 
 
 def _place_to_json(place: FunctionPlace | None) -> dict[str, str | int | None] | None:

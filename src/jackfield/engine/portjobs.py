@@ -23,6 +23,7 @@ __all__ = [
     "create_port",
     "delete_ports",
     "forget_network",
+    "put_ports",
     "settle_port",
     "undo_port",
 ]
@@ -162,6 +163,13 @@ def change_port(
         raise
     with store.transaction():
         return record_event(tools, "port-changed", name, row.network, detail)
+
+
+def put_ports(tools: Workplace, rows: Sequence[PortRow]) -> None:
+    """Record ports of which nothing else changes."""
+    _fold_journal(tools)
+    with tools.store.transaction():
+        tools.store.put_ports(rows)
 
 
 def _fold_journal(tools: Workplace) -> None:

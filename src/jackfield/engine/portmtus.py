@@ -20,9 +20,10 @@ from jackfield.model.port import BridgePlug, NetworkPlug
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.plan.port import PortDevice, bridge_of_plug
 from jackfield.state.facts import LinkFact
+from jackfield.state.hoststate import Change
 from jackfield.state.links import TapLink, VethLink
 
-__all__ = ["fit_ports", "unfit_ports"]
+__all__ = ["fit_ports", "has_other_mtu", "restore_mtus", "unfit_ports"]
 
 _KERNELS_CHOICE = 1500
 """The MTU of a bridge that is given none (``ETH_DATA_LEN``)."""
@@ -66,9 +67,15 @@ def fit_ports(
     fitted = [dataclasses.replace(port, device=device) for port, device in unfit]
     with tools.store.transaction():
         tools.store.put_ports(port_row(port) for port in fitted)
+    restore_mtus(tools, record, fitted)
+
+
+def restore_mtus(tools: Workplace, record: NetworkRecord, ports: Iterable[PortRecord]) -> Change:
+    """Give the devices of ports of a network the MTU that is theirs; return what that took."""
+    change = Change()
     links = [
         item
-        for port in fitted
+        for port in ports
         for item in state_of_port(record.current, port).values()
         if isinstance(item, TapLink | VethLink)
     ]
@@ -77,11 +84,21 @@ def fit_ports(
         if found[link.key].presence is not Presence.OURS:
             continue
         try:
-            tools.applier.mend([link])
+            mended, _ = tools.applier.mend([link])
         except (JackfieldError, ExceptionGroup) as error:
             log.warning("network %s: %s keeps its MTU: %s", record.name, link.name, error)
         else:
+            change += mended
             log.info("network %s: %s has its MTU now: %d", record.name, link.name, link.mtu)
+    return change
+
+
+def has_other_mtu(port: PortRecord, links: Mapping[str, LinkFact]) -> bool:
+    """Tell whether the device of a port of ours has another MTU than it was given."""
+    if port.device is None or port.device.mtu is None:
+        return False
+    link = links.get(port.device.name)
+    return link is not None and link.mtu != port.device.mtu
 
 
 def _given_mtu(network: Network) -> int | None:

@@ -12,6 +12,7 @@ from jackfield.engine.portdevice import (
     carrier_from_text,
     device_from_text,
     device_to_text,
+    former_from_text,
     is_limited,
 )
 from jackfield.engine.records import PortRecord
@@ -29,7 +30,7 @@ def port_row(port: PortRecord) -> PortRow:
         Step.SETTLED,
         port.realiser,
         port_to_json(port.port),
-        device_to_text(port.device, port.carrier, limited=port.limited),
+        device_to_text(port.device, port.carrier, limited=port.limited, former=port.former),
         _holder_to_text(port.holder),
     )
 
@@ -44,6 +45,7 @@ def load_port(row: PortRow) -> PortRecord:
         device=device_from_text(row.device),
         carrier=carrier_from_text(row.device),
         limited=is_limited(row.device),
+        former=former_from_text(row.device),
         holder=_holder_from_text(row.holder),
     )
 

@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from jackfield.allocation.given import follow, given_to, keeps_former, placed
+from jackfield.allocation.given import follow, former_settings, given_to, placed
 from jackfield.engine import ledger, portjobs
 from jackfield.engine.portrows import port_detail, port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
@@ -34,9 +34,13 @@ _SLICE = 500
 
 @dataclasses.dataclass(slots=True)
 class Followed:
-    """What it took to have ports follow, the events of that, and what could not be done."""
+    """What it took to have ports follow, the events of that, and what could not be done.
+
+    ``behind`` are those that cannot follow, and did not before.
+    """
 
     change: Change = dataclasses.field(default_factory=Change)
+    behind: list[PortRecord] = dataclasses.field(default_factory=list)
     events: list[Event] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
 
@@ -72,19 +76,53 @@ async def follow_definition(
         replace_port(registry, port, changed)
         done.change += change
         done.events.append(event)
+    try:
+        done.behind = await _note_behind(registry, thread, record)
+    except JackfieldError as error:
+        done.failures.append(f"which ports keep former settings is not known: {error}")
     return done
 
 
-def followed(network: Network, port: PortRecord) -> PortRecord:
-    """Return a port as ``network`` gives it to be: itself, where that is as it is.
+async def _note_behind(
+    registry: Registry, thread: KernelThread[Workplace], record: NetworkRecord
+) -> list[PortRecord]:
+    """Note which ports keep what a former definition gave them; return those that are new."""
+    former, network = record.followed, record.current
+    if former is None or former == network:
+        record.followed = network
+        return []
+    changed = []
+    for number, port in enumerate(registry.ports_of(record.uuid)):
+        if number % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)
+        if not _follows(port):
+            kept = former_settings(former, network, port.port, port.former)
+            if kept != port.former:
+                changed.append((port, dataclasses.replace(port, former=kept)))
+    if changed:
+        await thread.run(portjobs.put_ports, [port_row(new) for _, new in changed])
+    found = [port for port, new in changed if not port.former and new.former]
+    for port, new in changed:
+        registry.set_former(port, new.former)
+    record.followed = network
+    return found
+
+
+def _follows(port: PortRecord) -> bool:
+    """Tell whether a port is given what its network's definition says, also when that changes.
 
     A virtual function keeps what it was given: its guest has it, or others share it.  So does a
     client's port, but for its place.
     """
+    return port.device is not None and port.device.function is None
+
+
+def followed(network: Network, port: PortRecord) -> PortRecord:
+    """Return a port as ``network`` gives it to be: itself, where that is as it is."""
     if port.device is not None and port.device.function is not None:
         return port
     wanted = placed(network, port.port)
-    if port.device is not None:
+    if _follows(port):
         wanted = follow(network, wanted, limited=port.limited)
     return port if wanted == port.port else dataclasses.replace(port, port=wanted)
 
@@ -105,7 +143,7 @@ def replace_port(registry: Registry, port: PortRecord, changed: PortRecord) -> N
     lost, nic = port.uuid in registry.lost, registry.lost.get(port.uuid)
     astray = port.uuid in registry.astray
     registry.discard_port(port)
-    port.port, port.limited = changed.port, changed.limited
+    port.port, port.limited, port.former = changed.port, changed.limited, changed.former
     registry.add_port(port)
     if lost:
         registry.set_lost(port, port.problem, nic=nic)
@@ -121,10 +159,9 @@ async def kept(
     for number, port in enumerate(ports):
         if number % _SLICE == _SLICE - 1:
             await asyncio.sleep(0)
-        follows = port.device is not None and port.device.function is None
         if port.device is not None and given_to(network, port.port) is None:
             why = f"its portgroup {port.port.group!r} is no more; attach it anew"
-        elif former is None or follows or not keeps_former(former, network, port.port):
+        elif former is None or _follows(port) or not former_settings(former, network, port.port):
             continue
         elif port.device is None:
             why = "its client has made its device: its guest has the new ones when it is started"

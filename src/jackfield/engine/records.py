@@ -40,6 +40,7 @@ __all__ = [
     "PortRecord",
     "Upkeep",
     "bridges_of",
+    "former_problem",
     "nic_of",
     "state_of_port",
     "upkeep_of_port",
@@ -72,9 +73,9 @@ class NetworkRecord:
     ``live`` is set from the moment a start begins, so that others see its subnets and bridge;
     ``present`` is the host state that it wants.  Of one that is ``halted``, which is being stopped
     or whose stop has failed on the way, nothing is made anew before somebody asks for it.
-    ``guarded_by`` is the definition by which the guards of its ports were made.  ``view`` is what
-    the doors are told, while it is true, and ``redefined`` is called with the record when it gets
-    another definition.
+    ``guarded_by`` is the definition by which the guards of its ports were made, ``followed`` the
+    one by which they were given their settings.  ``view`` is what the doors are told, while it is
+    true, and ``redefined`` is called with the record when it gets another definition.
     """
 
     uuid: UUID
@@ -85,6 +86,7 @@ class NetworkRecord:
     live: Network | None = None
     present: HostState = dataclasses.field(default_factory=HostState)
     guarded_by: Network | None = None
+    followed: Network | None = None
     autostart: bool = False
     settled: bool = False
     halted: bool = False
@@ -118,7 +120,8 @@ class PortRecord:
 
     ``carrier`` is the virtual function that carries the frames of a client's; ``leases`` are what
     DHCP has given its MAC, as far as its guard knows.  One that is ``limited`` has a bandwidth that
-    was set for it alone.  ``problem`` says what is wrong with its device.
+    was set for it alone.  ``former`` are its settings that a former definition gave it, and the
+    present one gives otherwise.  ``problem`` says what is wrong with its device.
     """
 
     uuid: UUID
@@ -130,6 +133,7 @@ class PortRecord:
     carrier: FunctionPlace | None = None
     leases: tuple[Address, ...] = ()
     limited: bool = False
+    former: frozenset[str] = frozenset()
     problem: str | None = None
 
 
@@ -160,6 +164,19 @@ def upkeep_of_port(network: Network, port: PortRecord) -> list[Upkeep]:
 def nic_of(port: PortRecord) -> InterfaceName | None:
     """Return the NIC that a port's device is right on; ``None`` for any other port."""
     return port.port.plug.dev if isinstance(port.port.plug, DirectPlug) else None
+
+
+def former_problem(port: PortRecord) -> str | None:
+    """Return what is wrong with a port that keeps settings of a former definition."""
+    if not port.former:
+        return None
+    names = ", ".join(sorted(name.replace("_", " ") for name in port.former))
+    again = (
+        "its guest has the new ones when it is started anew"
+        if port.device is None
+        else f"jackfield detach {port.device.name}, and attach it anew"
+    )
+    return f"keeps former settings ({names}): {again}"
 
 
 def bridges_of(network: Network) -> set[str]:

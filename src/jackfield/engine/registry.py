@@ -13,6 +13,7 @@ from jackfield.engine.records import (
     Leases,
     NetworkRecord,
     PortRecord,
+    former_problem,
     nic_of,
 )
 from jackfield.engine.views import NetworkView, PortView
@@ -36,8 +37,8 @@ class Registry:
     """Networks by uuid and name, ports by uuid, and what DHCP has given out by network.
 
     ``lost`` are ports whose device is gone, and the NIC that it went with, if it was that;
-    ``astray`` those whose NIC has another name now; ``port_forgotten`` is called with each port
-    that is discarded.
+    ``astray`` those whose NIC has another name now; ``behind`` those that keep settings of a former
+    definition; ``port_forgotten`` is called with each port that is discarded.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,7 @@ class Registry:
         self.ports: dict[UUID, PortRecord] = {}
         self.lost: dict[UUID, InterfaceName | None] = {}
         self.astray: set[UUID] = set()
+        self.behind: set[UUID] = set()
         self.usage = Usage()
         self._by_name: dict[str, UUID] = {}
         self._in_order: list[NetworkRecord] = []
@@ -120,6 +122,8 @@ class Registry:
         self._ports_of.setdefault(record.network, set()).add(record.uuid)
         if record.device is None and record.port.mac is not None:
             self._clients.setdefault(record.port.mac[3:], set()).add(record.uuid)
+        if record.former:
+            self.behind.add(record.uuid)
         if is_counted(record.port):
             self.usage = self.usage.with_port(str(record.network), record.port)
         self._ports_changed(record.network)
@@ -132,6 +136,8 @@ class Registry:
             self.lost.pop(record.uuid, None)
         if self.astray:
             self.astray.discard(record.uuid)
+        if self.behind:
+            self.behind.discard(record.uuid)
         self._ports_of.get(record.network, set()).discard(record.uuid)
         if record.port.mac is not None:
             namesakes = self._clients.get(record.port.mac[3:], set())
@@ -178,6 +184,12 @@ class Registry:
         port.problem = problem
         self._ports_changed(port.network)
 
+    def set_former(self, port: PortRecord, former: frozenset[str]) -> None:
+        """Take note which settings of a port are of a former definition."""
+        port.former = former
+        (self.behind.add if former else self.behind.discard)(port.uuid)
+        self._ports_changed(port.network)
+
     def lost_ports_of(self, network: UUID) -> list[PortRecord]:
         """Return the ports of a network whose devices are gone."""
         return self._ports_among(self.lost, network)
@@ -200,6 +212,13 @@ class Registry:
             count = counted(len(astray), "port")
             found.append(f"NIC {names} has another name now, or is elsewhere, with {count} on it")
         return f"{'; '.join(found)} (see `jackfield ports`)" if found else None
+
+    def former_settings(self, record: NetworkRecord) -> str | None:
+        """Return what is wrong with a running network whose ports keep what they had before."""
+        behind = self._ports_among(self.behind, record.uuid)
+        if not record.active or not behind:
+            return None
+        return f"{counted(len(behind), 'port')} with former settings (see `jackfield ports`)"
 
     def _ports_among(self, uuids: Collection[UUID], network: UUID) -> list[PortRecord]:
         return [port for uuid in uuids if (port := self.ports[uuid]).network == network]
@@ -308,7 +327,7 @@ class Registry:
                 stored=record.stored,
                 live=record.live,
                 ports=self.port_count(record.uuid),
-                problem=record.problem or self.lost_devices(record),
+                problem=record.problem or self.lost_devices(record) or self.former_settings(record),
             )
         return view
 
@@ -329,7 +348,7 @@ class Registry:
             ifname=None if device is None else device.ifname,
             node=None if device is None else device.node,
             holder=None if record.holder is None else record.holder.pid,
-            problem=record.problem,
+            problem=record.problem or former_problem(record),
         )
 
 

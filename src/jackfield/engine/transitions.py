@@ -21,7 +21,7 @@ from jackfield.engine.longdocuments import aside
 from jackfield.engine.mending import Mending
 from jackfield.engine.networkjobs import Settled
 from jackfield.engine.plans import Plans
-from jackfield.engine.portmtus import fit_ports, unfit_ports
+from jackfield.engine.portmtus import fit_ports, has_other_mtu, restore_mtus, unfit_ports
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registrations import Registrations
 from jackfield.engine.registry import Registry
@@ -306,6 +306,11 @@ class Transitions:
         if not ports:
             return
         await self._host.settle()
+        altered = [port for port in ports if has_other_mtu(port, self._host.links())]
+        if altered:
+            # A bridge has the least MTU of its ports: what somebody gave one would be all ports'.
+            await self._thread.run(restore_mtus, record, altered)
+            await self._host.settle()
         unfit = unfit_ports(record.current, ports, self._host.links())
         if unfit:
             await self._thread.run(fit_ports, record, unfit)

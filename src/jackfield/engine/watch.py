@@ -24,10 +24,11 @@ from jackfield.engine.records import NetworkRecord, bridges_of
 from jackfield.engine.registry import Registry
 from jackfield.engine.surplus import bridges_wanted
 from jackfield.engine.tidings import Tidings
+from jackfield.model.address import IpNetwork
 from jackfield.model.values import InterfaceName
 from jackfield.plan.drift import drift
 from jackfield.plan.openvswitch import uses_openvswitch
-from jackfield.state.facts import LinkFact
+from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.links import network_of, port_of
 
 __all__ = ["BridgeWatch"]
@@ -74,13 +75,21 @@ class BridgeWatch:
             await self._mending.miss_bridges(record)
             if not record.active or record.problem is not None:
                 continue
-            links = self._host.links()
-            link, missing = links.get(_bridge(record)), bridges_wanted(record) - links.keys()
+            facts = self._host.links_and_routes()
+            missing = bridges_wanted(record) - facts.links.keys()
             if missing:
                 reason = f"bridge {min(missing)} was removed"
                 self._later(self._mending.mend(record.uuid, reason))
-            elif link is not None and drift(record.present, link):
+            elif drift(record.present, _bridge(record), facts):
                 self._judge_later(record)
+
+    def route_changed(self, _destination: IpNetwork, index: int) -> None:
+        """Take note of a route that came or went by the link of an ``index``, maybe a bridge."""
+        link = self._host.link(index)
+        uuid = None if link is None else network_of(link.alias)
+        record = None if uuid is None else self._registry.networks.get(uuid)
+        if record is not None and record.active:
+            self._judge_later(record)
 
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that is another now, or gone (``new`` is ``None``)."""
@@ -155,7 +164,7 @@ class BridgeWatch:
     def _judge(self) -> None:
         self._timer = None
         changed, self._changed = self._changed, set()
-        links = self._host.links()
+        facts = self._host.links_and_routes()
         for uuid in changed:
             record = self._registry.networks.get(uuid)
             if record is None or not record.active:
@@ -164,13 +173,14 @@ class BridgeWatch:
                 # Whoever is at it may be about to put it right, or be at something else.
                 self._judge_later(record)
             else:
-                self._judge_one(record, links.get(_bridge(record)))
+                self._judge_one(record, facts)
 
-    def _judge_one(self, record: NetworkRecord, link: LinkFact | None) -> None:
-        if link is None:
+    def _judge_one(self, record: NetworkRecord, facts: Facts) -> None:
+        bridge = _bridge(record)
+        if bridge not in facts.links:
             return
-        prefix = f"bridge {link.name} {_CHANGED}"
-        differences = drift(record.present, link)
+        prefix = f"bridge {bridge} {_CHANGED}"
+        differences = drift(record.present, bridge, facts)
         problem = prefix + "; ".join(differences) if differences else None
         known = record.problem
         if problem is not None and problem != known:

@@ -23,6 +23,7 @@ from jackfield.engine.watch import BridgeWatch
 from jackfield.engine.waywatch import WayWatch
 from jackfield.engine.workplace import Workplace
 from jackfield.host.thread import KernelThread
+from jackfield.model.address import IpNetwork
 
 __all__ = ["Watches"]
 
@@ -70,10 +71,14 @@ class Watches:
         ):
             self._host.on_link(listener)
         self._routers.open()
-        self._host.on_route(self._ways.route_changed)
+        self._host.on_route(self._route_changed)
         self._host.on_forwarding(self._forwarding.changed)
         self._host.on_namespace_gone(self._devices.namespace_gone)
         self._host.on_told_again(self._devices.nic_told_again)
+
+    def _route_changed(self, destination: IpNetwork, index: int) -> None:
+        self._bridges.route_changed(destination, index)
+        self._ways.route_changed(destination, index)
 
     async def expect(self, running: Iterable[NetworkRecord]) -> None:
         """Tell of what is wrong already, with the ``running`` networks and their ports."""
@@ -81,6 +86,7 @@ class Watches:
         await self._nics.expect()
         await self._switches.expect()
         await self._devices.expect()
+        await self._places.expect()
         await self._bridges.expect()
         await self._pulse.expect()
 
