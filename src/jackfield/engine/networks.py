@@ -272,8 +272,8 @@ class Networks:
                 record.name,
                 ", ".join(settled.lost),
             )
-        await self._fit_ports(record)
-        change = await self._mending.reconnect_ports(record)
+        change = await self._fit_ports(record)
+        change += await self._mending.reconnect_ports(record)
         await self._mending.miss_bridges(record)
         await self._registrations.note(record)
         if takes_uplinks(record.current):
@@ -282,20 +282,23 @@ class Networks:
             await self.judge_ways([record])
         return change
 
-    async def _fit_ports(self, record: NetworkRecord) -> None:
+    async def _fit_ports(self, record: NetworkRecord) -> Change:
         """Have our ports' devices have the MTU of a network that has got another one.
 
         Before they are on its bridge: one without a fixed MTU takes the least of its ports.
+        Returns what that took.
         """
         ports = [port for port in self._registry.ports_of(record.uuid) if port.device is not None]
         if not ports:
-            return
+            return Change()
         await self._host.settle()
         unfit = unfit_ports(record.current, ports, self._host.links())
-        if unfit:
-            await self._thread.run(fit_ports, record, unfit)
-            for port, device in unfit:
-                port.device = device
+        if not unfit:
+            return Change()
+        change = await self._thread.run(fit_ports, record, unfit)
+        for port, device in unfit:
+            port.device = device
+        return change
 
     async def judge_ways(self, records: Sequence[NetworkRecord] | None = None) -> None:
         """Have routed networks say what is wrong with their ways, or that nothing is any more.

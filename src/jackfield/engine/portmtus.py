@@ -20,7 +20,9 @@ from jackfield.model.port import BridgePlug, NetworkPlug
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.plan.port import PortDevice, bridge_of_plug
 from jackfield.state.facts import LinkFact
+from jackfield.state.hoststate import Change
 from jackfield.state.links import TapLink, VethLink
+from jackfield.state.resources import Resource
 
 __all__ = ["fit_ports", "unfit_ports"]
 
@@ -61,8 +63,14 @@ def unfit_ports(
 
 def fit_ports(
     tools: Workplace, record: NetworkRecord, unfit: Sequence[tuple[PortRecord, PortDevice]]
-) -> None:
-    """Give ports of a network the devices that fit it; what is gone is left to be made again."""
+) -> Change:
+    """Give ports of a network the devices that fit it; what is gone is left to be made again.
+
+    Returns what was done to devices.
+    """
+    former = {
+        key: item for port, _ in unfit for key, item in state_of_port(record.current, port).items()
+    }
     fitted = [dataclasses.replace(port, device=device) for port, device in unfit]
     with tools.store.transaction():
         tools.store.put_ports(port_row(port) for port in fitted)
@@ -73,6 +81,7 @@ def fit_ports(
         if isinstance(item, TapLink | VethLink)
     ]
     found = tools.applier.observe(links)
+    done: list[Resource] = []
     for link in links:
         if found[link.key].presence is not Presence.OURS:
             continue
@@ -82,6 +91,8 @@ def fit_ports(
             log.warning("network %s: %s keeps its MTU: %s", record.name, link.name, error)
         else:
             log.info("network %s: %s has its MTU now: %d", record.name, link.name, link.mtu)
+            done.append(link)
+    return Change(ensure=tuple(done), replaced={link.key: former[link.key] for link in done})
 
 
 def _given_mtu(network: Network) -> int | None:
