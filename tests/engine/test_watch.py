@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from ipaddress import ip_interface
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -15,59 +17,84 @@ from jackfield.engine.placewatch import PlaceWatch
 from jackfield.engine.records import NetworkRecord, PortRecord
 from jackfield.engine.registry import Registry
 from jackfield.engine.watch import BridgeWatch
+from jackfield.model.address import IpInterface
 from jackfield.model.mode import Mode
 from jackfield.model.network import Bridge, Network
 from jackfield.model.port import NetworkPlug, Port
 from jackfield.model.values import InterfaceName, MacAddress, NetworkName
 from jackfield.plan.port import PortDevice
-from jackfield.state.facts import Facts, LinkFact
+from jackfield.state.facts import Facts, LinkFact, RouteFact
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import BridgeLink, OwnerKind, alias_of
+from jackfield.state.resources import InterfaceAddress
 
 RED = UUID(int=1)
 ALIAS = alias_of(OwnerKind.NETWORK, RED)
 BRIDGE = BridgeLink(name=InterfaceName("red0"), alias=ALIAS, mac=None)
+ADDRESS = ip_interface("2001:db8::1/64")
+DOWN = LinkFact(index=2, name="red0", kind="bridge", alias=ALIAS)
+UP = dataclasses.replace(DOWN, up=True)
+CHANGED = "bridge red0 was changed by somebody else: "
 
 
 @pytest.mark.parametrize(
-    ("links", "done"),
+    ("links", "addresses", "told"),
     [
-        ({}, ["mend"]),
-        ({"red0": LinkFact(index=2, name="red0", kind="bridge", alias=ALIAS)}, ["problem"]),
-        ({"red0": LinkFact(index=2, name="red0", kind="bridge", alias=ALIAS, up=True)}, []),
+        ([], (), "mended"),
+        ([DOWN], (ADDRESS,), CHANGED + "it is down"),
+        ([UP], (), CHANGED + "it lacks 2001:db8::1/64"),
+        # The kernel tells of a new IPv6 address when it comes to it, which may take a while.
+        ([UP], (ADDRESS,), None),
+        ([dataclasses.replace(UP, addresses=(ADDRESS,))], (), None),
     ],
 )
 def test_what_was_changed_before_anybody_listened(
-    monkeypatch: pytest.MonkeyPatch, links: dict[str, LinkFact], done: list[str]
+    monkeypatch: pytest.MonkeyPatch,
+    links: list[LinkFact],
+    addresses: tuple[IpInterface, ...],
+    told: str | None,
 ) -> None:
-    """A bridge that is gone is made again, and one that is down is told of."""
+    """A bridge that is gone is made again, and one that is otherwise is told of."""
     monkeypatch.setattr(watch, "_SETTLE", 0)
     record = SimpleNamespace(
         uuid=RED,
         active=True,
         problem=None,
-        present=HostState([BRIDGE]),
+        present=HostState([BRIDGE, InterfaceAddress(link=BRIDGE.name, interface=ADDRESS)]),
         current=SimpleNamespace(bridge=SimpleNamespace(name="red0")),
         lock=asyncio.Lock(),
     )
-    noted: list[Any] = []
-    mending = Mock(miss_bridges=AsyncMock(), mend=Mock(return_value="mend"))
-    bridges = BridgeWatch(
-        Mock(networks={RED: record}),
-        Mock(links_and_routes=Mock(return_value=Facts(links=links))),
-        mending,
-        Mock(problem=Mock(return_value="problem")),
-        noted.append,
+
+    facts = Facts(
+        links={link.name: link for link in links},
+        routes=(RouteFact(destination=ADDRESS.network, link="red0"),),
     )
 
+    async def mend(_uuid: UUID, _reason: str) -> None:
+        record.problem = "mended"
+
+    async def tell(_record: object, problem: str) -> None:
+        record.problem = problem
+
     async def begin() -> None:
+        loop = asyncio.get_running_loop()
+        bridges = BridgeWatch(
+            Mock(networks={RED: record}),
+            Mock(
+                links_and_routes=Mock(return_value=facts),
+                addresses=AsyncMock(return_value=addresses),
+            ),
+            Mock(miss_bridges=AsyncMock(), mend=mend),
+            Mock(problem=tell),
+            loop.create_task,
+        )
         await bridges.expect()
         # What is judged a moment later has its turn.
-        for _ in range(3):
+        for _ in range(6):
             await asyncio.sleep(0)
 
     asyncio.run(begin())
-    assert done == noted
+    assert told == record.problem
 
 
 TAP: dict[str, Any] = {"index": 3, "name": "t0", "kind": "tun", "master": 2, "up": True}

@@ -616,16 +616,26 @@ def test_an_mtu_that_changes(host: Host, daemon: Daemon) -> None:
         links = [host.link(name) for name in ("red0", *ends)] + [anna.link("eth0")]
         return [link["mtu"] for link in links if link is not None]
 
+    def told(command: str) -> set[str]:
+        """Return what is done to devices that get another MTU."""
+        steps = daemon.cli(command, "red", json=True)["steps"]
+        assert {"change"} >= {step["action"] for step in steps}
+        found = {step["text"] for step in steps if step["key"].removeprefix("link:") in ends}
+        return {text.partition(" (was: ")[2] for text in found}
+
     def planned() -> set[str]:
         """Return the devices that the plan of what is defined has another MTU."""
         steps = daemon.cli("plan", "red", json=True)["steps"]
         return {step["key"].removeprefix("link:") for step in steps if "change" == step["action"]}
 
     assert [1400] * 5 == mtus()
-    for size in (3000, 1300):
+    for former, size in ((1400, 3000), (3000, 1300)):
         daemon.cli("define", daemon.document(document(f"<mtu size='{size}'/>")))
         assert {"red0", *ends} == planned() & {"red0", *ends}
-        daemon.cli("apply", "red")
+        steps = told("plan")
+        assert 3 == len(steps)
+        assert {f"mtu {former})"} == {text.rpartition(", ")[2] for text in steps}
+        assert steps == told("apply")
         assert [size] * 5 == mtus()
         assert set() == planned()
     # What a guest has chosen for itself is the guest's.

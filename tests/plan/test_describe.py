@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from uuid import UUID
 
 from jackfield.model.values import InterfaceName, MacAddress, Text
 from jackfield.plan.describe import describe
+from jackfield.plan.table import NETWORKS
 from jackfield.state.hoststate import HostState, difference
 from jackfield.state.links import BridgeLink
-from jackfield.state.resources import Dnsmasq, LinkUp, PortGuard, Resource, VdeSwitch
+from jackfield.state.resources import (
+    Dnsmasq,
+    LinkUp,
+    NetworkRules,
+    PortGuard,
+    Resource,
+    VdeSwitch,
+)
+from jackfield.state.rules import Chain, Drop, Element, Rule
 
 BRIDGE = InterfaceName("virbr0")
 LINK = BridgeLink(name=BRIDGE, alias="a", mac=MacAddress("52:54:00:00:00:01"))
@@ -66,6 +76,30 @@ def test_what_changes_says_what_it_was() -> None:
     assert [
         ("change", "dnsmasq on virbr0: DNS, DHCP (other reservations, other upstream servers)")
     ] == told([SERVICE], [other])
+
+
+def test_what_words_do_not_show_is_named() -> None:
+    """A change is never told of by the same words as before, and nothing more."""
+    alias = dataclasses.replace(LINK, alias="b")
+    delayed = dataclasses.replace(LINK, forward_delay=3)
+    text = "bridge virbr0, address 52:54:00:00:00:01, stp off"
+    assert [("change", f"{text} (other alias)")] == told([LINK], [alias])
+    assert [("change", f"{text}, forward delay 3 s (was: {text})")] == told([LINK], [delayed])
+
+
+def test_rules_say_what_comes_and_what_goes() -> None:
+    """By numbers of elements, and by the names of chains."""
+    first, second, third = (
+        Element(place=NETWORKS, key=(InterfaceName(name),))
+        for name in ("virbr0", "virbr1", "virbr2")
+    )
+    chains = [Chain(name=name, rules=()) for name in ("a", "b")]
+    other = Chain(name="a", rules=(Rule(matches=(), action=Drop()),))
+    before = NetworkRules(bridge=BRIDGE, elements=(first,), chains=tuple(chains))
+    after = NetworkRules(bridge=BRIDGE, elements=(second, third), chains=(other,))
+    head = "firewall: 2 elements in 1 set of table inet jackfield, chain a"
+    more = "with 2 elements, without 1 element, other rules in chain a, without chain b"
+    assert [("change", f"{head} ({more})")] == told([before], [after])
 
 
 def test_what_goes_with_a_link_is_not_told_of() -> None:

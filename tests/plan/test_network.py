@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 
 import pytest
@@ -50,6 +51,36 @@ def test_nothing_is_asked_for_twice(twice: str, said: str) -> None:
     plan_network(read_network(text.replace("</network>", f"{twice}</network>")))
     with pytest.raises(UnsupportedConfiguration, match=f"network 'red' has {said}"):
         plan_network(read_network(text.replace("</network>", f"{twice}{twice}</network>")))
+
+
+@pytest.mark.parametrize(
+    ("address", "prefix", "kind"),
+    [
+        ("10.0.0.255", 24, "the broadcast address of 10.0.0.0/24"),
+        ("224.0.0.5", 24, "a multicast address"),
+        ("127.0.0.5", 24, "a loopback address"),
+        ("0.0.0.0", 24, "the unspecified address"),
+        ("ff02::1", 64, "a multicast address"),
+        ("::1", 64, "a loopback address"),
+        ("::", 64, "the unspecified address"),
+        ("::ffff:10.0.0.1", 120, "an IPv4 address in the form of IPv6"),
+        ("10.0.0.0", 24, None),
+        ("10.0.0.1", 31, None),
+        ("10.0.0.1", 32, None),
+        ("fd00::", 64, None),
+    ],
+)
+def test_an_address_that_no_host_can_have(address: str, prefix: int, kind: str | None) -> None:
+    """libvirt starts some of these, and guests reach nothing; the kernel refuses the others."""
+    family = "ipv6" if ":" in address else "ipv4"
+    text = RED.format(mtu=1500, family=family, address=address, prefix=prefix)
+    if kind is None:
+        assert plan_network(read_network(text))
+    else:
+        with pytest.raises(
+            UnsupportedConfiguration, match=f"{ipaddress.ip_address(address)} is {kind}"
+        ):
+            plan_network(read_network(text))
 
 
 @given(definitions())

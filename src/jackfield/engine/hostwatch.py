@@ -10,6 +10,7 @@ from jackfield.host.ipv6 import with_ipv6
 from jackfield.host.mirror import LinkCallback, Mirror, RouteCallback
 from jackfield.host.sriov.facts import with_functions, with_functions_below
 from jackfield.host.thread import KernelThread
+from jackfield.model.address import IpInterface
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.state.facts import Facts, LinkFact
@@ -71,6 +72,11 @@ class HostWatch:
         """Return the links of the host as they are now."""
         self._mirror.catch_up()
         return self._mirror.facts().links
+
+    async def addresses(self, index: int) -> tuple[IpInterface, ...]:
+        """Return the addresses that a link has now, also those that are not told of yet."""
+        found = await self._thread.run(lambda tools: tools.kernel.route.addresses(index))
+        return tuple(entry.interface for entry in found)
 
     def links_and_routes(self) -> Facts:
         """Return the links and routes of the host as they are now, and nothing else of it."""

@@ -62,12 +62,15 @@ def unfit_ports(
 
 def fit_ports(
     tools: Workplace, record: NetworkRecord, unfit: Sequence[tuple[PortRecord, PortDevice]]
-) -> None:
-    """Give ports of a network the devices that fit it; what is gone is left to be made again."""
+) -> Change:
+    """Give ports of a network the devices that fit it; what is gone is left to be made again.
+
+    Returns what was done to devices.
+    """
     fitted = [dataclasses.replace(port, device=device) for port, device in unfit]
     with tools.store.transaction():
         tools.store.put_ports(port_row(port) for port in fitted)
-    restore_mtus(tools, record, fitted)
+    return restore_mtus(tools, record, fitted)
 
 
 def restore_mtus(tools: Workplace, record: NetworkRecord, ports: Iterable[PortRecord]) -> Change:

@@ -287,8 +287,8 @@ class Transitions:
                 record.name,
                 ", ".join(settled.lost),
             )
-        await self._fit_ports(record)
-        change = await self._mending.reconnect_ports(record)
+        change = await self._fit_ports(record)
+        change += await self._mending.reconnect_ports(record)
         await self._mending.miss_bridges(record)
         await self._registrations.note(record)
         if takes_uplinks(record.current):
@@ -297,25 +297,28 @@ class Transitions:
             await self._ways.judge([record])
         return change
 
-    async def _fit_ports(self, record: NetworkRecord) -> None:
+    async def _fit_ports(self, record: NetworkRecord) -> Change:
         """Have our ports' devices have the MTU of a network that has got another one.
 
         Before they are on its bridge: one without a fixed MTU takes the least of its ports.
+        Returns what that took.
         """
+        change = Change()
         ports = [port for port in self._registry.ports_of(record.uuid) if port.device is not None]
         if not ports:
-            return
+            return change
         await self._host.settle()
         altered = [port for port in ports if has_other_mtu(port, self._host.links())]
         if altered:
             # A bridge has the least MTU of its ports: what somebody gave one would be all ports'.
-            await self._thread.run(restore_mtus, record, altered)
+            change += await self._thread.run(restore_mtus, record, altered)
             await self._host.settle()
         unfit = unfit_ports(record.current, ports, self._host.links())
         if unfit:
-            await self._thread.run(fit_ports, record, unfit)
+            change += await self._thread.run(fit_ports, record, unfit)
             for port, device in unfit:
                 port.device = device
+        return change
 
     def _others(self, record: NetworkRecord) -> list[NetworkRecord]:
         return [other for other in self._registry.networks.values() if other is not record]

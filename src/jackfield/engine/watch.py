@@ -14,6 +14,7 @@ The network says what is different instead, and ``jackfield apply NAME`` puts it
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Coroutine
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from jackfield.engine.records import NetworkRecord, bridges_of
 from jackfield.engine.registry import Registry
 from jackfield.engine.surplus import bridges_wanted
 from jackfield.engine.tidings import Tidings
+from jackfield.errors import KernelError
 from jackfield.model.address import IpNetwork
 from jackfield.model.values import InterfaceName
 from jackfield.plan.drift import drift
@@ -176,17 +178,42 @@ class BridgeWatch:
                 self._judge_one(record, facts)
 
     def _judge_one(self, record: NetworkRecord, facts: Facts) -> None:
-        bridge = _bridge(record)
-        if bridge not in facts.links:
+        link = facts.links.get(_bridge(record))
+        if link is None:
             return
-        prefix = f"bridge {bridge} {_CHANGED}"
-        differences = drift(record.present, bridge, facts)
-        problem = prefix + "; ".join(differences) if differences else None
-        known = record.problem
+        problem, known = _problem(record, link.name, facts), record.problem
         if problem is not None and problem != known:
-            self._later(self._tidings.problem(record, problem))
-        elif problem is None and known is not None and known.startswith(prefix):
+            self._later(self._tell(record, link))
+        elif problem is None and known is not None and known.startswith(_prefix(link.name)):
             record.problem = None
+
+    async def _tell(self, record: NetworkRecord, link: LinkFact) -> None:
+        """Tell what is wrong with a bridge by the addresses that the kernel has.
+
+        On a busy host it tells of a new IPv6 address long after it has it: the notice is sent by
+        a work queue (``addrconf_dad_work``), which waits for a lock that all namespaces share.
+        """
+        try:
+            addresses = await self._host.addresses(link.index)
+        except KernelError:
+            # It has gone, and that is judged by itself.
+            return
+        known = self._host.links_and_routes()
+        links = {**known.links, link.name: dataclasses.replace(link, addresses=addresses)}
+        problem = _problem(record, link.name, dataclasses.replace(known, links=links))
+        if record.active and record.lock.locked():
+            self._judge_later(record)
+        elif record.active and problem is not None:
+            await self._tidings.problem(record, problem)
+
+
+def _prefix(bridge: str) -> str:
+    return f"bridge {bridge} {_CHANGED}"
+
+
+def _problem(record: NetworkRecord, bridge: str, facts: Facts) -> str | None:
+    differences = drift(record.present, bridge, facts)
+    return _prefix(bridge) + "; ".join(differences) if differences else None
 
 
 def _bridge(record: NetworkRecord) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "StaticRoute",
     "Subnet",
     "default_prefix",
+    "why_no_host",
 ]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -107,6 +108,21 @@ def default_prefix(address: Address) -> int:
         return 64
     first = int(address) >> 24
     return 8 if first < 128 else 16 if first < 192 else 24
+
+
+def why_no_host(interface: IpInterface) -> str | None:
+    """Return what kind of address no host of a subnet can have; ``None`` if one can have it."""
+    address, subnet = interface.ip, interface.network
+    if address.version == 4 and subnet.prefixlen < 31 and address == subnet.broadcast_address:
+        return f"the broadcast address of {subnet}"
+    if address.version == 6 and address.ipv4_mapped is not None:
+        return "an IPv4 address in the form of IPv6"
+    kinds = {
+        "a multicast address": address.is_multicast,
+        "the unspecified address": address.is_unspecified,
+        "a loopback address": address.is_loopback,
+    }
+    return next((words for words, is_one in kinds.items() if is_one), None)
 
 
 class Subnet(Value, frozen=True, kw_only=True, dict=True, gc=True):

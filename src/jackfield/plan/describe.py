@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -90,17 +91,37 @@ def _ensured(change: Change) -> list[PlanStep]:
 
 def _difference(before: Resource, after: Resource) -> str:
     """Return in parentheses what is new about a resource, as far as words can say it."""
+    if isinstance(before, NetworkRules) and isinstance(after, NetworkRules):
+        return _other_rules(before, after)
     former = describe_resource(before)
     if former != describe_resource(after):
         return f" (was: {former})"
-    if isinstance(before, Dnsmasq) and isinstance(after, Dnsmasq):
-        parts = [
-            words
-            for name, words in _DNSMASQ_PARTS.items()
-            if getattr(before, name) != getattr(after, name)
-        ]
-        return f" ({', '.join(parts)})"
-    return ""
+    words = _DNSMASQ_PARTS if isinstance(after, Dnsmasq) else {}
+    others = [
+        words.get(field.name, f"other {field.name.replace('_', ' ')}")
+        for field in dataclasses.fields(after)
+        if getattr(before, field.name) != getattr(after, field.name)
+    ]
+    return f" ({', '.join(others)})"
+
+
+def _other_rules(before: NetworkRules, after: NetworkRules) -> str:
+    """Return in parentheses what comes to a network's rules and what goes."""
+    elements, chains = set(before.elements), {chain.name: chain for chain in before.chains}
+    parts = [
+        f"{words} {counted(len(some), 'element')}"
+        for words, some in (
+            ("with", set(after.elements) - elements),
+            ("without", elements - set(after.elements)),
+        )
+        if some
+    ]
+    for chain in after.chains:
+        former = chains.pop(chain.name, None)
+        if former != chain:
+            parts.append(f"{'with' if former is None else 'other rules in'} chain {chain.name}")
+    parts += [f"without chain {name}" for name in chains]
+    return f" ({', '.join(parts)})"
 
 
 def _bridge(link: BridgeLink) -> str:
@@ -109,7 +130,9 @@ def _bridge(link: BridgeLink) -> str:
         parts.append(f"address {link.mac}")
     if link.mtu is not None:
         parts.append(f"mtu {link.mtu}")
-    parts.append(f"stp on, forward delay {link.forward_delay} s" if link.stp else "stp off")
+    parts.append("stp on" if link.stp else "stp off")
+    if link.stp or link.forward_delay:
+        parts.append(f"forward delay {link.forward_delay} s")
     if link.vlan_filtering:
         parts.append("VLANs kept apart where the kernel can")
     return ", ".join(parts)
@@ -118,11 +141,16 @@ def _bridge(link: BridgeLink) -> str:
 def _tap(link: TapLink) -> str:
     owner = "" if link.owner is None else f" for user {link.owner}"
     queues = f", {link.queues} queues" if link.queues > 1 else ""
-    return f"tap {link.name}{owner}{queues}"
+    return f"tap {link.name}{owner}{queues}{_mtu(link.mtu)}"
 
 
 def _veth(link: VethLink) -> str:
-    return f"veth {link.name} to {link.peer_name} ({link.peer_mac}) in {link.peer_netns}"
+    peer = f"{link.peer_name} ({link.peer_mac}) in {link.peer_netns}"
+    return f"veth {link.name} to {peer}{_mtu(link.mtu)}"
+
+
+def _mtu(mtu: int | None) -> str:
+    return "" if mtu is None else f", mtu {mtu}"
 
 
 def _macvtap(link: MacvtapLink) -> str:
@@ -177,10 +205,10 @@ def _ovs_port(port: OvsPort) -> str:
 
 
 def _uplink(uplink: ManagedUplink) -> str:
-    mtu = "" if uplink.mtu is None else f", mtu {uplink.mtu}"
     return (
-        f"uplink {uplink.link} on bridge {uplink.bridge}, which has its address{mtu}, and its IP "
-        "addresses, routes and neighbours while the network runs"
+        f"uplink {uplink.link} on bridge {uplink.bridge}, which has its "
+        f"address{_mtu(uplink.mtu)}, "
+        "and its IP addresses, routes and neighbours while the network runs"
     )
 
 

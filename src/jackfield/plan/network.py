@@ -22,7 +22,7 @@ from jackfield.errors import (
     WrongState,
     shell_word,
 )
-from jackfield.model.address import IpInterface, IpNetwork, StaticRoute
+from jackfield.model.address import IpInterface, IpNetwork, StaticRoute, why_no_host
 from jackfield.model.mode import Mode
 from jackfield.model.network import MacTableManager, Network
 from jackfield.model.uplink import DeviceUplink
@@ -95,7 +95,7 @@ def plan_network(
     ``UnsupportedConfiguration`` for a mode or an addition that this version does not realise.
     """
     _check_realised(network)
-    _check_distinct(network)
+    _check_addresses(network)
     if network.mode is Mode.BRIDGE and network.uplinks and uses_openvswitch(network):
         return HostState(plan_ovs_bridges(network))
     if network.uuid is None:
@@ -155,7 +155,7 @@ def check_network(network: Network) -> None:
     """Raise what ``plan_network`` would raise for ``network``, for less than half its work."""
     if network.mode.is_routed and network.vde is None:
         _check_realised(network)
-        _check_distinct(network)
+        _check_addresses(network)
         dnsmasq_service(network, bridge_of(network), user=None)
     else:
         plan_network(network)
@@ -270,8 +270,15 @@ def _check_realised(network: Network) -> None:
         )
 
 
-def _check_distinct(network: Network) -> None:
-    """Refuse what the host would have twice."""
+def _check_addresses(network: Network) -> None:
+    """Refuse addresses that guests could not speak to, and what the host would have twice."""
+    for interface in network.interfaces:
+        reason = why_no_host(interface)
+        if reason is not None:
+            raise UnsupportedConfiguration(
+                f"network {network.name!r}: {interface.ip} is {reason}, which no host can have",
+                hint="choose another address for its <ip> element",
+            )
     # The kernel has an IPv4 address once for each prefix, and an IPv6 address once.
     addresses = (str(one if one.version == 4 else one.ip) for one in network.interfaces)
     routes = (f"{route.destination} metric {metric_of(route)}" for route in network.routes)
