@@ -14,7 +14,7 @@ ANNA = Caller(uid=1000, gid=1000, pid=1, groups=frozenset({27}))
 @pytest.mark.parametrize(
     ("group", "hint"),
     [
-        (None, "groupadd --system jackfield (or the key group), and restart jackfieldd"),
+        (None, "(groupadd --system jackfield) or name one (the key group), and restart jackfieldd"),
         (0, "only root or a member of group root may: try again with sudo"),
     ],
 )

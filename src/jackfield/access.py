@@ -95,8 +95,8 @@ def require_write(caller: Caller, config: Config) -> None:
     if not may_write(caller, config):
         if config.group is None:
             hint = (
-                "only root may: try again with sudo; who else may is said by a group, which there "
-                "is not: groupadd --system jackfield (or the key group), and restart jackfieldd"
+                "only root may: try again with sudo; to let others, make the group jackfield "
+                "(groupadd --system jackfield) or name one (the key group), and restart jackfieldd"
             )
         else:
             name = _group_name(config.group)

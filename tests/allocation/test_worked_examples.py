@@ -443,12 +443,12 @@ def test_a_class_is_kept() -> None:
           <bandwidth><inbound average='100'/></bandwidth><ip address='10.0.0.1' prefix='24'/>
         </network>""")
     promised = Bandwidth(inbound=Rate(floor=40), class_id=7)
-    assert promised == allocate_bandwidth(network, Usage(), promised, "n")
+    assert promised == allocate_bandwidth(network, Usage(), promised)
     usage = Usage(classes={"n": frozenset({3, 7})})
-    assert 4 == allocate_bandwidth(network, usage, promised, "n").class_id
+    assert 4 == allocate_bandwidth(network, usage, promised).class_id
     # Whoever is promised nothing has none.
     plain = Bandwidth(inbound=Rate(average=40), class_id=7)
-    assert allocate_bandwidth(network, usage, plain, "n").class_id is None
+    assert allocate_bandwidth(network, usage, plain).class_id is None
 
 
 def test_vde_when_asked_for() -> None:

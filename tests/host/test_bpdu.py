@@ -7,8 +7,8 @@ import pytest
 from jackfield.errors import ForeignObject
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
-from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.bpdu import BpduGuardDriver
+from jackfield.host.nft.mark import COMMENT
 from jackfield.model.values import InterfaceName
 from jackfield.state.resources import BpduGuard
 from tests.host.nftlab import listed

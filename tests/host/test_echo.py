@@ -10,8 +10,8 @@ import pytest
 from jackfield.errors import ForeignObject
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
-from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.echo import EchoGuardDriver
+from jackfield.host.nft.mark import COMMENT
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.functions import EchoGuard
 from tests.host.nftlab import listed

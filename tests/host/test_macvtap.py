@@ -29,7 +29,8 @@ LINK = MacvtapLink(
     mode="bridge",
 )
 # Where a neighbour of fe80::5054:ff:fe00:7 asks for it (RFC 4291, 2.7.1, and RFC 2464, 7).
-SOLICITED = "3333ff000007"
+GROUPS = frozenset(f"3333ff00000{number}" for number in range(1, 9))
+"""Groups of IPv6 addresses of which the host knows nothing."""
 EVERYBODY = "ffffffffffff"
 
 
@@ -39,12 +40,12 @@ def test_multicast_of_which_the_host_knows_nothing(
 ) -> None:
     """A macvtap's guest hears what is asked of its IPv6 address only with all multicast."""
     link = dataclasses.replace(LINK, all_multicast=trusted)
-    wanted = {SOLICITED: trusted, "5254000000ff": False, "525400000007": True, EVERYBODY: True}
+    own = {"525400000007", EVERYBODY}
     heard: set[str] = set()
     with opened_macvtap(kernel, here, tmp_path / "node", link) as descriptor:
         with there.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
             sender.bind(("e0", 0))
-            for target in wanted:
+            for target in (*GROUPS, "5254000000ff", *sorted(own)):
                 sender.send(bytes.fromhex(target + "525400000001") + b"\x88\xb5" + bytes(50))
 
         def heard_the_last() -> bool:
@@ -55,7 +56,9 @@ def test_multicast_of_which_the_host_knows_nothing(
 
         # What is for many is handed out later, in its order.
         wait_for(heard_the_last, 5, "the broadcast, which was sent last")
-    assert {target for target, comes in wanted.items() if comes} == heard
+    assert own == heard - GROUPS
+    # The kernel knows groups by eight bits of a hash, so it may take one for a group that is known.
+    assert trusted is (GROUPS <= heard)
 
 
 def test_all_multicast_is_changed_in_place(kernel: Kernel) -> None:

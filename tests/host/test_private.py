@@ -17,7 +17,7 @@ from jackfield.errors import ForeignObject, MissingFeature
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.nft import private
-from jackfield.host.nft.base import COMMENT
+from jackfield.host.nft.mark import COMMENT
 from jackfield.host.nft.private import PrivateGuardDriver
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.private import PrivateGuard

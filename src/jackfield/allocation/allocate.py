@@ -11,6 +11,8 @@ are those of DESIGN section 4: portgroup, uplink, virtualport, then what is inhe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from jackfield.allocation.candidates import Candidates, candidates_of, link_problem, pick
@@ -70,9 +72,8 @@ def usage_key(network: Network) -> str:
 
 def allocate(network: Network, facts: Facts, usage: Usage, request: Request) -> Allocation:
     """Return the port that ``request`` gets on ``network``, or raise why it gets none."""
-    counted = usage_key(network)
     group = _named_group(network, request)
-    place = _choose(network, facts, usage, request, group, counted)
+    place = _choose(network, facts, usage, request, group)
     group = place.group
     virtualport, notes = merge_virtualport(network, group, request)
     vlan = request.vlan or (group and group.vlan) or network.vlan
@@ -90,7 +91,7 @@ def allocate(network: Network, facts: Facts, usage: Usage, request: Request) -> 
         mac=request.mac,
         group=None if group is None else group.name,
         virtualport=virtualport,
-        bandwidth=_bandwidth(network, usage, request, group, counted),
+        bandwidth=_bandwidth(network, usage, request, group),
         vlan=vlan,
         isolated=isolated,
         trust_guest_rx_filters=_inherited(request, group, network, "trust_guest_rx_filters"),
@@ -147,8 +148,8 @@ def _named_group(network: Network, request: Request) -> Portgroup | None:
     return None
 
 
-def _has_room(group: Portgroup, usage: Usage, counted: str) -> bool:
-    return group.count is None or usage.in_group(counted, group.name) < group.count
+def _has_room(group: Portgroup, used: Mapping[str, int]) -> bool:
+    return group.count is None or used.get(group.name, 0) < group.count
 
 
 def _choose(
@@ -157,11 +158,11 @@ def _choose(
     usage: Usage,
     request: Request,
     group: Portgroup | None,
-    counted: str,
 ) -> _Place:
     """Return the portgroup and the uplink; raises :class:`CapacityExhausted` without room."""
+    used = usage.in_groups(usage_key(network)) if network.portgroups else {}
     if group is not None:
-        groups: list[Portgroup | None] = [group] if _has_room(group, usage, counted) else []
+        groups: list[Portgroup | None] = [group] if _has_room(group, used) else []
     else:
         open_groups = [
             one
@@ -170,13 +171,13 @@ def _choose(
             and one.vlan is None
             and one.virtualport is None
             and one.bandwidth is None
-            and _has_room(one, usage, counted)
+            and _has_room(one, used)
         ]
         groups = [*open_groups] or [None]
     if not _needs_uplink(network):
         if groups:
             return _Place(group=groups[0])
-        raise _full(network, facts, usage, counted, group)
+        raise _full(network, facts, usage, group)
     best: tuple[int, _Place] | None = None
     for one in groups:
         candidates = candidates_of(network, one, facts)
@@ -188,11 +189,11 @@ def _choose(
             exclusive=_wants_exclusive(network, one, request),
         )
         if found is not None and (best is None or found[1] < best[0]):
-            index, used = found
+            index, ports = found
             place = _Place(group=one, uplink=candidates.uplinks[index], key=candidates.keys[index])
-            best = (used, place)
+            best = (ports, place)
     if best is None:
-        raise _full(network, facts, usage, counted, group)
+        raise _full(network, facts, usage, group)
     return best[1]
 
 
@@ -214,7 +215,7 @@ def _wants_exclusive(network: Network, group: Portgroup | None, request: Request
 
 
 def _full(
-    network: Network, facts: Facts, usage: Usage, counted: str, asked: Portgroup | None
+    network: Network, facts: Facts, usage: Usage, asked: Portgroup | None
 ) -> CapacityExhausted:
     """Return the error that lists every portgroup and uplink with what is used and the limit."""
     lines: list[str] = []
@@ -238,8 +239,9 @@ def _full(
                 shown.append(f"{key} {used}")
         return shown
 
+    in_groups = usage.in_groups(usage_key(network))
     for group in network.portgroups:
-        used = usage.in_group(counted, group.name)
+        used = in_groups.get(group.name, 0)
         limit = "no limit" if group.count is None else str(group.count)
         own = uplinks(candidates_of(network, group, facts)) if group.uplinks else []
         shown = f" ({', '.join(own)})" if own else ""
@@ -266,21 +268,19 @@ def _bandwidth(
     usage: Usage,
     request: Request,
     group: Portgroup | None,
-    counted: str,
 ) -> Bandwidth | None:
     """Return the port's limits: the guest's, else the portgroup's."""
     bandwidth = request.bandwidth or (None if group is None else group.bandwidth)
-    return None if bandwidth is None else allocate_bandwidth(network, usage, bandwidth, counted)
+    return None if bandwidth is None else allocate_bandwidth(network, usage, bandwidth)
 
 
-def allocate_bandwidth(
-    network: Network, usage: Usage, bandwidth: Bandwidth, counted: str
-) -> Bandwidth:
+def allocate_bandwidth(network: Network, usage: Usage, bandwidth: Bandwidth) -> Bandwidth:
     """Return the limits of a port with its traffic class, which it has for a guaranteed rate.
 
-    It keeps the class it had where that is free.  ``counted`` names the network in ``usage``,
-    which is without the port itself.  Raises ``UnsupportedOperation`` where there is nothing to
-    divide, ``Conflict`` where too much is promised already.
+    It keeps the class it had where that is free.  ``usage`` is without the port itself.
+
+    Raises ``UnsupportedOperation`` where there is nothing to divide, ``Conflict`` where too much is
+    promised already.
     """
     floor = None if bandwidth.inbound is None else bandwidth.inbound.floor
     if not floor:
@@ -293,13 +293,14 @@ def allocate_bandwidth(
             hint="give the network <bandwidth><inbound average='…'/></bandwidth>",
         )
     limit = whole.peak or whole.average
-    promised = usage.floors.get(counted, 0)
+    key = usage_key(network)
+    promised = usage.floors.get(key, 0)
     if promised + floor > limit:
         raise Conflict(
             f"network '{network.name}' cannot guarantee floor='{floor}': {promised} of its "
             f"{limit} KiB/s are promised already"
         )
-    taken = usage.classes.get(counted, frozenset())
+    taken = usage.classes.get(key, frozenset())
     number = max(bandwidth.class_id or 0, _FIRST_CLASS)
     if number in taken:
         number = _FIRST_CLASS

@@ -125,9 +125,9 @@ class Usage:
         """Return the usage after ``port`` was removed."""
         return self._after(network, port, -1)
 
-    def in_group(self, network: str, group: str) -> int:
-        """Return how many ports the portgroup ``group`` of ``network`` has."""
-        return self.groups.get(network, {}).get(group, 0)
+    def in_groups(self, network: str) -> Mapping[str, int]:
+        """Return how many ports the portgroups of ``network`` have, those that have any."""
+        return self.groups.get(network, {})
 
     def _after(self, network: str, port: Port, by: int) -> Usage:
         key = uplink_key(port)

@@ -1,1 +1,1 @@
-"""Commands."""
+"""The command line ``jackfield``: what people type, and what they are told."""

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from jackfield.allocation.allocate import allocate, allocate_bandwidth, usage_key
+from jackfield.allocation.allocate import allocate, allocate_bandwidth
 from jackfield.allocation.request import Request
 from jackfield.engine import portjobs
 from jackfield.engine.events import EventLog
@@ -152,18 +152,15 @@ class ClientPorts:
             bandwidth = msgspec.structs.replace(bandwidth, class_id=port.bandwidth.class_id)
         changed = msgspec.structs.replace(port, bandwidth=bandwidth)
         _check_floor(record.current, changed)
-        counted = str(record.uuid)
-        others = self._registry.usage.without_port(counted, port)
-        allocated = allocate_bandwidth(record.current, others, bandwidth, counted)
+        others = self._registry.usage.without_port(str(record.uuid), port)
+        allocated = allocate_bandwidth(record.current, others, bandwidth)
         return msgspec.structs.replace(port, bandwidth=allocated)
 
     def _reclaim(self, network: Network, wish: Port) -> Port:
         """Return the port as it was allocated once; only its class may be taken by another."""
         if wish.bandwidth is None:
             return wish
-        allocated = allocate_bandwidth(
-            network, self._registry.usage, wish.bandwidth, usage_key(network)
-        )
+        allocated = allocate_bandwidth(network, self._registry.usage, wish.bandwidth)
         return msgspec.structs.replace(wish, bandwidth=allocated)
 
     def _allocate(self, network: Network, wish: Port) -> Port:

@@ -16,13 +16,15 @@ _MANY = 200
 _LONG = 32 * 1024
 
 
-async def aside(work: Callable[[], T], *about: Network | str | None) -> T:
+async def aside(work: Callable[[], T], *about: Network | str | bytes | None) -> T:
     """Return what ``work`` returns: at once, or from a thread where what it is ``about`` is long.
 
     For most networks the way to another thread and back takes longer than the work.
     """
     for item in about:
-        if item is not None and (len(item) > _LONG if isinstance(item, str) else is_long(item)):
+        if item is None:
+            continue
+        if len(item) > _LONG if isinstance(item, str | bytes) else is_long(item):
             return await asyncio.to_thread(work)
     return work()
 

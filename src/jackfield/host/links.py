@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import errno
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from jackfield.errors import ForeignObject, KernelError
@@ -20,7 +20,7 @@ from jackfield.state.links import (
     VethLink,
 )
 
-__all__ = ["LinkDriver", "found_mac", "found_mtu", "identity"]
+__all__ = ["LinkDriver", "found_mac", "found_mtu", "identity", "make_each"]
 
 # ETH_DATA_LEN of linux/if_ether.h: what the kernel gives a new bridge or tap.
 _DEFAULT_MTU = 1500
@@ -111,6 +111,17 @@ class LinkDriver(abc.ABC, Generic[L]):
     @abc.abstractmethod
     def _change(self, kernel: Kernel, wanted: L, present: L) -> None:
         """Send the difference between ``present`` and ``wanted``."""
+
+
+def make_each(links: Iterable[L], make: Callable[[L], None]) -> list[tuple[KernelError, L]]:
+    """Make links one by one; return those that were refused."""
+    refused: list[tuple[KernelError, L]] = []
+    for link in links:
+        try:
+            make(link)
+        except KernelError as error:
+            refused.append((error, link))
+    return refused
 
 
 def found_mac(wanted: MacAddress | None, link: Link) -> MacAddress | None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from jackfield.errors import JackfieldError, KernelError, NotFound
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
-from jackfield.host.links import LinkDriver, found_mac, found_mtu
+from jackfield.host.links import LinkDriver, found_mac, found_mtu, make_each
 from jackfield.host.macvtap import found_lower, make_over
 from jackfield.host.netlink.link import Link, delete_link
 from jackfield.host.netlink.macvlan import macvlan_mode, move_link
@@ -50,13 +50,7 @@ class MacvlanDriver(LinkDriver[MacvlanLink]):
     def _create(
         self, kernel: Kernel, resources: Sequence[MacvlanLink]
     ) -> list[tuple[KernelError, MacvlanLink]]:
-        refused: list[tuple[KernelError, MacvlanLink]] = []
-        for link in resources:
-            try:
-                _make(kernel, link)
-            except KernelError as error:
-                refused.append((error, link))
-        return refused
+        return make_each(resources, lambda link: _make(kernel, link))
 
     def _change(self, kernel: Kernel, wanted: MacvlanLink, present: MacvlanLink) -> None:
         """Make it anew: inside the guest's namespace it is the guest's to change."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from jackfield.errors import HostError, JackfieldError, KernelError, MissingFeature
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
-from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
+from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity, make_each
 from jackfield.host.netlink.link import Link, mark_group, random_group, set_link
 from jackfield.host.netlink.macvlan import change_macvlan, create_macvlan, macvlan_mode
 from jackfield.host.netlink.message import errno_text
@@ -45,13 +45,7 @@ class MacvtapDriver(LinkDriver[MacvtapLink]):
     def _create(
         self, kernel: Kernel, resources: Sequence[MacvtapLink]
     ) -> list[tuple[KernelError, MacvtapLink]]:
-        refused: list[tuple[KernelError, MacvtapLink]] = []
-        for link in resources:
-            try:
-                _make(kernel, link)
-            except KernelError as error:
-                refused.append((error, link))
-        return refused
+        return make_each(resources, lambda link: _make(kernel, link))
 
     def _change(self, kernel: Kernel, wanted: MacvtapLink, present: MacvtapLink) -> None:
         what = f"change macvtap {wanted.name}"

@@ -14,7 +14,7 @@ entered as one of its own, because many cards cannot let a function hear everyth
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from jackfield.errors import HostError, UnsupportedConfiguration
 from jackfield.model.network import Network
@@ -67,22 +67,16 @@ def place_of(plug: Plug | None, facts: Facts) -> FunctionPlace | None:
     Raises ``HostError`` for a PCI function to be given to a guest that is no virtual one: there
     is nothing through which its address could be set.
     """
-    for physical, functions in facts.virtual_functions.items():
-        for one in functions:
-            if (isinstance(plug, HostdevPlug) and one.address == plug.address) or (
-                isinstance(plug, DirectPlug) and plug.mode == PASSTHROUGH and one.dev == plug.dev
-            ):
-                return FunctionPlace(
-                    address=one.address,
-                    physical=InterfaceName(physical),
-                    driver=one.driver,
-                    count=len(functions),
-                )
     if isinstance(plug, HostdevPlug):
+        for _, place in _places(facts):
+            if place.address == plug.address:
+                return place
         raise HostError(
             f"{plug.address} is not a virtual function of a card on this host",
             hint="name virtual functions as uplinks, or their card with <pf dev='…'/>",
         )
+    if isinstance(plug, DirectPlug) and plug.mode == PASSTHROUGH:
+        return _place_of(plug.dev, facts)
     return None
 
 
@@ -105,18 +99,27 @@ def _place_below(link: LinkFact | None, facts: Facts) -> FunctionPlace | None:
     """Return the virtual function that a link is, or that is under a VLAN device."""
     if link is not None and link.kind == _VLAN:
         link = next((one for one in facts.links.values() if one.index == link.lower), None)
-    if link is None:
-        return None
+    return None if link is None else _place_of(link.name, facts)
+
+
+def _place_of(link: str, facts: Facts) -> FunctionPlace | None:
+    """Return the virtual function whose interface ``link`` is."""
+    return next((place for dev, place in _places(facts) if dev == link), None)
+
+
+def _places(facts: Facts) -> Iterator[tuple[InterfaceName | None, FunctionPlace]]:
+    """Yield every virtual function with its interface here, if it has one."""
     for physical, functions in facts.virtual_functions.items():
         for one in functions:
-            if one.dev == link.name:
-                return FunctionPlace(
+            yield (
+                one.dev,
+                FunctionPlace(
                     address=one.address,
                     physical=InterfaceName(physical),
                     driver=one.driver,
                     count=len(functions),
-                )
-    return None
+                ),
+            )
 
 
 def check_function(port: Port) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
@@ -13,6 +12,7 @@ from starlette.requests import Request
 
 from jackfield.document.convert import read_definition
 from jackfield.document.guest import read_guest
+from jackfield.engine.longdocuments import aside
 from jackfield.engine.views import AttachRequest
 from jackfield.errors import InvalidRequest, RequestTooLarge, SyntaxDocumentError
 from jackfield.model.guest import Guest
@@ -36,7 +36,6 @@ T = TypeVar("T")
 BODY_LIMIT = 8 * 1024 * 1024
 """The longest body that is read, in bytes."""
 
-_THREAD_ABOVE = 32 * 1024
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -80,7 +79,8 @@ def _too_large() -> RequestTooLarge:
 
 async def read_guest_document(request: Request) -> Guest:
     """Return the guest in the body: a ``<domain>``, or one ``<interface>``."""
-    return await _read(read_guest, await read_body(request))
+    body = await read_body(request)
+    return await aside(lambda: read_guest(body), body)
 
 
 async def read_document(request: Request, *, schema: bool = False) -> Network | None:
@@ -91,18 +91,10 @@ async def read_document(request: Request, *, schema: bool = False) -> Network | 
     body = await read_body(request)
     if not body.strip():
         return None
-    # To hold a document against the schema takes a hundred times as long as to read it.
-    return await _read(functools.partial(read_definition, schema=schema), body, slow=schema)
-
-
-async def _read(reader: Callable[[bytes], T], body: bytes, *, slow: bool = False) -> T:
-    """Return what ``reader`` makes of ``body``.
-
-    A long document takes longer to read than the loop may be held up.
-    """
-    if slow or len(body) > _THREAD_ABOVE:
-        return await asyncio.to_thread(reader, body)
-    return reader(body)
+    if schema:
+        # That takes a hundred times as long as to read it.
+        return await asyncio.to_thread(read_definition, body, schema=True)
+    return await aside(lambda: read_definition(body), body)
 
 
 async def read_autostart(request: Request) -> bool:

@@ -1,4 +1,4 @@
-"""Partial updates of a network: libvirt's ``net-update`` (``virNetworkUpdate``), pure.
+"""One partial update: the section says what is updated, and what comes of it is checked.
 
 Which entry a document means follows libvirt: a static host by any of MAC, name and address when
 it is modified and by all that are given when it is deleted; ranges by both ends; DNS hosts by

@@ -118,18 +118,15 @@ class RouteSocket(NetlinkSocket):
 
     def link(self, name: str) -> Link | None:
         """Return one link, or ``None``."""
-        try:
-            replies = self.request(get_link(name))
-        except Refusal as refusal:
-            if refusal.errno == errno.ENODEV:
-                return None
-            raise
-        return decode_link(replies[0].body)
+        return self._link(get_link(name))
 
     def link_at(self, index: int) -> Link | None:
         """Return the link with that index, or ``None``."""
+        return self._link(get_link_at(index))
+
+    def _link(self, question: Message) -> Link | None:
         try:
-            replies = self.request(get_link_at(index))
+            replies = self.request(question)
         except Refusal as refusal:
             if refusal.errno == errno.ENODEV:
                 return None

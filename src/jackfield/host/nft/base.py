@@ -19,10 +19,7 @@ from jackfield.host.nft.message import (
 from jackfield.plan.table import shared_chains
 from jackfield.state.rules import NamedSet
 
-__all__ = ["COMMENT", "base_messages", "removal_messages"]
-
-COMMENT = "made by jackfieldd; changes are undone"
-"""The table's mark: a table of our name without it is somebody else's."""
+__all__ = ["base_messages", "removal_messages"]
 
 
 # The sets are the same few again and again.
@@ -31,7 +28,7 @@ def base_messages(places: frozenset[NamedSet]) -> tuple[Message, ...]:
     """Return what makes, or mends, the table, these sets, and the chains that look them up."""
     in_order = sorted(places, key=_name)
     return (
-        add_table(COMMENT),
+        add_table(),
         *(add_set(place, number) for number, place in enumerate(in_order, start=1)),
         *_chain_messages(places),
     )

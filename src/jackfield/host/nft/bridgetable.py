@@ -13,7 +13,7 @@ import struct
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Generic, TypeVar
 
-from jackfield.errors import ForeignObject, KernelError
+from jackfield.errors import KernelError
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.message import (
@@ -27,8 +27,8 @@ from jackfield.host.netlink.message import (
     nested,
 )
 from jackfield.host.netlink.socket import Refusal
-from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.expression import attribute_be32
+from jackfield.host.nft.mark import MARK, foreign_table, foreign_words, is_marked
 from jackfield.host.nft.socket import NftSocket, object_attributes
 from jackfield.state.resources import Resource
 
@@ -62,7 +62,6 @@ _NEWRULE, _GETRULE, _DELRULE = 6, 7, 8
 _NEWSET = 9
 _NEWSETELEM, _GETSETELEM, _DELSETELEM = 12, 13, 14
 _HEADER = struct.pack("!BBH", _NFPROTO_BRIDGE, 0, 0)
-_TABLE_USERDATA = 6
 _SET_USERDATA = 13
 # NFTNL_UDATA_SET_KEYBYTEORDER: the host's.
 _BYTE_ORDER = struct.Struct("=BBI").pack(0, 4, 1)
@@ -135,15 +134,10 @@ class BridgeTable:
         """What it is called."""
         return f"table bridge {self.name}"
 
-    @property
-    def foreign_words(self) -> str:
-        """What a table of somebody else is called."""
-        return f"{self.words} without the comment that marks ours"
-
     def is_ours(self, nft: NftSocket) -> bool | None:
         """Return whether the table has our mark; ``None`` when there is none."""
         found = nft.get(self._message(_GETTABLE, 0, f"look at {self.words}"))
-        return None if found is None else COMMENT.encode() in found.get(_TABLE_USERDATA, b"")
+        return None if found is None else is_marked(found)
 
     def elements(self, nft: NftSocket) -> set[bytes]:
         """Return what is in the set; nothing while the rules are not as they should be."""
@@ -156,7 +150,7 @@ class BridgeTable:
         """
         ours = self.is_ours(nft)
         if ours is False:
-            foreign = Observed(presence=Presence.FOREIGN, description=self.foreign_words)
+            foreign = Observed(presence=Presence.FOREIGN, description=foreign_words(self.words))
             return {item.key: foreign for item in elements}
         present = self.elements(nft) if ours else set()
         return {
@@ -169,10 +163,7 @@ class BridgeTable:
     def enter(self, nft: NftSocket, elements: Mapping[bytes, str]) -> None:
         """Make or mend the table and have ``elements``, each with its name in words, in its set."""
         if self.is_ours(nft) is False:
-            raise ForeignObject(
-                f"{self.foreign_words} is in the way and is not ours; it is left alone",
-                hint=f"rename or delete it (`nft delete {self.words}`)",
-            )
+            raise foreign_table(self.words)
         messages = [
             self._element(_NEWSETELEM, NLM_F_CREATE, key, words) for key, words in elements.items()
         ]
@@ -207,7 +198,6 @@ class BridgeTable:
 
     def _shared(self) -> list[Message]:
         """Return what makes, or mends, table, set and chain with its rules."""
-        comment = COMMENT.encode() + b"\0"
         key_type = 0
         for one in self.key_types:
             key_type = key_type << 6 | one
@@ -216,7 +206,7 @@ class BridgeTable:
             self._message(
                 *(_NEWTABLE, NLM_F_CREATE, f"add {self.words}"),
                 attribute_be32(2, 0),
-                attribute(_TABLE_USERDATA, bytes([0, len(comment)]) + comment),
+                MARK,
             ),
             self._message(
                 *(_NEWSET, NLM_F_CREATE, f"add set {self.set_name} to {self.words}"),

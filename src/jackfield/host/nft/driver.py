@@ -15,12 +15,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from jackfield.errors import ForeignObject, JackfieldError, KernelError
+from jackfield.errors import JackfieldError, KernelError
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.socket import Refusal
 from jackfield.host.nft.base import base_messages, removal_messages
+from jackfield.host.nft.mark import foreign_table, foreign_words
 from jackfield.host.nft.message import (
     TABLE,
     delete_chain,
@@ -88,7 +89,7 @@ class RulesDriver:
         if ours is None:
             return {resource.key: ABSENT for resource in resources}
         if not ours:
-            foreign = Observed(presence=Presence.FOREIGN, description=_foreign_text())
+            foreign = Observed(presence=Presence.FOREIGN, description=foreign_words(TABLE))
             return {resource.key: foreign for resource in resources}
         shared = look_at_shared(nft)
         found = self._look_at(nft, resources, shared)
@@ -216,10 +217,7 @@ class RulesDriver:
         if ours is None:
             return base_messages(wanted), wanted
         if not ours:
-            raise ForeignObject(
-                f"{_foreign_text()} is in the way and is not ours; it is left alone",
-                hint=f"rename or delete it (`nft delete {TABLE}`)",
-            )
+            raise foreign_table(TABLE)
         shared = look_at_shared(nft)
         places = shared.places | wanted
         messages = [
@@ -313,10 +311,6 @@ class RulesDriver:
                 continue
             self._generation, self._places = after(generation), frozenset()
             return
-
-
-def _foreign_text() -> str:
-    return f"{TABLE} without the comment that marks ours"
 
 
 def _with_hint(error: Refusal) -> Refusal:

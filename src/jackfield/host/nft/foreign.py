@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from jackfield.errors import KernelError
 from jackfield.host.netlink.message import Message, attribute_list, attribute_text, attributes, text
-from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.foreignexpression import decode_expressions, decode_verdict
+from jackfield.host.nft.mark import is_marked
 from jackfield.host.nft.message import message_type
 from jackfield.host.nft.socket import NftSocket, object_attributes
 from jackfield.state.ruleset import (
@@ -36,7 +36,7 @@ _OTHER_HOOKS = {"netdev": ("ingress", "egress"), "arp": ("input", "output", "for
 
 _GETTABLE, _GETCHAIN, _GETRULE, _GETSET, _GETSETELEM = 1, 4, 7, 10, 13
 
-_TABLE_NAME, _TABLE_FLAGS, _TABLE_USERDATA = 1, 2, 6
+_TABLE_NAME, _TABLE_FLAGS = 1, 2
 _DORMANT = 1
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUMBER, _HOOK_PRIORITY, _HOOK_DEVICE, _HOOK_DEVICES = 1, 2, 3, 4
@@ -81,8 +81,7 @@ def _tables(nft: NftSocket) -> list[_Place]:
     found = []
     for family, table in _list(nft, _GETTABLE, "the tables"):
         dormant = int.from_bytes(table.get(_TABLE_FLAGS, b""), "big") & _DORMANT
-        ours = COMMENT.encode() in table.get(_TABLE_USERDATA, b"")
-        if family in FAMILIES and not dormant and not ours:
+        if family in FAMILIES and not dormant and not is_marked(table):
             found.append((family, text(table[_TABLE_NAME])))
     return found
 

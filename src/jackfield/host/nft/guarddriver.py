@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from jackfield.errors import ForeignObject, JackfieldError, KernelError
+from jackfield.errors import JackfieldError, KernelError
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.message import Message
@@ -34,6 +34,7 @@ from jackfield.host.nft.guardobserve import (
     misplaced_chains,
 )
 from jackfield.host.nft.guardtable import GUARD_TABLE, Element, elements, learned
+from jackfield.host.nft.mark import foreign_table, foreign_words
 from jackfield.host.nft.message import delete_chain, delete_table
 from jackfield.host.nft.socket import GenerationChanged, NftSocket
 from jackfield.model.values import InterfaceName
@@ -71,7 +72,7 @@ class PortGuardDriver:
         if ours is None:
             return {resource.key: ABSENT for resource in resources}
         if not ours:
-            foreign = Observed(presence=Presence.FOREIGN, description=_FOREIGN)
+            foreign = Observed(presence=Presence.FOREIGN, description=foreign_words(GUARD_TABLE))
             return {resource.key: foreign for resource in resources}
         fault = base_fault(nft)
         self._sound = not fault
@@ -116,10 +117,7 @@ class PortGuardDriver:
         last = [add_element(item) for item in _elements(wanted)]
         ours = is_ours(nft)
         if ours is False:
-            raise ForeignObject(
-                f"{_FOREIGN} is in the way and is not ours; it is left alone",
-                hint=f"rename or delete it (`nft delete {GUARD_TABLE}`)",
-            )
+            raise foreign_table(GUARD_TABLE)
         if ours and self._sound:
             stale = [*_stale(former, wanted), *_present(nft, _lapsed(former, wanted))]
             try:
@@ -169,9 +167,6 @@ class PortGuardDriver:
             except GenerationChanged:
                 continue
             return
-
-
-_FOREIGN = f"{GUARD_TABLE} without the comment that marks ours"
 
 
 def _groups(resources: Sequence[PortGuard]) -> Iterator[Sequence[PortGuard]]:

@@ -20,7 +20,6 @@ from jackfield.host.nft.expression import attribute_be32
 from jackfield.host.nft.guardtable import (
     BASE_CHAINS,
     CHAINS,
-    COMMENT,
     GUARD_TABLE,
     LEARNED_SIZE,
     SETS,
@@ -103,7 +102,7 @@ def encode_rule(rule: Rule) -> bytes:
 
 def base_messages() -> Iterator[Message]:
     """Yield what makes, or mends, the table with its sets, chains and rules."""
-    yield of_bridges(add_table(COMMENT))
+    yield of_bridges(add_table())
     for number, (name, one) in enumerate(SETS.items(), start=1):
         yield _add_set(name, number, one)
     for name in CHAINS:

@@ -15,7 +15,6 @@ from jackfield.host.nft.guardmessage import encode_rule, of_bridges
 from jackfield.host.nft.guardtable import (
     BASE_CHAINS,
     CHAINS,
-    COMMENT,
     LEARNED,
     SETS,
     Element,
@@ -23,6 +22,7 @@ from jackfield.host.nft.guardtable import (
     KeyPart,
     elements,
 )
+from jackfield.host.nft.mark import is_marked
 from jackfield.host.nft.message import (
     chain_attributes,
     get_chain,
@@ -37,7 +37,6 @@ from jackfield.state.resources import PortGuard
 
 __all__ = ["Held", "base_fault", "guarded_links", "is_ours", "look_at_ports", "misplaced_chains"]
 
-_TABLE_USERDATA = 6
 _RULE_EXPRESSIONS = 4
 _ELEM_LIST_ELEMENTS = 3
 _SET_ELEM_KEY = 1
@@ -47,7 +46,7 @@ _DATA_VALUE = 1
 def is_ours(nft: NftSocket) -> bool | None:
     """Tell whether the table of our name is ours; ``None`` if there is none."""
     found = nft.get(of_bridges(get_table()))
-    return None if found is None else COMMENT.encode() in found.get(_TABLE_USERDATA, b"")
+    return None if found is None else is_marked(found)
 
 
 def misplaced_chains(nft: NftSocket) -> list[str]:

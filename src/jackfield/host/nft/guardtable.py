@@ -36,6 +36,7 @@ from jackfield.host.nft.guardexpressions import (
     remember,
     unequal,
 )
+from jackfield.host.nft.mark import COMMENT
 from jackfield.host.nft.message import TABLE_NAME
 from jackfield.model.address import Address, IpNetwork
 from jackfield.model.values import MacAddress
@@ -45,7 +46,6 @@ from jackfield.state.rules import BaseHook
 __all__ = [
     "BASE_CHAINS",
     "CHAINS",
-    "COMMENT",
     "GUARD_TABLE",
     "LEARNED",
     "LEARNED_SIZE",
@@ -62,8 +62,6 @@ __all__ = [
 ]
 
 GUARD_TABLE = f"table bridge {TABLE_NAME}"
-COMMENT = "made by jackfieldd; changes are undone"
-"""The table's mark: a table of our name without it is somebody else's."""
 
 _LEARNED_SECONDS = 24 * 60 * 60
 """How long an address that only the kernel learned stays, if nobody reads the leases."""

@@ -33,12 +33,11 @@ from jackfield.host.netlink.message import (
     NLM_F_CREATE,
     NLM_F_EXCL,
     Message,
-    attribute,
     attribute_text,
     nested,
 )
-from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.expression import attribute_be32, encode_rule
+from jackfield.host.nft.mark import MARK
 from jackfield.host.nft.message import chain_attributes, message_type
 from jackfield.host.nft.socket import NftSocket
 from jackfield.state.rules import BaseHook, ConnectionState, Return, Rule, State
@@ -55,8 +54,6 @@ _NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE = 0, 2, 3, 6
 _FLAG_OWNER = 0x2
 _HEADER = struct.Struct("!BBH").pack(_NFPROTO_INET, 0, 0)
 _OF_TABLE = attribute_text(1, TABLE_NAME)
-_TABLE_USERDATA = 6
-_MARK = attribute(_TABLE_USERDATA, bytes([0, len(COMMENT) + 1]) + COMMENT.encode() + b"\0")
 _WORDS = f"table inet {TABLE_NAME}"
 
 
@@ -123,7 +120,7 @@ def _message(kind: int, flags: int, *attributes: bytes) -> Message:
 
 
 _CREATION = (
-    _message(_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, attribute_be32(2, _FLAG_OWNER), _MARK),
+    _message(_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, attribute_be32(2, _FLAG_OWNER), MARK),
     _message(
         _NEWCHAIN,
         NLM_F_CREATE,

@@ -26,6 +26,7 @@ from jackfield.host.nft.expression import (
     expression,
     jump_data,
 )
+from jackfield.host.nft.mark import MARK
 from jackfield.state.rules import BaseHook, Element, Field, NamedSet
 
 __all__ = [
@@ -125,20 +126,20 @@ def batch_end(what: str) -> Message:
 
 
 def _comment(words: str) -> bytes:
-    """Return a comment as nft notes it, for a table and for an element alike."""
+    """Return a comment as nft notes it with an element."""
     text = words.encode() + b"\0"
     return bytes([0, len(text)]) + text
 
 
-def add_table(comment: str) -> Message:
-    """Make our table, marked with ``comment`` when it is new."""
+def add_table() -> Message:
+    """Make our table, marked when it is new."""
     return _message(
         _NEWTABLE,
         NLM_F_CREATE,
         f"add {TABLE}",
         _OF_TABLE,
         attribute_be32(2, 0),
-        attribute(6, _comment(comment)),
+        MARK,
     )
 
 

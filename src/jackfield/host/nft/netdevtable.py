@@ -9,18 +9,16 @@ from __future__ import annotations
 import errno
 import struct
 
-from jackfield.errors import ForeignObject
 from jackfield.host.netlink.message import (
     NLM_F_CREATE,
     Message,
-    attribute,
     attribute_text,
     nested,
     text,
 )
 from jackfield.host.netlink.socket import Refusal
-from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.expression import attribute_be32
+from jackfield.host.nft.mark import MARK, foreign_table, is_marked
 from jackfield.host.nft.message import message_type
 from jackfield.host.nft.socket import NftSocket, object_attributes
 
@@ -36,11 +34,9 @@ _NEWCHAIN, _GETCHAIN, _DELCHAIN = 3, 4, 5
 _DELRULE = 8
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3
 _TABLE_USE = 3
-_TABLE_USERDATA = 6
 _HOOK_INGRESS = 0
 _PRIORITY = 0
 _HEADER = struct.Struct("!BBH").pack(NFPROTO_NETDEV, 0, 0)
-_MARK = bytes([0, len(COMMENT) + 1]) + COMMENT.encode() + b"\0"
 
 
 class NetdevTable:
@@ -56,25 +52,17 @@ class NetdevTable:
     def is_ours(self, nft: NftSocket) -> bool | None:
         """Return whether the table has our mark; ``None`` when there is none."""
         found = self._look(nft)
-        return None if found is None else found.get(_TABLE_USERDATA) == _MARK
+        return None if found is None else is_marked(found)
 
     def refuse_foreign(self, nft: NftSocket) -> None:
         """Raise ``ForeignObject`` if somebody else has a table of the name."""
         if self.is_ours(nft) is False:
-            raise ForeignObject(
-                f"{self.foreign_words} is in the way and is not ours; it is left alone",
-                hint=f"rename or delete it (`nft delete {self.words}`)",
-            )
-
-    @property
-    def foreign_words(self) -> str:
-        """What a table of somebody else is called."""
-        return f"{self.words} without the comment that marks ours"
+            raise foreign_table(self.words)
 
     def remove_empty(self, nft: NftSocket) -> None:
         """Delete the table if it is ours and holds nothing any more."""
         found = self._look(nft)
-        if found is None or found.get(_TABLE_USERDATA) != _MARK:
+        if found is None or not is_marked(found):
             return
         if not int.from_bytes(found.get(_TABLE_USE, b"\1"), "big"):
             nft.commit([self.message(_DELTABLE, 0, f"delete {self.words}")])
@@ -93,10 +81,8 @@ class NetdevTable:
 
     def add(self) -> Message:
         """Make the table, marked."""
-        mark = attribute(_TABLE_USERDATA, _MARK)
-        return self.message(
-            _NEWTABLE, NLM_F_CREATE, f"add {self.words}", attribute_be32(2, 0), mark
-        )
+        what = f"add {self.words}"
+        return self.message(_NEWTABLE, NLM_F_CREATE, what, attribute_be32(2, 0), MARK)
 
     def add_chain(self, device: str) -> Message:
         """Make the chain of a device."""

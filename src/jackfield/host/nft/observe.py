@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from jackfield.host.netlink.message import attribute_list, attributes, text
 from jackfield.host.netlink.socket import Refusal
-from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.compare import contains, same_rules
 from jackfield.host.nft.expression import FIELD_LENGTHS, encode_key, encode_rule, key_text
+from jackfield.host.nft.mark import is_marked
 from jackfield.host.nft.message import (
     TABLE_NAME,
     chain_attributes,
@@ -43,7 +43,6 @@ __all__ = [
     "look_at_shared",
 ]
 
-_TABLE_USERDATA = 6
 _SET_NAME = 2
 _SET_FLAGS = 3
 _CHAIN_TABLE = 1
@@ -176,7 +175,7 @@ class Snapshot:
 def is_ours(nft: NftSocket) -> bool | None:
     """Tell whether the table of our name is ours, or ``None`` if there is none."""
     found = nft.get(get_table())
-    return None if found is None else COMMENT.encode() in found.get(_TABLE_USERDATA, b"")
+    return None if found is None else is_marked(found)
 
 
 def look_at_shared(nft: NftSocket) -> Shared:

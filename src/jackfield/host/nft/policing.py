@@ -31,6 +31,7 @@ from jackfield.host.netlink.message import (
 )
 from jackfield.host.netlink.socket import Refusal
 from jackfield.host.nft.expression import encode_rule
+from jackfield.host.nft.mark import foreign_words
 from jackfield.host.nft.netdevtable import ACCEPT, NetdevTable, has_family
 from jackfield.host.nft.socket import NftSocket, object_attributes
 from jackfield.model.bandwidth import Rate
@@ -78,7 +79,7 @@ class PolicingDriver:
         if ours is None:
             return {item.key: ABSENT for item in resources}
         if not ours:
-            foreign = Observed(presence=Presence.FOREIGN, description=_TABLE.foreign_words)
+            foreign = Observed(presence=Presence.FOREIGN, description=foreign_words(_TABLE.words))
             return {item.key: foreign for item in resources}
         return {item.key: _observed(kernel.nft, item) for item in resources}
 

@@ -56,6 +56,7 @@ from jackfield.host.nft.bridgetable import (
     only,
 )
 from jackfield.host.nft.expression import attribute_be32, expression
+from jackfield.host.nft.mark import foreign_words
 from jackfield.host.nft.netdevtable import ACCEPT, NFPROTO_NETDEV, NetdevTable, has_family
 from jackfield.host.nft.socket import NftSocket, object_attributes
 from jackfield.state.private import PrivateGuard
@@ -122,7 +123,7 @@ class PrivateGuardDriver:
         """Return which are guarded: entered, and looked up at their uplink, if that is there."""
         ours = _TABLE.is_ours(kernel.nft)
         if ours is False:
-            foreign = Observed(presence=Presence.FOREIGN, description=_TABLE.foreign_words)
+            foreign = Observed(presence=Presence.FOREIGN, description=foreign_words(_TABLE.words))
             return {item.key: foreign for item in resources}
         if ours is None:
             return {item.key: ABSENT for item in resources}

@@ -10,11 +10,11 @@ import struct
 
 from jackfield.errors import KernelError
 from jackfield.host.netlink.message import NLM_F_CREATE, Message, attribute_text
-from jackfield.host.nft.base import COMMENT
 from jackfield.host.nft.bpdu import TABLE_NAME as UPLINKS
 from jackfield.host.nft.echo import TABLE_NAME as ECHOES
 from jackfield.host.nft.expression import attribute_be32
 from jackfield.host.nft.guardtable import GUARD_TABLE
+from jackfield.host.nft.mark import is_marked
 from jackfield.host.nft.message import TABLE, TABLE_NAME, message_type
 from jackfield.host.nft.policing import POLICE_TABLE
 from jackfield.host.nft.private import PRIVATE_TABLE
@@ -39,7 +39,6 @@ TABLES = {
 _NEWTABLE, _GETTABLE = 0, 1
 _TABLE_NAME = 1
 _TABLE_FLAGS = 2
-_TABLE_USERDATA = 6
 _DORMANT = 1
 
 
@@ -78,6 +77,6 @@ def _dormant(nft: NftSocket) -> dict[tuple[int, str], int]:
     for reply in replies:
         table = object_attributes(reply)
         flags = int.from_bytes(table.get(_TABLE_FLAGS, b""), "big")
-        if flags & _DORMANT and COMMENT.encode() in table.get(_TABLE_USERDATA, b""):
+        if flags & _DORMANT and is_marked(table):
             found[reply.body[0], table[_TABLE_NAME].rstrip(b"\0").decode()] = flags
     return {table: found[table] for table in TABLES if table in found}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from jackfield.host.nft.base import COMMENT
+from jackfield.host.nft.mark import COMMENT
 from jackfield.host.nft.message import TABLE
 from jackfield.model.address import Address, IpNetwork
 from jackfield.plan.table import shared_chains

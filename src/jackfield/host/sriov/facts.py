@@ -1,4 +1,4 @@
-"""Virtual functions as facts."""
+"""Facts with the virtual functions of this host, where a network depends on them."""
 
 from __future__ import annotations
 
