@@ -14,7 +14,6 @@ from jackfield.engine.records import (
     PortRecord,
     bridges_of,
     devices_of,
-    former_problem,
     nic_of,
 )
 from jackfield.engine.views import NetworkView, PortView
@@ -354,7 +353,7 @@ class Registry:
             ifname=None if device is None else device.ifname,
             node=None if device is None else device.node,
             holder=None if record.holder is None else record.holder.pid,
-            problem=record.problem or former_problem(record),
+            problem=record.problem,
         )
 
     def devices(
