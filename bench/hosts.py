@@ -24,7 +24,7 @@ from bench.worker import Worker
 from jackfield.client import Client
 from jackfield.errors import DaemonUnreachable
 from tests.lab.host import Host, HostProcess
-from tests.lab.libvirtd import StockLibvirtd, lay_clients_over
+from tests.lab.libvirtd import StockLibvirtd, use_stock_programs
 from tests.lab.wait import wait_for
 
 __all__ = [
@@ -241,7 +241,7 @@ class Jackfield(_BenchHost):
         ``socket_path`` is of another server on the host, where it is not us.
         """
         if not self._has_clients:
-            lay_clients_over(self.host)
+            use_stock_programs(self.host)
             self._has_clients = True
         argv = ["/usr/bin/python3", "-m", "bench.libvirt_worker"]
         uri = f"network:///system?socket={socket_path}"

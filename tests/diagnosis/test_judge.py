@@ -240,6 +240,22 @@ def test_words() -> None:
     assert "if guests lack this: iptables-legacy -I FORWARD -i virbr7 -j ACCEPT" == finding.hint
 
 
+def test_whose_a_packet_is() -> None:
+    """What only passes is no program's of the host; of what the host sends, that is not known."""
+    text = "*mangle\n:POSTROUTING ACCEPT\n-A POSTROUTING -m owner {} -j DROP\nCOMMIT\n"
+    way = Way(
+        bridge=Device("virbr7", 7),
+        local=ipaddress.ip_address("10.5.5.1"),
+        guest=ipaddress.ip_address("10.5.5.100"),
+    )
+    samples = {item.words: item for item in host_samples(way, dhcp=True, dns=False)}
+    offer = samples["DHCP answers to guests"]
+    for match, passing in (("--uid-owner 5", Outcome.PASSES), ("! --uid-owner 5", Outcome.DROPPED)):
+        ruleset = Ruleset(tables=tuple(parse_save(text.format(match), "ip", "iptables-legacy")))
+        assert passing == judge(ruleset, sample()).outcome
+        assert Outcome.PERHAPS == judge(ruleset, offer).outcome
+
+
 def test_dhcp_has_no_address_yet() -> None:
     """A guest's first request comes from nowhere, which a filter of sources must be told."""
     way = Way(

@@ -233,6 +233,8 @@ IPTABLES_MATCHES = (
     ),
     *("-m limit --limit 1000/s --limit-burst 1000", "-m physdev --physdev-is-bridged"),
     *("-m physdev ! --physdev-is-bridged", "-p tcp -m mark --mark 0x2/0x2"),
+    *("-m owner --uid-owner 0", "-m owner ! --uid-owner 0", "-m owner --gid-owner 0-99"),
+    *("-m owner --socket-exists", "-m owner ! --uid-owner 0 --gid-owner 0"),
 )
 
 
@@ -247,9 +249,13 @@ def test_matches_of_iptables(wires: Wires, program: str) -> None:
     wires.router.run(["nft", "flush", "ruleset"])
     doubted = []
     for match in IPTABLES_MATCHES:
+        forward, leaving = f"-A FORWARD {match} -j DROP\n", ""
+        if "-m owner" in match:
+            # It may be asked for only where the host may be the sender.
+            forward, leaving = leaving, forward.replace("FORWARD", "POSTROUTING")
         text = (
-            "*mangle\n-A PREROUTING -p tcp --dport 443 -j MARK --set-mark 2\nCOMMIT\n"
-            f"*filter\n:FORWARD ACCEPT\n-A FORWARD {match} -j DROP\nCOMMIT\n"
+            f"*mangle\n-A PREROUTING -p tcp --dport 443 -j MARK --set-mark 2\n{leaving}COMMIT\n"
+            f"*filter\n:FORWARD ACCEPT\n{forward}COMMIT\n"
         )
         wires.router.run([multi, "iptables-restore"], input=text, env=env)
         with wires.router.entered():

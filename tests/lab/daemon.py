@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -9,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -117,6 +118,17 @@ class Daemon:
                 return client.recv(12).startswith(b"HTTP/1.1")
             except OSError:
                 return False
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have the daemon not notice what is done meanwhile before all of it is done."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            stat = Path(f"/proc/{self.pid}/stat")
+            wait_for(lambda: ") T " in stat.read_text(), 5, "the daemon to pause")
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def kill9(self) -> None:
         """End the daemon at once, as a crash would."""

@@ -81,6 +81,8 @@ class StockLibvirtd:
     Raises ``AssertionError`` when it does not start, and ``Unavailable`` when there is none.
     """
 
+    uri = URI
+
     def __init__(
         self,
         host: Host,
@@ -91,13 +93,17 @@ class StockLibvirtd:
         """Start it and wait until it answers."""
         self.host = host
         self._log = host.file("/run/lab/libvirtd.log")
-        lay_over(host, _unpacked(), writable)
+        self._lay_over(writable)
         settings = host.file("/etc/libvirt")
         settings.mkdir(exist_ok=True)
         (settings / "libvirtd.conf").write_text(LIBVIRTD_CONF)
         (settings / "network.conf").write_text(f'firewall_backend = "{backend}"\n')
         self.process: HostProcess
         self.start()
+
+    def _lay_over(self, writable: Path | None) -> None:
+        """Give the host its programs."""
+        lay_over(self.host, _unpacked(), writable)
 
     def start(self) -> None:
         """Start libvirtd (again) and wait until it answers."""
@@ -121,11 +127,11 @@ class StockLibvirtd:
         *arguments: str,
         check: bool = True,
         input: str | None = None,
-        timeout: float = 30,
+        timeout: float = 60,
     ) -> str:
         """Return what ``virsh ARGUMENTS`` prints; raises ``CommandFailed`` unless ``check``."""
         return self.host.run(
-            ["virsh", "-q", "-c", URI, *arguments], check=check, input=input, timeout=timeout
+            ["virsh", "-q", "-c", self.uri, *arguments], check=check, input=input, timeout=timeout
         ).stdout.strip()
 
     def define(self, document: str) -> None:
@@ -152,11 +158,6 @@ class StockLibvirtd:
 
 def use_stock_programs(host: Host) -> None:
     """Give a host the virsh and python3-libvirt of this version, without a daemon of libvirt."""
-    lay_over(host, _unpacked(), None)
-
-
-def lay_clients_over(host: Host) -> None:
-    """Give a lab host libvirt's clients (virsh, Debian's Python binding) without its daemon."""
     lay_over(host, _unpacked(), None)
 
 

@@ -13,7 +13,6 @@ import fcntl
 import json
 import os
 import select
-import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -192,14 +191,11 @@ def test_flushed_rules_that_nobody_mends(scene: Scene) -> None:
     """Streams go on while there are no rules: the host does not take answers for its own."""
     wanted = rules(scene.host)
     with flows(scene, longest_gap=3.0) as both:
-        scene.daemon.process.send_signal(signal.SIGSTOP)
-        try:
+        with scene.daemon.paused():
             scene.host.run(["nft", "flush", "ruleset"])
             assert ["inet jackfield-connections"] == scene.host.tables()
             for flow in both:
                 go_on(flow)
-        finally:
-            scene.daemon.process.send_signal(signal.SIGCONT)
         wait_for(lambda: "inet jackfield" in scene.host.tables(), 5, "the table to be back")
         wait_for(lambda: rules(scene.host) == wanted, 5, "the rules to be as they were")
     scene.daemon.restart()

@@ -220,10 +220,11 @@ def test_a_renamed_bridge_whose_name_others_have(
     before = take_snapshot(host)
     daemon.cli("apply", daemon.document(NAT))
     daemon.cli("apply", daemon.document(MANAGED.format("eth0")))
-    lines = [
-        f"link set {name} name {name}x\nlink add {name} type bridge\n" for name in ("red0", "br0")
-    ]
-    host.run(["ip", "-batch", "-"], input="".join(lines))
+    with daemon.paused():
+        # Else the name may be taken back before anybody else has it.
+        for name in ("red0", "br0"):
+            host.run(["ip", "link", "set", name, "name", f"{name}x"])
+            host.run(["ip", "link", "add", name, "type", "bridge"])
     wait_for(
         lambda: all(
             "in the way" in (one["problem"] or "") for one in daemon.cli("list", json=True)
@@ -241,7 +242,7 @@ def test_a_renamed_bridge_whose_name_others_have(
         host.run(["ip", "link", "del", name])
     for name in ("red", "lan"):
         daemon.cli("undefine", name)
-    wait_for(lambda: before == take_snapshot(host), 5, "the host to be as before")
+    wait_for(lambda: before == take_snapshot(host), 10, "the host to be as before")
 
 
 @pytest.mark.parametrize("bridge", ["red0", "br0"])
@@ -255,12 +256,10 @@ def test_guests_of_a_bridge_whose_name_others_have(
     for tap in ("vnet0", "vnet1"):
         host.run(["ip", "tuntap", "add", tap, "mode", "tap"])
     host.run(["ip", "link", "set", "vnet0", "master", bridge, "up"])
-    lines = [
-        f"link set {bridge} name {bridge}x",
-        f"link add {bridge} type bridge",
-        f"link set vnet1 master {bridge}",
-    ]
-    host.run(["ip", "-batch", "-"], input="\n".join(lines))
+    with daemon.paused():
+        host.run(["ip", "link", "set", bridge, "name", f"{bridge}x"])
+        host.run(["ip", "link", "add", bridge, "type", "bridge"])
+        host.run(["ip", "link", "set", "vnet1", "master", bridge])
     daemon.cli("stop", name)
     assert (None, bridge) == (bridge_of(host, "vnet0"), bridge_of(host, "vnet1"))
     host.run(["ip", "link", "del", bridge])
@@ -370,11 +369,10 @@ def test_a_renamed_device_gets_its_name_back(host: Host, uplink: Uplink, daemon:
         wait_for(are_back, 10, "the devices to have their names back")
     assert "tun t0 was renamed to x1" in daemon.cli("events", "--no-follow", "--since", "0")
 
-    lines = [
-        f"link set {name} name x{number}\nlink add {name} type bridge\n"
-        for number, name in enumerate(indexes)
-    ]
-    host.run(["ip", "-batch", "-"], input="".join(lines))
+    with daemon.paused():
+        for number, name in enumerate(indexes):
+            host.run(["ip", "link", "set", name, "name", f"x{number}"])
+            host.run(["ip", "link", "add", name, "type", "bridge"])
     for name in indexes:
         daemon.cli("detach", name)
     assert {"lo", "eth0", "red0", *indexes} == host.links()
@@ -667,17 +665,23 @@ def test_guests_of_a_network_that_starts_with_another_bridge(host: Host, daemon:
 
 
 def test_guests_of_a_network_that_leaves_the_bridge_of_others(host: Host, daemon: Daemon) -> None:
-    """What we plug in is on the bridge that the network makes now; it was left on the other."""
-    host.run(["ip", "link", "add", "red0", "up", "type", "bridge"])
+    """They are on the bridge that it has now, whoever makes it; they were left on the other."""
+    for bridge in ("red0", "grey0"):
+        host.run(["ip", "link", "add", bridge, "up", "type", "bridge"])
     daemon.cli("apply", daemon.document(OTHERS))
+    plug_both_in(daemon, host)
+    daemon.cli("detach", "a")
     daemon.cli("attach", "red", "--tap", "t0")
-    daemon.cli("stop", "red")
-    assert "red0" == bridge_of(host, "t0")
-    daemon.cli("define", daemon.document(NAT.replace("red0", "blue0")))
-    daemon.cli("start", "red")
-    assert "blue0" == bridge_of(host, "t0")
-    (network,) = daemon.cli("list", json=True)
-    assert network["problem"] is None
+    for number, (text, bridge) in enumerate(((OTHERS, "grey0"), (NAT, "blue0"))):
+        former = ("red0", "grey0")[number]
+        daemon.cli("stop", "red")
+        assert [former] * 2 == [bridge_of(host, link) for link in ("t0", "vnet0")]
+        daemon.cli("define", daemon.document(text.replace("red0", bridge)))
+        daemon.cli("start", "red")
+        assert [bridge] * 2 == [bridge_of(host, link) for link in ("t0", "vnet0")]
+        assert {"t0", "vnet0"} == {port["device"] for port in daemon.cli("ports", json=True)}
+        (network,) = daemon.cli("list", json=True)
+        assert network["problem"] is None
     # One that somebody else has put elsewhere stays there, and that is told.
     daemon.cli("stop", "red")
     host.run(["ip", "link", "set", "t0", "master", "red0"])

@@ -392,6 +392,9 @@ def test_settings_follow_their_portgroup(host: Host, daemon: Daemon) -> None:
             "<group>slow</group></networkport>"
         )
         client.call("port_create", client.lookup("red"), text, 0)
+    # As its client would, which tells nobody of it.
+    host.run(["ip", "tuntap", "add", "vnet0", "mode", "tap"])
+    host.run(["ip", "link", "set", "vnet0", "address", f"fe{MACS[1][2:]}", "master", "red0"])
     former, fixed = limits(host, anna), limits(host, bert)
     assert ([("8388Kbit", "8388Kbit")], []) == fixed
 

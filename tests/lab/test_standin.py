@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -36,40 +36,30 @@ DIRECT = "<network><name>direct</name><forward mode='bridge' dev='eth0'/></netwo
 ADDRESSES = {"g1": "52:54:00:00:00:11", "g2": "52:54:00:00:00:12"}
 
 
-class Libvirtd:
+class Libvirtd(stock.StockLibvirtd):
     """A whole libvirtd of this version: its network driver and its QEMU driver in one daemon."""
+
+    uri = "qemu:///system"
 
     def __init__(self, host: Host) -> None:
         """Begin with two guests that are defined."""
-        self.host = host
-        stock.use_qemu(host)
-        settings = host.file("/etc/libvirt")
-        settings.mkdir(exist_ok=True)
-        (settings / "libvirtd.conf").write_text(stock.LIBVIRTD_CONF)
-        (settings / "network.conf").write_text('firewall_backend = "iptables"\n')
-        (settings / "qemu.conf").write_text(QEMU_CONF)
-        self.start()
+        super().__init__(host)
         for name, mac in ADDRESSES.items():
             self.virsh("define", "/dev/stdin", input=domain(name, mac, "network='red'"))
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        with self.host.file("/run/lab/libvirtd.log").open("a") as log:
-            self.process = self.host.start(["libvirtd"], stdout=log, stderr=subprocess.STDOUT)
-        wait_for(
-            lambda: self.host.run(["virsh", "uri"], check=False).returncode == 0, 30, "libvirtd"
-        )
-
-    def virsh(self, *arguments: str, input: str | None = None) -> str:
-        """Return what virsh prints; raises ``CommandFailed``."""
-        return self.host.run(["virsh", "-q", *arguments], input=input, timeout=60).stdout.strip()
+    def _lay_over(self, writable: Path | None) -> None:
+        assert writable is None
+        stock.use_qemu(self.host)
+        settings = self.host.file("/etc/libvirt")
+        settings.mkdir(exist_ok=True)
+        (settings / "qemu.conf").write_text(QEMU_CONF)
 
     def end(self) -> None:
         """End it with its guests."""
         if self.process.poll() is None:
             for name in self.virsh("list", "--name").split():
                 self.virsh("destroy", name)
-            self.process.stop(60)
+            self.stop()
 
 
 @pytest.fixture
@@ -131,7 +121,7 @@ def test_guests_of_libvirtd_on_our_bridge(host: Host, libvirtd: Libvirtd) -> Non
         assert host.link("virbr-red") is None
         daemon.cli("start", "red")
         assert set(ADDRESSES.values()) == taps(host)
-        libvirtd.process.stop(60)
+        libvirtd.stop()
         libvirtd.start()
         # It finds its guests again in the background.
         wait_for(lambda: "g1" in libvirtd.virsh("list", "--name"), 30, "libvirtd to know g1")

@@ -249,6 +249,10 @@ class _Walk:
         if what in _OF_DEVICES:
             device = packet.iif if what.startswith("i") else packet.oif
             return _OF_DEVICES[what](device)
+        if what in _OF_SOCKETS and packet.is_forwarded and self._table.family != "bridge":
+            if what == "socket":
+                return known(b"\0")
+            raise NotThere
         reply = bool(packet.state & ESTABLISHED)
         values: dict[str, bytes] = {
             "l4proto": bytes([packet.protocol]),
@@ -298,4 +302,5 @@ def _index(device: Device) -> Bits:
     return unknown(4) if device.index is None else known(struct.pack("=I", device.index))
 
 
+_OF_SOCKETS = frozenset({"socket", "skuid", "skgid", "cgroup"})
 _OF_DEVICES = {"iifname": _name, "oifname": _name, "iif": _index, "oif": _index}

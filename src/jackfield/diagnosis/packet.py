@@ -82,6 +82,14 @@ class Packet:
     bridged: bool = False
     ethertype: int | None = None
 
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether it is routed through this host, which knows of no socket that it is from.
+
+        What goes from port to port of a bridge has, after a tap, that of its guest's hypervisor.
+        """
+        return not self.bridged and self.iif is not ABSENT and self.oif is not ABSENT
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:

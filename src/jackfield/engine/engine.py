@@ -16,6 +16,7 @@ from jackfield.document.update.request import Command, Section
 from jackfield.engine.impact import Impact
 from jackfield.engine.metadata import MetadataType
 from jackfield.engine.parts import Parts
+from jackfield.engine.records import former_problem
 from jackfield.engine.taps import recognised
 from jackfield.engine.views import (
     AttachRequest,
@@ -194,12 +195,18 @@ class Engine:
         ]
         found: list[PortView] = []
         for start in range(0, len(records), _SLICE):
-            views = [
-                self._registry.port_view(record)
+            some = [
+                record
                 for record in records[start : start + _SLICE]
                 if record.uuid in self._registry.ports
             ]
-            found += recognised(views, self._host.links())
+            views = [self._registry.port_view(record) for record in some]
+            found += [
+                msgspec.structs.replace(view, problem=view.problem or former_problem(record))
+                if record.former
+                else view
+                for record, view in zip(some, recognised(views, self._host.links()), strict=True)
+            ]
             await asyncio.sleep(0)
         return found
 

@@ -275,8 +275,8 @@ class Mending:
             failures += unmended
         if failures:
             await self._tell_failures(record, failures)
-        if anew:
-            await self._thread.run(put_strays_back, network, ports, anew)
+        if anew or done.bridges:
+            await self._thread.run(put_strays_back, network, ports, {*anew, *done.bridges})
         return change + await self._lost.make_again(record)
 
 

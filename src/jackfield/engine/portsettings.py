@@ -15,14 +15,15 @@ from jackfield.engine.portrows import port_detail, port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
 from jackfield.engine.registry import Registry
 from jackfield.engine.rows import PortRow
+from jackfield.engine.strays import leave_other_bridges
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
 from jackfield.host.driver import Presence
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
-from jackfield.model.port import BridgePlug, NetworkPlug
-from jackfield.model.values import NetworkName
+from jackfield.model.port import BridgePlug, NetworkPlug, Port
+from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import BridgePort, SharedSetting
@@ -36,11 +37,13 @@ _SLICE = 500
 class Followed:
     """What it took to have ports follow, the events of that, and what could not be done.
 
-    ``behind`` are those that cannot follow, and did not before.
+    ``behind`` are those that keep former settings, and did not before; ``bridges`` where clients'
+    devices are to be now.
     """
 
     change: Change = dataclasses.field(default_factory=Change)
     behind: list[PortRecord] = dataclasses.field(default_factory=list)
+    bridges: set[InterfaceName] = dataclasses.field(default_factory=set)
     events: list[Event] = dataclasses.field(default_factory=list)
     failures: list[str] = dataclasses.field(default_factory=list)
 
@@ -50,6 +53,7 @@ async def follow_definition(
 ) -> Followed:
     """Have the ports of a running network be as it gives them to be; its lock is held."""
     done = Followed()
+    left: list[tuple[Port, InterfaceName]] = []
     network = record.current
     for number, port in enumerate(registry.ports_of(record.uuid)):
         if number % _SLICE == _SLICE - 1:
@@ -73,9 +77,18 @@ async def follow_definition(
         except (JackfieldError, ExceptionGroup) as error:
             done.failures.append(f"{_name(port)} keeps its former settings: {error}")
             continue
+        before, after = _bridge_of(port), _bridge_of(changed)
+        if port.device is None and before is not None and after is not None and before != after:
+            left.append((port.port, before))
+            done.bridges.add(after)
         replace_port(registry, port, changed)
         done.change += change
         done.events.append(event)
+    try:
+        if left:
+            await thread.run(leave_other_bridges, left)
+    except (JackfieldError, ExceptionGroup) as error:
+        done.failures.append(str(error))
     try:
         done.behind = await _note_behind(registry, thread, record)
     except JackfieldError as error:
@@ -125,6 +138,11 @@ def followed(network: Network, port: PortRecord) -> PortRecord:
     if _follows(port):
         wanted = follow(network, wanted, limited=port.limited)
     return port if wanted == port.port else dataclasses.replace(port, port=wanted)
+
+
+def _bridge_of(port: PortRecord) -> InterfaceName | None:
+    plug = port.port.plug
+    return plug.bridge if isinstance(plug, NetworkPlug | BridgePlug) else None
 
 
 def _present(network: Network, port: PortRecord) -> HostState:

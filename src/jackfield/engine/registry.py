@@ -13,7 +13,6 @@ from jackfield.engine.records import (
     Leases,
     NetworkRecord,
     PortRecord,
-    former_problem,
     nic_of,
 )
 from jackfield.engine.views import NetworkView, PortView
@@ -348,7 +347,7 @@ class Registry:
             ifname=None if device is None else device.ifname,
             node=None if device is None else device.node,
             holder=None if record.holder is None else record.holder.pid,
-            problem=record.problem or former_problem(record),
+            problem=record.problem,
         )
 
 

@@ -17,7 +17,7 @@ from jackfield.host.membership import raise_refusals
 from jackfield.host.netlink.link import set_link
 from jackfield.host.renamed import LinkHere
 from jackfield.model.network import Network
-from jackfield.model.port import BridgePlug, NetworkPlug
+from jackfield.model.port import BridgePlug, NetworkPlug, Port
 from jackfield.model.values import InterfaceName
 from jackfield.plan.port import host_mac, plan_clients_place
 from jackfield.state.facts import LinkFact
@@ -29,6 +29,7 @@ __all__ = [
     "device_indexes",
     "devices_left",
     "leave_former_bridge",
+    "leave_other_bridges",
     "put_strays_back",
     "renamed_devices",
 ]
@@ -64,6 +65,24 @@ def leave_former_bridge(
         set_link(link.index, f"take {link.name} off the former bridge {bridge}", master=0)
         for link in (*ours, *theirs)
         if link.master in others
+    ]
+    raise_refusals(tools.kernel, messages, "could not take every link off its former bridge")
+
+
+def leave_other_bridges(tools: Workplace, left: Iterable[tuple[Port, InterfaceName]]) -> None:
+    """Take the taps of clients' ports off the bridges that their network had before.
+
+    Those are somebody else's: one of ours goes with its network, and is nobody's place any more.
+    """
+    indexes = {
+        host_mac(port.mac).packed: tools.kernel.route.index(bridge)
+        for port, bridge in left
+        if port.mac is not None
+    }
+    messages = [
+        set_link(link.index, f"take {link.name} off its network's former bridge", master=0)
+        for link in (tools.kernel.route.links().values() if indexes else ())
+        if link.kind == _TAP and link.master is not None and link.master == indexes.get(link.mac)
     ]
     raise_refusals(tools.kernel, messages, "could not take every link off its former bridge")
 

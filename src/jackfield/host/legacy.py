@@ -1,6 +1,7 @@
 """Rules of the old ``iptables``, which nftables does not show, as ``state.ruleset`` has them.
 
 ``iptables-legacy-save`` is asked, where the kernel has such tables; without it they are unseen.
+Those of the old ``arptables`` and ``ebtables`` are told of, and not gone through.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from jackfield.host.nft.xtables import address_type, any_of, connection_state, hops, port
+from jackfield.host.nft.xtables import address_type, any_of, connection_state, hops, owner, port
 from jackfield.state.ruleset import (
     Base,
     Bitwise,
@@ -89,7 +90,15 @@ def read_legacy_tables() -> tuple[list[ForeignTable], list[str]]:
             )
         else:
             tables += parse_save(said, family, program)
-    return tables, unseen
+    return tables, unseen + [
+        f"tables of {program} ({', '.join(names)}) {are}, and are not looked at: {program} -L"
+        for program, names, are in (
+            ("arptables-legacy", _names("arp_tables_names"), "are there"),
+            # The kernel does not tell which namespace has them, but by making them there.
+            ("ebtables-legacy", _modules("ebtable_"), "are loaded"),
+        )
+        if names
+    ]
 
 
 def _names(file: str) -> list[str]:
@@ -97,6 +106,16 @@ def _names(file: str) -> list[str]:
         return Path(f"/proc/thread-self/net/{file}").read_text().split()
     except OSError:
         return []
+
+
+def _modules(prefix: str) -> list[str]:
+    """Return what is loaded into the kernel under such names, without the prefix."""
+    try:
+        lines = Path("/proc/modules").read_text().splitlines()
+    except OSError:
+        return []
+    names = (line.split()[0] for line in lines)
+    return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
 
 
 def _save(program: str) -> str | None:
@@ -271,6 +290,10 @@ def _hops(value: str, family: str, word: str) -> Iterator[Expression]:
     yield from hops(4 if family == "ip" else 6, how, int(value))
 
 
+def _owner(value: str, _family: str, word: str) -> Iterator[Expression]:
+    yield from owner(f"{word} {value}")
+
+
 _ABSENT = frozenset({"rt", "frag", "hbh", "dst", "ah", "esp", "ipv6header"})
 """Headers that sample packets have not."""
 
@@ -288,6 +311,7 @@ _MODULES = frozenset(
         "icmp6",
         "hl",
         "ttl",
+        "owner",
     }
 )
 _OPTIONS: dict[str, Callable[[str, str, str], Iterator[Expression]]] = {
@@ -306,8 +330,10 @@ _OPTIONS: dict[str, Callable[[str, str, str], Iterator[Expression]]] = {
     "--icmpv6-type": _icmp,
     **dict.fromkeys(("--hl-eq", "--hl-lt", "--hl-gt"), _hops),
     **dict.fromkeys(("--ttl-eq", "--ttl-lt", "--ttl-gt"), _hops),
+    "--uid-owner": _owner,
+    "--gid-owner": _owner,
     "--src-type": _type,
     "--dst-type": _type,
 }
-_WITHOUT_EFFECT = {"--comment": 1, "--limit": 1, "--limit-burst": 1}
+_WITHOUT_EFFECT = {"--comment": 1, "--limit": 1, "--limit-burst": 1, "--suppl-groups": 0}
 """Options that a single packet is not stopped by, and how many words follow."""

@@ -36,6 +36,7 @@ __all__ = [
     "decode_match",
     "decode_target",
     "hops",
+    "owner",
     "port",
 ]
 
@@ -100,6 +101,11 @@ def hops(version: int, how: Comparison, number: int) -> list[Expression]:
         Load(Payload(Base.NETWORK, offset, 1), _AT),
         Compare(_AT, how, bytes([number])),
     ]
+
+
+def owner(who: str) -> list[Expression]:
+    """Return what holds for what programs of the host send, if it is from this one."""
+    return [Load("socket", _AT), Compare(_AT, Comparison.EQ, b"\1"), Doubt(who)]
 
 
 def decode_match(name: str, revision: int, info: bytes) -> list[Expression]:
@@ -254,6 +260,12 @@ def _physdev(_revision: int, info: bytes) -> list[Expression] | None:
     return _inverted(test, inverted & _BRIDGED)
 
 
+def _owner(_revision: int, info: bytes) -> list[Expression]:
+    asked, inverted = struct.unpack_from("=BB", info, 16)
+    found = owner("owner") if asked & ~inverted else []
+    return [*found, *([Not(tuple(owner("owner")))] if inverted else [])]
+
+
 def _pkttype(_revision: int, info: bytes) -> list[Expression]:
     kind, inverted = struct.unpack_from("=ii", info)
     test: _Expressions = [Load("pkttype", _AT), Compare(_AT, Comparison.EQ, bytes([kind & 0xFF]))]
@@ -295,6 +307,7 @@ _MATCHES: dict[str, Callable[[int, bytes], list[Expression] | None]] = {
     "mark": _mark("mark"),
     "connmark": _mark("ct mark"),
     "physdev": _physdev,
+    "owner": _owner,
     "pkttype": _pkttype,
     "rpfilter": _rpfilter,
     "comment": _nothing,
