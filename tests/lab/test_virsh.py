@@ -46,6 +46,7 @@ DOCUMENTS = {
     "red2": RED.replace("192.168.150.99", "192.168.150.98"),
     "redother": RED.replace("11111111-2222", "11111111-9999"),
     "plainred": RED.replace(">red<", ">plain<").replace("red0", "plain0"),
+    "redplain": RED.replace("11111111-2222", "11111111-9999").replace("red0", "plain0"),
     "redname": RED.replace(">red<", ">pink<").replace("red0", "pink0"),
     "plain": "<network><name>plain</name><bridge name='plain0' stp='off'/></network>",
     "blue": "<network><name>blue</name><bridge name='blue0' stp='off'/>"
@@ -241,6 +242,9 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-define /run/lab/redname.xml",
     "net-define /run/lab/plain.xml",
     "net-define /run/lab/plainred.xml",
+    # Of two things that are taken the bridge is told.
+    "net-define /run/lab/redplain.xml",
+    "net-create /run/lab/redplain.xml",
     "net-undefine plain",
     "net-define /run/lab/garbage.xml",
     "net-define /run/lab/noname.xml",
