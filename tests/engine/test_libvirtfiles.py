@@ -86,6 +86,27 @@ def test_a_definition_that_was_written_is_read(places: Places) -> None:
     assert ["autostart", "red.xml"] == sorted(path.name for path in places.definitions.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("mark", "autostart"),
+    [("../red.xml", True), ("../blue.xml", False), ("../gone.xml", False), (None, False)],
+)
+def test_a_mark_leads_to_its_definition(
+    places: Places, mark: str | None, *, autostart: bool
+) -> None:
+    """A link to something else, or a file, is no mark to libvirt, nor to us."""
+    for name in ("red", "blue"):
+        places.definition(name).write_text(RED.replace(">red<", f">{name}<"))
+    link = places.autostart("red")
+    link.parent.mkdir()
+    if mark is None:
+        link.write_text(RED)
+    else:
+        link.symlink_to(mark)
+    assert {"blue": False, "red": autostart} == {
+        found.name: found.autostart for found in read_installation(places)
+    }
+
+
 def test_a_running_network(places: Places) -> None:
     """A status file tells the live document, and how the rules are removed."""
     (places.running / "red.xml").write_text(STATUS)

@@ -115,7 +115,7 @@ def read_installation(places: Places) -> list[Found]:
 
 
 def _read(places: Places, name: str) -> Found:
-    found = Found(name=name, autostart=places.autostart(name).is_symlink())
+    found = Found(name=name, autostart=_is_marked(places, name))
     path = places.definition(name)
     try:
         if path.is_file():
@@ -138,6 +138,14 @@ def _read(places: Places, name: str) -> Found:
     except (OSError, DocumentError) as error:
         return Found(name=name, problem=f"{path}: {error}")
     return found
+
+
+def _is_marked(places: Places, name: str) -> bool:
+    """Whether the mark leads to the definition; another link is none to libvirt either."""
+    try:
+        return places.autostart(name).samefile(places.definition(name))
+    except OSError:
+        return False
 
 
 def _text(path: Path) -> bytes:
