@@ -189,7 +189,7 @@ class Takeover:
             yield f"{member.name} moved to our {found.bridge}"
         if count:
             yield f"{counted(count, 'lease')} taken over"
-        refused = []
+        refused = [f"a port that cannot be read: {problem}" for problem in found.unread]
         for port in found.ports:
             if port.plug is None:
                 continue
@@ -274,7 +274,12 @@ class Takeover:
                 raise error.with_context(
                     "stopped, but not started here; its guests are waiting for it"
                 ) from error
-            await self._give_back(found, live, daemon, members)
+            try:
+                await self._give_back(found, live, daemon, members)
+            except JackfieldError as second:
+                raise error.with_context(
+                    f"stopped, and started neither in libvirt again ({second.message}) nor here"
+                ) from error
             raise error.with_context("runs in libvirt again") from error
         finally:
             if daemon is None:
