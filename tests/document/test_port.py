@@ -81,3 +81,12 @@ def test_errors_say_what_is_wrong(text: str, said: str) -> None:
         read_port(text)
     assert said in f"{caught.value} {caught.value.hint}"
     assert caught.value.line in (1, 3)
+
+
+@pytest.mark.parametrize("end", ["4d", "05"], ids=["port", "owner"])
+def test_a_uuid_that_is_none_is_told(end: str) -> None:
+    """The error names the element and what it holds."""
+    text = PLAIN.format(name="guest", group="", quote="'")
+    text = text.replace(f"00000000-0000-0000-0000-0000000000{end}", "zz")
+    with pytest.raises(DocumentError, match=r"<uuid> holds 'zz', which is not a UUID"):
+        read_port(text)

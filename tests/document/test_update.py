@@ -190,7 +190,24 @@ def test_wrong_fragment_is_named() -> None:
 
 def test_what_an_update_leaves_is_checked() -> None:
     """An update cannot make a network that could not be defined."""
-    two = _change(Section.IP, Command.ADD_LAST, "<ip address='10.1.0.1' prefix='24'/>")
-    text = "<host mac='52:54:00:00:00:02' ip='10.1.0.7'/>"
+    text = "<ip address='10.1.0.1' prefix='24'><dhcp><range start='10.1.0.7' end='10.1.0.8'/>"
     with pytest.raises(JackfieldError, match="more than one <ip> of IPv4 with <dhcp>"):
-        update_network(two, Section.IP_DHCP_HOST, Command.ADD_LAST, 1, text)
+        _change(Section.IP, Command.ADD_LAST, f"{text}</dhcp></ip>")
+
+
+@pytest.mark.parametrize("command", [Command.ADD_FIRST, Command.ADD_LAST])
+@pytest.mark.parametrize(
+    ("section", "text"),
+    [
+        (Section.IP_DHCP_HOST, "<host mac='52:54:00:00:00:02' ip='10.1.0.7'/>"),
+        (Section.IP_DHCP_RANGE, "<range start='10.1.0.7' end='10.1.0.8'/>"),
+    ],
+)
+def test_dhcp_is_added_where_it_is_served(section: Section, command: Command, text: str) -> None:
+    """A second subnet of a family gets no DHCP, in libvirt's words."""
+    two = _change(Section.IP, Command.ADD_LAST, "<ip address='10.1.0.1' prefix='24'/>")
+    with pytest.raises(JackfieldError, match=r"serves DHCP at 10\.0\.0\.1 already") as caught:
+        update_network(two, section, command, 1, text)
+    told = "dhcp is supported only for a single IPv4 address on each network"
+    assert caught.value.libvirt is not None
+    assert (told, 55) == caught.value.libvirt[:2]

@@ -49,6 +49,19 @@ def test_a_gap_is_told() -> None:
         log.since(1)
 
 
+def test_a_number_that_never_was_is_told() -> None:
+    """A reader of a lost database would wait until as many have happened again."""
+    log = EventLog()
+    with pytest.raises(InvalidRequest, match="there was no event 1; the newest is 0"):
+        log.since(1)
+    # They come nearly in the order of their numbers.
+    for number in (1, 3, 2):
+        log.add(event(number))
+    assert [] == log.since(3)
+    with pytest.raises(InvalidRequest, match="there was no event 4; the newest is 3"):
+        log.since(4)
+
+
 def test_followers_see_each_event_once() -> None:
     """Events that come while a follower is busy are neither lost nor repeated."""
 

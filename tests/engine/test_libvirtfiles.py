@@ -86,6 +86,27 @@ def test_a_definition_that_was_written_is_read(places: Places) -> None:
     assert ["autostart", "red.xml"] == sorted(path.name for path in places.definitions.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("mark", "autostart"),
+    [("../red.xml", True), ("../blue.xml", False), ("../gone.xml", False), (None, False)],
+)
+def test_a_mark_leads_to_its_definition(
+    places: Places, mark: str | None, *, autostart: bool
+) -> None:
+    """A link to something else, or a file, is no mark to libvirt, nor to us."""
+    for name in ("red", "blue"):
+        places.definition(name).write_text(RED.replace(">red<", f">{name}<"))
+    link = places.autostart("red")
+    link.parent.mkdir()
+    if mark is None:
+        link.write_text(RED)
+    else:
+        link.symlink_to(mark)
+    assert {"blue": False, "red": autostart} == {
+        found.name: found.autostart for found in read_installation(places)
+    }
+
+
 def test_a_running_network(places: Places) -> None:
     """A status file tells the live document, and how the rules are removed."""
     (places.running / "red.xml").write_text(STATUS)
@@ -155,6 +176,64 @@ def test_leases_there_and_back() -> None:
     ] == text.splitlines()
     leases = parse_leases(text, read_network(RED), InterfaceName("virbr0"))
     assert LEASES == json.loads(status_from_leases(text, leases))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ip-address": "zz"},
+        {"ip-address": "fd00::9"},
+        {"mac-address": "zz"},
+        {"iaid": "5"},
+        {"expiry-time": "soon"},
+        {"expiry-time": -1},
+        {"expiry-time": 10**40},
+        {"hostname": "a" * 256},
+        {"client-id": "zz"},
+        {"client-id": ":".join(["ab"] * 256)},
+    ],
+    ids=str,
+)
+def test_what_is_no_lease_is_left_out(wrong: dict[str, object]) -> None:
+    """dnsmasq takes each line for what it should be, and ends with some of these."""
+    good = {**LEASES[0], "ip-address": "10.0.0.74"}
+    lines = leases_from_status([{**LEASES[0], **wrong}, good]).splitlines()
+    assert ["10.0.0.74"] == [line.split()[2] for line in lines]
+
+
+def test_the_newer_lease_of_an_address() -> None:
+    """libvirt appends; dnsmasq has one for an address."""
+    newer = {**LEASES[0], "hostname": "berta", "expiry-time": 1795345999}
+    (line,) = leases_from_status([LEASES[0], newer]).splitlines()
+    assert line.startswith("1795345999 52:54:00:00:00:01 10.0.0.73 berta")
+
+
+def test_a_port_that_cannot_be_read(places: Places) -> None:
+    """The others are read, and it is named."""
+    (places.running / "red.xml").write_text(STATUS)
+    folder = places.running / "red" / "ports"
+    folder.mkdir(parents=True)
+    (folder / "a.xml").write_text("")
+    (folder / "b.xml").write_text(
+        "<networkport><uuid>00000000-0000-0000-0000-00000000004d</uuid><owner><name>g</name>"
+        "<uuid>00000000-0000-0000-0000-000000000005</uuid></owner>"
+        "<mac address='52:54:00:7b:35:93'/></networkport>"
+    )
+    (found,) = read_installation(places)
+    assert (None, 1) == (found.problem, len(found.ports))
+    (problem,) = found.unread
+    assert str(folder / "a.xml") in problem
+
+
+def test_a_definition_that_lost_its_uuid(places: Places) -> None:
+    """Of a network that runs, it is the one of what runs."""
+    (places.running / "red.xml").write_text(STATUS)
+    uuid = "<uuid>00000000-0000-0000-0000-00000000000a</uuid>"
+    places.definition("red").write_text(RED.replace(uuid, ""))
+    (found,) = read_installation(places)
+    assert found.stored is not None
+    assert found.live is not None
+    assert found.live.uuid == found.stored.uuid
 
 
 def test_leases_that_would_harm() -> None:

@@ -160,7 +160,7 @@ def test_which_nic_faces_the_switch() -> None:
         assert wanted == find_station(route, InterfaceName(name))
     with pytest.raises(NotFound, match="eth9"):
         find_station(route, InterfaceName("eth9"))
-    with pytest.raises(HostError, match="upon each other"):
+    with pytest.raises(HostError, match="on each other"):
         find_station(route, InterfaceName("loop"))
 
 

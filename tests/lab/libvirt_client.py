@@ -103,6 +103,18 @@ def life(uri: str) -> dict[str, object]:
     found["connections"] = "<network connections='1'>" in net.XMLDesc()
     found["plug"] = "<plug type='network' bridge='red0'/>" in port.XMLDesc()
     port.delete()
+    # More than fits into a parameter, but not into a document.
+    port = net.portCreateXML(PORT.replace("average='100' peak='200'", "average='99999999999'"))
+    shown = port.paramters() if hasattr(port, "paramters") else port.parameters()
+    # Python's binding takes it for a number with a sign.
+    found["most"] = shown["inbound.average"] % 2**32
+    port.delete()
+    elsewhere = PORT.replace("</networkport>", "<plug type='direct' dev='lo' mode='vepa'/>")
+    found["elsewhere"] = refusal(
+        net.portCreateXML,
+        f"{elsewhere}</networkport>",
+        libvirt.VIR_NETWORK_PORT_CREATE_RECLAIM,
+    )
     found["gone"] = refusal(net.portLookupByUUIDString, PORT_UUID)
     found["leases"] = net.DHCPLeases()
     # Longer than the client waits for an answer to its pings.

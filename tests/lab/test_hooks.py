@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,7 @@ PORT = """
 </networkport>
 """
 RESERVATION = "<host mac='52:54:00:00:00:02' ip='10.0.0.12'/>"
+RECORD = "\"<txt name='a' value='b'/>\""
 NOTE = """#!/usr/bin/python3
 import json, os, sys
 with open("/run/lab/hooks.log", "a") as log:
@@ -87,11 +89,12 @@ def test_the_same_calls_as_libvirt() -> None:
         "net-port-delete red 11111111-0000-0000-0000-00000000000a",
         "net-desc red --live other",
         "net-destroy red",
+        f'net-update red delete ip-dhcp-host "{RESERVATION}" --config',
         "net-create /run/lab/red.xml",
         "net-destroy red",
     )
     seen = []
-    said = []
+    said: list[Any] = []
     for ours in (False, True):
         with Host("ours" if ours else "stock") as host:
             host.file("/run/lab/red.xml").write_text(DOCUMENT)
@@ -116,9 +119,20 @@ def test_the_same_calls_as_libvirt() -> None:
                 host.file(LOG).unlink()
                 for name in ("network", "network.d/20-second"):
                     hook(host, name, "#!/bin/sh\necho no, by $0 >&2\nexit 3\n", directory)
-                result = host.run(["virsh", "-c", URI, "net-start", "red"], check=False)
-                said.append((result.returncode, without_places(result.stderr)))
-                said.append((0, host.run(["virsh", "-c", URI, "net-list", "--all"]).stdout))
+                refused = [
+                    host.run(["sh", "-c", f"virsh -c {URI} {command}"], check=False)
+                    for command in ("net-start red", f"net-update red add dns-txt {RECORD}")
+                ]
+                said.append([(one.returncode, without_places(one.stderr)) for one in refused])
+                said.append(host.run(["virsh", "-c", URI, "net-list", "--all"]).stdout)
+                said.append(host.run(["virsh", "-c", URI, "net-dumpxml", "red"]).stdout)
+                # Of a network that runs libvirt does not tell it.
+                hook(host, "network", '#!/bin/sh\n[ "$2" != updated ]\n', directory)
+                hook(host, "network.d/20-second", "#!/bin/sh\n", directory)
+                host.run(["virsh", "-c", URI, "net-start", "red"])
+                update = f"virsh -c {URI} net-update red delete dns-txt {RECORD} --live --config"
+                assert int(ours) == host.run(["sh", "-c", update], check=False).returncode
+                said.append(host.run(["virsh", "-c", URI, "net-dumpxml", "red"]).stdout)
     stock, own = seen
     # libvirt forgets how many ports there are when a running network is updated; we do not.
     own = [
@@ -129,12 +143,13 @@ def test_the_same_calls_as_libvirt() -> None:
     assert stock == own
     operations = [argv[1] for name, argv, _ in own if name == "network"]
     assert [
-        *("start", "started", "port-created", "updated", "port-deleted", "stopped"),
+        *("start", "started", "port-created", "updated", "port-deleted", "stopped", "updated"),
         *("start", "started", "stopped"),
     ] == operations
     assert ["network", "10-first", "20-second"] == [name for name, _, _ in own][:3]
-    assert said[:2] == said[2:]
-    assert 1 == said[0][0]
+    assert said[:4] == said[4:]
+    assert [1, 1] == [status for status, _ in said[0]]
+    assert ["<txt" in document for document in said[2:4]] == [True, False]
 
 
 def test_a_refused_start_leaves_nothing(host: Host) -> None:

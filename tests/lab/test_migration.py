@@ -293,13 +293,20 @@ def test_what_is_not_safe_is_left_alone(host: Host, libvirtd: StockLibvirtd, gue
 
 
 def test_two_of_libvirts_that_cannot_both_be(host: Host, libvirtd: StockLibvirtd) -> None:
-    """What one file takes the next cannot have, and a dry run says so as well."""
+    """What one file takes the next cannot have, and a dry run says so as well.
+
+    So it is with a port, beside which the others are taken over.
+    """
     places = "/etc/libvirt/qemu/networks"
     libvirtd.stop()
     twin = BLUE.replace(">blue<", ">twin<").replace("virbr-blue", "virbr-twin")
     host.file(f"{places}/twin.xml").write_text(twin)
     rival = RED.replace(">red<", ">rival<").replace("00000000000a", "0000000000aa")
     host.file(f"{places}/rival.xml").write_text(rival)
+    uuid = "11111111-0000-0000-0000-000000000009"
+    port = host.file("/run/libvirt/network/red/ports") / f"{uuid}.xml"
+    plug = "<plug type='direct' dev='eth0' mode='vepa'/></networkport>"
+    port.write_text(PORT.replace("00000000000a<", "000000000009<").replace("</networkport>", plug))
     with Daemon(host) as daemon:
         wanted = daemon.cli("import", "--dry-run", check=False)
         assert [] == daemon.cli("list", json=True)
@@ -307,9 +314,12 @@ def test_two_of_libvirts_that_cannot_both_be(host: Host, libvirtd: StockLibvirtd
         assert (5, 5) == (wanted.returncode, done.returncode)
         assert steps(wanted.stdout) == steps(done.stdout)
         refusals = [line for line in wanted.stdout.splitlines() if line.startswith("! ")]
-        assert 2 == len(refusals)
+        assert 3 == len(refusals)
         assert "already defined with uuid 00000000-0000-0000-0000-00000000000b" in done.stdout
         assert "another network has it" in done.stdout
+        assert f"red: not taken over: port {uuid} of anna: " in done.stdout
+        (taken,) = daemon.cli("ports", "red", json=True)
+        assert "11111111-0000-0000-0000-00000000000a" == taken["uuid"]
 
 
 @pytest.mark.parametrize("runs", [True, False], ids=["libvirtd runs", "libvirtd has gone"])

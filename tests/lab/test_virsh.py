@@ -46,6 +46,7 @@ DOCUMENTS = {
     "red2": RED.replace("192.168.150.99", "192.168.150.98"),
     "redother": RED.replace("11111111-2222", "11111111-9999"),
     "plainred": RED.replace(">red<", ">plain<").replace("red0", "plain0"),
+    "redplain": RED.replace("11111111-2222", "11111111-9999").replace("red0", "plain0"),
     "redname": RED.replace(">red<", ">pink<").replace("red0", "pink0"),
     "plain": "<network><name>plain</name><bridge name='plain0' stp='off'/></network>",
     "blue": "<network><name>blue</name><bridge name='blue0' stp='off'/>"
@@ -91,6 +92,8 @@ DOCUMENTS = {
     "</network>",
     "functions": "<network><name>functions</name><forward mode='hostdev' managed='yes'>"
     "<pf dev='eth7'/></forward></network>",
+    "function": "<network><name>function</name><forward mode='hostdev'>"
+    "<address type='pci' domain='0' bus='4' slot='0' function='1'/></forward></network>",
     "porttwo": PORT.replace("4d<", "5d<"),
     "portnic": PORT.replace("4d<", "5e<"),
     "portqbg": PORT.replace("4d<", "5f<").replace(
@@ -208,7 +211,7 @@ NOTES = (
 )
 WIDER = (
     "what Jackfield can do it does not refuse: limits of a macvtap network's portgroups, functions "
-    "by PCI address in mode passthrough, portgroups without a name"
+    "by PCI address in mode passthrough, portgroups without a name, uplinks under a bridge"
 )
 WISHES = (
     "a port that wants what its network cannot give, as a VLAN or isolation on macvtap, is "
@@ -216,7 +219,8 @@ WISHES = (
 )
 COUNTED = "the number of a network's ports stays right after `net-update`; libvirt forgets it"
 FUNCTIONS = (
-    "a network of virtual functions starts also while there is none; then its ports are refused"
+    "a network of virtual functions is defined and starts also while there is none; then its "
+    "ports are refused"
 )
 
 KEPT = (
@@ -225,8 +229,12 @@ KEPT = (
 )
 HELD = "a stopped network with ports cannot be undefined, because its guests would lose it"
 SOUND = "calls with lists or names that are empty are answered; some of them end libvirtd 11.3"
+HOOKS = (
+    "a hook that fails after `net-update` of a running network is told, as of one that does not "
+    "run; libvirt says nothing of it then"
+)
 #: Differences that no single command shows.
-EXTRA = {KEPT, HELD, SOUND}
+EXTRA = {KEPT, HELD, SOUND, HOOKS}
 
 #: What one after the other is asked.
 COMMANDS: tuple[str | Differs, ...] = (
@@ -241,6 +249,9 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-define /run/lab/redname.xml",
     "net-define /run/lab/plain.xml",
     "net-define /run/lab/plainred.xml",
+    # Of two things that are taken the bridge is told.
+    "net-define /run/lab/redplain.xml",
+    "net-create /run/lab/redplain.xml",
     "net-undefine plain",
     "net-define /run/lab/garbage.xml",
     "net-define /run/lab/noname.xml",
@@ -535,6 +546,8 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-undefine kept",
     "net-define /run/lab/green.xml",
     Differs("net-update green add dns-txt \"<txt name='t' value='v'/>\" --config", RECORDS),
+    Differs("net-update green add forward-interface \"<interface dev='e7'/>\" --config", WIDER),
+    Differs("net-update green delete forward-interface \"<interface dev='e7'/>\" --config", WIDER),
     "net-start green",
     Differs("net-port-create green /run/lab/portbridge.xml", CARRIER),
     Differs("net-define /run/lab/listen.xml", OPTIONS),
@@ -545,6 +558,7 @@ COMMANDS: tuple[str | Differs, ...] = (
     "net-create /run/lab/nic.xml",
     Differs("net-port-create nic /run/lab/portnic.xml", CARRIER),
     Differs("net-create /run/lab/functions.xml", FUNCTIONS),
+    Differs("net-define /run/lab/function.xml", FUNCTIONS),
 )
 
 
@@ -575,7 +589,7 @@ def test_virsh_is_answered_as_by_libvirt(pair: Pair) -> None:
     )
     for name in running:
         pair.ask(f"net-destroy {name}")
-    for name in ("long", "maybe", "green", "listen", "doctype", "notes", "wider"):
+    for name in ("long", "maybe", "green", "listen", "doctype", "notes", "wider", "function"):
         pair.ask(f"net-undefine {name}")
     assert not wrong, "\n\n".join(wrong)
 

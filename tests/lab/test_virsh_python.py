@@ -50,6 +50,9 @@ def test_the_life_of_a_network(host: Host, libvirt_daemon: Daemon) -> None:
     assert "Requested operation is not valid: network is already active" == text
     assert "network 'red' is already active" == explanation
     assert 107 == found.pop("gone")[0]
+    code, domain, text, _ = found.pop("elsewhere")
+    assert (1, 19) == (code, domain)
+    assert f"'red' doesn't have dev='lo' in use by network port '{PORT_UUID}'" in text
     parameters = found.pop("parameters")
     assert (100, 200) == (parameters["inbound.average"], parameters["inbound.peak"])
     defined, undefined, started, stopped = (["red", number] for number in range(4))
@@ -66,6 +69,7 @@ def test_the_life_of_a_network(host: Host, libvirt_daemon: Daemon) -> None:
         "keepalive": 0,
         "leases": [],
         "limited": True,
+        "most": 2**32 - 1,
         "plug": True,
         "ports": [PORT_UUID],
         "updated": [True, True],

@@ -431,7 +431,8 @@ def test_identity_is_told_to_the_log_only(
         error.domain,
         error.message,
     )
-    client.call("set_identity", [Parameter("unix-user-id", 4, 1000)], 0)
+    # libvirt asks for no flags, and refuses none.
+    client.call("set_identity", [Parameter("unix-user-id", 4, 1000)], 1)
     with caplog.at_level("INFO", logger="jackfield.operations"):
         client.call("network_create", client.lookup("red"))
         # The answer does not wait for the log.

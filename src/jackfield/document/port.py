@@ -10,7 +10,12 @@ import re
 from jackfield.document.bandwidth import read_bandwidth, write_bandwidth
 from jackfield.document.forward import read_driver
 from jackfield.document.uplink import device, pci_attributes, read_pci_address
-from jackfield.document.virtualport import parse_uuid, read_virtualport, write_virtualport
+from jackfield.document.virtualport import (
+    parse_uuid,
+    read_uuid,
+    read_virtualport,
+    write_virtualport,
+)
 from jackfield.document.vlan import read_vlan, write_vlan
 from jackfield.document.xml import (
     Element,
@@ -100,7 +105,7 @@ def _read_any(text: str | bytes) -> Port:
     filters, plug = parts.get("rxfilters"), parts.get("plug")
     try:
         return Port(
-            uuid=None if uuid is None or not uuid.text else parse_uuid(uuid.text),
+            uuid=None if uuid is None or not uuid.text else read_uuid(uuid),
             owner=_read_owner(root, parts.get("owner")),
             mac=address,
             group=Text(group.text) if group is not None and group.text else None,
@@ -150,7 +155,7 @@ def _read_owner(root: Element, owner: Element | None) -> Owner:
     if not name or not uuid:
         raise _lacks(owner, "<name> or <uuid>", "owner UUID" if name else "owner name")
     try:
-        return Owner(name=Text(name), uuid=parse_uuid(uuid))
+        return Owner(name=Text(name), uuid=read_uuid(parts["uuid"]))
     except ValueError as error:
         fail(owner, f"is wrong: {error}")
 

@@ -24,7 +24,7 @@ from jackfield.document.names import read_dns, read_domain
 from jackfield.document.portgroup import read_portgroup
 from jackfield.document.rules import check
 from jackfield.document.uplink import read_uplinks
-from jackfield.document.virtualport import parse_uuid, read_virtualport
+from jackfield.document.virtualport import read_uuid, read_virtualport
 from jackfield.document.vlan import read_vlan
 from jackfield.document.vpn import read_vpn
 from jackfield.document.xml import (
@@ -115,10 +115,7 @@ def read_network_element(root: Element, text: str | bytes, uuid: UUID | None = N
     if root.attrib or "filterref" in parts:
         fields["anti_spoofing"], fields["guest_addresses"] = read_filter(root)
     if (one := parts.get("uuid")) is not None and one.text:
-        try:
-            fields["uuid"] = parse_uuid(one.text)
-        except ValueError:
-            fail(one, f"holds '{one.text[:64]}', which is not a UUID")
+        fields["uuid"] = read_uuid(one)
     if (one := parts.get("title")) is not None and one.text:
         if "\n" in one.text:
             fail(one, "holds a line break; a title is one line")

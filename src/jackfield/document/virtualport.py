@@ -8,7 +8,7 @@ from jackfield.document.xml import Element, choice, escape, fail, number, typed
 from jackfield.model.values import Text
 from jackfield.model.virtualport import PARAMETERS, VirtualPort, VirtualPortType
 
-__all__ = ["parse_uuid", "read_virtualport", "write_virtualport"]
+__all__ = ["parse_uuid", "read_uuid", "read_virtualport", "write_virtualport"]
 
 _TYPES = {kind.value: kind for kind in VirtualPortType}
 
@@ -22,6 +22,15 @@ def parse_uuid(text: str) -> UUID:
         return UUID(int=int(digits, 16))
     except ValueError:
         raise ValueError("this is not a UUID") from None
+
+
+def read_uuid(element: Element) -> UUID:
+    """Return the UUID that an element holds."""
+    text = element.text or ""
+    try:
+        return parse_uuid(text)
+    except ValueError:
+        fail(element, f"holds '{text[:64]}', which is not a UUID")
 
 
 def _profile(text: str) -> Text:

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from jackfield.allocation.allocate import allocate, allocate_bandwidth
+from jackfield.allocation.reclaim import check_reclaimed
 from jackfield.allocation.request import Request
 from jackfield.engine import portjobs
 from jackfield.engine.events import EventLog
@@ -82,14 +83,8 @@ class ClientPorts:
         """
         async with self._registry.held(ref) as record:
             network = _running(record)
-            _check_wish(wish, reclaim=reclaim)
+            port = self.choose(network, wish, reclaim=reclaim)
             assert wish.uuid is not None
-            if wish.uuid in self._registry.ports:
-                raise AlreadyExists(f"a port with uuid {wish.uuid} exists already").in_libvirt(
-                    f"Network port with UUID {wish.uuid} already exists", code=106
-                )
-            _check_floor(network, wish)
-            port = self._reclaim(network, wish) if reclaim else self._allocate(network, wish)
             made = PortRecord(
                 uuid=wish.uuid,
                 network=record.uuid,
@@ -117,6 +112,16 @@ class ClientPorts:
                 raise
             self._events.add(event)
             return self._registry.port_view(made)
+
+    def choose(self, network: Network, wish: Port, *, reclaim: bool) -> Port:
+        """Return what a client gets for ``wish``, or raise why nothing; it is not reserved yet."""
+        _check_wish(wish, reclaim=reclaim)
+        if wish.uuid in self._registry.ports:
+            raise AlreadyExists(f"a port with uuid {wish.uuid} exists already").in_libvirt(
+                f"Network port with UUID {wish.uuid} already exists", code=106
+            )
+        _check_floor(network, wish)
+        return self._reclaim(network, wish) if reclaim else self._allocate(network, wish)
 
     async def limit(self, uuid: UUID, bandwidth: Bandwidth | None) -> PortView:
         """Set the bandwidth of a port; what its client limits itself, it does when we agree."""
@@ -157,10 +162,12 @@ class ClientPorts:
         return msgspec.structs.replace(port, bandwidth=allocated)
 
     def _reclaim(self, network: Network, wish: Port) -> Port:
-        """Return the port as it was allocated once; only its class may be taken by another."""
+        """Return the port as it was allocated once; only its class may be another."""
+        usage = self._registry.usage
+        check_reclaimed(network, self._facts(network), usage, wish)
         if wish.bandwidth is None:
             return wish
-        allocated = allocate_bandwidth(network, self._registry.usage, wish.bandwidth)
+        allocated = allocate_bandwidth(network, usage, wish.bandwidth)
         return msgspec.structs.replace(wish, bandwidth=allocated)
 
     def _allocate(self, network: Network, wish: Port) -> Port:

@@ -200,8 +200,15 @@ class Definitions:
         """
         registry = self._registry if among is None else among
         known = registry.by_name(network.name)
+        former = None if known is None else (known.stored or known.live)
+        taken = Taken(
+            claimed=registry.devices.claimed(without=known),
+            used=registry.devices.claimed(without=known, used=True),
+            present=self._host.links(),
+        )
+        made = complete(network, taken, secrets.token_bytes, former)
         if network.uuid is not None:
-            # In libvirt's order: who has the uuid, then who has the name.
+            # In libvirt's order: who has the bridge, then the uuid, then the name.
             same = registry.networks.get(network.uuid)
             if same is not None and same.name != network.name:
                 raise AlreadyExists(
@@ -212,13 +219,6 @@ class Definitions:
                     f"network {network.name!r} already exists with uuid {known.uuid}",
                     hint="take the <uuid> out to redefine it, or choose another name",
                 )
-        former = None if known is None else (known.stored or known.live)
-        taken = Taken(
-            claimed=registry.devices.claimed(without=known),
-            used=registry.devices.claimed(without=known, used=True),
-            present=self._host.links(),
-        )
-        made = complete(network, taken, secrets.token_bytes, former)
         assert made.uuid is not None
         try:
             await self._plans.check(made)

@@ -12,6 +12,8 @@ from jackfield.errors import InvalidRequest
 
 __all__ = ["EventLog"]
 
+_ANEW = "list networks, ports and leases anew, then follow from the newest event"
+
 
 class EventLog:
     """The last events in memory; the store keeps them over a restart."""
@@ -21,6 +23,7 @@ class EventLog:
         self._events: collections.deque[Event] = collections.deque(maxlen=EVENTS_KEPT)
         self._listeners: list[Callable[[Event], None]] = []
         self._added = 0
+        self._highest = 0
         self._arrived: asyncio.Event | None = None
 
     @property
@@ -32,6 +35,7 @@ class EventLog:
         """Take over stored events, oldest first."""
         self._events.extend(events)
         self._added = len(self._events)
+        self._highest = max((event.number for event in self._events), default=0)
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call ``listener`` with each event as it is added; it must not raise, nor take long."""
@@ -46,6 +50,7 @@ class EventLog:
         """Append an event, tell those who listen, and wake those who follow."""
         self._events.append(event)
         self._added += 1
+        self._highest = max(self._highest, event.number)
         for listener in tuple(self._listeners):
             listener(event)
         if self._arrived is not None:
@@ -55,11 +60,15 @@ class EventLog:
     def since(self, number: int) -> list[Event]:
         """Return the events after ``number``.
 
-        Raises ``InvalidRequest`` when events after ``number`` are no longer kept, because the
-        reader would miss some without knowing.
+        Raises ``InvalidRequest`` when events after ``number`` are no longer kept, or its event
+        never was, as after a lost database: the reader would miss some without knowing.
         """
         if self._events and number < self._events[0].number - 1:
             raise self._not_kept(number)
+        if number > self._highest:
+            raise InvalidRequest(
+                f"there was no event {number}; the newest is {self._highest}", hint=_ANEW
+            )
         found: list[Event] = []
         for event in reversed(self._events):
             if event.number <= number:
@@ -71,7 +80,7 @@ class EventLog:
     def _not_kept(self, number: int) -> InvalidRequest:
         return InvalidRequest(
             f"events after {number} are no longer kept; the oldest is {self._events[0].number}",
-            hint="list networks, ports and leases anew, then follow from the newest event",
+            hint=_ANEW,
         )
 
     async def follow(self, since: int | None = None) -> AsyncIterator[Event]:

@@ -15,11 +15,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import ipaddress
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from jackfield.document.libvirt import write_network
 from jackfield.document.port import read_port
@@ -29,6 +33,7 @@ from jackfield.engine.views import LeaseView
 from jackfield.errors import DocumentError, HostError
 from jackfield.model.network import Network
 from jackfield.model.port import Port
+from jackfield.model.values import MacAddress
 
 __all__ = [
     "Found",
@@ -40,6 +45,15 @@ __all__ = [
     "write_definition",
     "writing_files",
 ]
+
+_NUMBER = re.compile(r"[0-9]{1,12}", re.ASCII)
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){0,254}", re.ASCII)
+# What a line of dnsmasq's file has room for.
+_WORDS = {
+    "expiry-time": _NUMBER,
+    "hostname": re.compile(r"\S{1,255}"),
+    "client-id": re.compile(rf"\*|{_HEXADECIMAL.pattern}", re.ASCII),
+}
 
 _HEADER = """\
 <!--
@@ -81,7 +95,8 @@ class Found:
     """One network of libvirt's: ``stored`` is its definition, ``live`` what runs, if it does.
 
     ``rules`` are the arguments of iptables (4) and ip6tables (6) that remove its rules; ``None``
-    when its status does not tell them.  ``problem`` says why it cannot be read.
+    when its status does not tell them.  ``problem`` says why it cannot be read, ``unread`` why
+    ports of it cannot.
     """
 
     name: str
@@ -89,6 +104,7 @@ class Found:
     autostart: bool = False
     live: Network | None = None
     ports: tuple[Port, ...] = ()
+    unread: tuple[str, ...] = ()
     rules: tuple[tuple[int, tuple[str, ...]], ...] | None = None
     problem: str | None = None
 
@@ -115,7 +131,7 @@ def read_installation(places: Places) -> list[Found]:
 
 
 def _read(places: Places, name: str) -> Found:
-    found = Found(name=name, autostart=places.autostart(name).is_symlink())
+    found = Found(name=name, autostart=_is_marked(places, name))
     path = places.definition(name)
     try:
         if path.is_file():
@@ -130,14 +146,32 @@ def _read(places: Places, name: str) -> Found:
             if live.uuid is None:
                 raise DocumentError("it has no <uuid>, which libvirt always writes")
             found = dataclasses.replace(found, live=live, rules=_rules(root.find("firewall")))
-        ports = []
-        for path in sorted((places.running / name / "ports").glob("*.xml")):
-            ports.append(read_port(_text(path)))
-        if found.live is not None:
-            found = dataclasses.replace(found, ports=tuple(ports))
+            if found.stored is not None and found.stored.uuid is None:
+                # A file that somebody wrote while the network ran.
+                stored = msgspec.structs.replace(found.stored, uuid=live.uuid)
+                found = dataclasses.replace(found, stored=stored)
+            found = _with_ports(found, places.running / name / "ports")
     except (OSError, DocumentError) as error:
         return Found(name=name, problem=f"{path}: {error}")
     return found
+
+
+def _with_ports(found: Found, folder: Path) -> Found:
+    ports, unread = [], []
+    for path in sorted(folder.glob("*.xml")):
+        try:
+            ports.append(read_port(_text(path)))
+        except (OSError, DocumentError) as error:
+            unread.append(f"{path}: {error}")
+    return dataclasses.replace(found, ports=tuple(ports), unread=tuple(unread))
+
+
+def _is_marked(places: Places, name: str) -> bool:
+    """Whether the mark leads to the definition; another link is none to libvirt either."""
+    try:
+        return places.autostart(name).samefile(places.definition(name))
+    except OSError:
+        return False
 
 
 def _text(path: Path) -> bytes:
@@ -188,33 +222,42 @@ def read_status(path: Path) -> list[dict[str, Any]]:
 
 
 def leases_from_status(entries: Iterable[Mapping[str, Any]]) -> str:
-    """Return libvirt's leases as dnsmasq's lease file has them."""
-    four: list[str] = []
-    six: list[str] = []
+    """Return libvirt's leases as dnsmasq's lease file has them.
+
+    What is no lease is left out: dnsmasq believes this file, and one wrong line can end it.
+    """
+    lines: dict[str, str] = {}
+    six: set[str] = set()
     server = None
     for entry in entries:
         fields = {name: str(value) for name, value in entry.items()}
-        if any(not value or value.split() != [value] for value in fields.values()):
+        try:
+            address = ipaddress.ip_address(fields["ip-address"])
+            owner = fields["iaid"] if "iaid" in fields else MacAddress(fields["mac-address"])
+        except (KeyError, ValueError):
             continue
-        is_six = "iaid" in fields
-        owner = fields["iaid"] if is_six else fields.get("mac-address", "")
-        if not owner:
+        is_six = address.version == 6
+        words = {
+            "expiry-time": fields.get("expiry-time", "0"),
+            "hostname": fields.get("hostname", "*"),
+            "client-id": fields.get("client-id", "*"),
+        }
+        if is_six != ("iaid" in fields) or (is_six and not _NUMBER.fullmatch(owner)):
             continue
-        server = fields.get("server-duid", server)
-        line = " ".join(
-            (
-                fields.get("expiry-time", "0"),
-                owner,
-                fields["ip-address"],
-                fields.get("hostname", "*"),
-                fields.get("client-id", "*"),
-            )
+        if not all(_WORDS[name].fullmatch(word) for name, word in words.items()):
+            continue
+        if is_six and _HEXADECIMAL.fullmatch(fields.get("server-duid", "")):
+            server = fields["server-duid"]
+        # Of two for one address the last is the newer.
+        lines[str(address)] = " ".join(
+            (words["expiry-time"], owner, str(address), words["hostname"], words["client-id"])
         )
-        (six if is_six else four).append(line)
-    lines = four
+        if is_six:
+            six.add(str(address))
+    found = [line for address, line in lines.items() if address not in six]
     if six and server is not None:
-        lines = [*four, f"duid {server}", *six]
-    return "".join(f"{line}\n" for line in lines)
+        found += [f"duid {server}", *(lines[address] for address in lines if address in six)]
+    return "".join(f"{line}\n" for line in found)
 
 
 def status_from_leases(text: str, leases: Iterable[LeaseView]) -> str:

@@ -41,7 +41,14 @@ from jackfield.engine.registry import Registry
 from jackfield.engine.rows import MemberRow
 from jackfield.engine.views import MigrationStep
 from jackfield.engine.workplace import Workplace
-from jackfield.errors import HostError, JackfieldError, NetworkNotFound, counted, shell_word
+from jackfield.errors import (
+    Conflict,
+    HostError,
+    JackfieldError,
+    NetworkNotFound,
+    counted,
+    shell_word,
+)
 from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.thread import KernelThread
 from jackfield.model.network import Network
@@ -182,13 +189,23 @@ class Takeover:
             yield f"{member.name} moved to our {found.bridge}"
         if count:
             yield f"{counted(count, 'lease')} taken over"
+        refused = [f"a port that cannot be read: {problem}" for problem in found.unread]
         for port in found.ports:
             if port.plug is None:
                 continue
-            if not dry_run:
-                await self._ports.create(str(live.uuid), port, reclaim=True)
             owner = "" if port.owner is None else f" of {port.owner.name}"
+            try:
+                if dry_run:
+                    self._ports.choose(live, port, reclaim=True)
+                else:
+                    await self._ports.create(str(live.uuid), port, reclaim=True)
+            except JackfieldError as error:
+                # The others are guests' as well.
+                refused.append(f"port {port.uuid}{owner}: {error.message}")
+                continue
             yield f"port {port.uuid}{owner} taken over"
+        if refused:
+            raise Conflict(f"not taken over: {'; '.join(refused)}")
 
     def _check(self, found: Found, live: Network, daemon: LibvirtDaemon | None) -> None:
         """Raise why a running network is better left with libvirt."""
@@ -257,7 +274,12 @@ class Takeover:
                 raise error.with_context(
                     "stopped, but not started here; its guests are waiting for it"
                 ) from error
-            await self._give_back(found, live, daemon, members)
+            try:
+                await self._give_back(found, live, daemon, members)
+            except JackfieldError as second:
+                raise error.with_context(
+                    f"stopped, and started neither in libvirt again ({second.message}) nor here"
+                ) from error
             raise error.with_context("runs in libvirt again") from error
         finally:
             if daemon is None:

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from jackfield.rpc.errors import Code, Domain, RpcError
-from jackfield.rpc.flags import check_flags
 from jackfield.rpc.procedures import NetworkRef
 from jackfield.rpc.session import Registration, Session
 from jackfield.rpc.xdr import Parameter, ParameterType
@@ -127,9 +126,11 @@ def supports_feature(session: Session, feature: int) -> tuple[object, ...]:
     return (int(feature in _FEATURES),)
 
 
-def set_identity(session: Session, parameters: list[Parameter], flags: int) -> tuple[object, ...]:
-    """Note for whom a daemon connects; it is told to the log only."""
-    check_flags(flags, 0, "remoteDispatchConnectSetIdentity")
+def set_identity(session: Session, parameters: list[Parameter], _flags: int) -> tuple[object, ...]:
+    """Note for whom a daemon connects; it is told to the log only.
+
+    libvirt passes over the flags, and a guest whose daemon got an error here would not start.
+    """
     for parameter in parameters:
         if parameter.name not in _IDENTITY:
             raise RpcError(

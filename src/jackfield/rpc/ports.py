@@ -31,6 +31,8 @@ __all__ = [
 
 _INBOUND = ("average", "peak", "floor", "burst")
 _OUTBOUND = ("average", "peak", "burst")
+_MOST = 2**32 - 1
+"""The largest value that clients can be told of a rate; a document may have a larger one."""
 
 
 class _Target(NamedTuple):
@@ -134,7 +136,9 @@ def get_parameters(session: Session, port: PortRef, _limit: int, flags: int) -> 
     ):
         if rate is not None:
             found += [
-                Parameter(f"{direction}.{name}", ParameterType.UINT, getattr(rate, name) or 0)
+                Parameter(
+                    f"{direction}.{name}", ParameterType.UINT, min(getattr(rate, name) or 0, _MOST)
+                )
                 for name in names
             ]
     # The client counts the parameters itself; libvirt's daemon always says 0 here.

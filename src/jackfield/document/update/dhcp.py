@@ -25,11 +25,19 @@ def _find_subnet(update: Update, version: int | None) -> int:
     def fits(subnet: Subnet) -> bool:
         return version is None or (subnet.address is not None and subnet.address.version == version)
 
-    if update.parent_index >= 0 and fits(subnets[update.parent_index]):
-        return update.parent_index
     serving = [
         index for index, subnet in enumerate(subnets) if subnet.dhcp is not None and fits(subnet)
     ]
+    if update.parent_index >= 0 and fits(subnets[update.parent_index]):
+        taken = serving and update.parent_index not in serving
+        if version is not None and update.command.adds and taken:
+            update.refuse(
+                f"it serves DHCP at {subnets[serving[0]].address} already, and <ip> "
+                f"{update.parent_index} is another one of the family",
+                hint="DHCP is served for one subnet of each family",
+                libvirt=f"dhcp is supported only for a single IPv{version} address on each network",
+            )
+        return update.parent_index
     fitting = [index for index, subnet in enumerate(subnets) if fits(subnet)]
     if not fitting:
         family = "" if version is None else f" of IPv{version}"
