@@ -1,6 +1,6 @@
 """The ledger of shared settings: who needs them, and what they were before us.
 
-A shared sysctl (``net.ipv4.ip_forward``), or an uplink's state or address, is set when its first
+A shared setting, as a sysctl (``net.ipv4.ip_forward``) or an uplink's state, is set when its first
 user comes, a network or a port.  When the last one goes it is put back, unless somebody else has
 changed it since: then it is theirs.
 

@@ -186,7 +186,7 @@ def undo_change(
 ) -> None:
     """Make a running network ``present``, what it was before ``change``.
 
-    That may have put shared sysctls back already, so they are acquired again.
+    That may have put shared settings back already, so they are acquired again.
     """
     made = HostState(item for item in change.ensure if item.key not in change.replaced)
     # One that somebody renamed meanwhile is not to be made again beside it.

@@ -6,7 +6,7 @@
     live         running networks, with what is being done to them (the journal)
     ports        ports, with what is being done to them
     members      other people's links that were ports of a stopped network's bridge
-    settings     shared sysctls and uplinks' attributes: the value before us and ours
+    settings     shared settings (sysctls, uplinks' attributes, …): the value before us and ours
     setting_users   which networks and ports need a shared setting
     records      what drivers found before us of what is not ours, by the resource's key
     events       the last events, numbered
@@ -234,7 +234,7 @@ class Store(Database):
         """Forget the links of a network that has its bridge again."""
         self._db.execute("DELETE FROM members WHERE network=?", (str(network),))
 
-    # Shared sysctls
+    # Shared settings
 
     def setting(self, name: str) -> SettingRow | None:
         """Return what is remembered of a shared setting, or ``None``."""
@@ -256,27 +256,27 @@ class Store(Database):
             self._db.execute(f"UPDATE OR REPLACE {table} SET name=? WHERE name=?", (other, name))
 
     def delete_setting(self, name: str) -> None:
-        """Forget a shared sysctl that nobody of us needs."""
+        """Forget a shared setting that nobody of us needs."""
         self._db.execute("DELETE FROM settings WHERE name=?", (name,))
 
     def setting_has_users(self, name: str, *, besides: UUID | None = None) -> bool:
-        """Whether any network, or any other than ``besides``, needs a shared sysctl."""
+        """Whether any network, or any other than ``besides``, needs a shared setting."""
         query = "SELECT 1 FROM setting_users WHERE name=? AND network IS NOT ? LIMIT 1"
         found = self._db.execute(query, (name, None if besides is None else str(besides)))
         return found.fetchone() is not None
 
     def add_setting_user(self, name: str, network: UUID) -> None:
-        """Count a network among the users of a shared sysctl."""
+        """Count a network among the users of a shared setting."""
         self._db.execute("INSERT OR IGNORE INTO setting_users VALUES (?, ?)", (name, str(network)))
 
     def delete_setting_user(self, name: str, network: UUID) -> None:
-        """Count a network no longer among the users of a shared sysctl."""
+        """Count a network no longer among the users of a shared setting."""
         self._db.execute(
             "DELETE FROM setting_users WHERE name=? AND network=?", (name, str(network))
         )
 
     def settings_of(self, network: UUID) -> list[str]:
-        """Return the shared sysctls that a network needs."""
+        """Return the shared settings that a network or port needs."""
         return [
             name
             for (name,) in self._db.execute(
