@@ -13,8 +13,8 @@ from uuid import UUID
 from jackfield.engine.records import PortRecord
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
-from jackfield.host.membership import raise_refusals
 from jackfield.host.netlink.link import set_link
+from jackfield.host.removal import send_removals
 from jackfield.host.renamed import LinkHere
 from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, NetworkPlug, Port
@@ -66,7 +66,7 @@ def leave_former_bridge(
         for link in (*ours, *theirs)
         if link.master in others
     ]
-    raise_refusals(tools.kernel, messages, "could not take every link off its former bridge")
+    send_removals(tools.kernel, messages, "could not take every link off its former bridge")
 
 
 def leave_other_bridges(tools: Workplace, left: Iterable[tuple[Port, InterfaceName]]) -> None:
@@ -84,7 +84,7 @@ def leave_other_bridges(tools: Workplace, left: Iterable[tuple[Port, InterfaceNa
         for link in (tools.kernel.route.links().values() if indexes else ())
         if link.kind == _TAP and link.master is not None and link.master == indexes.get(link.mac)
     ]
-    raise_refusals(tools.kernel, messages, "could not take every link off its former bridge")
+    send_removals(tools.kernel, messages, "could not take every link off its former bridge")
 
 
 def _client_mac(port: PortRecord) -> bytes | None:

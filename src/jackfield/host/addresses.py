@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from jackfield.errors import ForeignObject
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
-from jackfield.host.membership import raise_refusals
 from jackfield.host.netlink.address import AddressEntry, add_address, delete_address
 from jackfield.host.netlink.link import Link
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.route import ONE_BY_ONE_LIMIT
 from jackfield.host.netlink.routing import RouteEntry, add_route, delete_route
 from jackfield.host.ownership import PROTOCOL, is_marked
+from jackfield.host.removal import send_removals
 from jackfield.model.address import IpInterface, IpNetwork
 from jackfield.state.resources import InterfaceAddress, Route
 
@@ -92,7 +92,7 @@ class AddressDriver:
                 what = f"remove address {item.interface} from {item.link}"
                 messages.append(delete_address(link.index, item.interface, what))
         gone = (errno.EADDRNOTAVAIL, errno.ENODEV)
-        raise_refusals(kernel, messages, "could not remove every address", gone)
+        send_removals(kernel, messages, "could not remove every address", gone)
 
 
 def _is_ours(entry: AddressEntry, link: Link) -> bool:
@@ -203,7 +203,7 @@ class RouteDriver:
                     )
                 )
         gone = (errno.ESRCH, errno.ENODEV)
-        raise_refusals(kernel, messages, "could not remove every route", gone)
+        send_removals(kernel, messages, "could not remove every route", gone)
 
 
 def _addition(kernel: Kernel, route: Route, *, replace: bool) -> Message:

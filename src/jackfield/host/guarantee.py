@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping, Sequence
 from jackfield.errors import WrongState
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
-from jackfield.host.membership import raise_refusals
 from jackfield.host.netlink.filter import (
     add_destination_filter,
     delete_destination_filter,
@@ -21,6 +20,7 @@ from jackfield.host.netlink.filter import (
 )
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.traffic import HtbClass, delete_class, least_burst, set_class
+from jackfield.host.removal import send_removals
 from jackfield.host.shaping import HANDLE, KIB, classes_of, rest_message
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.resources import Guarantee
@@ -90,7 +90,7 @@ class GuaranteeDriver:
                 delete_class(index, HANDLE | item.number, what),
             ]
         gone = (errno.ENOENT, errno.EINVAL, errno.ENODEV)
-        raise_refusals(kernel, messages, "could not take every guarantee back", gone)
+        send_removals(kernel, messages, "could not take every guarantee back", gone)
         for index in indexes:
             classes = classes_of(kernel, index)
             if HANDLE | _WHOLE in classes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Mapping, Sequence
 
-from jackfield.errors import JackfieldError, MissingFeature
+from jackfield.errors import MissingFeature
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.bridge import bridge_options, change_port, port_flags
@@ -24,6 +24,7 @@ from jackfield.host.netlink.link import Link, set_link
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.socket import Refusal
 from jackfield.host.ownership import is_marked
+from jackfield.host.removal import send_removals
 from jackfield.model.values import MacAddress
 from jackfield.state.resources import BridgePort, LinkUp
 
@@ -119,7 +120,7 @@ class BridgePortDriver:
             if link.master == kernel.route.index(port.bridge):
                 what = f"take {port.link} off {port.bridge}"
                 messages.append(set_link(link.index, what, master=0))
-        raise_refusals(kernel, messages, "could not take every link off its bridge")
+        send_removals(kernel, messages, "could not take every link off its bridge")
 
 
 def _what(port: BridgePort) -> str:
@@ -224,21 +225,4 @@ class LinkUpDriver:
             for item in resources
             if item.link in links and is_marked(links[item.link].alias)
         ]
-        raise_refusals(kernel, messages, "could not bring every link down")
-
-
-def raise_refusals(
-    kernel: Kernel,
-    messages: Sequence[Message],
-    what: str,
-    passed_over: Collection[int] = (errno.ENODEV,),
-) -> None:
-    """Send removals and raise what was refused as an ``ExceptionGroup`` named ``what``.
-
-    The errnos ``passed_over`` say that the thing is gone already.
-    """
-    failures: list[JackfieldError] = [
-        refusal for refusal in kernel.route.try_all(messages) if refusal.errno not in passed_over
-    ]
-    if failures:
-        raise ExceptionGroup(what, failures)
+        send_removals(kernel, messages, "could not bring every link down")

@@ -17,7 +17,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from jackfield.errors import ForeignObject, MissingFeature
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
-from jackfield.host.membership import raise_refusals
 from jackfield.host.netlink.filter import (
     add_checksum_filter,
     ask_for_checksums,
@@ -45,6 +44,7 @@ from jackfield.host.netlink.traffic import (
     least_burst,
     set_class,
 )
+from jackfield.host.removal import send_removals
 from jackfield.model.bandwidth import Rate
 from jackfield.state.resources import Shaping
 
@@ -185,7 +185,7 @@ class ShapingDriver:
             if clsact is not None and _has_filter(kernel, index):
                 messages.append(delete_qdisc(index, clsact, what))
         gone = (errno.ENOENT, errno.EINVAL, errno.ENODEV)
-        raise_refusals(kernel, messages, "could not stop all shaping", gone)
+        send_removals(kernel, messages, "could not stop all shaping", gone)
 
 
 def _qdiscs(kernel: Kernel, index: int) -> tuple[Qdisc | None, Qdisc | None]:
