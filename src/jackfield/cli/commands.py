@@ -43,7 +43,7 @@ COMMANDS = (
     Command(
         "apply",
         "networks.apply",
-        "make a network so: stored, and running as it is defined",
+        "have a network run as a document says, and store that; or run as it is stored",
         _FILE_OR_NETWORK,
         Flag("--transient", "store nothing: it is gone when stopped"),
         Flag("--live", "only mend what runs: what is stored is left for later"),
@@ -51,11 +51,16 @@ COMMANDS = (
     ),
     Command("undefine", "networks.undefine", "forget a network's definition", _NAME),
     Command("start", "networks.start", "start a network", _NAME),
-    Command("stop", "networks.stop", "stop a network; what is plugged in comes back", _NAME),
+    Command(
+        "stop",
+        "networks.stop",
+        "stop a network; what is plugged in works again once it is started",
+        _NAME,
+    ),
     Command(
         "autostart",
         "networks.autostart",
-        "start a network with the host: when the daemon first starts after a boot",
+        "have a network started with the host: when the daemon first starts after a boot",
         _NAME,
         Flag("--disable", "do not, from now on"),
     ),
@@ -123,7 +128,7 @@ COMMANDS = (
     Command(
         "run",
         "run.run",
-        "become a virtual machine's monitor with its NICs plugged in; its end frees them",
+        "run a hypervisor with its NICs plugged in, which go when it ends",
         Word(
             "command",
             "COMMAND",
@@ -143,7 +148,7 @@ COMMANDS = (
     Command(
         "detach",
         "ports.detach",
-        "unplug",
+        "unplug a port, or all that is on a network",
         Word("port", "PORT", "uuid, device or name of a port", optional=True, completes="port"),
         Option(
             "--network",
@@ -211,12 +216,12 @@ COMMANDS = (
         Option(
             "--to",
             "WHERE",
-            "libvirt, which is the default and all there is",
+            "libvirt: the default, and the only one so far",
             choices=("libvirt",),
         ),
         Flag(
             "--as-bridge",
-            "instead have a libvirtd that cannot ask us plug its guests into our bridges",
+            "instead have a libvirtd with networks of its own plug its guests into our bridges",
         ),
         Flag("--dry-run", "change nothing, and say what would be done"),
     ),
