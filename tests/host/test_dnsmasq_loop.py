@@ -15,7 +15,7 @@ import pytest
 
 from jackfield.errors import KernelError, ServiceError
 from jackfield.host.dnsmasq.files import DnsmasqFiles
-from jackfield.host.inotify import Change, Inotify
+from jackfield.host.inotify import FileEvent, Inotify
 from jackfield.host.resolver import ResolverWatch, parse_resolv_conf, read_resolvers
 from jackfield.host.service import process as processes
 from jackfield.host.service.files import trim_log
@@ -219,8 +219,8 @@ def test_inotify_tells_watches_of_one_directory_apart(tmp_path: Path) -> None:
         created: list[str] = []
         written: list[str] = []
         async with inotify() as instance:
-            first = instance.watch(tmp_path, Change.CREATE, created.append)
-            second = instance.watch(tmp_path, Change.CLOSE_WRITE, written.append)
+            first = instance.watch(tmp_path, FileEvent.CREATE, created.append)
+            second = instance.watch(tmp_path, FileEvent.CLOSE_WRITE, written.append)
             (tmp_path / "a").write_text("x")
             await _until(lambda: written == ["a"])
             assert ["a"] == created
@@ -241,9 +241,9 @@ def test_inotify_says_that_a_directory_is_gone(tmp_path: Path) -> None:
         seen: list[str] = []
         async with inotify() as instance:
             with pytest.raises(KernelError, match="No such file"):
-                instance.watch(tmp_path / "folder", Change.CREATE, seen.append)
+                instance.watch(tmp_path / "folder", FileEvent.CREATE, seen.append)
             (tmp_path / "folder").mkdir()
-            watch = instance.watch(tmp_path / "folder", Change.CREATE, seen.append)
+            watch = instance.watch(tmp_path / "folder", FileEvent.CREATE, seen.append)
             (tmp_path / "folder").rmdir()
             await _until(lambda: seen == [""])
             watch.close()

@@ -21,7 +21,7 @@ from pathlib import Path
 from uuid import UUID
 
 from jackfield.engine.views import LeaseView
-from jackfield.host.inotify import Change, Inotify
+from jackfield.host.inotify import FileEvent, Inotify
 from jackfield.model.address import Address, IpInterface
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, MacAddress
@@ -185,7 +185,7 @@ class LeaseWatch:
         self._settle = settle
         self._pending: dict[UUID, asyncio.TimerHandle] = {}
         directory.mkdir(parents=True, exist_ok=True)
-        mask = Change.MODIFY | Change.CREATE | Change.DELETE | Change.MOVED_TO
+        mask = FileEvent.MODIFY | FileEvent.CREATE | FileEvent.DELETE | FileEvent.MOVED_TO
         self._watch = inotify.watch(directory, mask, self._seen)
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from jackfield.engine.registry import Registry
 from jackfield.engine.tidings import Tidings
 from jackfield.engine.views import LeaseView
 from jackfield.errors import JackfieldError
-from jackfield.host.inotify import Change, Inotify, Watch
+from jackfield.host.inotify import FileEvent, Inotify, Watch
 from jackfield.model.address import Address
 
 __all__ = ["Shortage"]
@@ -107,7 +107,7 @@ class Shortage:
         assert self._inotify is not None
         path = self._directory / str(uuid) / "log"
         with contextlib.suppress(JackfieldError, OSError):
-            watch = self._inotify.watch_file(path, Change.MODIFY, lambda _: self._written(uuid))
+            watch = self._inotify.watch_file(path, FileEvent.MODIFY, lambda _: self._written(uuid))
             self._logs[uuid] = _Log(path, watch, path.stat().st_size, leases)
 
     def _forget(self, uuid: UUID) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jackfield.errors import KernelError
 
-__all__ = ["Change", "Inotify", "Watch"]
+__all__ = ["FileEvent", "Inotify", "Watch"]
 
 _HEADER = struct.Struct("iIII")
 _READ_SIZE = 65536
@@ -28,12 +28,11 @@ _IN_ONLYDIR = 0x01000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Change(enum.IntFlag):
+class FileEvent(enum.IntFlag):
     """What happened to a file of a directory (``sys/inotify.h``)."""
 
     MODIFY = 0x2
     CLOSE_WRITE = 0x8
-    MOVED_FROM = 0x40
     MOVED_TO = 0x80
     CREATE = 0x100
     DELETE = 0x200
@@ -45,7 +44,7 @@ class Watch:
     __slots__ = ("_inotify", "callback", "descriptor", "mask")
 
     def __init__(
-        self, inotify: Inotify, descriptor: int, mask: Change, callback: Callable[[str], None]
+        self, inotify: Inotify, descriptor: int, mask: FileEvent, callback: Callable[[str], None]
     ) -> None:
         """Belong to ``inotify`` under the kernel's watch ``descriptor``."""
         self._inotify = inotify
@@ -71,7 +70,7 @@ class Inotify:
         self._loop.add_reader(self._fd, self._read)
         self._reading = True
 
-    def watch(self, directory: Path, mask: Change, callback: Callable[[str], None]) -> Watch:
+    def watch(self, directory: Path, mask: FileEvent, callback: Callable[[str], None]) -> Watch:
         """Call ``callback(name)`` for each change of ``mask`` to a file of ``directory``.
 
         An empty name says that changes were lost, or the directory is gone: look for yourself.
@@ -79,7 +78,7 @@ class Inotify:
         """
         return self._watch(directory, mask | _IN_ONLYDIR, callback)
 
-    def watch_file(self, path: Path, mask: Change, callback: Callable[[str], None]) -> Watch:
+    def watch_file(self, path: Path, mask: FileEvent, callback: Callable[[str], None]) -> Watch:
         """Call ``callback("")`` for each change of ``mask`` to the file itself, and when it goes.
 
         Raises ``KernelError`` when it is not there.
@@ -91,7 +90,7 @@ class Inotify:
         descriptor = _libc.inotify_add_watch(self._fd, os.fsencode(path), flags)
         if descriptor < 0:
             raise _error(f"watch {path}", "raise fs.inotify.max_user_watches")
-        watch = Watch(self, descriptor, Change(mask & ~_IN_ONLYDIR), callback)
+        watch = Watch(self, descriptor, FileEvent(mask & ~_IN_ONLYDIR), callback)
         self._watches.setdefault(descriptor, []).append(watch)
         return watch
 

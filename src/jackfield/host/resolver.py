@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jackfield.errors import KernelError
-from jackfield.host.inotify import Change, Inotify, Watch
+from jackfield.host.inotify import FileEvent, Inotify, Watch
 from jackfield.model.values import InterfaceName
 
 __all__ = ["RESOLV_CONF", "ResolverWatch", "parse_resolv_conf", "read_resolvers"]
@@ -76,13 +76,13 @@ class ResolverWatch:
     def _watch(self) -> None:
         self.close()
         places = {path.parent: path.name for path in (self._path, self._path.resolve())}
-        mask = Change.CLOSE_WRITE | Change.MOVED_TO | Change.CREATE | Change.DELETE
+        mask = FileEvent.CLOSE_WRITE | FileEvent.MOVED_TO | FileEvent.CREATE | FileEvent.DELETE
         for directory, name in places.items():
             if directory.is_dir():
                 self._watches.append(self._inotify.watch(directory, mask, self._seen_for(name)))
         with contextlib.suppress(KernelError):
             self._watches.append(
-                self._inotify.watch_file(self._path, Change.CLOSE_WRITE, self._seen_for(""))
+                self._inotify.watch_file(self._path, FileEvent.CLOSE_WRITE, self._seen_for(""))
             )
 
     def _seen_for(self, wanted: str) -> Callable[[str], None]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from jackfield.errors import ServiceError
-from jackfield.host.inotify import Change, Inotify
+from jackfield.host.inotify import FileEvent, Inotify
 from jackfield.host.service.process import Process
 
 __all__ = ["serve_soon", "wait_ready"]
@@ -61,7 +61,7 @@ async def wait_ready(process: Process, inotify: Inotify, *, timeout: float = 10.
             if not ready.done():
                 ready.set_exception(error)
 
-    watch = inotify.watch(process.directory, Change.CLOSE_WRITE | Change.MODIFY, seen)
+    watch = inotify.watch(process.directory, FileEvent.CLOSE_WRITE | FileEvent.MODIFY, seen)
     descriptor = process.open()
     try:
         if descriptor is None:
