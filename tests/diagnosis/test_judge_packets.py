@@ -18,6 +18,7 @@ from jackfield.diagnosis.judge import Outcome, judge
 from jackfield.diagnosis.need import host_samples, routed_samples
 from jackfield.diagnosis.packet import Device, Sample
 from jackfield.diagnosis.way import OUTSIDE, Way
+from jackfield.host.ipset import with_ipsets
 from jackfield.host.legacy import parse_save
 from jackfield.host.nft.foreign import read_foreign_tables
 from jackfield.state.ruleset import Ruleset
@@ -235,7 +236,36 @@ IPTABLES_MATCHES = (
     *("-m physdev ! --physdev-is-bridged", "-p tcp -m mark --mark 0x2/0x2"),
     *("-m owner --uid-owner 0", "-m owner ! --uid-owner 0", "-m owner --gid-owner 0-99"),
     *("-m owner --socket-exists", "-m owner ! --uid-owner 0 --gid-owner 0"),
+    *(
+        f"-m set {match}"
+        for match in (
+            "--match-set nets src",
+            "! --match-set nets src",
+            "--match-set nets dst",
+            "--match-set hosts dst",
+            "! --match-set hosts dst",
+            "--match-set hosts src",
+            "--match-set range src",
+            "--match-set empty src",
+            "! --match-set empty dst",
+        )
+    ),
 )
+
+
+#: What sets have, beside addresses that nobody here has.
+IPSETS = f"""
+create nets hash:net
+add nets 192.0.2.0/25
+add nets 10.5.0.0/16
+add nets 10.5.5.0/24
+create hosts hash:ip
+add hosts {OUTSIDE[4]}
+add hosts 198.51.100.7
+create range bitmap:ip range 10.5.5.0-10.5.5.255
+add range 10.5.5.90-10.5.5.110
+create empty hash:net
+"""
 
 
 @pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
@@ -247,6 +277,8 @@ def test_matches_of_iptables(wires: Wires, program: str) -> None:
         pytest.skip(reason)
     multi, env = iptables.multi_program(program)
     wires.router.run(["nft", "flush", "ruleset"])
+    ipset, where = iptables.ipset_program()
+    wires.router.run([ipset, "-exist", "restore"], input=IPSETS, env=where)
     doubted = []
     for match in IPTABLES_MATCHES:
         forward, leaving = f"-A FORWARD {match} -j DROP\n", ""
@@ -263,6 +295,8 @@ def test_matches_of_iptables(wires: Wires, program: str) -> None:
         if program == "iptables-legacy":
             saved = wires.router.run([multi, "iptables-save"], env=env).stdout
             tables += parse_save(saved, "ip", program)
+        with wires.router.entered():
+            tables = with_ipsets(tables)
         found = [judge(Ruleset(tables=tuple(tables)), item) for item in routed_samples(wires.way)]
         outcome = max(item.outcome for item in found)
         if outcome is Outcome.PERHAPS:
@@ -273,5 +307,6 @@ def test_matches_of_iptables(wires: Wires, program: str) -> None:
         assert passes == can_connect(wires.guest, str(OUTSIDE[4]), 443, timeout=timeout), match
     empty = "*mangle\nCOMMIT\n*filter\n:FORWARD ACCEPT\nCOMMIT\n"
     wires.router.run([multi, "iptables-restore"], input=empty, env=env)
+    wires.router.run([ipset, "destroy"], env=where)
     assert not (program == "iptables-nft" and doubted), doubted
     assert len(doubted) < len(IPTABLES_MATCHES) / 2

@@ -469,6 +469,40 @@ def test_the_unit_under_systemd(site: Site) -> None:
         site.machine.call(f"{DAEMON}:start")
 
 
+def test_a_clock_that_is_set(site: Site) -> None:
+    """A guest that is kept to its address goes on with its lease, which is over by it alone."""
+
+    def leased() -> set[str]:
+        return {lease["address"] for lease in site.ask("GET", "/v1/leases")}
+
+    try:
+        site.apply(SERVED.replace("<network>", "<network antiSpoofing='yes'>"))
+        for guest in ("gina", "hans"):
+            site.plug(guest, "", "", "served")
+        site.lease("gina")
+        (first,) = wait_for(leased, 5, "the lease to be known")
+        site.run("date -s @$(($(date +%s) + 86400))")
+        # dnsmasq looks for what is over when somebody asks for something.
+        site.lease("hans")
+        wait_for(lambda: first not in leased() and leased(), 5, "the leases to be read")
+        assert site.reaches("hans", "10.7.0.1")
+        assert site.reaches("gina", "10.7.0.1")
+        site.run(f"ip -n gina address del {first}/24 dev eth0")
+        site.run("ip -n gina address add 10.7.0.200/24 dev eth0")
+        assert not site.reaches("gina", "10.7.0.1")
+    finally:
+        site.run("date -s @$(($(date +%s) - 86400))")
+        clean(site)
+
+
+def test_the_old_ebtables(site: Site) -> None:
+    """Doctor does not go through its tables, and says so where they are loaded."""
+    assert [] == site.ask("GET", "/v1/networks/red/doctor")["notes"]
+    site.load("ebtable_filter")
+    said = "tables of ebtables-legacy (filter) are loaded, and are not looked at: ebtables-legacy"
+    assert [f"{said} -L"] == site.ask("GET", "/v1/networks/red/doctor")["notes"]
+
+
 def test_a_dnsmasq_that_apparmor_confines(site: Site) -> None:
     """A network that its profile keeps from being served says so; what we ship lets it be."""
     reason = apparmor.skip_reason()

@@ -323,10 +323,12 @@ def _rest(daemon: CrashingDaemon) -> str:
 
     def still() -> bool:
         nonlocal last
+        # Asked before: with a carrier that is noticed after the look may come an address.
+        noticed = _carriers_noticed(daemon.host)
         former, last = last, observe(daemon)
         # An address that is being checked for duplicates will be usable soon.
         checked = '"tentative": true' not in last
-        return former == last and checked and _carriers_noticed(daemon.host)
+        return former == last and checked and noticed
 
     wait_for(still, REST, "the host to come to rest", interval=0.2)
     return last

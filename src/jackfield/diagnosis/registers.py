@@ -22,6 +22,7 @@ from jackfield.state.ruleset import (
     ForeignSet,
     Group,
     Immediate,
+    IpSet,
     Load,
     Lookup,
     Never,
@@ -124,7 +125,7 @@ class Registers:
                     self.verdicts = [item.verdict]
             case Never():
                 return False
-            case Doubt():
+            case Doubt() | IpSet():
                 return None
             case Group():
                 return Registers(self._surroundings).run(item.inner)

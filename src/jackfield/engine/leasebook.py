@@ -13,6 +13,7 @@ from jackfield.engine import workplace
 from jackfield.engine.events import EventLog
 from jackfield.engine.guards import leases_by_mac
 from jackfield.engine.leases import LeaseChanges, LeaseFile, LeaseWatch, compare_leases
+from jackfield.engine.leaseterms import LeaseTerms
 from jackfield.engine.records import Leases, NetworkRecord
 from jackfield.engine.registry import Registry
 from jackfield.engine.views import Event, LeaseView
@@ -37,11 +38,15 @@ _AT_ONCE = 200
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a network's file said, and what of it is new since another reading."""
+    """What a network's file said, and what of it is new since another reading.
+
+    ``by_mac`` has as well what is over by the host's clock alone, until ``next_end`` at least.
+    """
 
     leases: list[LeaseView]
     by_mac: Leases
     changes: LeaseChanges
+    next_end: float | None
 
 
 class LeaseBook:
@@ -61,6 +66,8 @@ class LeaseBook:
         self._thread = thread
         self._files: dict[UUID, LeaseFile] = {}
         self._known: dict[UUID, list[LeaseView]] = {}
+        self._terms = LeaseTerms()
+        self._ends: dict[UUID, asyncio.TimerHandle] = {}
         self._watch: LeaseWatch | None = None
         self._listener: LeaseListener | None = None
         self._reader: LeaseReader | None = None
@@ -94,6 +101,8 @@ class LeaseBook:
         """Stop watching."""
         if self._watch is not None:
             self._watch.close()
+        for timer in self._ends.values():
+            timer.cancel()
 
     async def read(self, record: NetworkRecord | None) -> list[LeaseView]:
         """Return the leases of one network or of all."""
@@ -121,7 +130,13 @@ class LeaseBook:
         """Read a network's file, and compare it with what was there before."""
         leases = self.known(uuid, network)
         changes = LeaseChanges() if former is None else compare_leases(former, leases)
-        return Reading(leases=leases, by_mac=leases_by_mac(leases), changes=changes)
+        held = self._terms.outlasting(uuid, leases, now=time.time(), running=time.monotonic())
+        return Reading(
+            leases=leases,
+            by_mac=leases_by_mac([*leases, *held]),
+            changes=changes,
+            next_end=self._terms.next_end(uuid, held),
+        )
 
     def _changed(self, uuid: UUID) -> None:
         self._unread.add(uuid)
@@ -146,6 +161,7 @@ class LeaseBook:
             # Its file goes with it.
             self._known.pop(uuid, None)
             self._files.pop(uuid, None)
+            self._terms.forget(uuid)
             return
         network, former = record.current, self._known.get(uuid, [])
         if self._is_long(uuid):
@@ -166,6 +182,12 @@ class LeaseBook:
             return False
 
     def _listen(self, uuid: UUID, reading: Reading) -> None:
+        if (timer := self._ends.pop(uuid, None)) is not None:
+            timer.cancel()
+        if reading.next_end is not None:
+            # The loop's clock is the one by which they end.
+            loop = asyncio.get_running_loop()
+            self._ends[uuid] = loop.call_at(reading.next_end, self._changed, uuid)
         if self._listener is not None:
             self._listener(uuid, reading.by_mac)
         if self._reader is not None:

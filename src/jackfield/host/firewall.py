@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jackfield.errors import KernelError
+from jackfield.host.ipset import with_ipsets
 from jackfield.host.legacy import read_legacy_tables
 from jackfield.host.nft.foreign import read_foreign_tables
 from jackfield.state.ruleset import Ruleset
@@ -17,4 +18,4 @@ def read_ruleset() -> Ruleset:
         tables += read_foreign_tables()
     except KernelError as error:
         unseen.append(f"the rules of nftables cannot be seen: {error}")
-    return Ruleset(tables=tuple(tables), unseen=tuple(unseen))
+    return Ruleset(tables=tuple(with_ipsets(tables)), unseen=tuple(unseen))

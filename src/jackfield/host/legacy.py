@@ -27,6 +27,7 @@ from jackfield.state.ruleset import (
     ForeignRule,
     ForeignTable,
     Hook,
+    IpSet,
     Load,
     Never,
     Not,
@@ -208,6 +209,8 @@ def _rule(words: Sequence[str], family: str, chains: dict[str, str]) -> Iterator
                 rest.pop(0)
         else:
             value = rest.pop(0)
+            if word == "--match-set" and rest:
+                value = f"{value} {rest.pop(0)}"
             try:
                 test = list(decode(value, family, word))
             except (ValueError, LookupError):
@@ -294,6 +297,11 @@ def _owner(value: str, _family: str, word: str) -> Iterator[Expression]:
     yield from owner(f"{word} {value}")
 
 
+def _ipset(value: str, _family: str, _word: str) -> Iterator[Expression]:
+    name, ends = value.split()
+    yield IpSet(name, tuple(ends.split(",")))
+
+
 _ABSENT = frozenset({"rt", "frag", "hbh", "dst", "ah", "esp", "ipv6header"})
 """Headers that sample packets have not."""
 
@@ -312,6 +320,7 @@ _MODULES = frozenset(
         "hl",
         "ttl",
         "owner",
+        "set",
     }
 )
 _OPTIONS: dict[str, Callable[[str, str, str], Iterator[Expression]]] = {
@@ -330,6 +339,7 @@ _OPTIONS: dict[str, Callable[[str, str, str], Iterator[Expression]]] = {
     "--icmpv6-type": _icmp,
     **dict.fromkeys(("--hl-eq", "--hl-lt", "--hl-gt"), _hops),
     **dict.fromkeys(("--ttl-eq", "--ttl-lt", "--ttl-gt"), _hops),
+    "--match-set": _ipset,
     "--uid-owner": _owner,
     "--gid-owner": _owner,
     "--src-type": _type,

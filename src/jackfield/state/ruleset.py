@@ -30,6 +30,7 @@ __all__ = [
     "Group",
     "Hook",
     "Immediate",
+    "IpSet",
     "Load",
     "Lookup",
     "Never",
@@ -202,6 +203,14 @@ class Doubt:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class IpSet:
+    """Go on only if a set of ``ipset``, by its name or number, has what is at these ``ends``."""
+
+    which: str | int
+    ends: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Group:
     """Go on only if all of ``inner`` lets the packet go on."""
 
@@ -227,6 +236,7 @@ Expression = (
     | Decide
     | Never
     | Doubt
+    | IpSet
     | Group
     | Not
 )
