@@ -229,12 +229,16 @@ KEPT = (
 )
 HELD = "a stopped network with ports cannot be undefined, because its guests would lose it"
 SOUND = "calls with lists or names that are empty are answered; some of them end libvirtd 11.3"
+MENDED = (
+    "what somebody takes away from a running network, as its bridge, is made again; libvirt finds "
+    "the network stopped when it is started again"
+)
 HOOKS = (
     "a hook that fails after `net-update` of a running network is told, as of one that does not "
     "run; libvirt says nothing of it then"
 )
 #: Differences that no single command shows.
-EXTRA = {KEPT, HELD, SOUND, HOOKS}
+EXTRA = {KEPT, HELD, SOUND, HOOKS, MENDED}
 
 #: What one after the other is asked.
 COMMANDS: tuple[str | Differs, ...] = (
