@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -394,3 +395,24 @@ def test_an_end_during_a_handshake(outside: Host, server: Daemon) -> None:
         silent.connect((ADDRESS, PORT))
         server.terminate(timeout=8)
         assert b"" == silent.recv(1)
+
+
+def test_many_who_say_nothing(outside: Host, server: Daemon, pki: Path) -> None:
+    """Of those who are not let in yet only so many are waited for: the first have to go.
+
+    Else anybody who reaches the port could use up the daemon's open files.
+    """
+    with contextlib.ExitStack() as stack:
+        silent = []
+        for _ in range(300):
+            one = stack.enter_context(outside.socket(socket.AF_INET, socket.SOCK_STREAM))
+            one.settimeout(5)
+            one.connect((ADDRESS, PORT))
+            silent.append(one)
+        assert b"" == silent[0].recv(1)
+        assert serial(outside, pki, "anna") is not None
+        held = server.host.run(["ss", "-Htn", "state", "established", f"sport = :{PORT}"])
+        assert 256 >= len(held.stdout.splitlines())
+        silent[-1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent[-1].recv(1)

@@ -132,6 +132,14 @@ DOCUMENTS = {
     "portvlan": PORT.replace("4d<", "7e<").replace("<mac", "<vlan><tag id='5'/></vlan><mac"),
     "direct": "<network><name>direct</name><forward mode='private'><interface dev='lo'/></forward>"
     "</network>",
+    "whole": "<network><name>whole</name><forward mode='passthrough' dev='lo'/></network>",
+    "merged": "<network><name>merged</name><forward mode='vepa' dev='lo'/>"
+    "<virtualport type='802.1Qbg'><parameters managerid='9'/></virtualport></network>",
+    "portwhole": PORT.replace("4d<", "8d<"),
+    "portfull": PORT.replace("4d<", "8e<"),
+    "portmerged": PORT.replace("4d<", "8f<").replace(
+        "<mac", "<virtualport type='802.1Qbg'><parameters managerid='1'/></virtualport><mac"
+    ),
     "portbad": "<networkport><uuid>00000000-0000-0000-0000-00000000004e</uuid></networkport>",
 }
 
@@ -217,6 +225,10 @@ WISHES = (
     "a port that wants what its network cannot give, as a VLAN or isolation on macvtap, is "
     "refused; libvirt leaves it out"
 )
+FULL = (
+    "why a guest gets no port is told in full: each portgroup and uplink with what is used of it, "
+    "and where each of two virtualports that contradict each other stands (error 67, libvirt's 27)"
+)
 COUNTED = "the number of a network's ports stays right after `net-update`; libvirt forgets it"
 FUNCTIONS = (
     "a network of virtual functions is defined and starts also while there is none; then its "
@@ -229,12 +241,16 @@ KEPT = (
 )
 HELD = "a stopped network with ports cannot be undefined, because its guests would lose it"
 SOUND = "calls with lists or names that are empty are answered; some of them end libvirtd 11.3"
+MENDED = (
+    "what somebody takes away from a running network, as its bridge, is made again; libvirt finds "
+    "the network stopped when it is started again"
+)
 HOOKS = (
     "a hook that fails after `net-update` of a running network is told, as of one that does not "
     "run; libvirt says nothing of it then"
 )
 #: Differences that no single command shows.
-EXTRA = {KEPT, HELD, SOUND, HOOKS}
+EXTRA = {KEPT, HELD, SOUND, HOOKS, MENDED}
 
 #: What one after the other is asked.
 COMMANDS: tuple[str | Differs, ...] = (
@@ -540,6 +556,14 @@ COMMANDS: tuple[str | Differs, ...] = (
     Differs("net-port-create two /run/lab/portextra.xml --validate", SCHEMA),
     "net-create /run/lab/direct.xml",
     Differs("net-port-create direct /run/lab/portvlan.xml", WISHES),
+    "net-create /run/lab/merged.xml",
+    Differs("net-port-create merged /run/lab/portmerged.xml", FULL),
+    "net-destroy merged",
+    "net-create /run/lab/whole.xml",
+    "net-port-create whole /run/lab/portwhole.xml",
+    Differs("net-port-create whole /run/lab/portfull.xml", FULL),
+    "net-port-delete whole 00000000-0000-0000-0000-00000000008d",
+    "net-destroy whole",
     "net-define /run/lab/kept.xml",
     "net-define /run/lab/keptless.xml",
     Differs("net-dumpxml kept", REDEFINED),

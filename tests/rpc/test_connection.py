@@ -82,6 +82,7 @@ def test_calls_before_open_are_refused(served: Served) -> None:
     ("uri", "code", "text"),
     [
         ("qemu:///system", 5, "qemu:///system"),
+        ("NETWORK:///system", 5, "NETWORK:///system"),
         ("", 5, "<null>"),
         ("network://[", 5, "network://["),
         ("garbage", 5, "URI 'garbage' does not include a driver name"),
@@ -325,6 +326,18 @@ def test_unknown_flags_are_refused(client: RawClient) -> None:
         error = refused(client, name, *args, 0x40)
         assert (8, 19) == (error.code, error.domain)
         assert f"unsupported flags (0x40) in function {function}" == error.message
+
+
+def test_an_unknown_type_of_metadata(client: RawClient) -> None:
+    """It is refused in libvirt's words."""
+    red = client.lookup("red")
+    told = (8, 19, "invalid argument: unknown metadata type '9'")
+    for name, args in (
+        ("network_set_metadata", (red, 9, "x", None, None, 0)),
+        ("network_get_metadata", (red, 9, None, 0)),
+    ):
+        error = refused(client, name, *args)
+        assert told == (error.code, error.domain, error.message)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ __all__ = ["check_reclaimed"]
 def check_reclaimed(network: Network, facts: Facts, usage: Usage, port: Port) -> None:
     """Raise :class:`Conflict` where the port's uplink is not the network's, or is another's.
 
-    ``usage`` is without the port.  Bridges are not asked for: such a port is given the one that
-    its network has now.
+    ``usage`` is without the port.  Bridges are not asked for, nor by libvirt: there is room for
+    all, and a port goes to its network's bridge of now when that starts.
     """
     plug, key = port.plug, uplink_key(port)
     if not isinstance(plug, DirectPlug | HostdevPlug) or key is None:

@@ -75,7 +75,8 @@ def open_connection(session: Session, uri: str | None, flags: int) -> tuple[obje
         raise RpcError(Code.NO_CONNECT, uri, Domain.NONE) from None
     if not parts.scheme:
         raise RpcError(Code.NO_CONNECT, f"URI '{uri}' does not include a driver name", Domain.NONE)
-    if parts.scheme != "network" or parts.netloc:
+    # The parser makes the scheme lower case, and libvirt does not.
+    if not uri.startswith("network:") or parts.netloc:
         raise RpcError(Code.NO_CONNECT, uri, Domain.NONE)
     if parts.path != "/system":
         raise RpcError(

@@ -100,4 +100,6 @@ def _metadata_type(kind: int) -> MetadataType:
     try:
         return MetadataType(kind)
     except ValueError:
-        raise InvalidRequest(f"metadata has no type {kind}") from None
+        raise InvalidRequest(f"metadata has no type {kind}").in_libvirt(
+            f"unknown metadata type '{kind}'"
+        ) from None

@@ -28,6 +28,13 @@ log = logging.getLogger("jackfield.rpc")
 
 _HANDSHAKE_LIMIT = 10.0  # seconds that a client has until its certificate is checked
 
+_HANDSHAKES = 256
+"""How many may be under way at once.
+
+Anybody who reaches the port can begin one, and each is an open file.  One takes milliseconds, so
+the first of too many is one that waits for nothing.
+"""
+
 _ACCEPTED = b"\1"
 _IP_FREEBIND = 15  # linux/in.h
 
@@ -113,7 +120,8 @@ def is_allowed(names: Sequence[str], patterns: Sequence[str] | None) -> bool:
 class Admission(asyncio.Protocol):
     """Shakes hands with who connects, and lets him through to a ``Gate``; tells of who fails."""
 
-    _under_way: ClassVar[set[asyncio.Task[None]]] = set()
+    #: The oldest first.
+    _under_way: ClassVar[dict[asyncio.Task[None], str]] = {}
 
     def __init__(self, credentials: Credentials, gate: Gate) -> None:
         """Check who connects by ``credentials``."""
@@ -124,12 +132,18 @@ class Admission(asyncio.Protocol):
         """Begin the handshake, before anything is read."""
         stream = cast("asyncio.Transport", transport)
         stream.pause_reading()
-        task = asyncio.get_running_loop().create_task(self._shake_hands(stream))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-
-    async def _shake_hands(self, stream: asyncio.Transport) -> None:
         where = _address_of(stream)
+        if len(self._under_way) >= _HANDSHAKES:
+            oldest, whose = next(iter(self._under_way.items()))
+            log.debug("TLS: too many handshakes at once; that with %s is dropped", whose)
+            # It closes the connection.
+            oldest.cancel()
+            self._under_way.pop(oldest)
+        task = asyncio.get_running_loop().create_task(self._shake_hands(stream, where))
+        self._under_way[task] = where
+        task.add_done_callback(lambda ended: self._under_way.pop(ended, None))
+
+    async def _shake_hands(self, stream: asyncio.Transport, where: str) -> None:
         try:
             encrypted = await asyncio.get_running_loop().start_tls(
                 stream,
