@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jackfield.model.address import IpNetwork
-from jackfield.plan.network import overlap
+from jackfield.plan.collision import overlap
 from jackfield.state.facts import Facts, RouteFact
 
 

@@ -23,7 +23,8 @@ from jackfield.host.netlink.policy import has_policies
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.uplink import DeviceUplink
-from jackfield.plan.network import bridge_of, is_default, other_way
+from jackfield.plan.collision import is_default, other_way
+from jackfield.plan.network import bridge_of
 from jackfield.state.facts import Facts
 
 __all__ = ["blocked_way", "first_certain", "is_blocked_way", "ways_past"]

@@ -14,7 +14,8 @@ from jackfield.errors import Conflict, ForeignObject, shell_word
 from jackfield.model.address import IpNetwork
 from jackfield.model.network import Network
 from jackfield.model.uplink import describe
-from jackfield.plan.network import metric_of, overlap
+from jackfield.plan.collision import overlap
+from jackfield.plan.network import metric_of
 
 __all__ = ["check_free", "takes_uplinks"]
 

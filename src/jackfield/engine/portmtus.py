@@ -74,25 +74,28 @@ def fit_ports(
     fitted = [dataclasses.replace(port, device=device) for port, device in unfit]
     with tools.store.transaction():
         tools.store.put_ports(port_row(port) for port in fitted)
-    links = [
-        item
-        for port in fitted
-        for item in state_of_port(record.current, port).values()
-        if isinstance(item, TapLink | VethLink)
-    ]
-    found = tools.applier.observe(links)
+    changes = {
+        link: [item for item in state.values() if former.get(item.key) != item]
+        for state in (state_of_port(record.current, port) for port in fitted)
+        for link in state.values()
+        if isinstance(link, TapLink | VethLink)
+    }
+    found = tools.applier.observe(changes)
     done: list[Resource] = []
-    for link in links:
+    for link, change in changes.items():
         if found[link.key].presence is not Presence.OURS:
             continue
         try:
-            tools.applier.mend([link])
+            # One by one: what a link has of IPv6 comes and goes with its MTU.
+            for item in change:
+                tools.applier.mend([item])
         except (JackfieldError, ExceptionGroup) as error:
             log.warning("network %s: %s keeps its MTU: %s", record.name, link.name, error)
         else:
             log.info("network %s: %s has its MTU now: %d", record.name, link.name, link.mtu)
-            done.append(link)
-    return Change(ensure=tuple(done), replaced={link.key: former[link.key] for link in done})
+            done += change
+    replaced = {item.key: former[item.key] for item in done if item.key in former}
+    return Change(ensure=tuple(done), replaced=replaced)
 
 
 def _given_mtu(network: Network) -> int | None:

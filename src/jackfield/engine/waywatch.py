@@ -10,7 +10,7 @@ from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registry import Registry
 from jackfield.model.address import IpNetwork
 from jackfield.model.uplink import DeviceUplink
-from jackfield.plan.network import is_default, overlap
+from jackfield.plan.collision import is_default, overlap
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import network_of, port_of
 

@@ -8,9 +8,7 @@ hang.  Bridges over uplinks: ``managedbridge``.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
-from uuid import UUID
 
 from jackfield.errors import (
     Conflict,
@@ -22,12 +20,13 @@ from jackfield.errors import (
     WrongState,
     shell_word,
 )
-from jackfield.model.address import IpInterface, IpNetwork, StaticRoute, why_no_host
+from jackfield.model.address import IpInterface, StaticRoute, why_no_host
 from jackfield.model.mode import Mode
 from jackfield.model.network import MacTableManager, Network
 from jackfield.model.uplink import DeviceUplink
 from jackfield.model.values import InterfaceName
 from jackfield.model.virtualport import is_openvswitch
+from jackfield.plan.collision import check_route, check_subnet
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.managedbridge import is_managed, plan_managed_bridges
 from jackfield.plan.openvswitch import (
@@ -39,9 +38,9 @@ from jackfield.plan.openvswitch import (
 from jackfield.plan.rules import network_rules
 from jackfield.plan.vde import check_switch, switch_resources
 from jackfield.plan.virtualfunction import plan_pools
-from jackfield.state.facts import Facts, LinkFact, RouteFact
+from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.hoststate import HostState
-from jackfield.state.links import BridgeLink, OwnerKind, alias_of, network_of
+from jackfield.state.links import LEAST_IPV6_MTU, BridgeLink, OwnerKind, alias_of, network_of
 from jackfield.state.resources import InterfaceAddress, LinkUp, Resource, Route, Setting, Shaping
 
 __all__ = [
@@ -49,10 +48,7 @@ __all__ = [
     "check_bridge",
     "check_host",
     "check_network",
-    "is_default",
     "metric_of",
-    "other_way",
-    "overlap",
     "plan_network",
 ]
 
@@ -70,7 +66,6 @@ _PLANNED = frozenset(
         Mode.HOSTDEV,
     }
 )
-_IPV6_MTU = 1280
 _FORWARDING = frozenset({Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET})
 
 
@@ -181,7 +176,9 @@ def check_host(network: Network, facts: Facts) -> None:
     interfaces = network.interfaces
     bridge = bridge_of(network)
     for interface in interfaces:
-        _check_collision(network, interface.network, bridge, facts)
+        check_subnet(network, interface.network, bridge, facts)
+    for route in network.routes:
+        check_route(network, route, bridge, facts)
     if any(interface.version == 6 for interface in interfaces):
         if not facts.ipv6:
             raise MissingFeature(
@@ -260,11 +257,11 @@ def _check_realised(network: Network) -> None:
         )
     if (
         network.mtu is not None
-        and network.mtu < _IPV6_MTU
+        and network.mtu < LEAST_IPV6_MTU
         and any(interface.version == 6 for interface in network.interfaces)
     ):
         raise InvalidRequest(
-            f"network {network.name!r} has an IPv6 address, which needs an MTU of {_IPV6_MTU} "
+            f"network {network.name!r} has an IPv6 address, which needs an MTU of {LEAST_IPV6_MTU} "
             f"bytes at least (RFC 8200), not {network.mtu}",
             hint="raise the <mtu>, or take the IPv6 <ip> elements out",
         )
@@ -325,6 +322,8 @@ def _bridge_settings(
     ``accept_dad`` is off because a bridge without ports never finishes duplicate address
     detection, and dnsmasq could not bind to its addresses.
     """
+    if network.mtu is not None and network.mtu < LEAST_IPV6_MTU:
+        return []
     has_ipv6 = any(interface.version == 6 for interface in interfaces)
     values = (
         {"disable_ipv6": "0", "accept_ra": "0", "autoconf": "0", "accept_dad": "0"}
@@ -345,57 +344,3 @@ def _forwarding_settings(network: Network, interfaces: list[IpInterface]) -> lis
     versions = {interface.version for interface in interfaces}
     names = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
     return [Setting(name=names[version], value="1", shared=True) for version in sorted(versions)]
-
-
-def _check_collision(
-    network: Network, subnet: IpNetwork, bridge: InterfaceName, facts: Facts
-) -> None:
-    """Refuse a subnet that the host reaches another way."""
-    route = other_way(subnet, bridge, facts, network.uuid)
-    if route is None:
-        return
-    where = f" through {route.link}" if route.link is not None else ""
-    link = facts.links.get(route.link or "")
-    owner = ""
-    if link is not None and link.alias.startswith("jackfield:network:"):
-        owner = " (another network of Jackfield)"
-    raise ForeignObject(
-        f"network {network.name!r}: its subnet {subnet} overlaps {route.destination}, "
-        f"which this host already routes{where}{owner}",
-        hint="choose another subnet; `ip route` shows those in use",
-    ).in_libvirt(f"Network is already in use by interface {route.link or ''}", code=1, domain=0)
-
-
-def other_way(
-    subnet: IpNetwork, bridge: InterfaceName, facts: Facts, uuid: UUID | None
-) -> RouteFact | None:
-    """Return a route by which the host reaches some of ``subnet`` elsewhere than on ``bridge``.
-
-    The bridge that the network ``uuid`` has had until now is no other way.  A wider route through
-    a gateway (10.0.0.0/8 into a company's network) is none: a part of it may well be ours.  A
-    wider subnet that is on a link is one: its hosts would vanish.  Half of all there is is none: a
-    VPN's way to have the default route without changing the host's own.
-    """
-    for route in facts.routes_overlapping(subnet):
-        if route.link == bridge or is_default(route.destination):
-            continue
-        link = facts.links.get(route.link or "")
-        if uuid is not None and link is not None and network_of(link.alias) == uuid:
-            continue
-        if route.on_link or route.destination.prefixlen >= subnet.prefixlen:
-            return route
-    return None
-
-
-def is_default(destination: IpNetwork) -> bool:
-    """Return whether a route there is a default one, or a part of one: 2000::/3 is everywhere."""
-    return destination.prefixlen <= (1 if destination.version == 4 else 3)
-
-
-def overlap(one: IpNetwork, other: IpNetwork) -> bool:
-    """Return whether two subnets share an address; those of two families do not."""
-    if isinstance(one, ipaddress.IPv4Network) and isinstance(other, ipaddress.IPv4Network):
-        return one.overlaps(other)
-    if isinstance(one, ipaddress.IPv6Network) and isinstance(other, ipaddress.IPv6Network):
-        return one.overlaps(other)
-    return False
