@@ -99,7 +99,7 @@ _ALPHANUMERIC = string.ascii_letters + string.digits
 
 device_names = (
     st.text(_ALPHANUMERIC + "_.", min_size=1, max_size=15)
-    .filter(lambda text: text not in {".", ".."})
+    .filter(lambda text: text not in {".", "..", "all", "default"})
     .map(InterfaceName)
 )
 network_names = (

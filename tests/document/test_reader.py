@@ -160,6 +160,8 @@ def test_options_of_every_element_count() -> None:
         ("<forward mode='hostdev'><address type='usb'/></forward>", "allowed is 'pci'"),
         ("<bridge name='a/b'/>", "letters, digits"),
         ("<bridge name='sixteencharslong'/>", "longer than 15 bytes"),
+        ("<bridge name='all'/>", "device name 'all' is the kernel's own"),
+        ("<bridge name='default'/>", "device name 'default' is the kernel's own"),
         ("<bridge stp='maybe'/>", "allowed are 'on', 'off'"),
         ("<bridge><uplinks><interface dev='a'/></uplinks></bridge>", "has mode='bridge'"),
         ("<mac address='01:00:00:00:00:00'/>", "multicast"),

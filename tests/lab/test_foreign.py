@@ -134,6 +134,45 @@ def test_a_static_route_of_somebody_else(daemon: Daemon, host: Host, uplink: Upl
     assert before == take_snapshot(host)
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("172.20.0.0/16 via 192.0.2.1 metric 100", ROUTE.format("10.5.5.2", "")),
+        ("172.20.0.0/16 via 192.0.2.1 metric 100", ROUTE.format("10.5.5.2", " metric='99'")),
+        (None, "<route address='0.0.0.0' prefix='0' gateway='10.5.5.2'/>"),
+        (None, "<route address='192.0.2.0' prefix='24' gateway='10.5.5.2'/>"),
+        (
+            None,
+            (
+                "<ip family='ipv6' address='fd00::1' prefix='64'/>"
+                "<route family='ipv6' address='::' prefix='0' gateway='fd00::2'/>"
+            ),
+        ),
+    ],
+)
+def test_a_static_route_that_would_take_over(
+    daemon: Daemon, host: Host, uplink: Uplink, theirs: str | None, ours: str
+) -> None:
+    """A lesser metric would leave the host without the route that it has, its default one even."""
+    assert uplink.ifname == "eth0"
+    set_up(host, [] if theirs is None else [f"ip route add {theirs}"])
+    before = take_snapshot(host)
+    text = document().replace("</ip>", f"</ip>{ours}")
+    refused = daemon.cli("apply", daemon.document(text), check=False)
+    assert 5 == refused.returncode, refused
+    assert re.search(r"another route to [0-9.:/]+ through veth eth0 \(metric \d+\)", refused.stderr)
+    assert before == take_snapshot(host)
+    # What the error says to do: then the host's own is used as before.
+    metric = re.search(r"metric='(\d+)'", refused.stderr)
+    assert metric is not None
+    second = re.sub(r"(<route.*?)( metric='\d+')?/>", rf"\1 {metric[0]}/>", text)
+    daemon.cli("apply", daemon.document(second))
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+    asked = "192.0.2.77" if "192.0.2" in ours else "172.20.0.1"
+    asked = "2001:db8:9::1" if "ipv6" in ours else asked
+    assert "eth0" == host.ip("route", "get", asked)[0]["dev"]
+
+
 @pytest.mark.parametrize("running", [False, True])
 def test_a_static_route_of_another_network(daemon: Daemon, host: Host, running: bool) -> None:
     """Of two networks with one route the second is refused, and told which has it."""

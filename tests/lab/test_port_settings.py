@@ -14,6 +14,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -660,6 +661,41 @@ def test_an_mtu_that_changes(host: Host, daemon: Daemon) -> None:
     daemon.cli("define", daemon.document(document("")))
     daemon.cli("start", "red")
     assert [1500] * 5 == mtus()
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+
+
+def test_an_mtu_that_ipv6_does_not_fit(host: Host, daemon: Daemon) -> None:
+    """Such links have no IPv6 at all; with a larger MTU they are kept from it as others are."""
+    apply(daemon, document("<mtu size='1279'/>"))
+    plug(daemon, host, "anna", 2)
+    daemon.cli("attach", "red", "--tap", "tap0")
+    links = ["red0", "tap0", device(daemon, "anna")]
+
+    def kept_from_ipv6() -> list[str]:
+        found = (Path(f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6") for link in links)
+        with host.entered():
+            return [path.read_text().strip() for path in found if path.exists()]
+
+    assert [] == kept_from_ipv6()
+    for size in (1500, 576):
+        daemon.cli("define", daemon.document(document(f"<mtu size='{size}'/>")))
+        planned = {step["text"] for step in daemon.cli("plan", "red", json=True)["steps"]}
+        applied = {step["text"] for step in daemon.cli("apply", "red", json=True)["steps"]}
+        assert planned == applied
+        assert (["1"] * 3 if size == 1500 else []) == kept_from_ipv6()
+        assert {"steps": []} == daemon.cli("plan", "red", json=True)
+    daemon.cli("stop", "red")
+    daemon.cli("start", "red")
+    assert {"steps": []} == daemon.cli("plan", "red", json=True)
+
+
+def test_a_kernel_without_ipv6(host: Host, daemon: Daemon) -> None:
+    """A host that was started with ipv6.disable=1 has networks of IPv4."""
+    host.run(["mount", "-t", "tmpfs", "none", "/proc/sys/net/ipv6"])
+    apply(daemon, document())
+    anna = plug(daemon, host, "anna", 2)
+    daemon.cli("attach", "red", "--tap", "tap0")
+    assert ping(anna, "10.0.0.1")
     assert {"steps": []} == daemon.cli("plan", "red", json=True)
 
 

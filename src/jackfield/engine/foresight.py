@@ -32,9 +32,12 @@ from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.links import AnyLink
 from jackfield.state.plan import PlanStep
-from jackfield.state.resources import PortGuard
+from jackfield.state.resources import PortGuard, Setting
 
 __all__ = ["Foresight"]
+
+Device = AnyLink | Setting
+"""What a port's device is, and has of its own accord."""
 
 
 class Foresight:
@@ -84,13 +87,16 @@ class Foresight:
         present = record.present
 
         def look(tools: Workplace) -> tuple[Change, list[str]]:
-            def is_there(item: Upkeep | PortGuard) -> bool:
-                return tools.kernel.route.index(item.link) is not None
+            def is_there(item: Upkeep | PortGuard | Device) -> bool:
+                link = item.name if isinstance(item, AnyLink) else item.link
+                return link is not None and tools.kernel.route.index(link) is not None
 
             plugged = [item for item in (*guards, *upkeep.here(tools)) if is_there(item)]
-            fitted = [item for item in changed if tools.kernel.route.index(item.name) is not None]
+            fitted = [item for item in changed if is_there(item)]
             former = filter(is_there, [*guarded, *dropped])
-            found = tools.applier.observe([*present.values(), *former, *plugged, *fitted, *lost])
+            # What a device is to have that it had not may seem to be so while it is as it was.
+            devices = [item for item in fitted if isinstance(item, AnyLink)]
+            found = tools.applier.observe([*present.values(), *former, *plugged, *devices, *lost])
             actual = [seen.resource for seen in found.values() if seen.resource is not None]
             # Ports share some of it with each other, and with their network.
             whole = {item.key: item for item in (*wanted.values(), *plugged, *fitted, *lost)}
@@ -124,18 +130,22 @@ def _differences(
     ports: Sequence[PortRecord],
     later: Sequence[PortRecord],
     altered: Container[UUID],
-) -> tuple[list[AnyLink], list[Upkeep]]:
+) -> tuple[list[Device], list[Upkeep]]:
     """Return the devices that will be otherwise, and what of ports there will not be.
 
     Those that somebody has ``altered`` will be as they were.
     """
-    changed: list[AnyLink] = []
+    changed: list[Device] = []
     dropped: list[Upkeep] = []
     for port, new in zip(ports, later, strict=True):
         if new is port and port.uuid not in altered:
             continue
         former, state = state_of_port(network, port), state_of_port(target, new)
-        links = (item for item in state.values() if isinstance(item, AnyLink))
-        changed += [item for item in links if port.uuid in altered or former.get(item.key) != item]
+        devices = (item for item in state.values() if isinstance(item, Device))
+        changed += [
+            item
+            for item in devices
+            if former.get(item.key) != item or (port.uuid in altered and isinstance(item, AnyLink))
+        ]
         dropped += [item for item in upkeep_of_port(network, port) if item.key not in state]
     return changed, dropped

@@ -21,7 +21,8 @@ from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.plan.port import PortDevice, bridge_of_plug
 from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import Change
-from jackfield.state.links import TapLink, VethLink
+from jackfield.state.links import AnyLink, TapLink, VethLink
+from jackfield.state.resources import Setting
 
 __all__ = ["fit_ports", "has_other_mtu", "restore_mtus", "unfit_ports"]
 
@@ -76,22 +77,24 @@ def fit_ports(
 def restore_mtus(tools: Workplace, record: NetworkRecord, ports: Iterable[PortRecord]) -> Change:
     """Give the devices of ports of a network the MTU that is theirs; return what that took."""
     change = Change()
-    links = [
-        item
-        for port in ports
-        for item in state_of_port(record.current, port).values()
-        if isinstance(item, TapLink | VethLink)
-    ]
-    found = tools.applier.observe(links)
-    for link in links:
+    parts = {
+        link: [item for item in state.values() if isinstance(item, AnyLink | Setting)]
+        for state in (state_of_port(record.current, port) for port in ports)
+        for link in state.values()
+        if isinstance(link, TapLink | VethLink)
+    }
+    found = tools.applier.observe(parts)
+    for link, items in parts.items():
         if found[link.key].presence is not Presence.OURS:
             continue
         try:
-            mended, _ = tools.applier.mend([link])
+            # One by one: what a link has of IPv6 comes and goes with its MTU.
+            for item in items:
+                mended, _ = tools.applier.mend([item])
+                change += mended
         except (JackfieldError, ExceptionGroup) as error:
             log.warning("network %s: %s keeps its MTU: %s", record.name, link.name, error)
         else:
-            change += mended
             log.info("network %s: %s has its MTU now: %d", record.name, link.name, link.mtu)
     return change
 

@@ -19,12 +19,14 @@ __all__ = ["BridgeDriver"]
 # kernel keeps a bridge with STP within them.
 _STP_DELAY_MINIMUM = 2
 _STP_DELAY_MAXIMUM = 30
+# Without STP any will do that netlink has room for: 32 bits of hundredths.
+_DELAY_MAXIMUM = 0xFFFF_FFFF // 100
 
 
 def _possible_delay(wanted: BridgeLink) -> int:
     """Return the forward delay that the kernel can give, in seconds."""
     if not wanted.stp:
-        return wanted.forward_delay
+        return min(wanted.forward_delay, _DELAY_MAXIMUM)
     return max(_STP_DELAY_MINIMUM, min(wanted.forward_delay, _STP_DELAY_MAXIMUM))
 
 

@@ -134,6 +134,8 @@ class SettingDriver:
         found: dict[str, Observed] = {}
         for item in resources:
             value = read_setting(item.name)
+            if value is None and _is_without_ipv6(item):
+                value = item.value
             if value is None:
                 found[item.key] = ABSENT
                 continue
@@ -156,10 +158,22 @@ class SettingDriver:
     ) -> None:
         """Write the values."""
         for item in resources:
-            write_setting(item.name, item.value)
+            try:
+                write_setting(item.name, item.value)
+            except NotFound:
+                if not _is_without_ipv6(item):
+                    raise
 
     def remove(self, kernel: Kernel, resources: Sequence[Setting]) -> None:
         """Do nothing: a setting goes with its link, or is put back by its previous value."""
+
+
+def _is_without_ipv6(item: Setting) -> bool:
+    """Whether ``item`` keeps a link from having IPv6, which is so where there is no such sysctl.
+
+    A kernel that was started with ``ipv6.disable=1`` has none, nor has a link of a small MTU.
+    """
+    return item.link is not None and item.name.endswith("/disable_ipv6") and item.value == "1"
 
 
 def _links_losing_routes(kernel: Kernel) -> list[str]:

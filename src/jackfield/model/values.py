@@ -41,6 +41,10 @@ class InterfaceName(str):
                 f"device name {text!r} may hold only letters, digits and _ . @ + -, "
                 "and not begin with -"
             )
+        if text in {"all", "default"}:
+            raise ValueError(
+                f"device name {text!r} is the kernel's own, for sysctls of all devices"
+            )
         return super().__new__(cls, text)
 
 

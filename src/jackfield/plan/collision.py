@@ -1,4 +1,4 @@
-"""Subnets that the host reaches another way, or would: no network can have them as well."""
+"""What a network would take from the host: subnets and destinations that it reaches already."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import ipaddress
 from uuid import UUID
 
 from jackfield.errors import ForeignObject
-from jackfield.model.address import IpNetwork
+from jackfield.model.address import IpNetwork, StaticRoute
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
 from jackfield.state.facts import Facts, RouteFact
 from jackfield.state.links import network_of
 
-__all__ = ["check_collision", "is_default", "other_way", "overlap"]
+__all__ = ["check_route", "check_subnet", "is_default", "other_way", "overlap"]
 
 
-def check_collision(
-    network: Network, subnet: IpNetwork, bridge: InterfaceName, facts: Facts
-) -> None:
+def check_subnet(network: Network, subnet: IpNetwork, bridge: InterfaceName, facts: Facts) -> None:
     """Refuse a subnet that the host reaches another way."""
     route = other_way(subnet, bridge, facts, network.uuid)
     if route is None:
@@ -32,6 +30,35 @@ def check_collision(
         f"which this host already routes{where}{owner}",
         hint="choose another subnet; `ip route` shows those in use",
     ).in_libvirt(f"Network is already in use by interface {route.link or ''}", code=1, domain=0)
+
+
+def check_route(network: Network, route: StaticRoute, bridge: InterfaceName, facts: Facts) -> None:
+    """Refuse a static route to where the host has a route already that ours would take over.
+
+    One with a metric above the host's is meant to be second to that.  Routes of our own networks
+    are compared by themselves: each has named its metric.
+    """
+    for found in facts.routes_overlapping(route.destination):
+        link = facts.links.get(found.link or "")
+        of_network = link is not None and network_of(link.alias) is not None
+        if (
+            found.destination != route.destination
+            or found.link == bridge
+            or (of_network and not found.on_link)
+            or (route.metric is not None and found.metric < route.metric)
+        ):
+            continue
+        through = "" if link is None else f" through {link.kind or 'interface'} {link.name}"
+        raise ForeignObject(
+            f"network {network.name!r}: another route to {route.destination}{through} (metric "
+            f"{found.metric}) is in the way and is not ours",
+            hint=f"remove it, or have ours be second to it: <route … metric='{found.metric + 1}'/>",
+        ).in_libvirt(
+            f"Route address '{route.destination.network_address}' conflicts with IP address for "
+            f"'{found.link or ''}'",
+            code=1,
+            domain=0,
+        )
 
 
 def other_way(

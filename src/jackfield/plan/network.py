@@ -26,7 +26,7 @@ from jackfield.model.network import MacTableManager, Network
 from jackfield.model.uplink import DeviceUplink
 from jackfield.model.values import InterfaceName
 from jackfield.model.virtualport import is_openvswitch
-from jackfield.plan.collision import check_collision
+from jackfield.plan.collision import check_route, check_subnet
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.managedbridge import is_managed, plan_managed_bridges
 from jackfield.plan.openvswitch import (
@@ -40,7 +40,7 @@ from jackfield.plan.vde import check_switch, switch_resources
 from jackfield.plan.virtualfunction import plan_pools
 from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.hoststate import HostState
-from jackfield.state.links import BridgeLink, OwnerKind, alias_of, network_of
+from jackfield.state.links import LEAST_IPV6_MTU, BridgeLink, OwnerKind, alias_of, network_of
 from jackfield.state.resources import InterfaceAddress, LinkUp, Resource, Route, Setting, Shaping
 
 __all__ = [
@@ -66,7 +66,6 @@ _PLANNED = frozenset(
         Mode.HOSTDEV,
     }
 )
-_IPV6_MTU = 1280
 _FORWARDING = frozenset({Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.SUBNET})
 
 
@@ -177,7 +176,9 @@ def check_host(network: Network, facts: Facts) -> None:
     interfaces = network.interfaces
     bridge = bridge_of(network)
     for interface in interfaces:
-        check_collision(network, interface.network, bridge, facts)
+        check_subnet(network, interface.network, bridge, facts)
+    for route in network.routes:
+        check_route(network, route, bridge, facts)
     if any(interface.version == 6 for interface in interfaces):
         if not facts.ipv6:
             raise MissingFeature(
@@ -256,11 +257,11 @@ def _check_realised(network: Network) -> None:
         )
     if (
         network.mtu is not None
-        and network.mtu < _IPV6_MTU
+        and network.mtu < LEAST_IPV6_MTU
         and any(interface.version == 6 for interface in network.interfaces)
     ):
         raise InvalidRequest(
-            f"network {network.name!r} has an IPv6 address, which needs an MTU of {_IPV6_MTU} "
+            f"network {network.name!r} has an IPv6 address, which needs an MTU of {LEAST_IPV6_MTU} "
             f"bytes at least (RFC 8200), not {network.mtu}",
             hint="raise the <mtu>, or take the IPv6 <ip> elements out",
         )
@@ -321,6 +322,8 @@ def _bridge_settings(
     ``accept_dad`` is off because a bridge without ports never finishes duplicate address
     detection, and dnsmasq could not bind to its addresses.
     """
+    if network.mtu is not None and network.mtu < LEAST_IPV6_MTU:
+        return []
     has_ipv6 = any(interface.version == 6 for interface in interfaces)
     values = (
         {"disable_ipv6": "0", "accept_ra": "0", "autoconf": "0", "accept_dad": "0"}

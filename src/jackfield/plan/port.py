@@ -19,7 +19,7 @@ from jackfield.plan.private import plan_privacy
 from jackfield.plan.virtualfunction import plan_carrier, plan_function
 from jackfield.state.functions import FunctionPlace
 from jackfield.state.hoststate import NOTHING, HostState
-from jackfield.state.links import OwnerKind, TapLink, VethLink, alias_of
+from jackfield.state.links import LEAST_IPV6_MTU, OwnerKind, TapLink, VethLink, alias_of
 from jackfield.state.resources import (
     BridgePort,
     Guarantee,
@@ -106,11 +106,13 @@ def _plan_bridged(
             *plan_guarantee(network, port).values(),
         ]
     )
+    # The host must not speak on the guest's wire: its neighbour discovery would move the guest's
+    # address in the tables of switches.
+    silence = Setting(name=f"net/ipv6/conf/{device.name}/disable_ipv6", value="1", link=device.name)
+    has_ipv6 = device.mtu is None or device.mtu >= LEAST_IPV6_MTU
     resources: list[Resource] = [
         _pair_or_tap(port, device),
-        # The host must not speak on the guest's wire: its neighbour discovery would move
-        # the guest's address in the tables of switches.
-        Setting(name=f"net/ipv6/conf/{device.name}/disable_ipv6", value="1", link=device.name),
+        *([silence] if has_ipv6 else []),
         *([] if device.function is None else plan_carrier(port, device.function)),
         *place,
     ]

@@ -10,6 +10,7 @@ from uuid import UUID
 from jackfield.model.values import InterfaceName, MacAddress
 
 __all__ = [
+    "LEAST_IPV6_MTU",
     "AnyLink",
     "BridgeLink",
     "MacvlanLink",
@@ -23,6 +24,10 @@ __all__ = [
     "network_of",
     "port_of",
 ]
+
+
+LEAST_IPV6_MTU = 1280
+"""In bytes: the kernel has no IPv6, and no sysctls of it, on a link of less (``IPV6_MIN_MTU``)."""
 
 
 class OwnerKind(enum.Enum):
