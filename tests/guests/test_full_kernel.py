@@ -2,7 +2,7 @@
 
 ::
 
-    machine (QEMU, Debian's kernel)
+    machine (QEMU, Debian 12's kernel)
     anna, bert (VLAN 42) ┐
     carl (VLAN 43)       ├─ red0, a bridge of ours
     dora (trunk of both) ┘
@@ -32,6 +32,8 @@ from tests.lab.wait import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
+OLDEST = "bookworm"
+"""The suite of the oldest kernel that all of this is shown with; docs/daemon.md names it."""
 FULL = "guests in namespaces, on a full kernel"
 GROUPS = """
   <portgroup name='red'><vlan><tag id='42'/></vlan></portgroup>
@@ -90,7 +92,7 @@ PORT = (
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """Give the machine with the network running."""
-    with Host() as host, SriovMachine(host) as machine:
+    with Host() as host, SriovMachine(host, suite=OLDEST) as machine:
         machine.call(f"{DAEMON}:start")
         found = Site(host, machine)
         found.run("mkdir -p /run/netns")
