@@ -188,3 +188,11 @@ def test_a_pool_of_nics() -> None:
     assert ["uplink eth0 is not there", "uplink eth2 is not there"] == words(
         seen(of=pool, links={})
     )
+
+
+def test_links_that_others_configure() -> None:
+    """Who else configures a network's links is named, with all of them."""
+    managed = dataclasses.replace(seen(), managers={"virbr7": "x (done)", "tap7": "x (done)"})
+    (found,) = find_obstacles(managed)
+    assert "tap7, virbr7: configured by x (done) as well, and not as the network is" == found.text
+    assert found.hint.endswith("then: jackfield apply red")

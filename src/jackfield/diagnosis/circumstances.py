@@ -35,6 +35,7 @@ class Circumstances:
 
     ``steps`` are what the host lacks of it, in words.  Of one that is ``pending`` another
     definition is stored than it runs by.  ``sysctls`` has the values of those of ``sysctls_of``.
+    ``managers`` are who else configures links of it, by their names.
     ``resolves`` is whether its DNS has anybody to ask, ``unbound`` where it does
     not answer.
     """
@@ -46,6 +47,7 @@ class Circumstances:
     steps: tuple[str, ...] = ()
     pending: bool = False
     leased: Collection[Address] = ()
+    managers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     resolves: bool = True
     unbound: tuple[Address, ...] = ()
 
@@ -159,6 +161,13 @@ def _obstacles(seen: Circumstances) -> Iterator[_Obstacle]:
         more = f"; and {rest} more{plan}" if rest > 0 else ""
         yield _Obstacle(
             f"the host lacks something of this network: {'; '.join(seen.steps[:3])}{more}", again
+        )
+    for manager in sorted(set(seen.managers.values())):
+        links = sorted(name for name, other in seen.managers.items() if other == manager)
+        yield _Obstacle(
+            f"{', '.join(links)}: configured by {manager} as well, and not as the network is",
+            "have it leave them alone, as packaging/udev and packaging/networkd do "
+            f"(docs/daemon.md says how); then: {again}",
         )
     for address in seen.unbound:
         yield _Obstacle(
