@@ -10,6 +10,7 @@ from uuid import UUID
 
 from jackfield.document.json import network_from_json
 from jackfield.engine.associations import Associations
+from jackfield.engine.autostart import Autostart
 from jackfield.engine.background import Background
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
@@ -46,7 +47,7 @@ from jackfield.engine.uplinks import Uplinks
 from jackfield.engine.watches import Watches
 from jackfield.engine.workplace import Workplace
 from jackfield.engine.zones import Zones
-from jackfield.errors import JackfieldError, counted
+from jackfield.errors import counted
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.drivers import make_drivers, make_service_drivers
@@ -63,7 +64,6 @@ __all__ = ["Parts"]
 
 log = logging.getLogger(__name__)
 
-_STARTS_AT_ONCE = 8
 _DATABASE = "jackfield.db"
 _SLICE = 1000
 
@@ -137,6 +137,7 @@ class Parts:
             self._zones,
             self._registrations,
         )
+        self._marked = Autostart(self.registry, self.networks.start, later)
         self.foresight = Foresight(
             self.registry, self.definitions, plans, self._mending, self._thread, self.host
         )
@@ -201,6 +202,7 @@ class Parts:
         await self.guards.open()
         loop.add_reader(self._monitor.fileno(), self._monitor.read)
         self._watches.open()
+        self.host.on_link(self._marked.link_changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         self._shortage.open(self._inotify)
@@ -222,7 +224,7 @@ class Parts:
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
         if recovered.autostart and self._autostart:
-            await self._start_marked()
+            await self._marked.run()
             await self._thread.run(lambda tools: tools.store.set_autostarted())
 
     async def close(self) -> None:
@@ -281,26 +283,6 @@ class Parts:
                 self._holders.watch(port.uuid, port.holder)
             if port.device is not None:
                 self._associations.watch(port, plan_association(port.port))
-
-    async def _start_marked(self) -> None:
-        """Start the networks marked for it, several at once; one that fails stops no other."""
-        gate = asyncio.Semaphore(_STARTS_AT_ONCE)
-
-        async def start(record: NetworkRecord) -> None:
-            async with gate:
-                try:
-                    await self.networks.start(str(record.uuid))
-                except JackfieldError as error:
-                    record.problem = f"not started with the host: {error}"
-                    log.error("network %s: autostart: %s", record.name, error)
-
-        await asyncio.gather(
-            *(
-                start(record)
-                for record in list(self.registry.networks.values())
-                if record.autostart and record.live is None
-            )
-        )
 
     def _service_died(self, network: UUID, reason: str) -> None:
         self._background.later(self._mending.mend(network, reason))
