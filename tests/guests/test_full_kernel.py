@@ -434,6 +434,14 @@ def test_a_way_out_through_wireguard(site: Site) -> None:
         found = site.ask("GET", "/v1/networks/home/doctor")["findings"]
         site.run(f"busybox sysctl -qw net.netfilter.nf_conntrack_max={most}")
         assert any("connections, and may track 1:" in item["text"] for item in found)
+        thresh = "net.ipv4.neigh.default.gc_thresh3"
+        most = site.run(f"busybox sysctl -n {thresh}")
+        site.run(f"busybox sysctl -qw {thresh}=2")
+        for number in (8, 9):
+            site.ip(f"neigh add 10.8.0.{number} lladdr 02:00:00:00:00:01 dev nat0")
+        found = site.ask("GET", "/v1/networks/home/doctor")["findings"]
+        site.run(f"busybox sysctl -qw {thresh}={most}")
+        assert any("by IPv4, and may know 2:" in item["text"] for item in found)
         site.restart()
         assert site.reaches("fred", "10.99.0.2")
     finally:

@@ -33,7 +33,7 @@ from jackfield.host.managers import find_managers
 from jackfield.host.nft.listing import has_nft, list_rules
 from jackfield.host.ownership import is_marked
 from jackfield.host.resolver import read_resolvers
-from jackfield.host.settings import read_setting
+from jackfield.host.settings import count_neighbours, read_setting
 from jackfield.model.address import Address
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
@@ -186,6 +186,7 @@ def _with_files(seen: _Seen, *, servers: bool) -> Circumstances:
         known,
         sysctls={name: _setting(name) for name in names},
         managers=find_managers(seen.links),
+        neighbours=count_neighbours(),
         resolves=resolves,
         unbound=tuple(unbound),
     )
