@@ -19,6 +19,7 @@ __all__ = [
     "IPV6_FORWARDING",
     "SettingDriver",
     "copy_settings",
+    "count_neighbours",
     "ignores_routers",
     "learned_from_routers",
     "read_setting",
