@@ -188,3 +188,23 @@ def test_a_pool_of_nics() -> None:
     assert ["uplink eth0 is not there", "uplink eth2 is not there"] == words(
         seen(of=pool, links={})
     )
+
+
+@pytest.mark.parametrize(("known", "told"), [(921, False), (922, True), (1024, True)])
+def test_neighbours_without_room(known: int, told: bool) -> None:
+    """A host with hardly room for another neighbour says so: it may lose some, or not."""
+    name = "net/ipv6/neigh/default/gc_thresh3"
+    assert name in sysctls_of(network(), seen().facts)
+    full = dataclasses.replace(seen(sysctls={name: "1024"}), neighbours={4: 2000, 6: known})
+    found = list(find_obstacles(full))
+    assert [Likelihood.PERHAPS] * told == [item.likelihood for item in found]
+    assert all(f"knows {known} neighbours by IPv6, and may know 1024" in one.text for one in found)
+    assert all("sysctl -w net.ipv6.neigh.default.gc_thresh3=4096" in one.hint for one in found)
+
+
+def test_links_that_others_configure() -> None:
+    """Who else configures a network's links is named, with all of them."""
+    managed = dataclasses.replace(seen(), managers={"virbr7": "x (done)", "tap7": "x (done)"})
+    (found,) = find_obstacles(managed)
+    assert "tap7, virbr7: configured by x (done) as well, and not as the network is" == found.text
+    assert found.hint.endswith("then: jackfield apply red")

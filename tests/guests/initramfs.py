@@ -43,9 +43,8 @@ class Initramfs:
 
     def add_modules(self, folder: Path, names: Sequence[str]) -> None:
         """Add kernel modules of ``folder`` and those they need, to be loaded in name order."""
-        found = {module_name(path): path for path in folder.rglob("*.ko*")}
-        for number, name in enumerate(_load_order(found, names)):
-            self.add(f"/modules/{number:03}-{name}.ko", _read_module(found[name]))
+        for number, path in enumerate(module_files(folder, names)):
+            self.add(f"/modules/{number:03}-{module_name(path)}.ko", _read_module(path))
 
     def pack(self) -> bytes:
         """Return the archive: cpio's "newc" format (kernel's buffer-format.rst), compressed."""
@@ -60,9 +59,14 @@ class Initramfs:
 
 
 def module_files(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Return the files of kernel modules of ``folder`` and those they need, as they are loaded."""
+    """Return the files of kernel modules of ``folder`` and those they need, as they are loaded.
+
+    What this kernel has built in is not among them.
+    """
     found = {module_name(path): path for path in folder.rglob("*.ko*")}
-    return [found[name] for name in _load_order(found, names)]
+    built_in = (folder / "modules.builtin").read_text().splitlines()
+    wanted = {*names} - {module_name(Path(line)) for line in built_in}
+    return [found[name] for name in _load_order(found, [name for name in names if name in wanted])]
 
 
 def module_name(path: Path) -> str:

@@ -30,7 +30,8 @@ CARD = "52:54:00:00:08:01"
 FUNCTIONS = 7
 """How many virtual functions it can have."""
 MODULES = (
-    *("crc32c_generic", "igb", "igbvf", "vfio_pci", "vfio_iommu_type1", "9p", "9pnet_virtio"),
+    *("virtio_pci", "crc32c_generic", "igb", "igbvf", "vfio_pci", "vfio_iommu_type1"),
+    *("9p", "9pnet_virtio"),
     *("macvtap", "macvlan", "veth", "bridge", "8021q", "tun", "nf_tables", "nft_chain_nat"),
     "nft_meta_bridge",
 )
@@ -41,16 +42,17 @@ _CALL_SECONDS = 120
 class SriovMachine:
     """The machine, on ``host``; its card is the host's tap ``card``.  It ends with ``close``."""
 
-    def __init__(self, host: Host) -> None:
-        """Boot it, and wait until Python runs there."""
+    def __init__(self, host: Host, *, suite: str | None = None) -> None:
+        """Boot it, with the newest kernel or that of a suite; wait until Python runs there."""
+        self.kernel = qemu.kernel(suite)
         self.checkout = ROOT
         self._open = contextlib.ExitStack()
         self._said = host.file("/run/lab/machine.output")
         self._console = host.file("/run/lab/machine.console")
-        host.file("/run/lab/machine.initramfs").write_bytes(_initramfs())
+        host.file("/run/lab/machine.initramfs").write_bytes(_initramfs(self.kernel))
         with self._said.open("w") as output:
             self.process = host.start(
-                _command(), env=qemu.environment(), stdout=output, stderr=output
+                _command(self.kernel), env=qemu.environment(), stdout=output, stderr=output
             )
         try:
             self.shell = self._open.enter_context(
@@ -133,7 +135,7 @@ def bytecode() -> str:
     return "PYTHONDONTWRITEBYTECODE=1"
 
 
-def _initramfs() -> bytes:
+def _initramfs(kernel: qemu.Kernel) -> bytes:
     built = Initramfs()
     built.add("/init", (HERE / "init.sh").read_bytes())
     lines = [
@@ -148,11 +150,11 @@ def _initramfs() -> bytes:
     built.add("/prepare", "\n".join([*lines, ""]).encode())
     for name in ("passwd", "group"):
         built.add(f"/etc/{name}", Path("/etc", name).read_bytes(), mode=0o644)
-    built.add_modules(qemu.kernel().modules, MODULES)
+    built.add_modules(kernel.modules, MODULES)
     return built.pack()
 
 
-def _command() -> list[str]:
+def _command(kernel: qemu.Kernel) -> list[str]:
     shares = []
     for tag, folder in _shared().items():
         shares += [
@@ -163,7 +165,7 @@ def _command() -> list[str]:
         ]
     return qemu.command(
         *("-machine", "q35", "-m", "1024"),
-        *("-kernel", str(qemu.kernel().image), "-initrd", "/run/lab/machine.initramfs"),
+        *("-kernel", str(kernel.image), "-initrd", "/run/lab/machine.initramfs"),
         "-append",
         # Tests turn the card's own switch off behind its driver's back: iomem=relaxed.  When the
         # host is busy, the timer may be late for the kernel's check: no_timer_check.

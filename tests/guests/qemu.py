@@ -40,9 +40,10 @@ def skip_reason() -> str | None:
 
 
 @functools.cache
-def kernel() -> Kernel:
-    """Return Debian's newest kernel of this release, backports included."""
-    root = unpacked("linux", KERNEL_PACKAGES, alone=True)
+def kernel(suite: str | None = None) -> Kernel:
+    """Return Debian's newest kernel of this release, backports included, or a suite's."""
+    name = "linux" if suite is None else f"linux-{suite}"
+    root = unpacked(name, KERNEL_PACKAGES, alone=True, suite=suite)
     (image,) = (root / "boot").glob("vmlinuz-*")
     version = image.name.removeprefix("vmlinuz-")
     return Kernel(image, root / "usr/lib/modules" / version, version)

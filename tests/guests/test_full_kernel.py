@@ -2,7 +2,7 @@
 
 ::
 
-    machine (QEMU, Debian's kernel)
+    machine (QEMU, Debian 12's kernel)
     anna, bert (VLAN 42) ┐
     carl (VLAN 43)       ├─ red0, a bridge of ours
     dora (trunk of both) ┘
@@ -32,6 +32,8 @@ from tests.lab.wait import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
+OLDEST = "bookworm"
+"""The suite of the oldest kernel that all of this is shown with; docs/daemon.md names it."""
 FULL = "guests in namespaces, on a full kernel"
 GROUPS = """
   <portgroup name='red'><vlan><tag id='42'/></vlan></portgroup>
@@ -90,7 +92,7 @@ PORT = (
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """Give the machine with the network running."""
-    with Host() as host, SriovMachine(host) as machine:
+    with Host() as host, SriovMachine(host, suite=OLDEST) as machine:
         machine.call(f"{DAEMON}:start")
         found = Site(host, machine)
         found.run("mkdir -p /run/netns")
@@ -432,6 +434,14 @@ def test_a_way_out_through_wireguard(site: Site) -> None:
         found = site.ask("GET", "/v1/networks/home/doctor")["findings"]
         site.run(f"busybox sysctl -qw net.netfilter.nf_conntrack_max={most}")
         assert any("connections, and may track 1:" in item["text"] for item in found)
+        thresh = "net.ipv4.neigh.default.gc_thresh3"
+        most = site.run(f"busybox sysctl -n {thresh}")
+        site.run(f"busybox sysctl -qw {thresh}=2")
+        for number in (8, 9):
+            site.ip(f"neigh add 10.8.0.{number} lladdr 02:00:00:00:00:01 dev nat0")
+        found = site.ask("GET", "/v1/networks/home/doctor")["findings"]
+        site.run(f"busybox sysctl -qw {thresh}={most}")
+        assert any("by IPv4, and may know 2:" in item["text"] for item in found)
         site.restart()
         assert site.reaches("fred", "10.99.0.2")
     finally:

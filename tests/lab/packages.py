@@ -42,11 +42,13 @@ def unpacked(
     packages: tuple[str, ...],
     *,
     alone: bool = False,
+    suite: str | None = None,
     finish: Callable[[Path], None] | None = None,
 ) -> Path:
     """Return the folder ``name`` of the unpacked packages, which are fetched unless they are there.
 
     With them comes what they need and this machine lacks, unless they are to come ``alone``.
+    They are the newest there are, or those of another ``suite`` of the same archive.
     ``finish`` does with the folder what installing the packages would do.  Raises ``Unavailable``.
     """
     cache = cache_folder() / name
@@ -55,7 +57,7 @@ def unpacked(
     with locked(cache):
         if not stamp.is_file() or stamp.read_text() != wanted:
             stamp.unlink(missing_ok=True)
-            _fetch(root, cache, packages, alone=alone)
+            _fetch(root, cache, packages, alone=alone, suite=suite)
             if finish is not None:
                 finish(root)
             stamp.write_text(wanted)
@@ -77,7 +79,9 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _fetch(root: Path, cache: Path, packages: tuple[str, ...], *, alone: bool) -> None:
+def _fetch(
+    root: Path, cache: Path, packages: tuple[str, ...], *, alone: bool, suite: str | None
+) -> None:
     """Download the packages and unpack them."""
     for program in ("apt-get", "dpkg"):
         if shutil.which(program) is None:
@@ -85,14 +89,15 @@ def _fetch(root: Path, cache: Path, packages: tuple[str, ...], *, alone: bool) -
     apt = cache / "apt"
     for directory in (apt / "lists/partial", apt / "archives/partial"):
         directory.mkdir(parents=True, exist_ok=True)
-    (apt / "sources.list").write_text(_sources())
+    suites = SUITES[_release()] if suite is None else (suite,)
+    (apt / "sources.list").write_text(_sources(suites))
     (apt / "apt.conf").write_text(
         f'Dir::Etc::SourceList "{apt}/sources.list";\n'
         'Dir::Etc::SourceParts "-";\n'
         f'Dir::State::Lists "{apt}/lists";\n'
         f'Dir::Cache "{apt}";\n'
         f'Dir::Cache::Archives "{apt}/archives";\n'
-        f'APT::Default-Release "{SUITES[_release()][-1]}";\n'
+        f'APT::Default-Release "{suites[-1]}";\n'
         'APT::Install-Recommends "false";\n'
         # Nothing of the machine's own is written, so there is nothing to guard.
         'Debug::NoLocking "true";\n'
@@ -159,13 +164,13 @@ class _Source:
     key: str | None
 
 
-def _sources() -> str:
-    """Return a sources.list of the suites needed, at the archive that the machine uses."""
+def _sources(suites: tuple[str, ...]) -> str:
+    """Return a sources.list of ``suites``, at the archive that the machine uses."""
     release = _release()
     for source in _machine_sources():
         if release in source.suites:
             option = f"[signed-by={source.key}] " if source.key else ""
-            return "".join(f"deb {option}{source.uri} {suite} main\n" for suite in SUITES[release])
+            return "".join(f"deb {option}{source.uri} {suite} main\n" for suite in suites)
     raise Unavailable(f"apt's sources of this machine name no archive of {release}")
 
 

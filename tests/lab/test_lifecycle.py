@@ -381,12 +381,25 @@ def test_what_a_later_version_has_stored(state: Path) -> None:
         assert processes == sorted(host.processes("dnsmasq"))
 
 
+LATE = """
+<network>
+  <name>late</name><forward mode='bridge'/>
+  <bridge name='br0'><uplinks><interface dev='eth8'/><interface dev='eth9'/></uplinks></bridge>
+</network>
+"""
+
+
 def test_autostart_goes_on_after_a_failure(state: Path) -> None:
-    """A marked network that cannot start says so, and keeps no other from starting."""
+    """A marked network that cannot start says so, and keeps no other from starting.
+
+    One that lacks its uplinks is started when all of them have come.
+    """
     with Host() as first, Daemon(first, state_dir=state) as daemon:
         for number, name in enumerate(("blocked", "free")):
             daemon.cli("define", daemon.document(document(name, number)))
             daemon.cli("autostart", name)
+        daemon.cli("define", daemon.document(LATE))
+        daemon.cli("autostart", "late")
     with Host() as second:
         second.run(["ip", "link", "add", "dummy0", "type", "bridge"])
         second.run(["ip", "addr", "add", "10.0.0.7/24", "dev", "dummy0"])
@@ -397,6 +410,13 @@ def test_autostart_goes_on_after_a_failure(state: Path) -> None:
             assert not networks["blocked"]["active"]
             assert "dummy0" in networks["blocked"]["problem"]
             assert "dummy0" in daemon.cli("list")
+            assert "uplink eth8 does not exist" in networks["late"]["problem"]
+            second.run(["ip", "link", "add", "eth8", "type", "veth", "peer", "name", "far"])
+            wait_for(lambda: "uplink eth9 does" in listed(daemon)["late"]["problem"], 10, "eth9")
+            second.run(["ip", "link", "set", "far", "name", "eth9"])
+            wait_for(lambda: listed(daemon)["late"]["active"], 10, "the network to start")
+            assert listed(daemon)["late"]["problem"] is None
+            assert "br0" == second.ip("link", "show", "dev", "eth8")[0]["master"]
 
 
 def test_define_and_apply(daemon: Daemon) -> None:

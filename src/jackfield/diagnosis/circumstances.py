@@ -27,6 +27,7 @@ _ON_UPLINKS = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET, Mode.BRIDGE})
 _LOCAL6 = ipaddress.IPv6Network("fc00::/7")
 _TRACKED = "net/netfilter/nf_conntrack_count"
 _MOST_TRACKED = "net/netfilter/nf_conntrack_max"
+_MOST_NEIGHBOURS = {4: "net/ipv4/neigh/default/gc_thresh3", 6: "net/ipv6/neigh/default/gc_thresh3"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,8 @@ class Circumstances:
 
     ``steps`` are what the host lacks of it, in words.  Of one that is ``pending`` another
     definition is stored than it runs by.  ``sysctls`` has the values of those of ``sysctls_of``.
+    ``managers`` are who else configures links of it, by their names; ``neighbours`` how many
+    neighbours the host knows, by IP version.
     ``resolves`` is whether its DNS has anybody to ask, ``unbound`` where it does
     not answer.
     """
@@ -46,6 +49,8 @@ class Circumstances:
     steps: tuple[str, ...] = ()
     pending: bool = False
     leased: Collection[Address] = ()
+    managers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    neighbours: Mapping[int, int] = dataclasses.field(default_factory=dict)
     resolves: bool = True
     unbound: tuple[Address, ...] = ()
 
@@ -73,6 +78,8 @@ def sysctls_of(network: Network, facts: Facts) -> list[str]:
     if network.bridge is None or network.bridge.name is None:
         return []
     names = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"]
+    if network.mode.is_routed:
+        names += _MOST_NEIGHBOURS.values()
     if network.mode in _FORWARDED:
         names += [_TRACKED, _MOST_TRACKED]
     if network.mode in _FORWARDED and _has_ipv4(network):
@@ -160,6 +167,13 @@ def _obstacles(seen: Circumstances) -> Iterator[_Obstacle]:
         yield _Obstacle(
             f"the host lacks something of this network: {'; '.join(seen.steps[:3])}{more}", again
         )
+    for manager in sorted(set(seen.managers.values())):
+        links = sorted(name for name, other in seen.managers.items() if other == manager)
+        yield _Obstacle(
+            f"{', '.join(links)}: configured by {manager} as well, and not as the network is",
+            "have it leave them alone, as packaging/udev and packaging/networkd do "
+            f"(docs/daemon.md says how); then: {again}",
+        )
     for address in seen.unbound:
         yield _Obstacle(
             f"nobody answers DNS at {address}, where guests ask",
@@ -169,6 +183,7 @@ def _obstacles(seen: Circumstances) -> Iterator[_Obstacle]:
     if seen.network.mode in _FORWARDED:
         yield from _routes(seen)
         yield from _settings(seen)
+    yield from _neighbours(seen)
     yield from _ranges(seen)
     if not seen.resolves:
         yield _Obstacle(
@@ -270,6 +285,20 @@ def _settings(seen: Circumstances) -> Iterator[_Obstacle]:
             yield _Obstacle(
                 f"the host does not forward what comes in by {link}",
                 f"sysctl -w net.ipv4.conf.{link.replace('.', '/')}.forwarding=1",
+            )
+
+
+def _neighbours(seen: Circumstances) -> Iterator[_Obstacle]:
+    """Yield where there is hardly room for another neighbour; the kernel may yet make some."""
+    for version, name in _MOST_NEIGHBOURS.items():
+        known, most = seen.neighbours.get(version, 0), int(seen.sysctls.get(name) or 0)
+        if most and known >= most - most // 10:
+            setting = name.replace("/", ".")
+            yield _Obstacle(
+                f"the host knows {known} neighbours by IPv{version}, and may know {most}: others "
+                "cannot be sent anything when there is no room",
+                f"sysctl -w {setting}={4 * most} {setting[:-1]}2={2 * most}",
+                Likelihood.PERHAPS,
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from jackfield.diagnosis.advice import Blame
@@ -24,18 +24,21 @@ from jackfield.diagnosis.packet import Device, Sample
 from jackfield.engine.foresight import Foresight
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.leasebook import LeaseBook
-from jackfield.engine.records import NetworkRecord, bridges_of
+from jackfield.engine.records import NetworkRecord, PortRecord, bridges_of
 from jackfield.engine.registry import Registry
 from jackfield.errors import JackfieldError, shell_word
 from jackfield.host.dnsmasq.diagnosis import is_bound
 from jackfield.host.firewall import read_ruleset
+from jackfield.host.managers import find_managers
 from jackfield.host.nft.listing import has_nft, list_rules
+from jackfield.host.ownership import is_marked
 from jackfield.host.resolver import read_resolvers
-from jackfield.host.settings import read_setting
+from jackfield.host.settings import count_neighbours, read_setting
 from jackfield.model.address import Address
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.plan.dnsmasq import served_ports
+from jackfield.state.facts import Facts
 from jackfield.state.resources import Dnsmasq
 
 __all__ = ["Doctor"]
@@ -53,6 +56,8 @@ class _Seen:
 
     circumstances: Circumstances
     service: Dnsmasq | None
+    links: Mapping[str, int]
+    """The network's own links, those of its ports among them: names to indexes."""
 
 
 class Doctor:
@@ -121,7 +126,16 @@ class Doctor:
                 leased=[lease.address for lease in leases],
             ),
             service,
+            _links(record, self._registry.ports_of(record.uuid), facts),
         )
+
+
+def _links(record: NetworkRecord, ports: Iterable[PortRecord], facts: Facts) -> dict[str, int]:
+    names: set[str] = {port.device.name for port in ports if port.device is not None}
+    if record.live is not None:
+        names |= bridges_of(record.live)
+    links = [facts.links[name] for name in names if name in facts.links]
+    return {link.name: link.index for link in links if is_marked(link.alias)}
 
 
 def _should_run(record: NetworkRecord) -> bool:
@@ -171,6 +185,8 @@ def _with_files(seen: _Seen, *, servers: bool) -> Circumstances:
     return dataclasses.replace(
         known,
         sysctls={name: _setting(name) for name in names},
+        managers=find_managers(seen.links),
+        neighbours=count_neighbours(),
         resolves=resolves,
         unbound=tuple(unbound),
     )

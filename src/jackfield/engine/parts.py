@@ -10,6 +10,7 @@ from uuid import UUID
 
 from jackfield.document.json import network_from_json
 from jackfield.engine.associations import Associations
+from jackfield.engine.autostart import Autostart
 from jackfield.engine.background import Background
 from jackfield.engine.clientports import ClientPorts
 from jackfield.engine.definitions import Definitions
@@ -48,7 +49,7 @@ from jackfield.engine.watches import Watches
 from jackfield.engine.ways import Ways
 from jackfield.engine.workplace import Workplace
 from jackfield.engine.zones import Zones
-from jackfield.errors import JackfieldError, counted
+from jackfield.errors import counted
 from jackfield.host.applier import Applier
 from jackfield.host.dnsmasq.driver import DnsmasqDriver
 from jackfield.host.drivers import make_drivers, make_service_drivers
@@ -65,7 +66,6 @@ __all__ = ["Parts"]
 
 log = logging.getLogger(__name__)
 
-_STARTS_AT_ONCE = 8
 _DATABASE = "jackfield.db"
 _SLICE = 1000
 
@@ -142,6 +142,7 @@ class Parts:
         self.networks = Networks(
             self.registry, self.definitions, self.events, self._thread, plans, hooks, transitions
         )
+        self._marked = Autostart(self.registry, self.networks.start, later)
         self.foresight = Foresight(
             self.registry, self.definitions, plans, self._mending, self._thread, self.host
         )
@@ -209,6 +210,7 @@ class Parts:
         await self.guards.open()
         loop.add_reader(self._monitor.fileno(), self._monitor.read)
         self._watches.open()
+        self.host.on_link(self._marked.link_changed)
         self._inotify = Inotify()
         self._services.open(self._inotify)
         self._shortage.open(self._inotify)
@@ -230,7 +232,7 @@ class Parts:
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
         if recovered.autostart and self._autostart:
-            await self._start_marked(ending)
+            await self._marked.run(ending)
             if not ending.is_set():
                 await self._thread.run(lambda tools: tools.store.set_autostarted())
 
@@ -291,28 +293,6 @@ class Parts:
                 self._holders.watch(port.uuid, port.holder)
             if port.device is not None:
                 self._associations.watch(port, plan_association(port.port))
-
-    async def _start_marked(self, ending: asyncio.Event) -> None:
-        """Start the networks marked for it, several at once; one that fails stops no other."""
-        gate = asyncio.Semaphore(_STARTS_AT_ONCE)
-
-        async def start(record: NetworkRecord) -> None:
-            async with gate:
-                if ending.is_set():
-                    return
-                try:
-                    await self.networks.start(str(record.uuid))
-                except JackfieldError as error:
-                    record.problem = f"not started with the host: {error}"
-                    log.error("network %s: autostart: %s", record.name, error)
-
-        await asyncio.gather(
-            *(
-                start(record)
-                for record in list(self.registry.networks.values())
-                if record.autostart and record.live is None
-            )
-        )
 
     def _service_died(self, network: UUID, reason: str) -> None:
         self._background.later(self._mending.mend(network, reason))

@@ -13,16 +13,17 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from jackfield.state.facts import UplinkFact
 
-__all__ = ["look_at_uplink"]
+__all__ = ["find_managers", "look_at_uplink"]
 
 _NETWORKD = "/run/systemd/netif/links"
 _NETWORK_MANAGER = "/run/NetworkManager/devices"
 _NOT_MANAGED = ("", "unmanaged", "linger")
+_UNDECIDED = ("pending", "initialized")
 _CLIENTS = frozenset({"dhclient", "dhcpcd", "udhcpc", "udhcpc6", "dhcp6c", "odhcp6c"})
 _OF_ALL = {"connmand": "ConnMan", "wickedd": "wicked", "netifd": "netifd"}
 _WORDS = re.compile(r"[\0\s]+")
@@ -39,18 +40,22 @@ def look_at_uplink(name: str, index: int, names: Collection[str]) -> UplinkFact:
     return UplinkFact(manager=_manager(name, index, names), wireless=_is_wireless(name))
 
 
+def find_managers(links: Mapping[str, int]) -> dict[str, str]:
+    """Return whom NetworkManager or systemd-networkd configures of ``links``: names to indexes.
+
+    What they have no word of, or have not made up their mind about, is nobody's.
+    """
+    programs = {program for program, _ in _programs()}
+    others = (*_NOT_MANAGED, *_UNDECIDED)
+    found = {name: _service(index, programs, others) for name, index in links.items()}
+    return {name: service for name, service in found.items() if service is not None}
+
+
 def _manager(name: str, index: int, names: Collection[str]) -> str | None:
     running = list(_programs())
-    programs = {program for program, _ in running}
-    # The kernel cuts a program's name at 15 characters.
-    if "systemd-network" in programs:
-        state = _entry(f"{_NETWORKD}/{index}", "ADMIN_STATE")
-        if state not in _NOT_MANAGED:
-            return f"systemd-networkd ({state})"
-    if "NetworkManager" in programs:
-        path = f"{_NETWORK_MANAGER}/{index}"
-        if _entry(path, "managed") == "true" or _entry(path, "connection-uuid"):
-            return "NetworkManager"
+    service = _service(index, {program for program, _ in running})
+    if service is not None:
+        return service
     for program, words in running:
         if program in _OF_ALL:
             return _OF_ALL[program]
@@ -58,6 +63,22 @@ def _manager(name: str, index: int, names: Collection[str]) -> str | None:
             named = {word.removeprefix("-i") for word in words} | set(words)
             if name in named or not named & set(names):
                 return f"the DHCP client {program}"
+    return None
+
+
+def _service(
+    index: int, programs: Collection[str], not_managed: Collection[str] = _NOT_MANAGED
+) -> str | None:
+    """Return which of the two services, if it runs, configures an interface."""
+    # The kernel cuts a program's name at 15 characters.
+    if "systemd-network" in programs:
+        state = _entry(f"{_NETWORKD}/{index}", "ADMIN_STATE")
+        if state not in not_managed:
+            return f"systemd-networkd ({state})"
+    if "NetworkManager" in programs:
+        path = f"{_NETWORK_MANAGER}/{index}"
+        if _entry(path, "managed") == "true" or _entry(path, "connection-uuid"):
+            return "NetworkManager"
     return None
 
 

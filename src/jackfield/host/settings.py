@@ -19,6 +19,7 @@ __all__ = [
     "IPV6_FORWARDING",
     "SettingDriver",
     "copy_settings",
+    "count_neighbours",
     "ignores_routers",
     "learned_from_routers",
     "read_setting",
@@ -34,6 +35,20 @@ _OF_A_LINK = ("net/ipv4/conf", "net/ipv6/conf", "net/ipv4/neigh", "net/ipv6/neig
 _NOT_COPIED = frozenset({"disable_ipv6", "mtu", "stable_secret"})
 _RTPROT_RA = 9
 _NAME = re.compile(r"net(/[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*)+")
+
+
+def count_neighbours() -> dict[int, int]:
+    """Return how many neighbours the host knows, by IP version, as far as it can be known.
+
+    The tables are the machine's; only its first network namespace shows how full they are.
+    """
+    counts = {}
+    for version, name in ((4, "arp_cache"), (6, "ndisc_cache")):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # A line of names, and one of numbers for each processor; the first is the table's.
+            lines = Path("/proc/net/stat", name).read_text().splitlines()
+            counts[version] = int(lines[1].split()[0], 16)
+    return counts
 
 
 def read_setting(name: str) -> str | None:

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from jackfield.errors import JackfieldError, KernelError
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
+from jackfield.host.modules import missing_module_hint
 from jackfield.host.netlink.message import Message
 from jackfield.host.netlink.socket import Refusal
 from jackfield.host.nft.base import base_messages, removal_messages
@@ -315,7 +316,7 @@ class RulesDriver:
 
 def _with_hint(error: Refusal) -> Refusal:
     if error.errno in (errno.EOPNOTSUPP, errno.ENOENT):
-        error.hint = "the kernel may lack what the rule needs: see its CONFIG_NFT_ options"
+        error.hint = missing_module_hint("CONFIG_NFT_")
     return error
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
+from jackfield.host.modules import missing_module_hint
 from jackfield.host.netlink.message import NLM_F_ACK, Message, Reply, attributes
 from jackfield.host.netlink.socket import NETLINK_NETFILTER, NetlinkSocket, Refusal
 from jackfield.host.nft.message import batch_begin, batch_end, get_generation
@@ -102,25 +103,36 @@ class NftSocket(NetlinkSocket):
                 if generation == self._last:
                     self._first = self._last = None
                 raise GenerationChanged
-            error.message = f"the rules as a whole were refused: {error.message}"
+            why = "the rules as a whole were refused"
+            if error.errno == errno.EOPNOTSUPP:
+                why = "the kernel has no nf_tables"
+                error.hint = missing_module_hint("CONFIG_NF_TABLES")
+            error.message = f"{why}: {error.message}"
             error.args = (error.message,)
         error.index = max(error.index - 1, 0)
         raise error
 
     def get(self, message: Message) -> dict[int, bytes] | None:
-        """Return the attributes of the one object asked for, or ``None`` if there is none."""
+        """Return the attributes of the one object asked for, or ``None`` if there is none.
+
+        Nor is there any where the kernel has no nf_tables, and so nobody whom to ask (``EINVAL``).
+        """
         try:
             replies = self.request(message)
         except Refusal as error:
-            if error.errno == errno.ENOENT:
+            if error.errno in (errno.ENOENT, errno.EINVAL):
                 return None
             raise
         return object_attributes(replies[0]) if replies else None
 
     def generation(self) -> int:
-        """Return the number of the ruleset's generation; every change by anybody adds one."""
+        """Return the number of the ruleset's generation; every change by anybody adds one.
+
+        It is 0 where the kernel has no nf_tables.
+        """
         found = self.get(get_generation())
-        assert found is not None
+        if found is None:
+            return 0
         return int.from_bytes(found[_GEN_ID], "big")
 
 
