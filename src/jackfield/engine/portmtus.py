@@ -91,7 +91,8 @@ def restore_mtus(tools: Workplace, record: NetworkRecord, ports: Iterable[PortRe
             # One by one: what a link has of IPv6 comes and goes with its MTU.
             for item in items:
                 mended, _ = tools.applier.mend([item])
-                change += mended
+                former = mended.replaced if item == link else {}
+                change += Change(ensure=mended.ensure, replaced=former)
         except (JackfieldError, ExceptionGroup) as error:
             log.warning("network %s: %s keeps its MTU: %s", record.name, link.name, error)
         else:
