@@ -21,7 +21,7 @@ from jackfield.state.hoststate import HostState, difference
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import Dnsmasq, NetworkRules
 
-__all__ = ["Plan", "Verdict", "check", "convert", "plan"]
+__all__ = ["Plan", "Report", "check", "convert", "plan"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Report:
     """What a document is, in a few words, and what its author should know about it."""
 
     text: str
@@ -64,7 +64,7 @@ def plan(document: bytes) -> Plan:
     )
 
 
-def check(document: bytes) -> Verdict:
+def check(document: bytes) -> Report:
     """Return what there is to say about a network or a guest, or raise what is wrong with it.
 
     XML is held against the schema as well, which knows every element: a misspelt one is found.
@@ -74,7 +74,7 @@ def check(document: bytes) -> Verdict:
         guest = read_guest(document)
         wanted = [item.network for item in guest.interfaces if item.network is not None]
         names = ", ".join(wanted)
-        return Verdict(
+        return Report(
             text=f"a guest with {counted(len(wanted), 'interface')} on networks of the host"
             + (f": {names}" if names else ""),
             notes=[],
@@ -87,7 +87,7 @@ def check(document: bytes) -> Verdict:
         plan_network(defined)
     except UnsupportedConfiguration as error:
         notes.append(f"can be defined but not started: {error.message}")
-    return Verdict(text=f"network {network.name}, mode {network.mode.value}", notes=notes)
+    return Report(text=f"network {network.name}, mode {network.mode.value}", notes=notes)
 
 
 def convert(document: bytes, to: conversion.Dialect) -> str:

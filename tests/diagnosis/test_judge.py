@@ -15,7 +15,7 @@ from jackfield.diagnosis.packet import Device, Sample
 from jackfield.diagnosis.way import Way
 from jackfield.host.legacy import parse_save
 from jackfield.state.ruleset import (
-    Change,
+    Assign,
     Compare,
     Comparison,
     Decide,
@@ -133,7 +133,7 @@ def test_marks_of_doubt() -> None:
     """A mark that is set perhaps is not known."""
     one, two = struct.pack("=I", 1), struct.pack("=I", 2)
     ask = (Load("mark", 16), Compare(16, Comparison.EQ, two), DROP)
-    set_one: tuple[Expression, ...] = (Immediate(one, 16), Change("mark", 16))
+    set_one: tuple[Expression, ...] = (Immediate(one, 16), Assign("mark", 16))
     assert Outcome.PASSES == judged(chain("a", set_one, ask, drops=False)).outcome
     assert Outcome.PERHAPS == judged(chain("a", (DOUBT, *set_one), ask, drops=False)).outcome
     inner = chain("in", set_one)
@@ -146,7 +146,7 @@ def test_marks_of_connections() -> None:
     one = struct.pack("=I", 1)
     ask = (Load("ct mark", 16), Compare(16, Comparison.EQ, one), DROP)
     assert Outcome.PASSES == judged(chain("a", ask, drops=False), back=True).outcome
-    for more in ((Immediate(one, 16), Change("ct mark", 16)), (DOUBT,)):
+    for more in ((Immediate(one, 16), Assign("ct mark", 16)), (DOUBT,)):
         found = judged(chain("a", ask, drops=False), chain("elsewhere", more), back=True)
         assert Outcome.PERHAPS == found.outcome
 

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from jackfield.diagnosis.bits import Bits, compare, known, unknown, within
 from jackfield.state.ruleset import (
+    Assign,
     Bitwise,
     Byteorder,
-    Change,
     Compare,
     Decide,
     Doubt,
@@ -105,7 +105,7 @@ class Registers:
                 self._put(item.at, self._surroundings.load(item.what))
             case Immediate():
                 self._put(item.at, known(item.data))
-            case Change():
+            case Assign():
                 self._surroundings.change(item.what, self._get(item.at, 4), certain=certain)
             case Bitwise():
                 bits = self._get(item.source, len(item.mask))

@@ -13,10 +13,10 @@ import functools
 from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "Assign",
     "Base",
     "Bitwise",
     "Byteorder",
-    "Change",
     "Compare",
     "Comparison",
     "Decide",
@@ -113,7 +113,7 @@ class Immediate:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Change:
+class Assign:
     """Set what is named (``mark``, ``ct mark``) from the register at ``at``."""
 
     what: str
@@ -227,7 +227,7 @@ class Not:
 Expression = (
     Load
     | Immediate
-    | Change
+    | Assign
     | Bitwise
     | Byteorder
     | Compare
@@ -347,7 +347,7 @@ class Ruleset:
 def _may_mark(expressions: Iterable[Expression]) -> bool:
     return any(
         isinstance(item, Doubt)
-        or (isinstance(item, Change) and item.what == "ct mark")
+        or (isinstance(item, Assign) and item.what == "ct mark")
         or (isinstance(item, Group | Not) and _may_mark(item.inner))
         for item in expressions
     )

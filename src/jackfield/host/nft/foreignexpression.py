@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from jackfield.host.netlink.message import attribute_list, attributes, text
 from jackfield.host.nft.xtables import decode_match, decode_target
 from jackfield.state.ruleset import (
+    Assign,
     Base,
     Bitwise,
     Byteorder,
-    Change,
     Compare,
     Comparison,
     Decide,
@@ -172,7 +172,7 @@ def _named(names: tuple[str, ...], prefix: str) -> Callable[[_Attributes], Itera
         # The register that it is set from is the third of a meta, and the fourth of a ct.
         source = 4 if prefix else 3
         if source in found:
-            yield Change(name, _register(found, source))
+            yield Assign(name, _register(found, source))
         else:
             yield Load(name, _register(found, 1))
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 from jackfield.host.nft.ebtables import EBTABLES_MATCHES
 from jackfield.state.ruleset import (
+    Assign,
     Base,
     Bitwise,
-    Change,
     Compare,
     Comparison,
     Decide,
@@ -124,9 +124,9 @@ def decode_target(name: str, revision: int, info: bytes) -> list[Expression]:
         mark, mask = struct.unpack_from("=II", info)
         kept = struct.pack("=I", ~mask & 0xFFFFFFFF)
         held = Bitwise(_AT, _AT, kept, struct.pack("=I", mark))
-        return [Load("mark", _AT), held, Change("mark", _AT)]
+        return [Load("mark", _AT), held, Assign("mark", _AT)]
     if name in {"MARK", "CONNMARK"}:
-        return [Load("result", _AT), Change("mark", _AT), Change("ct mark", _AT)]
+        return [Load("result", _AT), Assign("mark", _AT), Assign("ct mark", _AT)]
     return [Decide(Verdict(_ENDS.get(name, VerdictKind.ELSEWHERE)))]
 
 
