@@ -295,6 +295,29 @@ def test_an_uplink_that_somebody_sets_down(host: Host, uplink: Uplink, daemon: D
     assert "" == problem()
 
 
+def test_an_uplink_that_somebody_gives_an_address(
+    host: Host, uplink: Uplink, daemon: Daemon
+) -> None:
+    """The network says so, also a daemon that comes later; started anew, its bridge has it."""
+    daemon.cli("apply", daemon.document(MANAGED.format(uplink.ifname)))
+    assert "" == problem(daemon)
+    host.run(["ip", "addr", "add", "192.0.2.77/24", "dev", "eth0"])
+    for starts in (False, True):
+        if starts:
+            daemon.restart()
+        wait_for(lambda: "has addresses" in problem(daemon), 10, "the network to say so")
+        assert "192.0.2.77/24" in problem(daemon)
+    host.run(["ip", "addr", "del", "192.0.2.77/24", "dev", "eth0"])
+    wait_for(lambda: not problem(daemon), 10, "it to be well again")
+    host.run(["ip", "addr", "add", "192.0.2.77/24", "dev", "eth0"])
+    wait_for(lambda: "has addresses" in problem(daemon), 10, "the network to say so")
+    told = problem(daemon).partition("takes them over by: ")[2]
+    for command in told.split("; "):
+        daemon.cli(*command.split()[1:])
+    assert has_address(host, "br0", "192.0.2.77")
+    assert "" == problem(daemon)
+
+
 def test_a_renamed_bridge_gets_its_name_back(
     host: Host, outside: Host, uplink: Uplink, daemon: Daemon
 ) -> None:

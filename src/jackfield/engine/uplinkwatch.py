@@ -2,7 +2,8 @@
 
 A link that vanishes, with a driver that is loaded anew or an adapter that is unplugged, leaves
 its bridge.  When one of its name appears, the bridge gets it back.  One that somebody took off
-the bridge, or set down, is left alone: the network says so.
+the bridge, or set down, is left alone: the network says so.  So it does of one that somebody gives
+an address, as ifupdown does when it is late: a port of a bridge has no use for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from jackfield.engine.mending import Mending
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registry import Registry
 from jackfield.engine.tidings import Tidings
+from jackfield.errors import shell_word
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import network_of
 from jackfield.state.resources import ManagedUplink
@@ -43,12 +45,19 @@ class UplinkWatch:
         self._away: dict[str, UUID] = {}
 
     def expect(self, records: Iterable[NetworkRecord]) -> None:
-        """Have uplinks taken over when they appear that running networks lack from the start."""
+        """Have uplinks taken over when they appear that running networks lack from the start.
+
+        Those that have addresses are told of.
+        """
         links = self._host.links()
         for record in records:
             for item in record.present.values():
-                if isinstance(item, ManagedUplink) and item.link not in links:
+                if not isinstance(item, ManagedUplink):
+                    continue
+                if item.link not in links:
                     self._away[item.link] = record.uuid
+                elif _addresses_of(links[item.link]):
+                    self._later(self._tell_addressed(record, links[item.link].index))
 
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Take note of a link that left a bridge of ours, came to one, came back, or is gone."""
@@ -65,6 +74,32 @@ class UplinkWatch:
             self._joined(new)
         elif old is not None and new is not None and old.up is not new.up:
             self._set_up_or_down(new)
+        elif old is not None and new is not None and old.addresses != new.addresses:
+            self._addressed(new)
+
+    def _addressed(self, link: LinkFact) -> None:
+        record = self._network_of(link)
+        if record is None or not self._is_missed(record, link.name):
+            return
+        if _addresses_of(link):
+            self._later(self._tell_addressed(record, link.index))
+        elif (record.problem or "").startswith(_useless(link.name)):
+            record.problem = None
+
+    async def _tell_addressed(self, record: NetworkRecord, index: int) -> None:
+        """Tell of an uplink that has addresses on its bridge, if it still does."""
+        await self._host.settle()
+        async with record.lock:
+            link = self._host.link(index)
+            if link is None or self._network_of(link) is not record or not record.active:
+                return
+            if found := _addresses_of(link):
+                word = shell_word(record.name)
+                await self._tidings.problem(
+                    record,
+                    f"{_useless(link.name)}: {', '.join(found)}; its bridge takes them over by: "
+                    f"jackfield stop {word}; jackfield start {word}",
+                )
 
     def _left(self, link: LinkFact) -> None:
         assert link.master is not None
@@ -145,3 +180,11 @@ class UplinkWatch:
     def _is_missed(self, record: NetworkRecord, link: str) -> bool:
         """Whether a network that nobody is changing just now wants the link."""
         return record.active and not record.lock.locked() and f"uplink:{link}" in record.present
+
+
+def _addresses_of(link: LinkFact) -> list[str]:
+    return [str(item) for item in link.addresses if not item.ip.is_link_local]
+
+
+def _useless(link: str) -> str:
+    return f"uplink {link} is a port of a bridge and has addresses, where they are of no use"

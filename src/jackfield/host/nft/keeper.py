@@ -84,7 +84,9 @@ class ConnectionKeeper:
         except KernelError as refusal:
             self._refused = True
             _log.warning(
-                "connections of guests may be reset when somebody flushes all rules: %s", refusal
+                "connections of guests may be reset when somebody flushes all rules: %s; "
+                "a table with an owner needs Linux 5.12",
+                refusal,
             )
         else:
             self.held()
