@@ -59,7 +59,7 @@ def plan(document: bytes) -> Plan:
     return Plan(
         name=network.name,
         steps=describe(difference(state, HostState())),
-        dnsmasq="".join(service.config for service in services),
+        dnsmasq="".join(map(_served, services)),
         rules=table_text(rules) if rules else "",
     )
 
@@ -93,6 +93,18 @@ def check(document: bytes) -> Verdict:
 def convert(document: bytes, to: conversion.Dialect) -> str:
     """Return ``document`` in the form ``to``."""
     return conversion.convert(document, to)
+
+
+def _served(service: Dnsmasq) -> str:
+    """Return the configuration of a dnsmasq, and what it reads of the files that this names."""
+    files = {
+        "servers": "".join(f"server={server}\n" for server in service.servers),
+        "names": service.names,
+        "hosts": service.hosts,
+        "options": service.options,
+    }
+    shown = "".join(f"\n# {name}\n{text}" for name, text in files.items() if text)
+    return service.config + shown
 
 
 def _define(network: Network) -> Network:
