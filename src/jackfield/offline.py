@@ -17,6 +17,7 @@ from jackfield.host.nft.text import table_text
 from jackfield.model.network import Network
 from jackfield.plan.describe import describe
 from jackfield.plan.network import plan_network
+from jackfield.plan.reservations import vain_reservations
 from jackfield.state.hoststate import HostState, difference
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import Dnsmasq, NetworkRules
@@ -87,6 +88,7 @@ def check(document: bytes) -> Verdict:
         plan_network(defined)
     except UnsupportedConfiguration as error:
         notes.append(f"can be defined but not started: {error.message}")
+    notes += vain_reservations(network)
     return Verdict(text=f"network {network.name}, mode {network.mode.value}", notes=notes)
 
 
