@@ -505,7 +505,10 @@ def test_check(tmp_path: Path) -> None:
     assert "standard input: network red, mode nat: nothing is wrong with it.\n" == good.out
     astray = "<host mac='52:54:00:00:00:01' ip='192.168.8.5'/></dhcp>"
     noted = call("check", stdin=RED.replace("</dhcp>", astray)).out
-    assert "note: 52:54:00:00:00:01 is to have 192.168.8.5, which is not in 192.168.7.0/24" in noted
+    assert "standard input: network red, mode nat: it is valid, but:\n" in noted
+    assert (
+        "  note: 52:54:00:00:00:01 is to have 192.168.8.5, which is not in 192.168.7.0/24" in noted
+    )
     macvtap = tmp_path / "macvtap.xml"
     macvtap.write_text(
         "<network><name>red</name><forward mode='vepa'><interface dev='eth0'/></forward></network>"
