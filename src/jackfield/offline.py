@@ -17,6 +17,7 @@ from jackfield.host.nft.text import table_text
 from jackfield.model.network import Network
 from jackfield.plan.describe import describe
 from jackfield.plan.network import plan_network
+from jackfield.plan.reservations import vain_reservations
 from jackfield.state.hoststate import HostState, difference
 from jackfield.state.plan import PlanStep
 from jackfield.state.resources import Dnsmasq, NetworkRules
@@ -59,7 +60,7 @@ def plan(document: bytes) -> Plan:
     return Plan(
         name=network.name,
         steps=describe(difference(state, HostState())),
-        dnsmasq="".join(service.config for service in services),
+        dnsmasq="".join(map(_served, services)),
         rules=table_text(rules) if rules else "",
     )
 
@@ -87,12 +88,25 @@ def check(document: bytes) -> Report:
         plan_network(defined)
     except UnsupportedConfiguration as error:
         notes.append(f"can be defined but not started: {error.message}")
+    notes += vain_reservations(network)
     return Report(text=f"network {network.name}, mode {network.mode.value}", notes=notes)
 
 
 def convert(document: bytes, to: conversion.Dialect) -> str:
     """Return ``document`` in the form ``to``."""
     return conversion.convert(document, to)
+
+
+def _served(service: Dnsmasq) -> str:
+    """Return the configuration of a dnsmasq, and what it reads of the files that this names."""
+    files = {
+        "servers": "".join(f"server={server}\n" for server in service.servers),
+        "names": service.names,
+        "hosts": service.hosts,
+        "options": service.options,
+    }
+    shown = "".join(f"\n# {name}\n{text}" for name, text in files.items() if text)
+    return service.config + shown
 
 
 def _define(network: Network) -> Network:

@@ -483,6 +483,18 @@ def test_plan_of_a_file(tmp_path: Path) -> None:
     verbose = call("plan", "-", "-v", stdin=RED).out
     assert "dhcp-range=" in verbose
     assert "table inet jackfield {" in verbose
+    host = "<host mac='52:54:00:00:00:01' ip='192.168.7.5'/>"
+    name = "<host ip='192.168.7.6'><hostname>six</hostname></host>"
+    dns = f"<dns><forwarder addr='192.0.2.1'/>{name}</dns>"
+    more = RED.replace("</dhcp>", f"{host}</dhcp>").replace("<ip", f"{dns}<ip")
+    shown = call("plan", "-", "-v", stdin=more).out
+    for title, line in (
+        ("servers", "server=192.0.2.1"),
+        ("names", "192.168.7.6 six"),
+        ("hosts", "52:54:00:00:00:01,192.168.7.5"),
+    ):
+        assert f"\n# {title}\n{line}\n" in shown
+        assert f"\n# {title}\n" not in verbose
     steps = json.loads(call("plan", "-", "--json", stdin=RED).out)["steps"]
     assert {"create"} == {step["action"] for step in steps}
 
@@ -491,6 +503,12 @@ def test_check(tmp_path: Path) -> None:
     """A good document is called so; what is wrong with another is an error."""
     good = call("check", stdin=RED)
     assert "standard input: network red, mode nat: nothing is wrong with it.\n" == good.out
+    astray = "<host mac='52:54:00:00:00:01' ip='192.168.8.5'/></dhcp>"
+    noted = call("check", stdin=RED.replace("</dhcp>", astray)).out
+    assert "standard input: network red, mode nat: it is valid, but:\n" in noted
+    assert (
+        "  note: 52:54:00:00:00:01 is to have 192.168.8.5, which is not in 192.168.7.0/24" in noted
+    )
     macvtap = tmp_path / "macvtap.xml"
     macvtap.write_text(
         "<network><name>red</name><forward mode='vepa'><interface dev='eth0'/></forward></network>"

@@ -80,7 +80,9 @@ def check(context: Context, arguments: Arguments) -> None:
         print_json({"text": verdict.text, "notes": verdict.notes})
         return
     source = "standard input" if arguments.file == "-" else arguments.file
-    say(f"{source}: {verdict.text}: nothing is wrong with it.")
+    doubted = verdict.notes and not verdict.is_guest
+    judged = "it is valid, but:" if doubted else "nothing is wrong with it."
+    say(f"{source}: {verdict.text}: {judged}")
     for note in verdict.notes:
         say(f"  note: {note}")
 

@@ -15,6 +15,7 @@ from jackfield.host.service.process import Process
 __all__ = ["is_bound", "port_holder", "why_ended"]
 
 _LISTENING = re.compile(r"listening socket for (\S+): Address already in use")
+_LINE = re.compile(r"at line (\d+) of (/\S+)$")
 _PORTS = {"DHCP server socket": 67, "DHCPv6 server socket": 547}
 _TABLES = ("udp", "udp6", "tcp", "tcp6")
 
@@ -38,6 +39,10 @@ def why_ended(process: Process) -> ServiceError:
             "see what was denied with: journalctl -k -g DENIED; "
             "our files are allowed by packaging/apparmor/usr.sbin.dnsmasq"
         )
+    elif (line := _line(words)) is not None:
+        # The file goes with the network where this keeps it from starting.
+        words += f", which is: {line}"
+        hint = "jackfield plan -v FILE shows the whole configuration of a document"
     return ServiceError(
         f"dnsmasq of network {process.network} ended: {words or 'it did not say why'}", hint=hint
     )
@@ -72,6 +77,16 @@ def _enforced(pid: int) -> str | None:
         with contextlib.suppress(OSError):
             profile, mode, _ = Path(f"/proc/{pid}/attr/{name}").read_text().partition(" (enforce)")
             return profile if mode else None
+    return None
+
+
+def _line(words: str) -> str | None:
+    """Return the line of a file that dnsmasq's last words name."""
+    match = _LINE.search(words)
+    if match is None:
+        return None
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        return Path(match[2]).read_text().splitlines()[int(match[1]) - 1]
     return None
 
 
