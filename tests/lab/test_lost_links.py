@@ -79,16 +79,20 @@ def wait_back(daemon: Daemon, host: Host, device: str) -> None:
 
 def test_a_removed_bridge_has_all_its_guests_again(host: Host, daemon: Daemon) -> None:
     """Taps that clients made, too, are on the bridge that is made in a removed one's place."""
+    kept_from_ipv6 = "net/ipv6/conf/red0/disable_ipv6"
     daemon.cli("apply", daemon.document(NAT))
+    assert "1" == host.sysctl(kept_from_ipv6)
     device = plug_both_in(daemon, host)
     # On no bridge by intention, and nobody's: both stay so.
     host.run(["ip", "tuntap", "add", "other", "mode", "tap"])
     host.run(["ip", "link", "del", "red0"])
     wait_back(daemon, host, device)
+    assert "1" == host.sysctl(kept_from_ipv6)
     daemon.kill9()
     host.run(["ip", "link", "del", "red0"])
     daemon.start()
     wait_back(daemon, host, device)
+    assert "1" == host.sysctl(kept_from_ipv6)
     assert bridge_of(host, "other") is None
     # One that somebody takes off a bridge that is there is left alone.
     host.run(["ip", "link", "set", "vnet0", "nomaster"])

@@ -149,7 +149,7 @@ class SettingDriver:
         found: dict[str, Observed] = {}
         for item in resources:
             value = read_setting(item.name)
-            if value is None and _is_without_ipv6(item):
+            if value is None and _is_without_ipv6(kernel, item):
                 value = item.value
             if value is None:
                 found[item.key] = ABSENT
@@ -176,19 +176,20 @@ class SettingDriver:
             try:
                 write_setting(item.name, item.value)
             except NotFound:
-                if not _is_without_ipv6(item):
+                if not _is_without_ipv6(kernel, item):
                     raise
 
     def remove(self, kernel: Kernel, resources: Sequence[Setting]) -> None:
         """Do nothing: a setting goes with its link, or is put back by its previous value."""
 
 
-def _is_without_ipv6(item: Setting) -> bool:
-    """Whether ``item`` keeps a link from having IPv6, which is so where there is no such sysctl.
+def _is_without_ipv6(kernel: Kernel, item: Setting) -> bool:
+    """Whether ``item`` keeps a link from having IPv6 that has none, and so no such sysctl either.
 
     A kernel that was started with ``ipv6.disable=1`` has none, nor has a link of a small MTU.
     """
-    return item.link is not None and item.name.endswith("/disable_ipv6") and item.value == "1"
+    keeps = item.name.endswith("/disable_ipv6") and item.value == "1"
+    return keeps and item.link is not None and kernel.route.index(item.link) is not None
 
 
 def _links_losing_routes(kernel: Kernel) -> list[str]:
