@@ -114,7 +114,8 @@ class Host(Namespace):
         """Return ``argv`` run by nsenter(1) in all namespaces of the host."""
         return [
             *("nsenter", "--target", str(self.pid)),
-            *("--net", "--mount", "--pid", "--uts", "--ipc", "--"),
+            # A file that lies in the machine's root must not be taken for a network of its name.
+            *("--net", "--mount", "--pid", "--uts", "--ipc", "--wdns=/run", "--"),
             *argv,
         ]
 
