@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from jackfield.engine.events import EventLog
-from jackfield.engine.store import EVENTS_KEPT
+from jackfield.engine.store.tables import EVENTS_KEPT
 from jackfield.engine.views import Event
 from jackfield.errors import InvalidRequest
 from jackfield.model.values import NetworkName

@@ -28,7 +28,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from jackfield.engine.leases import compare_leases, read_leases
+from jackfield.engine.leases.leases import compare_leases, read_leases
 from jackfield.errors import ServiceError
 from jackfield.host.dnsmasq import driver, files
 from jackfield.host.dnsmasq.driver import DnsmasqDriver

@@ -110,7 +110,7 @@ class Acts:
 
 def install(acts: Acts) -> None:
     """Put ``acts`` before everything that the program does to the world."""
-    from jackfield.engine.store import Store
+    from jackfield.engine.store.tables import Store
     from jackfield.host.netlink.message import Message
     from jackfield.host.netlink.socket import NetlinkSocket
     from jackfield.host.openvswitch.jsonrpc import Connection

@@ -18,7 +18,7 @@ from jackfield.engine.longdocuments import aside
 from jackfield.engine.plans import Plans
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registry import Registry
-from jackfield.engine.rows import NetworkRow
+from jackfield.engine.store.rows import NetworkRow
 from jackfield.engine.views import Event, NetworkView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import (

@@ -23,7 +23,7 @@ from jackfield.diagnosis.need import bridged_samples, host_samples, routed_sampl
 from jackfield.diagnosis.packet import Device, Sample
 from jackfield.engine.foresight import Foresight
 from jackfield.engine.hostwatch import HostWatch
-from jackfield.engine.leasebook import LeaseBook
+from jackfield.engine.leases.book import LeaseBook
 from jackfield.engine.records import NetworkRecord, PortRecord, bridges_of
 from jackfield.engine.registry import Registry
 from jackfield.errors import JackfieldError, shell_word

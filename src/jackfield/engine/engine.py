@@ -16,8 +16,8 @@ from jackfield.document.update.request import Command, Section
 from jackfield.engine.impact import Impact
 from jackfield.engine.metadata import MetadataType
 from jackfield.engine.parts import Parts
+from jackfield.engine.ports.taps import recognised
 from jackfield.engine.records import former_problem
-from jackfield.engine.taps import recognised
 from jackfield.engine.views import (
     AttachRequest,
     LeaseView,

@@ -6,7 +6,7 @@ import asyncio
 import collections
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from jackfield.engine.store import EVENTS_KEPT
+from jackfield.engine.store.tables import EVENTS_KEPT
 from jackfield.engine.views import Event
 from jackfield.errors import InvalidRequest
 

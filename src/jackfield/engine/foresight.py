@@ -9,10 +9,11 @@ from uuid import UUID
 
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.hostwatch import HostWatch
-from jackfield.engine.mending import Mending
+from jackfield.engine.mending.mending import Mending
+from jackfield.engine.mending.upkeep import upkeep_of_ports
 from jackfield.engine.plans import Plans
-from jackfield.engine.portmtus import has_other_mtu, unfit_ports
-from jackfield.engine.portsettings import followed, kept
+from jackfield.engine.ports.mtus import has_other_mtu, unfit_ports
+from jackfield.engine.ports.settings import followed, kept
 from jackfield.engine.records import (
     NetworkRecord,
     PortRecord,
@@ -21,7 +22,6 @@ from jackfield.engine.records import (
     upkeep_of_port,
 )
 from jackfield.engine.registry import Registry
-from jackfield.engine.upkeep import upkeep_of_ports
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import JackfieldError
 from jackfield.host.nft.tables import sleeping_tables

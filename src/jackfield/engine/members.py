@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from jackfield.engine.rows import MemberRow
+from jackfield.engine.store.rows import MemberRow
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.model.vlan import NativeMode, Vlan, VlanTag
 from jackfield.state.resources import BridgePort

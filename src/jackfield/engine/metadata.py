@@ -15,7 +15,7 @@ from jackfield.engine.events import EventLog
 from jackfield.engine.impact import Impact
 from jackfield.engine.longdocuments import aside
 from jackfield.engine.registry import Registry
-from jackfield.engine.rows import LiveRow, NetworkRow, Step
+from jackfield.engine.store.rows import LiveRow, NetworkRow, Step
 from jackfield.engine.views import Event, NetworkView
 from jackfield.engine.workplace import Workplace
 from jackfield.errors import InvalidRequest

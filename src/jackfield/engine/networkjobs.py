@@ -13,9 +13,9 @@ from typing import Any
 from uuid import UUID
 
 from jackfield import openfiles
-from jackfield.engine import ledger
 from jackfield.engine.members import member_port, member_row
-from jackfield.engine.rows import LiveRow, MemberRow, NetworkRow, Step
+from jackfield.engine.store import ledger
+from jackfield.engine.store.rows import LiveRow, MemberRow, NetworkRow, Step
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace, launched, record_event, sweep_before
 from jackfield.errors import JackfieldError

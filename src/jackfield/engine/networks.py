@@ -9,16 +9,16 @@ from uuid import UUID
 
 import msgspec
 
-from jackfield.engine import portjobs
 from jackfield.engine.definitions import Definitions, network_row
 from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.impact import Impact
 from jackfield.engine.plans import Plans
-from jackfield.engine.portsettings import kept
+from jackfield.engine.ports import jobs
+from jackfield.engine.ports.settings import kept
 from jackfield.engine.records import NetworkRecord, state_of_port
 from jackfield.engine.registry import Registry
-from jackfield.engine.rows import NetworkRow
+from jackfield.engine.store.rows import NetworkRow
 from jackfield.engine.transitions import Transitions
 from jackfield.engine.views import NetworkView
 from jackfield.engine.workplace import Workplace
@@ -119,7 +119,7 @@ class Networks:
         """Forget a network that has stopped and has no definition, and its ports."""
         ports = self._registry.ports_of(record.uuid)
         for event in await self._thread.run(
-            portjobs.forget_network, record.uuid, record.name, [port.uuid for port in ports]
+            jobs.forget_network, record.uuid, record.name, [port.uuid for port in ports]
         ):
             self._events.add(event)
         for port in ports:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
-from jackfield.engine.holders import Holder
+from jackfield.engine.ports.holders import Holder
 from jackfield.engine.views import NetworkView
 from jackfield.model.address import Address
 from jackfield.model.network import Network

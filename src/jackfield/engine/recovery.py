@@ -18,14 +18,14 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from uuid import UUID
 
-from jackfield.engine import ledger
+from jackfield.engine.mending.orphans import sweep_limits
+from jackfield.engine.mending.start import mend_states, note_mended, tell_mended
+from jackfield.engine.mending.strays import bridges_made, put_strays_back
 from jackfield.engine.networkjobs import undo_change
-from jackfield.engine.orphans import sweep_limits
-from jackfield.engine.portrows import load_port
+from jackfield.engine.ports.rows import load_port
 from jackfield.engine.records import PortRecord
-from jackfield.engine.rows import LiveRow, NetworkRow, Step
-from jackfield.engine.startmending import mend_states, note_mended, tell_mended
-from jackfield.engine.strays import bridges_made, put_strays_back
+from jackfield.engine.store import ledger
+from jackfield.engine.store.rows import LiveRow, NetworkRow, Step
 from jackfield.engine.views import Event
 from jackfield.engine.workplace import Workplace, record_event, sweep_switch, wake_rules
 from jackfield.errors import JackfieldError, shell_word

@@ -11,23 +11,23 @@ from collections.abc import Callable, Mapping
 
 from jackfield.document.json import network_to_json
 from jackfield.engine import networkjobs
-from jackfield.engine.blockedways import is_blocked_way
 from jackfield.engine.changeable import check_changeable, check_realised_kind
 from jackfield.engine.claims import check_free, takes_uplinks
 from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.longdocuments import aside
-from jackfield.engine.mending import Mending
+from jackfield.engine.mending.mending import Mending
 from jackfield.engine.networkjobs import Settled
 from jackfield.engine.plans import Plans
-from jackfield.engine.portmtus import fit_ports, has_other_mtu, restore_mtus, unfit_ports
+from jackfield.engine.ports.mtus import fit_ports, has_other_mtu, restore_mtus, unfit_ports
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registrations import Registrations
 from jackfield.engine.registry import Registry
-from jackfield.engine.rows import NetworkRow
 from jackfield.engine.services import Services
+from jackfield.engine.store.rows import NetworkRow
 from jackfield.engine.uplinks import Uplinks
+from jackfield.engine.watch.blockedways import is_blocked_way
 from jackfield.engine.ways import Ways
 from jackfield.engine.workplace import Workplace
 from jackfield.engine.zones import Zones, bridge_name

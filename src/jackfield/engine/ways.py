@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from jackfield.engine.blockedways import blocked_way, first_certain, is_blocked_way, ways_past
 from jackfield.engine.hostwatch import HostWatch
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.registry import Registry
 from jackfield.engine.tidings import Tidings
+from jackfield.engine.watch.blockedways import blocked_way, first_certain, is_blocked_way, ways_past
 from jackfield.engine.workplace import Workplace
 from jackfield.host.thread import KernelThread
 

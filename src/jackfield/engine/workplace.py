@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from jackfield.engine.portjournal import PortJournal
-from jackfield.engine.store import Store
+from jackfield.engine.ports.journal import PortJournal
+from jackfield.engine.store.tables import Store
 from jackfield.engine.views import Event
 from jackfield.errors import JackfieldError
 from jackfield.host.applier import Applier

@@ -41,7 +41,7 @@ themselves by becoming ready: asking again would show nothing new."""
 _NOT_MENDED = frozenset({"function-setting", "switch-association"})
 """Kinds that are not mended here: a function in use cannot be set again without stopping its
 guest's traffic, and what differs was changed by that guest, which may, or by an administrator; and
-for a switch's answer others would have to wait (``engine/associations.py``)."""
+for a switch's answer others would have to wait (``engine/ports/associations.py``)."""
 
 _SHARED = frozenset(
     {

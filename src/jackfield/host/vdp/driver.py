@@ -1,7 +1,7 @@
 """The driver of associations with an external switch.
 
-What takes the switch's answer is waited for on the event loop (``engine/associations.py``), so a
-running daemon comes here only for what a crash has left.
+What takes the switch's answer is waited for on the event loop
+(``engine/ports/associations.py``), so a running daemon comes here only for what a crash has left.
 """
 
 from __future__ import annotations

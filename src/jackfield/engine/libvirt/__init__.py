@@ -1,0 +1,1 @@
+"""Networks taken over from libvirt, and given back."""

@@ -1,0 +1,1 @@
+"""What is put right when somebody else changes what is ours, or something dies."""
