@@ -21,6 +21,8 @@ __all__ = ["instructions"]
 _SAID = 0.1
 """Seconds after which everything that was done is in the log."""
 _SHOWN = 12
+_AT_REST = 500
+"""Instructions in that time of a daemon that has nothing to do but what it does each second."""
 
 
 def instructions(counts: Counts) -> str:
@@ -33,6 +35,7 @@ def instructions(counts: Counts) -> str:
         ours.define(nat_network(1))
         ours.start("bench-1")
         libvirt = ours.libvirt_client()
+        _wait_at_rest(ours, output)
         with BareClient(ours.host.file(LIBVIRT_SOCKET), "bench-1") as client:
             works: dict[str, Callable[[], object]] = {
                 "create + delete a port": lambda: client.port("52:54:00:be:00:02"),
@@ -59,6 +62,16 @@ def _table(
         for file, number in found.most_common(_SHOWN)
     ]
     return "\n".join(lines)
+
+
+def _wait_at_rest(ours: Jackfield, output: Path) -> None:
+    """Return when the daemon has taken note of all that came of the network's start."""
+
+    def is_at_rest() -> bool:
+        before = _counts(ours, output)
+        return (_counts(ours, output) - before).total() < _AT_REST
+
+    wait_for(is_at_rest, 10, "the daemon to be at rest")
 
 
 def _counts(ours: Jackfield, output: Path) -> collections.Counter[str]:

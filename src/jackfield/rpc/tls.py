@@ -121,7 +121,7 @@ class Admission(asyncio.Protocol):
     """Shakes hands with who connects, and lets him through to a ``Gate``; tells of who fails."""
 
     #: The oldest first.
-    _under_way: ClassVar[dict[asyncio.Task[None], str]] = {}
+    _under_way: ClassVar[dict[asyncio.Task[None], asyncio.Transport]] = {}
 
     def __init__(self, credentials: Credentials, gate: Gate) -> None:
         """Check who connects by ``credentials``."""
@@ -132,18 +132,20 @@ class Admission(asyncio.Protocol):
         """Begin the handshake, before anything is read."""
         stream = cast("asyncio.Transport", transport)
         stream.pause_reading()
-        where = _address_of(stream)
         if len(self._under_way) >= _HANDSHAKES:
-            oldest, whose = next(iter(self._under_way.items()))
-            log.debug("TLS: too many handshakes at once; that with %s is dropped", whose)
-            # It closes the connection.
+            oldest, theirs = next(iter(self._under_way.items()))
+            where = _address_of(theirs)
+            log.debug("TLS: too many handshakes at once; that with %s is dropped", where)
             oldest.cancel()
+            # A handshake that has begun would do so; of many that connect at once, none has.
+            theirs.abort()
             self._under_way.pop(oldest)
-        task = asyncio.get_running_loop().create_task(self._shake_hands(stream, where))
-        self._under_way[task] = where
+        task = asyncio.get_running_loop().create_task(self._shake_hands(stream))
+        self._under_way[task] = stream
         task.add_done_callback(lambda ended: self._under_way.pop(ended, None))
 
-    async def _shake_hands(self, stream: asyncio.Transport, where: str) -> None:
+    async def _shake_hands(self, stream: asyncio.Transport) -> None:
+        where = _address_of(stream)
         try:
             encrypted = await asyncio.get_running_loop().start_tls(
                 stream,
