@@ -260,7 +260,8 @@ class Mending:
             await self._tidings.tell(record, "network-problem", {"problem": problem or ""})
         # A lost device is another matter.
         here = [port for port in ports if port.uuid not in self._registry.lost]
-        links = self._host.links()
+        # What a start has just done need not be read where nobody asks.
+        links = self._host.links() if here else {}
         altered = [port for port in here if has_other_mtu(port, links)]
         if altered:
             # Before they are on their bridge, as in a change: it may take the least of its ports'.
