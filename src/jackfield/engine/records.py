@@ -64,6 +64,7 @@ Upkeep = (
 """What of a port is mended with its network: its place there, its way out and its limits."""
 
 _DEFINITIONS = frozenset({"live", "stored"})
+_KEPT = frozenset({"spans", "view"})
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -75,13 +76,15 @@ class NetworkRecord:
     or whose stop has failed on the way, nothing is made anew before somebody asks for it.
     ``guarded_by`` is the definition by which the guards of its ports were made, ``followed`` the
     one by which they were given their settings.  ``view`` is what the doors are told, while it is
-    true, and ``redefined`` is called with the record when it gets another definition.
+    true, ``spans`` a definition with its subnets as numbers (``span_of``), and ``redefined`` is
+    called with the record when it gets another definition.
     """
 
     uuid: UUID
     name: NetworkName
     redefined: Callable[[NetworkRecord], None] | None = None
     view: NetworkView | None = None
+    spans: tuple[Network, list[tuple[int, int, int]]] | None = None
     stored: Network | None = None
     live: Network | None = None
     present: HostState = dataclasses.field(default_factory=HostState)
@@ -96,7 +99,7 @@ class NetworkRecord:
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute; the view is made anew, and of a definition the registry is told."""
         object.__setattr__(self, name, value)
-        if name != "view":
+        if name not in _KEPT:
             object.__setattr__(self, "view", None)
         if name in _DEFINITIONS and value is not None and self.redefined is not None:
             self.redefined(self)
