@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,6 +164,8 @@ def test_a_newer_schema_is_refused(store: Store, path: Path) -> None:
     with pytest.raises(HostError, match="schema 99") as caught:
         Store(path)
     assert caught.value.hint is not None
+    opened = {os.path.realpath(entry.path) for entry in os.scandir("/proc/self/fd")}
+    assert str(path.resolve()) not in opened
 
 
 def test_what_is_no_database_is_refused(path: Path) -> None:

@@ -59,6 +59,10 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         """Open or make the database at ``path`` and bring its schema up to date."""
+        self._path = path
+        self._log = -1
+        self.unsynced = False
+        """Whether a transaction has ended that must be on disk before it is told of."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = sqlite3.connect(
@@ -68,23 +72,26 @@ class Database:
                 check_same_thread=False,
                 factory=_Connection,
             )
-            path.chmod(0o600)
-            # No other process is let in while it is open, which saves taking and giving back the
-            # locks for each transaction.  Before the write-ahead log, so that its index is ours.
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._path = path
-            self._log = -1
-            self.unsynced = False
-            """Whether a transaction has ended that must be on disk before it is told of."""
-            self._migrate()
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
         except sqlite3.Error as error:
             raise _told(error).with_context(str(path)) from error
         except OSError as error:
             raise HostError(f"cannot open the database {path}: {error.strerror}") from error
         except HostError as error:
             raise error.with_context(str(path)) from error
+
+    def _prepare(self) -> None:
+        self._path.chmod(0o600)
+        # No other process is let in while it is open, which saves taking and giving back the
+        # locks for each transaction.  Before the write-ahead log, so that its index is ours.
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._migrate()
 
     def close(self) -> None:
         """Close the database."""
