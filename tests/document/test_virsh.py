@@ -102,15 +102,22 @@ def test_every_addition_passes_libvirts_parser(what: str, tmp_path: Path) -> Non
 
 
 def test_whatever_we_emit_passes_libvirts_parser(tmp_path: Path) -> None:
-    """Any network, with all our additions in play, can be defined in libvirt."""
+    """Any network that is sound, with all our additions in play, can be defined in libvirt."""
     commands: list[str] = []
 
     @given(networks())
     @settings(deadline=None, max_examples=60, phases=[Phase.generate])
     def emit(network: Network) -> None:
         number = len(commands)
+        domain = network.domain
+        if domain is not None and domain.register:
+            # Both refuse it otherwise.
+            domain = msgspec.structs.replace(domain, local_only=True)
         named = msgspec.structs.replace(
-            network, name=NetworkName(f"n{number}"), uuid=UUID(int=(number + 1) << 64 | 7)
+            network,
+            name=NetworkName(f"n{number}"),
+            uuid=UUID(int=(number + 1) << 64 | 7),
+            domain=domain,
         )
         file = tmp_path / f"{number}.xml"
         file.write_text(write_network(named))
@@ -177,8 +184,15 @@ def test_any_document_of_libvirts_is_written_as_libvirt_writes_it(tmp_path: Path
     @settings(deadline=None, max_examples=60, phases=[Phase.generate])
     def emit(network: Network) -> None:
         number = len(commands)
+        domain = network.domain
+        if domain is not None and domain.register:
+            # Both refuse it otherwise.
+            domain = msgspec.structs.replace(domain, local_only=True)
         named = msgspec.structs.replace(
-            network, name=NetworkName(f"n{number}"), uuid=UUID(int=(number + 1) << 64 | 7)
+            network,
+            name=NetworkName(f"n{number}"),
+            uuid=UUID(int=(number + 1) << 64 | 7),
+            domain=domain,
         )
         ours.append(write_network(named))
         file = tmp_path / f"{number}.xml"

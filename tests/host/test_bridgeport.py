@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable
 
 import pytest
@@ -75,8 +74,6 @@ def test_messages_are_what_bridge_sends(
     here: NetworkNamespace, words: str, message: Callable[[int], Message]
 ) -> None:
     """Our requests are those of bridge(8), but for the flag of nested attributes."""
-    if shutil.which("strace") is None:
-        pytest.skip("needs strace")
     here.ip("link", "add", "br0", "type", "bridge")
     here.ip("link", "add", "v0", "master", "br0", "type", "veth", "peer", "name", "v1")
     command = ["strace", "-e", "trace=sendmsg", "-e", "write=3", "bridge", "vlan", *words.split()]
