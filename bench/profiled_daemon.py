@@ -21,8 +21,12 @@ def main() -> int:
     def follow(*_: object) -> None:
         # Called for the first event of a new thread; the profile takes over from there.
         profile = cProfile.Profile()
+        try:
+            profile.enable()
+        except ValueError:
+            # Since Python 3.12 the first one follows every thread.
+            return
         profiles.append(profile)
-        profile.enable()
 
     threading.setprofile(follow)
     follow()

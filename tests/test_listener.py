@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 
 from jackfield.errors import ConfigurationError
-from jackfield.listener import listen
+from jackfield.listener import close_servers, listen
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "link"])
@@ -34,3 +36,34 @@ def test_where_there_can_be_no_socket(tmp_path: Path) -> None:
         listen(Path(f"{longest}x"))
     with pytest.raises(ConfigurationError, match="No such file or directory"):
         listen(tmp_path / "none" / "sock")
+
+
+def test_who_was_accepted_last_is_known(tmp_path: Path) -> None:
+    """A server that is closed while it accepts has a protocol for each of those connections."""
+    made: list[asyncio.BaseTransport] = []
+
+    class Noting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.append(transport)
+
+    async def close_while_accepting(clients: list[socket.socket]) -> None:
+        listener = listen(tmp_path / "sock")
+        server = await asyncio.get_running_loop().create_unix_server(Noting, sock=listener)
+        for client in clients:
+            client.connect(str(tmp_path / "sock"))
+        # In the first turn they are found to be there, in the second one accepted.
+        for _ in range(2):
+            await asyncio.sleep(0)
+        await close_servers([server])
+        assert not server.is_serving()
+        assert len(clients) == len(made)
+        for transport in made:
+            transport.close()
+        await asyncio.sleep(0)
+
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(20)]
+    try:
+        asyncio.run(close_while_accepting(clients))
+    finally:
+        for client in clients:
+            client.close()

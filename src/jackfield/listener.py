@@ -13,18 +13,38 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from jackfield.errors import ConfigurationError, JackfieldError, WrongState
 
-__all__ = ["Listeners", "listen"]
+__all__ = ["Listeners", "close_servers", "listen"]
 
 log = logging.getLogger("jackfield.listener")
 
 _LONGEST = 107  # bytes: sun_path of struct sockaddr_un (linux/un.h) without its end
 _LOOK_EVERY = 1.0
 """Seconds; an inotify watch of somebody else's directory would need one more for its parents."""
+
+_UNTIL_CONNECTED = 5
+"""Turns of the loop in which a connection that was accepted last becomes one that is known."""
+
+
+async def close_servers(servers: Iterable[asyncio.Server]) -> None:
+    """Listen no more; every connection that was accepted is known when this returns.
+
+    asyncio fails in connections that it has just accepted when their server is closed, and from
+    Python 3.12 on it says so at the end, with a traceback for each.
+    """
+    closing = list(servers)
+    loop = asyncio.get_running_loop()
+    for server in closing:
+        for listener in server.sockets:
+            loop.remove_reader(listener)
+    for _ in range(_UNTIL_CONNECTED):
+        await asyncio.sleep(0)
+    for server in closing:
+        server.close()
 
 
 def listen(path: Path, kind: int = socket.SOCK_STREAM) -> socket.socket:

@@ -34,6 +34,7 @@ _VOLATILE = re.compile(
     r"ifindex|link_index|link_netnsid|link|operstate|handle|metainfo|packets|bytes|group|no|id"
     r"|port_id|port_no|state|.*timer|.*life_time|topology_change.*|designated_.*|root_.*|index"
     r"|num_tx_queues|num_rx_queues|config_pending|.*_backlog.*|broadcast_neighbors|carrier.*"
+    r"|fdb_n_learned|mcast_n_groups"
 )
 _VOLATILE_FLAGS = frozenset({"LOWER_UP", "NO-CARRIER", "RUNNING", "linkdown", "tentative"})
 

@@ -99,7 +99,9 @@ def bridge(host: Host) -> Host:
     return host
 
 
-_VOLATILE = re.compile(r".*timer|ifindex|.*_life_time|operstate|stats.*|topology_change.*")
+_VOLATILE = re.compile(
+    r".*timer|ifindex|.*_life_time|operstate|stats.*|topology_change.*|fdb_n_learned"
+)
 
 
 def seen(host: Host) -> str:

@@ -27,7 +27,9 @@ class Background:
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            # Where all have ended already, `gather` does not wait since Python 3.12, and who has
+            # ended would never be let go.
+            await asyncio.wait(self._tasks)
 
     def later(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Begin ``coroutine`` when others have had their turn."""

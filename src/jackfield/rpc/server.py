@@ -14,6 +14,7 @@ from jackfield.access import Caller
 from jackfield.config import Config
 from jackfield.engine.metadata import MetadataType
 from jackfield.engine.views import Event
+from jackfield.listener import close_servers
 from jackfield.operations import Operations
 from jackfield.rpc.connection import Connection
 from jackfield.rpc.credentials import Credentials
@@ -98,8 +99,7 @@ class RpcServer:
 
     async def close(self) -> None:
         """Accept no more; finish the changes under way; end the connections."""
-        for server in self._servers:
-            server.close()
+        await close_servers(self._servers)
         await self.operations.close()
         # Replies to what has just finished are written in the loop's next turn.
         await asyncio.sleep(0)

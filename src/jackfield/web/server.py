@@ -15,6 +15,7 @@ from jackfield import openfiles
 from jackfield.access import Caller
 from jackfield.config import Config
 from jackfield.errors import InvalidRequest, JackfieldError
+from jackfield.listener import close_servers
 from jackfield.operations import Operations
 from jackfield.web import views
 from jackfield.web.api import build
@@ -22,9 +23,6 @@ from jackfield.web.door import Door
 from jackfield.web.engine import Engine
 
 __all__ = ["WebServer"]
-
-# Turns of the loop in which a connection that was accepted last becomes one that is known.
-_UNTIL_CONNECTED = 5
 
 # How long a client may take to read its answer, or to send the rest of its request, when the
 # daemon is going; changes under way are waited for without limit, before that.
@@ -112,10 +110,7 @@ class WebServer(uvicorn.Server):
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Wait for the changes under way, then close the connections and ``sockets``."""
         await self.operations.close()
-        for server in self.servers:
-            server.close()
-        for _ in range(_UNTIL_CONNECTED):
-            await asyncio.sleep(0)
+        await close_servers(self.servers)
         if self.server_state.connections or self.server_state.tasks:
             await super().shutdown(list(sockets or ()))
         else:
