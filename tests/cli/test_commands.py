@@ -527,7 +527,8 @@ def test_plan_of_a_file(tmp_path: Path) -> None:
     assert lines[0].startswith("+ bridge virbr7")
     assert "+ address 192.168.7.1/24 on virbr7" in lines
     assert "+ dnsmasq on virbr7: DNS, DHCP" in lines
-    assert lines[-1].endswith("to make; do it with: jackfield apply red.xml")
+    done = "to make where none of it is there yet; do it with: jackfield apply red.xml"
+    assert lines[-1].endswith(done)
     verbose = call("plan", "-", "-v", stdin=RED).out
     assert "dhcp-range=" in verbose
     assert "table inet jackfield {" in verbose

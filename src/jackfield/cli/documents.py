@@ -59,7 +59,8 @@ def _plan_file(context: Context, arguments: Arguments) -> None:
         print()
     if steps:
         file = shell_word(arguments.source)
-        say(f"{_count(steps)}; do it with: jackfield apply {file}")
+        # The host has not been looked at.
+        say(f"{_count(steps)} where none of it is there yet; do it with: jackfield apply {file}")
     else:
         say(f"Nothing to do: network {planned.name} needs nothing of this host.")
 
