@@ -558,6 +558,10 @@ def test_check(tmp_path: Path) -> None:
     assert (
         "  note: 52:54:00:00:00:01 is to have 192.168.8.5, which is not in 192.168.7.0/24" in noted
     )
+    meant = RED.replace("address='192.168.7.1' prefix='24'", "address='10.0.0.0'")
+    noted = call("check", stdin=meant[: meant.index("<dhcp>")] + "</ip></network>").out
+    assert "  note: 10.0.0.0 has no prefix and no netmask: its subnet is 10.0.0.0/8\n" in noted
+    assert "  note: 10.0.0.0 is the lowest of its subnet, which some guests take for" in noted
     macvtap = tmp_path / "macvtap.xml"
     macvtap.write_text(
         "<network><name>red</name><forward mode='vepa'><interface dev='eth0'/></forward></network>"

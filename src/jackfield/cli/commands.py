@@ -107,11 +107,11 @@ COMMANDS = (
         "ports.attach",
         "plug a namespace, a tap or a program into a network",
         _NETWORK,
-        Option("--ifname", "NAME", "with --netns: the interface's name in there"),
+        Option("--ifname", "NAME", "with --netns, which needs it: the interface's name there"),
         Option("--owner", "USER", "with --tap: who may open it"),
         Option("--queues", "N", "with --tap: number of queues", number=True),
         Option("--mac", "MAC", "the guest's address; default: made up"),
-        Option("--name", "NAME", "name that the port is listed under"),
+        Option("--name", "NAME", "what the port is listed under; default: the namespace or tap"),
         Option("--guest", "UUID", "the guest's uuid, the same on every host; default: made up"),
         Option("--portgroup", "GROUP", "class of connection"),
         exclusive=(
@@ -145,7 +145,7 @@ COMMANDS = (
             many=True,
             needed=True,
         ),
-        Option("--name", "NAME", "name that the ports are listed under"),
+        Option("--name", "NAME", "what the ports are listed under; default: the program"),
         Option("--guest", "UUID", "the guest's uuid, the same on every host; default: made up"),
     ),
     Command(
@@ -167,8 +167,13 @@ COMMANDS = (
         "events",
         "events.events",
         "print what happens, as it happens",
-        Option("--since", "N", "begin after event number N", number=True),
-        Flag("--no-follow", "only what happened so far"),
+        Option(
+            "--since",
+            "N",
+            "begin after event number N, with 0 at the oldest that is kept",
+            number=True,
+        ),
+        Flag("--no-follow", "only what happened so far: the last hundred, or all after N"),
     ),
     Command(
         "doctor",
