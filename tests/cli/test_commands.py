@@ -442,56 +442,6 @@ def test_no_daemon(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["plan", "apply"])
-def test_a_file_or_a_network(cli: Cli, tmp_path: Path, command: str) -> None:
-    """The word alone says which it is, whatever lies in the directory or runs."""
-    here, nowhere = cli.run_dir, str(tmp_path)
-    for missing in ("rde.xml", "RDE.JSON", "./rde", f"{tmp_path}/rde"):
-        outcome = call(command, missing, "--run-dir", here, cwd=tmp_path)
-        said = f"jackfield: error: cannot read {missing}: No such file or directory\n"
-        assert (2, said) == (outcome.status, outcome.err)
-    cli.good("define", "-", stdin=RED)
-    (tmp_path / "red").touch()
-    outcome = call(command, "red", "--run-dir", here, cwd=tmp_path)
-    assert (0, "") == (outcome.status, outcome.err)
-    # Who meant another is told how to say so.
-    outcome = call(command, "rde", "--run-dir", here, cwd=tmp_path)
-    assert (4, True) == (outcome.status, "no network 'rde'" in outcome.err)
-    assert "; a file has a name with .xml or .json at its end, or a slash\n" in outcome.err
-    (tmp_path / "a document").write_text(RED)
-    way = f"the file of this name is taken by: jackfield {command} './a document'\n"
-    outcome = call(command, "a document", "--run-dir", here, cwd=tmp_path)
-    assert (4, True) == (outcome.status, outcome.err.endswith(f"  hint: {way}"))
-    outcome = call(command, "a document", "--run-dir", nowhere, cwd=tmp_path)
-    assert (8, True) == (outcome.status, outcome.err.endswith(f"; {way}"))
-    assert 0 == call(command, "./a document", "--run-dir", here, cwd=tmp_path).status
-
-
-def test_a_file_where_a_network_is_meant(cli: Cli, tmp_path: Path) -> None:
-    """It is said that this is a file, and what is done with those."""
-    document = tmp_path / "red.xml"
-    document.write_text(RED)
-    hint = "  hint: this is a file; store the network first: jackfield define {}\n"
-    for name, status in (("red.xml", 4), (str(document), 3)):
-        for words in (["start"], ["ports"], ["attach", "--tap", "t0"], ["doctor"]):
-            outcome = call(*words, name, "--run-dir", cli.run_dir, cwd=tmp_path)
-            assert status == outcome.status
-            assert outcome.err.endswith(hint.format(name))
-    assert "see: jackfield list" in cli("start", "rde.xml").err
-
-
-def test_a_wrong_document_is_named(cli: Cli, tmp_path: Path) -> None:
-    """By its file, whoever has found the fault, in every command that takes one."""
-    document = tmp_path / "red.xml"
-    document.write_text(RED.replace("'nat'", "'natt'"))
-    for words in (["check"], ["convert"], ["plan"], ["define"], ["apply"]):
-        outcome = cli(*words, str(document))
-        assert 3 == outcome.status
-        assert f"jackfield: error: {document}: line 4: <forward> has mode='natt'" in outcome.err
-        outcome = cli(*words, "-", stdin=document.read_text())
-        assert "jackfield: error: standard input: line 4: <forward> has" in outcome.err
-
-
 def test_help_and_version() -> None:
     """Help is there for all and for each; the version is printed."""
     assert f"jackfield {jackfield.__version__}\n" == call("--version").out

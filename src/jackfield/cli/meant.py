@@ -40,7 +40,9 @@ def name_files(error: JackfieldError, command: Command, arguments: Arguments) ->
 def _hint_at_file(error: JackfieldError, command: Command, word: Word, name: str) -> None:
     """Say how to name the file, where a network was looked for and not found."""
     either = word.completes == "file-or-network"
-    missed = isinstance(error, NetworkNotFound) or (either and isinstance(error, DaemonUnreachable))
+    # Of several names the error is about one.
+    missed = isinstance(error, NetworkNotFound) and name in error.message
+    missed = missed or (either and isinstance(error, DaemonUnreachable))
     # A path is refused as a network's name before one is looked for.
     refused = isinstance(error, InvalidRequest) and "/" in name
     if not missed and not refused:
@@ -51,6 +53,9 @@ def _hint_at_file(error: JackfieldError, command: Command, word: Word, name: str
             way = f"the file of this name is taken by: jackfield {command.name} {file}"
         else:
             way = f"this is a file; store the network first: jackfield define {shell_word(name)}"
-        error.hint = f"{error.hint}; {way}" if isinstance(error, DaemonUnreachable) else way
+        before = error.hint if isinstance(error, DaemonUnreachable) else None
     elif either:
-        error.hint = f"{error.hint}; a file has a name with .xml or .json at its end, or a slash"
+        before, way = error.hint, "a file has a name with .xml or .json at its end, or a slash"
+    else:
+        return
+    error.hint = f"{before}; {way}" if before else way
