@@ -48,10 +48,14 @@ def main() -> int:
         outside.run(["ip", "route", "add", "198.51.100.0/25", "via", "192.0.2.10"])
         daemon = stack.enter_context(Daemon(host))
 
-        _title("Three networks, defined and started")
-        _cli(daemon, "plan", daemon.document(DEFAULT))
-        for document in (DEFAULT, LAB, ROUTED):
-            _cli(daemon, "apply", daemon.document(document))
+        _title("Three networks, defined and started; demo/documents.py has their documents")
+        files = [
+            _write(host, f"{name}.xml", document)
+            for name, document in (("default", DEFAULT), ("lab", LAB), ("routed", ROUTED))
+        ]
+        _cli(daemon, "plan", files[0])
+        for file in files:
+            _cli(daemon, "apply", file)
         _cli(daemon, "list")
 
         _title("Four guests, plugged in by nothing but the network's name")
@@ -66,9 +70,9 @@ def main() -> int:
         _title("What they reach")
         failures = _reach(outside, guests)
 
-        _title("What a change would do, before it is done")
+        _title("What a change would do, before it is done: bert is to have 192.168.122.50")
         changed = DEFAULT.replace("192.168.122.12", "192.168.122.50")
-        _cli(daemon, "define", daemon.document(changed))
+        _cli(daemon, "define", _write(host, "default.xml", changed))
         _cli(daemon, "plan", "default")
         _cli(daemon, "apply", "default")
 
@@ -83,6 +87,12 @@ def main() -> int:
         failures += _check("everything is taken away again", not left)
     print(f"\nDone in {time.monotonic() - began:.1f} s.")
     return 1 if failures else 0
+
+
+def _write(host: Host, name: str, document: str) -> str:
+    path = f"/run/lab/{name}"
+    host.file(path).write_text(document)
+    return path
 
 
 def _reach(outside: Host, guests: dict[str, Guest]) -> int:

@@ -14,7 +14,7 @@ ANNA = Caller(uid=1000, gid=1000, pid=1, groups=frozenset({27}))
 @pytest.mark.parametrize(
     ("group", "hint"),
     [
-        (None, "(groupadd --system jackfield) or name one (the key group), and restart jackfieldd"),
+        (None, "name one (the key group of jackfieldd.toml), and restart jackfieldd"),
         (0, "only root or a member of group root may: try again with sudo"),
     ],
 )
@@ -24,6 +24,8 @@ def test_who_may_not_is_told_who_may(group: int | None, hint: str) -> None:
         require_write(ANNA, Config(group=group))
     assert refused.value.hint is not None
     assert hint in refused.value.hint
+    with pytest.raises(AccessDenied, match="user 1000 may not see it"):
+        require_write(ANNA, Config(group=group), "may not see it")
 
 
 def test_a_member_may() -> None:

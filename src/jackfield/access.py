@@ -90,18 +90,24 @@ def may_write(caller: Caller, config: Config) -> bool:
     return config.group is not None and config.group in {caller.gid, *caller.groups}
 
 
-def require_write(caller: Caller, config: Config) -> None:
-    """Raise ``AccessDenied`` unless ``caller`` may change networks and ports."""
+def require_write(
+    caller: Caller, config: Config, refused: str = "may look but not change anything"
+) -> None:
+    """Raise ``AccessDenied`` unless ``caller`` may change networks and ports.
+
+    ``refused`` is what others are told.
+    """
     if not may_write(caller, config):
         if config.group is None:
             hint = (
                 "only root may: try again with sudo; to let others, make the group jackfield "
-                "(groupadd --system jackfield) or name one (the key group), and restart jackfieldd"
+                "(groupadd --system jackfield) or name one (the key group of jackfieldd.toml), "
+                "and restart jackfieldd"
             )
         else:
             name = _group_name(config.group)
             hint = f"only root or a member of group {name} may: try again with sudo"
-        raise AccessDenied(f"user {caller.uid} may look but not change anything", hint=hint)
+        raise AccessDenied(f"user {caller.uid} {refused}", hint=hint)
 
 
 def require_root(caller: Caller, what: str) -> None:

@@ -150,7 +150,7 @@ def _way_to_daemon() -> str:
             probe.connect(LOCK_ADDRESS)
         except OSError:
             return (
-                "start it with: systemctl start jackfieldd "
+                "start it with: systemctl start jackfieldd, or jackfieldd as root "
                 "(or name its run directory with --run-dir)"
             )
     return (

@@ -320,7 +320,14 @@ def test_physical_function_expands_to_virtual_ones() -> None:
     assert "detach a port, raise a count, or add an uplink" == full.value.hint
     with pytest.raises(CapacityExhausted, match="eth2 has no virtual functions") as absent:
         allocate(whole, Facts(), Usage(), wish())
-    assert "[virtual_functions]" in str(absent.value.hint)
+    made = "[virtual_functions] in the daemon's configuration has functions made"
+    assert made == absent.value.hint
+    pool = read_network(
+        "<network><name>p</name><forward mode='bridge'><interface dev='eth7'/></forward></network>"
+    )
+    with pytest.raises(CapacityExhausted, match="uplink eth7 is absent") as absent:
+        allocate(pool, Facts(), Usage(), wish())
+    assert "`ip link` shows which NICs are there and have a carrier" == absent.value.hint
 
 
 def test_functions_that_the_host_uses_are_passed_over() -> None:

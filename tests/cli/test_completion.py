@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -14,6 +15,7 @@ import pytest
 
 import jackfield
 from jackfield.cli.completion import candidates
+from jackfield.cli.main import main
 from tests.web.fake import Served, serve
 
 RED = "<network><name>red one</name><ip address='192.168.7.1' prefix='24'/></network>"
@@ -35,7 +37,7 @@ def test_candidates(served: Served) -> None:
     assert ["red one"] == candidates([*here, "start", ""])
     assert ["red one"] == candidates(["start", *here, "red"])
     assert [":files", "red one"] == candidates(["plan", *here, ""])
-    assert ["t0"] == candidates([*here, "detach", ""])
+    assert ["somebody", "t0"] == candidates([*here, "detach", ""])
     assert ["red one"] == candidates([*here, "detach", "--network", ""])
     assert [":files"] == candidates(["define", ""])
     assert [":files"] == candidates(["--run-dir", ""])
@@ -49,6 +51,19 @@ def test_candidates(served: Served) -> None:
     assert ["red one"] == candidates([*here, "doctor", "blue", ""])
     assert [] == candidates(["nothing", ""])
     assert [] == candidates(["attach", "red", "--mac", ""])
+    # What follows the dashes is another program's line.
+    for words in ([""], ["qemu", ""], ["qemu", "-drive", "/di"], ["qemu", "-m"]):
+        assert [":files"] == candidates(["run", "--nic", "network=red", "--", *words])
+
+
+def test_a_script_is_no_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who asks for JSON is refused, and not given what is none."""
+    with pytest.raises(SystemExit) as ended:
+        main(["completion", "bash", "--json"])
+    assert 2 == ended.value.code
+    told = capsys.readouterr()
+    assert "" == told.out
+    assert "usage-error" == json.loads(told.err)["error"]["name"]
 
 
 def test_no_daemon_is_no_error(tmp_path: Path) -> None:

@@ -40,14 +40,16 @@ def bridge_name(network: Network) -> str | None:
 def test_what_is_left_out_is_filled_in() -> None:
     """uuid, the lowest free bridge and a MAC; what was said stays."""
     found = complete(
-        network(NAT), Taken(claimed={"virbr0"}, present={"virbr1", "virbr3"}), counting()
+        network(NAT),
+        Taken(claimant={"virbr0": "blue"}.get, present={"virbr1", "virbr3"}),
+        counting(),
     )
     assert found.bridge is not None
     assert "virbr2" == found.bridge.name
     assert "52:54:00:00:00:02" == found.mac
     assert found.uuid is not None
     assert 4 == found.uuid.version
-    again = complete(found, Taken(claimed={"virbr0"}), counting())
+    again = complete(found, Taken(claimant={"virbr0": "blue"}.get), counting())
     assert found == again
 
 
@@ -61,7 +63,7 @@ def test_a_redefinition_keeps_what_was_generated() -> None:
 def test_a_bridge_is_named_after_its_template() -> None:
     """The lowest number that is free; a redefinition keeps a name that still fits."""
     wanted = network(NAT + "<bridge name='lab%d-x'/>")
-    first = complete(wanted, Taken(claimed={"lab0-x"}, present={"lab1-x"}), counting())
+    first = complete(wanted, Taken(claimant={"lab0-x": "blue"}.get, present={"lab1-x"}), counting())
     assert first.bridge is not None
     assert "lab2-x" == first.bridge.name
     assert first.bridge == complete(wanted, Taken(), counting(), previous=first).bridge
@@ -96,21 +98,21 @@ def test_an_open_network_needs_no_subnet() -> None:
 def test_a_claimed_bridge_is_refused() -> None:
     """The name of another network's bridge cannot be had, a mere host device's can be asked."""
     wanted = network(NAT + "<bridge name='br7'/>")
-    with pytest.raises(AlreadyExists, match="br7"):
-        complete(wanted, Taken(claimed={"br7"}), counting())
+    with pytest.raises(AlreadyExists, match="'br7': network 'blue' has it"):
+        complete(wanted, Taken(claimant={"br7": "blue"}.get), counting())
     assert complete(wanted, Taken(present={"br7"}), counting()).bridge == wanted.bridge
     used = network("<forward mode='bridge'/><bridge name='br7'/>")
-    assert used.bridge == complete(used, Taken(claimed={"br7"}), counting()).bridge
+    assert used.bridge == complete(used, Taken(claimant={"br7": "blue"}.get), counting()).bridge
     # One that others use, and somebody else is to make, cannot be had either, but be kept.
-    with pytest.raises(AlreadyExists, match="br7"):
-        complete(wanted, Taken(used={"br7"}), counting())
+    with pytest.raises(AlreadyExists, match="'br7': network 'blue' uses one"):
+        complete(wanted, Taken(user={"br7": "blue"}.get), counting())
     former = complete(wanted, Taken(), counting())
-    assert former == complete(former, Taken(used={"br7"}), counting(), previous=former)
+    assert former == complete(former, Taken(user={"br7": "blue"}.get), counting(), previous=former)
     managed = network(
         "<forward mode='bridge'/>"
         "<bridge name='br7'><uplinks><interface dev='eth0'/></uplinks></bridge>"
     )
-    assert managed.bridge == complete(managed, Taken(used={"br7"}), counting()).bridge
+    assert managed.bridge == complete(managed, Taken(user={"br7": "blue"}.get), counting()).bridge
 
 
 def test_managed_bridge_and_tunnel_get_names_but_no_mac() -> None:

@@ -93,6 +93,18 @@ def test_what_is_no_document_is_a_syntax_error(text: str | bytes) -> None:
     assert (35, 5) == (caught.value.code, caught.value.domain)
 
 
+def test_where_the_syntax_is_wrong_is_said_once() -> None:
+    """The line stands before, and what is no XML at all is told what a document is."""
+    with pytest.raises(SyntaxDocumentError) as caught:
+        read_network("<network>\n<name>n</network>")
+    said = "line 2: Opening and ending tag mismatch: name line 2 and network"
+    assert (said, None) == (caught.value.message, caught.value.hint)
+    with pytest.raises(SyntaxDocumentError) as caught:
+        read_network("root:x:0:0")
+    assert "line 1: Start tag expected, '<' not found" == caught.value.message
+    assert "a document is XML, beginning with <network>" in (caught.value.hint or "")
+
+
 def test_schema_refuses_what_readers_ignore() -> None:
     """A misspelt element is read as if it were not there, but does not validate."""
     text = "<network><name>n</name>\n<forwrad mode='nat'/></network>"

@@ -275,7 +275,7 @@ def test_dnsmasq_that_goes_on_dying(scene: Scene) -> None:
     for _ in range(4):
         kill_dnsmasq()
     said = wait_for(lambda: problem(daemon), 2, "the network to say so")
-    assert said.startswith("dnsmasq of network")
+    assert said.startswith("dnsmasq ended: ")
     assert "started again in 2 s" in said
     wait_for(lambda: dnsmasq_of(host), 10, "the dnsmasq to be there again")
     wait_for(lambda: not problem(daemon), 5, "the network to be well")

@@ -269,6 +269,7 @@ def test_a_port_that_dnsmasq_needs(daemon: Daemon, host: Host) -> None:
     path = daemon.document(document())
     result = daemon.cli("apply", path, check=False)
     assert 7 == result.returncode, result
+    assert "error: cannot start network 'red': dnsmasq ended: failed to bind" in result.stderr
     assert "port 67" in result.stderr
     assert "python" in result.stderr
     assert before == take_snapshot(host)
@@ -276,7 +277,9 @@ def test_a_port_that_dnsmasq_needs(daemon: Daemon, host: Host) -> None:
     without = re.sub("<dhcp>.*</dhcp>", "", document(), flags=re.DOTALL)
     daemon.cli("apply", daemon.document(without.replace("<bridge", "<dns enable='no'/><bridge")))
     running, shown = take_snapshot(host), daemon.cli("show", "red")
-    assert 7 == daemon.cli("apply", path, check=False).returncode
+    result = daemon.cli("apply", path, check=False)
+    assert 7 == result.returncode
+    assert "error: cannot change network 'red': dnsmasq ended: failed to bind" in result.stderr
     assert (running, shown) == (take_snapshot(host), daemon.cli("show", "red"))
     holder.kill9()
     daemon.cli("apply", path)

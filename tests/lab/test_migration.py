@@ -316,7 +316,7 @@ def test_two_of_libvirts_that_cannot_both_be(host: Host, libvirtd: StockLibvirtd
         refusals = [line for line in wanted.stdout.splitlines() if line.startswith("! ")]
         assert 3 == len(refusals)
         assert "already defined with uuid 00000000-0000-0000-0000-00000000000b" in done.stdout
-        assert "another network has it" in done.stdout
+        assert "cannot have the bridge 'virbr-red': network 'red' has it" in done.stdout
         assert f"red: not taken over: port {uuid} of anna: " in done.stdout
         (taken,) = daemon.cli("ports", "red", json=True)
         assert "11111111-0000-0000-0000-00000000000a" == taken["uuid"]

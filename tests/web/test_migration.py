@@ -10,7 +10,7 @@ from jackfield.cli.main import main
 from jackfield.config import Config
 from jackfield.errors import InvalidRequest
 from tests.web.fake import Served, serve
-from tests.web.test_api import WRITERS, as_user
+from tests.web.test_api import WRITERS, as_user, said_to_user
 
 
 @pytest.fixture
@@ -33,7 +33,9 @@ def test_for_root_only() -> None:
     with serve(Config(group=WRITERS)) as served:
         requests = [("POST", f"/v1/{what}", None) for what in ("import", "export")]
         assert ["access-denied"] * 2 == as_user(served, f"{WRITERS}", *requests)
-        assert ["access-denied"] * 2 == as_user(served, "", *requests)
+        # Whom no group would help is not told of one.
+        told = said_to_user(served, "", *requests)[1].splitlines()
+        assert ["import", "export"] == [line.split("may not ")[1].split()[0] for line in told]
         assert served.client.request("POST", "/v1/import")["steps"]
 
 

@@ -219,30 +219,32 @@ def _full(
 ) -> CapacityExhausted:
     """Return the error that lists every portgroup and uplink with what is used and the limit."""
     lines: list[str] = []
-    useless: list[str] = []
+    linkless: list[str] = []
+    leading_nowhere: list[str] = []
+    full = False
     exclusive = network.mode in (Mode.PASSTHROUGH, Mode.HOSTDEV)
-    seen: set[str] = set()
 
     def uplinks(candidates: Candidates) -> list[str]:
+        nonlocal full
         shown = list(candidates.problems)
-        useless.extend(candidates.problems)
+        leading_nowhere.extend(candidates.problems)
         for key in candidates.keys:
-            seen.add(key)
             problem = link_problem(key, network.mode, facts)
             used = candidates.used(key, usage)
             if problem is not None and network.mode is not Mode.BRIDGE:
                 shown.append(problem)
-                useless.append(problem)
-            elif exclusive or candidates.is_taken(key, usage):
-                shown.append(f"{key} {used}/1")
-            else:
-                shown.append(f"{key} {used}")
+                linkless.append(problem)
+                continue
+            full = True
+            taken = exclusive or candidates.is_taken(key, usage)
+            shown.append(f"{key} {used}/1" if taken else f"{key} {used}")
         return shown
 
     in_groups = usage.in_groups(usage_key(network))
     for group in network.portgroups:
         used = in_groups.get(group.name, 0)
         limit = "no limit" if group.count is None else str(group.count)
+        full = full or (group.count is not None and used >= group.count)
         own = uplinks(candidates_of(network, group, facts)) if group.uplinks else []
         shown = f" ({', '.join(own)})" if own else ""
         lines.append(f"portgroup '{group.name}' {used}/{limit}{shown}")
@@ -250,16 +252,16 @@ def _full(
         lines += [f"uplink {one}" for one in uplinks(candidates_of(network, None, facts))]
     if not lines:
         lines.append("it has no uplinks")
-    hint = "detach a port, raise a count, or add an uplink"
-    if useless:
-        hint += (
-            "; `ip link` shows which NICs are there and have a carrier, and [virtual_functions] in "
-            "the daemon's configuration has functions made"
-        )
+    useless = linkless or leading_nowhere
+    advice = ["detach a port, raise a count, or add an uplink"] if full or not useless else []
+    if linkless:
+        advice.append("`ip link` shows which NICs are there and have a carrier")
+    if leading_nowhere:
+        advice.append("[virtual_functions] in the daemon's configuration has functions made")
     where = "" if asked is None else f" for portgroup '{asked.name}'"
     return CapacityExhausted(
         f"network '{network.name}' has no free port{where}: {'; '.join(lines)}",
-        hint=hint,
+        hint="; ".join(advice) or None,
     )
 
 

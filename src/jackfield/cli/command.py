@@ -57,10 +57,10 @@ class Option:
     """An option with a value; ``number`` ones take a natural number.
 
     ``choices`` are the only values allowed, if there are any.  ``many`` ones may be given several
-    times, and are lists.
+    times, and are lists.  Without a ``needed`` one the command is refused.
     """
 
-    __slots__ = ("choices", "completes", "flag", "help", "many", "metavar", "number")
+    __slots__ = ("choices", "completes", "flag", "help", "many", "metavar", "needed", "number")
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class Option:
         *,
         number: bool = False,
         many: bool = False,
+        needed: bool = False,
         choices: tuple[str, ...] = (),
         completes: str = "",
     ) -> None:
@@ -80,6 +81,7 @@ class Option:
         self.help = help
         self.number = number
         self.many = many
+        self.needed = needed
         self.completes = completes
 
 
@@ -98,10 +100,11 @@ class Flag:
 class Command:
     """One command; ``function`` names its module below ``jackfield.cli`` and what to call.
 
-    ``exclusive`` are options of which at most one may be given.
+    ``exclusive`` are options of which at most one may be given; with ``one_of`` one of them, or of
+    the optional words, must be.
     """
 
-    __slots__ = ("exclusive", "function", "name", "options", "summary", "words")
+    __slots__ = ("exclusive", "function", "name", "one_of", "options", "summary", "words")
 
     def __init__(
         self,
@@ -110,9 +113,11 @@ class Command:
         summary: str,
         *arguments: Word | Option | Flag,
         exclusive: tuple[Option | Flag, ...] = (),
+        one_of: bool = False,
     ) -> None:
         """Keep what is given."""
         self.name = name
+        self.one_of = one_of
         self.function = function
         self.summary = summary
         self.words = tuple(item for item in arguments if isinstance(item, Word))

@@ -6,13 +6,13 @@ from jackfield.cli.command import Command, Flag, Option, Word
 
 __all__ = ["COMMANDS", "COMMON", "find"]
 
-_NAME = Word("name", "NAME", "name or uuid of the network", completes="network")
-_ONE_OR_ALL = Word("name", "NAME", "only of this network", optional=True, completes="network")
+_NETWORK = Word("network", "NETWORK", "name or uuid", completes="network")
+_ONE_OR_ALL = Word("network", "NETWORK", "only of this network", optional=True, completes="network")
 _FILE = Word("file", "FILE", "document, XML or JSON; - is standard input", completes="file")
 _FILE_OR_NETWORK = Word(
     "source",
-    "FILE|NAME",
-    "a file (- is standard input), or else a network of the daemon",
+    "FILE|NETWORK",
+    "a file (with a slash or .xml or .json at its end; - is standard input), or else a network",
     completes="file-or-network",
 )
 _VALIDATE = Flag("--validate", "hold the document against the schema first, as `check` does")
@@ -49,19 +49,19 @@ COMMANDS = (
         Flag("--live", "only mend what runs: what is stored is left for later"),
         _VALIDATE,
     ),
-    Command("undefine", "networks.undefine", "forget a network's definition", _NAME),
-    Command("start", "networks.start", "start a network", _NAME),
+    Command("undefine", "networks.undefine", "forget a network's definition", _NETWORK),
+    Command("start", "networks.start", "start a network", _NETWORK),
     Command(
         "stop",
         "networks.stop",
         "stop a network; what is plugged in works again once it is started",
-        _NAME,
+        _NETWORK,
     ),
     Command(
         "autostart",
         "networks.autostart",
         "have a network started with the host: when the daemon first starts after a boot",
-        _NAME,
+        _NETWORK,
         Flag("--disable", "do not, from now on"),
     ),
     Command(
@@ -78,7 +78,7 @@ COMMANDS = (
         "show",
         "networks.show",
         "print a network's document",
-        _NAME,
+        _NETWORK,
         Flag("--inactive", "the stored one, not what runs"),
         Flag("--layered", "in the layered dialect, not libvirt's"),
     ),
@@ -86,7 +86,7 @@ COMMANDS = (
         "edit",
         "edit.edit",
         "edit a network's definition with $VISUAL or $EDITOR; what runs is not changed",
-        Word("network", "NETWORK", "name or uuid", completes="network"),
+        _NETWORK,
         Flag("--layered", "in the layered dialect, not libvirt's"),
     ),
     Command(
@@ -106,12 +106,12 @@ COMMANDS = (
         "attach",
         "ports.attach",
         "plug a namespace, a tap or a program into a network",
-        Word("network", "NETWORK", "name or uuid", completes="network"),
-        Option("--ifname", "NAME", "with --netns: the interface's name in there"),
+        _NETWORK,
+        Option("--ifname", "NAME", "with --netns, which needs it: the interface's name there"),
         Option("--owner", "USER", "with --tap: who may open it"),
         Option("--queues", "N", "with --tap: number of queues", number=True),
         Option("--mac", "MAC", "the guest's address; default: made up"),
-        Option("--name", "NAME", "name that the port is listed under"),
+        Option("--name", "NAME", "what the port is listed under; default: the namespace or tap"),
         Option("--guest", "UUID", "the guest's uuid, the same on every host; default: made up"),
         Option("--portgroup", "GROUP", "class of connection"),
         exclusive=(
@@ -124,6 +124,7 @@ COMMANDS = (
             Option("--tap", "NAME", "make a persistent tap of this name"),
             Flag("--vde", "have a program plug itself into the network's VDE switch"),
         ),
+        one_of=True,
     ),
     Command(
         "run",
@@ -135,14 +136,16 @@ COMMANDS = (
             "QEMU is told of its NICs; for others {nic0.fd}, {nic0.fds}, {nic0.mac},"
             " {nic0.device}, {nic0.socket} and, of a PCI function, {nic0.address} stand for them",
             rest=True,
+            completes="file",
         ),
         Option(
             "--nic",
             "network=NAME[,KEY=…]",
-            "plug one in, may be repeated; keys: portgroup, mac, model, queues, and type=vde",
+            "plug one in; keys: portgroup, mac, model, queues, and type=vde",
             many=True,
+            needed=True,
         ),
-        Option("--name", "NAME", "name that the ports are listed under"),
+        Option("--name", "NAME", "what the ports are listed under; default: the program"),
         Option("--guest", "UUID", "the guest's uuid, the same on every host; default: made up"),
     ),
     Command(
@@ -150,19 +153,27 @@ COMMANDS = (
         "ports.detach",
         "unplug a port, or all that is on a network",
         Word("port", "PORT", "uuid, device or name of a port", optional=True, completes="port"),
-        Option(
-            "--network",
-            "NETWORK",
-            "all that Jackfield plugged into it, instead of one port",
-            completes="network",
+        exclusive=(
+            Option(
+                "--network",
+                "NETWORK",
+                "all that Jackfield plugged into it, instead of one port",
+                completes="network",
+            ),
         ),
+        one_of=True,
     ),
     Command(
         "events",
         "events.events",
         "print what happens, as it happens",
-        Option("--since", "N", "begin after event number N", number=True),
-        Flag("--no-follow", "only what happened so far"),
+        Option(
+            "--since",
+            "N",
+            "begin after event number N, with 0 at the oldest that is kept",
+            number=True,
+        ),
+        Flag("--no-follow", "only what happened so far: the last hundred, or all after N"),
     ),
     Command(
         "doctor",

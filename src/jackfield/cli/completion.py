@@ -6,7 +6,7 @@ import os
 
 from jackfield.cli.command import Option
 from jackfield.cli.commands import COMMANDS, COMMON, find
-from jackfield.errors import JackfieldError
+from jackfield.errors import JackfieldError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,8 +73,10 @@ complete -c jackfield -f -a '(__jackfield_complete)'
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
-def completion(_context: Context, arguments: Arguments) -> None:
+def completion(context: Context, arguments: Arguments) -> None:
     """Print a shell's completion script."""
+    if context.json:
+        raise UsageError("completion: a shell's script cannot be had as JSON")
     print(_SCRIPTS[arguments.shell], end="")
 
 
@@ -100,6 +102,7 @@ def candidates(words: Sequence[str]) -> list[str]:
     run_dir = os.environ.get("JACKFIELD_RUN_DIR") or "/run/jackfield"
     expected: Option | None = None
     positionals: list[Word] = []
+    only_words = False
     for word in before:
         if expected is not None:
             if expected.flag == "--run-dir":
@@ -107,20 +110,22 @@ def candidates(words: Sequence[str]) -> list[str]:
             expected = None
         elif word.startswith("--run-dir="):
             run_dir = word.partition("=")[2]
-        elif word.startswith("-") and word != "-":
+        elif word == "--":
+            only_words = True
+        elif word.startswith("-") and word != "-" and not only_words:
             expected = _option(command, word)
         elif command is None:
             command = find(word)
             if command is None:
                 return []
             positionals = list(command.words)
-        elif positionals and not positionals[0].many:
+        elif positionals and not (positionals[0].many or positionals[0].rest):
             positionals.pop(0)
     if expected is not None and expected.choices:
         return _matching(expected.choices, last)
     if expected is not None:
         return _values(expected.completes, last, run_dir)
-    if last.startswith("-"):
+    if last.startswith("-") and not only_words:
         flags = [item.flag for item in _options(command)]
         return _matching([*flags, "--help"] + ([] if command else ["--version"]), last)
     if command is None:
@@ -169,7 +174,8 @@ def _known_to_daemon(what: str, run_dir: str) -> list[str]:
         return []
     if what == "network":
         return sorted(item["name"] for item in found)
-    return sorted(item["device"] or item["uuid"] for item in found)
+    devices = {item["device"] or item["uuid"] for item in found}
+    return sorted(devices | {item.get("owner", {}).get("name") or "" for item in found} - {""})
 
 
 def _matching(words: Sequence[str], beginning: str) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from jackfield.cli.networks import ask_for_network, print_steps
+from jackfield.cli.networks import print_steps
 from jackfield.cli.output import print_json, print_text, say
 from jackfield.cli.source import is_file, read_source
+from jackfield.client import quote
 from jackfield.errors import Conflict, DaemonUnreachable, UsageError, counted, shell_word
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ def _plan_network(context: Context, arguments: Arguments) -> None:
     name = arguments.source
     if arguments.verbose:
         raise UsageError("plan: --verbose goes with a document, not with a network of the daemon")
-    answer = ask_for_network(context, name, "plan")
+    answer = context.client.request("POST", f"/v1/networks/{quote(name)}/plan")
     if context.json:
         print_json(answer)
     elif answer["steps"]:
@@ -58,7 +59,8 @@ def _plan_file(context: Context, arguments: Arguments) -> None:
         print()
     if steps:
         file = shell_word(arguments.source)
-        say(f"{_count(steps)}; do it with: jackfield apply {file}")
+        # The host has not been looked at.
+        say(f"{_count(steps)} where none of it is there yet; do it with: jackfield apply {file}")
     else:
         say(f"Nothing to do: network {planned.name} needs nothing of this host.")
 
@@ -102,11 +104,16 @@ def _check_guest(context: Context, document: bytes) -> None:
         raise Conflict(f"{len(refused)} of {interfaces} would get no port here")
 
 
-def convert(_context: Context, arguments: Arguments) -> None:
-    """Print a document in another dialect."""
+def convert(context: Context, arguments: Arguments) -> None:
+    """Print a document in another dialect; ``--json`` says ``--to json``."""
     from jackfield import offline
 
-    print_text(offline.convert(read_source(arguments.file), arguments.to or "libvirt"))
+    form = arguments.to
+    if context.json:
+        if form not in {None, "json"}:
+            raise UsageError(f"convert: --json and --to {form} exclude each other")
+        form = "json"
+    print_text(offline.convert(read_source(arguments.file), form or "libvirt"))
 
 
 def _count(steps: list[dict[str, str]]) -> str:

@@ -64,14 +64,28 @@ def statuses() -> str:
 
 
 def _synopsis(command: Command) -> str:
-    exclusive = " | ".join(_spelling(item) for item in command.exclusive)
     parts = ["jackfield", command.name]
     words = [item for item in command.words if not item.rest]
+    choice: list[Word | Option | Flag] = list(command.exclusive)
+    if command.one_of:
+        choice = [*(item for item in words if item.optional), *choice]
+        words = [item for item in words if not item.optional]
     parts += [f"[{item.metavar}]" if item.optional or item.many else item.metavar for item in words]
-    parts += [f"[{exclusive}]"] if exclusive else []
-    parts += [f"[{_spelling(item)}]" for item in command.options if item not in command.exclusive]
+    if choice:
+        alternatives = " | ".join(map(_spelling, choice))
+        parts.append(f"({alternatives})" if command.one_of else f"[{alternatives}]")
+    for item in command.options:
+        if item not in command.exclusive:
+            needed = isinstance(item, Option) and item.needed
+            parts.append(_repeatable(item) if needed else f"[{_repeatable(item)}]")
     parts += [f"-- {item.metavar}…" for item in command.words if item.rest]
     return " ".join(parts)
+
+
+def _repeatable(item: Option | Flag) -> str:
+    """Return how an option is written, with dots where it may be given several times."""
+    dots = " …" if isinstance(item, Option) and item.many else ""
+    return f"{_spelling(item)}{dots}"
 
 
 def _spelling(item: Word | Option | Flag) -> str:

@@ -69,7 +69,13 @@ def _run(words: list[str]) -> int:
         )
     arguments = parse(command, rest)
     run_dir = arguments.run_dir or os.environ.get("JACKFIELD_RUN_DIR") or "/run/jackfield"
-    return command.load()(Context(run_dir=run_dir, json=arguments.json), arguments) or 0
+    try:
+        return command.load()(Context(run_dir=run_dir, json=arguments.json), arguments) or 0
+    except JackfieldError as error:
+        from jackfield.cli.meant import name_files
+
+        name_files(error, command, arguments)
+        raise
 
 
 def _ours(words: Sequence[str]) -> Sequence[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jackfield.cli.output import print_json, print_table, print_text, say
 from jackfield.cli.source import is_file, read_source
 from jackfield.client import quote
-from jackfield.errors import DaemonUnreachable, NetworkNotFound, UsageError, WrongState, shell_word
+from jackfield.errors import UsageError, WrongState, shell_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "apply",
-    "ask_for_network",
     "autostart",
     "define",
     "list_networks",
@@ -64,7 +63,8 @@ def apply(context: Context, arguments: Arguments) -> None:
         raise UsageError(f"apply: {flag} goes with a document, not with a stored network")
     else:
         mending = {"live": "1"} if arguments.live else None
-        answer = ask_for_network(context, arguments.source, "apply", mending)
+        path = f"/v1/networks/{quote(arguments.source)}/apply"
+        answer = context.client.request("POST", path, query=mending)
     if context.json:
         print_json(answer)
         return
@@ -82,27 +82,13 @@ def apply(context: Context, arguments: Arguments) -> None:
         say(f"Network {name} runs as it is defined; nothing of the host had to change.")
 
 
-def ask_for_network(
-    context: Context, name: str, action: str, query: dict[str, str] | None = None
-) -> Any:
-    """Return the answer to ``action`` of network ``name``, where a file could be named as well."""
-    try:
-        path = f"/v1/networks/{quote(name)}/{action}"
-        return context.client.request("POST", path, query=query)
-    except (NetworkNotFound, DaemonUnreachable) as error:
-        # Who has mistyped a file's name looks neither for a network nor for a daemon.
-        raise type(error)(
-            f"{name!r} is not a file, and {error.message}", hint=error.hint
-        ) from error
-
-
 def undefine(context: Context, arguments: Arguments) -> None:
     """Forget a definition."""
-    network = context.client.request("DELETE", f"/v1/networks/{quote(arguments.name)}")
+    network = context.client.request("DELETE", f"/v1/networks/{quote(arguments.network)}")
     if context.json:
         print_json(network or {})
     elif network is None:
-        say(f"Network {arguments.name} is undefined.")
+        say(f"Network {arguments.network} is undefined.")
     else:
         name = network["name"]
         say(
@@ -113,7 +99,7 @@ def undefine(context: Context, arguments: Arguments) -> None:
 
 def start(context: Context, arguments: Arguments) -> None:
     """Start a network."""
-    network = context.client.request("POST", f"/v1/networks/{quote(arguments.name)}/start")
+    network = context.client.request("POST", f"/v1/networks/{quote(arguments.network)}/start")
     if context.json:
         print_json(network)
         return
@@ -129,7 +115,7 @@ def start(context: Context, arguments: Arguments) -> None:
 
 def stop(context: Context, arguments: Arguments) -> None:
     """Stop a network."""
-    network = context.client.request("POST", f"/v1/networks/{quote(arguments.name)}/stop")
+    network = context.client.request("POST", f"/v1/networks/{quote(arguments.network)}/stop")
     if context.json:
         print_json(network)
         return
@@ -143,7 +129,7 @@ def stop(context: Context, arguments: Arguments) -> None:
 def autostart(context: Context, arguments: Arguments) -> None:
     """Say whether a network starts with the host."""
     wanted = not arguments.disable
-    path = f"/v1/networks/{quote(arguments.name)}/autostart"
+    path = f"/v1/networks/{quote(arguments.network)}/autostart"
     network = context.client.request("PUT", path, {"autostart": wanted})
     if context.json:
         print_json(network)
@@ -185,7 +171,7 @@ def list_networks(context: Context, arguments: Arguments) -> None:
 
 def show(context: Context, arguments: Arguments) -> None:
     """Print a network's document."""
-    path = f"/v1/networks/{quote(arguments.name)}"
+    path = f"/v1/networks/{quote(arguments.network)}"
     if context.json:
         network = context.client.request("GET", path)
         if arguments.inactive and network["stored"] is None:

@@ -58,7 +58,7 @@ def parse(command: Command, words: Sequence[str]) -> Arguments:
         flag, equals, value = word.partition("=")
         option = by_flag.get(flag)
         if option is None:
-            raise _wrong(command, f"there is no option {flag}")
+            raise _unknown(command, flag)
         said.add(option.flag)
         if isinstance(option, Flag):
             if equals:
@@ -129,6 +129,13 @@ def _number(command: Command, option: Option, text: str) -> int:
 
 def _attribute(option: Option | Flag) -> str:
     return option.flag.removeprefix("--").replace("-", "_")
+
+
+def _unknown(command: Command, flag: str) -> UsageError:
+    error = _wrong(command, f"there is no option {flag}")
+    if command.words and command.words[-1].rest:
+        error.hint = f"the program and its own options stand after --; {error.hint}"
+    return error
 
 
 def _wrong(command: Command, message: str) -> UsageError:

@@ -17,7 +17,7 @@ __all__ = ["attach", "detach", "list_leases", "list_ports"]
 
 def list_ports(context: Context, arguments: Arguments) -> None:
     """List the ports of one network or of all."""
-    ports = context.client.request("GET", _path(arguments.name, "ports"))
+    ports = context.client.request("GET", _path(arguments.network, "ports"))
     if context.json:
         print_json(ports)
         return
@@ -44,7 +44,7 @@ def list_ports(context: Context, arguments: Arguments) -> None:
 
 def list_leases(context: Context, arguments: Arguments) -> None:
     """List the DHCP leases of one network or of all."""
-    leases = context.client.request("GET", _path(arguments.name, "leases"))
+    leases = context.client.request("GET", _path(arguments.network, "leases"))
     if context.json:
         print_json(leases)
         return

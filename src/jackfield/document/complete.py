@@ -24,23 +24,29 @@ _BRIDGE = NameTemplate("virbr%d")
 _TUNNEL = NameTemplate("wg%d")
 
 
+def _nobody(_name: str) -> None:
+    return None
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """Names of devices that are not free.
 
-    ``claimed`` belong to other networks: to ask for one is an error.  So it is of a routed or
-    isolated network to ask for the name of a bridge that others use and expect somebody else to
-    make; that is ``used``.  ``present`` exist on the host: a generated name avoids them, but a
-    document may ask for one, and whether that works is found out when the network starts.
+    ``claimant`` says of a name which other network it belongs to: to ask for such a one is an
+    error.  So it is of a routed or isolated network to ask for the name of a bridge that others
+    use and expect somebody else to make; ``user`` says which one does.  ``present`` exist on the
+    host: a generated name avoids them, but a document may ask for one, and whether that works is
+    found out when the network starts.
     """
 
-    claimed: Container[str] = ()
-    used: Container[str] = ()
+    claimant: Callable[[str], str | None] = _nobody
+    user: Callable[[str], str | None] = _nobody
     present: Container[str] = ()
 
     def is_taken(self, name: str) -> bool:
         """Whether a name is one that nobody may be given."""
-        return name in self.claimed or name in self.used or name in self.present
+        taken = self.claimant(name) is not None or self.user(name) is not None
+        return taken or name in self.present
 
     def lowest_free(self, template: NameTemplate) -> InterfaceName:
         """Return ``template`` with the lowest number that makes a free name."""
@@ -106,9 +112,10 @@ def _complete_bridge(network: Network, taken: Taken, previous: Network | None) -
         name = own
     name = name or taken.lowest_free(template or _BRIDGE)
     _refuse_claimed(network, "bridge", name, taken)
-    if network.mode.is_routed and name != own and name in taken.used:
+    user = taken.user(name)
+    if network.mode.is_routed and name != own and user is not None:
         raise AlreadyExists(
-            f"network '{network.name}' cannot make the bridge '{name}': another network uses one "
+            f"network '{network.name}' cannot make the bridge '{name}': network '{user}' uses one "
             "of that name, which somebody else makes",
             hint="choose another name, or leave it out to get a free one",
         ).in_libvirt(f"bridge name '{name}' already in use.", code=1)
@@ -122,9 +129,11 @@ def _complete_bridge(network: Network, taken: Taken, previous: Network | None) -
 
 
 def _refuse_claimed(network: Network, what: str, name: str, taken: Taken) -> None:
-    if name in taken.claimed:
+    claimant = taken.claimant(name)
+    if claimant is not None:
         raise AlreadyExists(
-            f"network '{network.name}' cannot have the {what} '{name}': another network has it",
+            f"network '{network.name}' cannot have the {what} '{name}': network '{claimant}' has "
+            "it",
             hint="choose another name, or leave it out to get a free one",
         ).in_libvirt(f"{what} name '{name}' already in use.", code=1)
 

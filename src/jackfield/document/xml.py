@@ -98,9 +98,12 @@ def _parse(text: str | bytes, parser: etree.XMLParser) -> Element:
     try:
         root: Element = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
-        raise SyntaxDocumentError(str(error.msg), line=error.lineno or None).in_libvirt(
-            _as_libvirt_tells(error, data), domain=19
-        ) from None
+        form = "a document is XML, beginning with <network>, or JSON, beginning with {"
+        raise SyntaxDocumentError(
+            _without_place(error),
+            line=error.lineno or None,
+            hint=None if data.lstrip().startswith(b"<") else form,
+        ).in_libvirt(_as_libvirt_tells(error, data), domain=19) from None
     except ValueError as error:
         raise SyntaxDocumentError(str(error)) from None
     # A doctype in another encoding than ASCII is not seen as bytes above.
@@ -112,13 +115,18 @@ def _parse(text: str | bytes, parser: etree.XMLParser) -> Element:
     return root
 
 
+def _without_place(error: etree.XMLSyntaxError) -> str:
+    """Return what is wrong, without the line and column that libxml2 puts after it."""
+    line, column = error.lineno or 1, (error.offset or 0) + 1
+    return str(error.msg).removesuffix(f", line {line}, column {column}")
+
+
 def _as_libvirt_tells(error: etree.XMLSyntaxError, data: bytes) -> str:
     """Return the error with the line at fault and a mark under the column, as libvirt has it."""
     line, column = error.lineno or 1, (error.offset or 0) + 1
-    text = str(error.msg).removesuffix(f", line {line}, column {column}")
     lines = data.decode(errors="replace").split("\n")
     shown = lines[line - 1] if lines[line - 1 : line] and data else "(null)"
-    return f"at line {line}: {text}\n{shown}\n{'-' * (column - 1)}^"
+    return f"at line {line}: {_without_place(error)}\n{shown}\n{'-' * (column - 1)}^"
 
 
 def serialise(element: Element) -> str:

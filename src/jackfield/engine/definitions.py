@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import secrets
 from collections.abc import AsyncIterator
@@ -202,8 +203,8 @@ class Definitions:
         known = registry.by_name(network.name)
         former = None if known is None else (known.stored or known.live)
         taken = Taken(
-            claimed=registry.devices.claimed(without=known),
-            used=registry.devices.claimed(without=known, used=True),
+            claimant=functools.partial(registry.devices.claimant, without=known),
+            user=functools.partial(registry.devices.claimant, without=known, used=True),
             present=self._host.links(),
         )
         made = complete(network, taken, secrets.token_bytes, former)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from uuid import UUID
 
 from jackfield.document.rules import makes_bridge
@@ -37,41 +37,20 @@ class DeviceNames:
                 uplinks = (item for item in network.uplinks if isinstance(item, DeviceUplink))
                 self.switched |= {item.dev for item in uplinks}
 
-    def claimed(
-        self, *, without: NetworkRecord | None = None, used: bool = False
-    ) -> Container[str]:
-        """Return the devices that networks make, but those of ``without``.
-
-        With ``used`` also the bridges that networks use.
-        """
-        return _Claimed(self, without, used)
-
-    def is_claimed(self, name: str, without: NetworkRecord | None, *, used: bool) -> bool:
-        """Return whether any network but ``without`` makes, or ``used``, the device ``name``."""
+    def claimant(
+        self, name: str, *, without: NetworkRecord | None = None, used: bool = False
+    ) -> str | None:
+        """Return a network, but ``without``, that makes, or with ``used`` uses, device ``name``."""
         claimants = self._claimants.get(name, set())
         for uuid in tuple(claimants):
             record = self._networks.get(uuid)
             if record is None or name not in _devices_of(record, used=True):
                 claimants.discard(uuid)
             elif record is not without and (used or name in _devices_of(record)):
-                return True
+                return record.name
         if not claimants:
             self._claimants.pop(name, None)
-        return False
-
-
-class _Claimed:
-    """Names that are looked up one by one: their number does not matter."""
-
-    def __init__(self, names: DeviceNames, without: NetworkRecord | None, used: bool) -> None:
-        self._names = names
-        self._without = without
-        self._used = used
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._names.is_claimed(
-            name, self._without, used=self._used
-        )
+        return None
 
 
 def _devices_of(record: NetworkRecord, *, used: bool = False) -> set[str]:

@@ -81,8 +81,7 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
     # Of whatever boot: another one's ports are forgotten with the rest.
     tools.journal.fold(tools.store)
     tools.journal.open()
-    new_host = tools.store.enter(_boot_id(), _namespace_id())
-    if new_host:
+    if tools.store.enter(_boot_id(), _namespace_id()):
         log.info("new boot or network namespace: what was running before is forgotten")
     found = Recovered(autostart=not tools.store.autostarted())
     for definition in tools.store.networks():

@@ -85,7 +85,7 @@ class Services:
         pause = _PAUSES[min(deaths, len(_PAUSES) - 1)]
         reason = process.why_ended().message
         waiting = f"{reason}; started again in {pause:g} s"
-        log.error("%s", waiting)
+        log.error("network %s: %s", process.network, waiting)
         if pause:
             self._waits(process.network, waiting)
         self._timers.setdefault(process.network, {})[process.program] = (

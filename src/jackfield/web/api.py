@@ -57,13 +57,17 @@ Handler = Callable[[Door, Request], Awaitable[Response]]
 
 
 class Endpoint(NamedTuple):
-    """One method of one path; ``writes`` are those that need the right to change things."""
+    """One method of one path; ``writes`` are those that need the right to change things.
+
+    The handler of one for ``root`` looks for itself who asks.
+    """
 
     method: str
     path: str
     handler: Handler
     writes: bool
     summary: str
+    root: bool = False
 
 
 def build(door: Door) -> Starlette:
@@ -86,7 +90,7 @@ async def _dispatch(door: Door, known: dict[str, Endpoint], request: Request) ->
     # Routes answer HEAD as GET; the body is dropped on the way out.
     endpoint = known["GET" if request.method == "HEAD" else request.method]
     try:
-        if endpoint.writes:
+        if endpoint.writes and not endpoint.root:
             require_write(caller_of(request), door.config)
         return await endpoint.handler(door, request)
     except JackfieldError as error:
@@ -275,6 +279,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         import_networks,
         True,
         "take over libvirt's networks, or `network=`; root only; `dry_run=1` says what would be",
+        root=True,
     ),
     Endpoint(
         "POST",
@@ -283,6 +288,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         True,
         "give stored networks, or `network=`, to libvirt; root only; `dry_run=1` as above; with "
         "`as_bridge=1` networks of these names on our bridges",
+        root=True,
     ),
     Endpoint(
         "GET",

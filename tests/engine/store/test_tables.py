@@ -28,7 +28,8 @@ def path(tmp_path: Path) -> Path:
 def store(path: Path) -> Iterator[Store]:
     """Give a store that has entered a host."""
     opened = Store(path)
-    opened.enter("boot", "namespace")
+    # Nothing was there that could be another host's.
+    assert not opened.enter("boot", "namespace")
     yield opened
     opened.close()
 

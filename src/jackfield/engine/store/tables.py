@@ -73,7 +73,7 @@ class Store(Database):
     # Boot and namespace
 
     def enter(self, boot: str, namespace: str) -> bool:
-        """Drop what describes another boot or namespace; return whether this is a new one."""
+        """Drop what describes another boot or namespace; return whether there was such."""
         here = json.dumps([boot, namespace])
         row = self._db.execute("SELECT value FROM meta WHERE key='host'").fetchone()
         if row is not None and row[0] == here:
@@ -83,7 +83,7 @@ class Store(Database):
                 self._db.execute(f"DELETE FROM {table}")
             self._set_meta("host", here)
             self._db.execute("DELETE FROM meta WHERE key='autostarted'")
-        return True
+        return row is not None
 
     def autostarted(self) -> bool:
         """Return whether autostart has run on this boot."""

@@ -43,9 +43,7 @@ def why_ended(process: Process) -> ServiceError:
         # The file goes with the network where this keeps it from starting.
         words += f", which is: {line}"
         hint = "jackfield plan -v FILE shows the whole configuration of a document"
-    return ServiceError(
-        f"dnsmasq of network {process.network} ended: {words or 'it did not say why'}", hint=hint
-    )
+    return ServiceError(f"dnsmasq ended: {words or 'it did not say why'}", hint=hint)
 
 
 def port_holder(port: int, address: str | None) -> str | None:

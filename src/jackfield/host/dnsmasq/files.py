@@ -153,7 +153,7 @@ class DnsmasqFiles(ServiceFiles):
             if not process.is_alive():
                 raise process.why_ended()
             if time.monotonic() > limit:
-                raise ServiceError(f"dnsmasq of network {self.network} does not read {self.config}")
+                raise ServiceError(f"dnsmasq does not read {self.config}")
             time.sleep(_FEED_PAUSE)
         self.write("config", text)
         os.set_blocking(pipe, True)

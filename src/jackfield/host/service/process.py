@@ -93,8 +93,7 @@ class Process(abc.ABC):
     def why_ended(self) -> ServiceError:
         """Return the error that says why it ended; called in its network namespace."""
         return ServiceError(
-            f"{self.program} of network {self.network} ended: "
-            f"{self.reason() or 'it did not say why'}",
+            f"{self.program} ended: {self.reason() or 'it did not say why'}",
             hint=f"see {self.log}",
         )
 

@@ -74,7 +74,7 @@ async def wait_ready(process: Process, inotify: Inotify, *, timeout: float = 10.
     except TimeoutError:
         words = process.last_words()
         raise ServiceError(
-            f"{process.program} of network {process.network} (pid {process.pid}) is not ready "
+            f"{process.program} (pid {process.pid}) is not ready "
             f"after {timeout:g} s; it said last: {words or 'nothing'}"
         ) from None
     finally:

@@ -38,8 +38,7 @@ class SwitchProcess(Process):
             return False
         if _TAP not in said:
             raise ServiceError(
-                f"vde_switch of network {self.network} could not open its tap: "
-                f"{self.last_words() or 'it said nothing'}",
+                f"vde_switch could not open its tap: {self.last_words() or 'it said nothing'}",
                 hint=f"see {self.log}",
             )
         return True
