@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import shutil
 import socket
@@ -69,10 +70,19 @@ def certificate(
         *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
         *("-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject),
     )
+    # Not x509, which from OpenSSL 3.5 on makes none that has expired.
+    (directory / "issued.db").write_text("")
+    (directory / "issue.cnf").write_text(
+        "[ca]\ndefault_ca=ours\n[ours]\ndatabase=issued.db\nnew_certs_dir=.\nrand_serial=yes\n"
+        "default_md=sha256\npolicy=any\n[any]\norganizationName=optional\ncommonName=supplied\n"
+    )
+    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
     openssl(
         directory,
-        *("x509", "-req", "-in", f"{name}.csr", "-CA", f"{signer}.pem", "-CAkey", f"{signer}.key"),
-        *("-CAcreateserial", "-out", f"{name}.pem", "-days", str(days), "-extfile", f"{name}.ext"),
+        *("ca", "-batch", "-notext", "-preserveDN", "-config", "issue.cnf", "-in", f"{name}.csr"),
+        *("-cert", f"{signer}.pem", "-keyfile", f"{signer}.key", "-extfile", f"{name}.ext"),
+        *("-startdate", "20200101000000Z", "-enddate", f"{end:%Y%m%d%H%M%SZ}"),
+        *("-out", f"{name}.pem"),
     )
 
 
