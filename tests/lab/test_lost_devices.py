@@ -195,12 +195,14 @@ def test_a_device_that_somebody_takes_off_its_bridge(host: Host, daemon: Daemon)
     assert f"~ veth {device}" in daemon.cli("apply", "red")
     assert 1500 == host.ip("link", "show", "dev", device)[0]["mtu"]
     assert ("", []) == (problem(daemon), daemon.cli("plan", "red", json=True)["steps"])
-    # A change does not give the others what the bridge has by it.
+    # Neither a new port nor a change gives the others what the bridge has by it.
     host.run(["ip", "link", "set", device, "mtu", "1400"])
     wait_for(lambda: problem(daemon), 10, "the network to say so")
+    daemon.cli("attach", "red", "--tap", "t1")
     daemon.cli("apply", daemon.document(RED.replace("'off'", "'off' delay='1'")))
-    mtus = [host.ip("link", "show", "dev", name)[0]["mtu"] for name in ("red0", device, "t0")]
-    assert [1500] * 3 == mtus
+    links = ("red0", device, "t0", "t1")
+    assert [1500] * 4 == [host.ip("link", "show", "dev", name)[0]["mtu"] for name in links]
+    daemon.cli("detach", "t1")
     wait_for(lambda: not problem(daemon), 10, "the network to be well again")
     # What goes with its port, or loses its bridge with its network, is nobody's mistake.
     before = len(told(daemon))
