@@ -106,7 +106,10 @@ class Doctor:
         try:
             other = network if pending else None
             steps = [
-                step.text for step in await self._foresight.difference(str(record.uuid), other)
+                step.text
+                for step in await self._foresight.difference(str(record.uuid), other)
+                # What a port keeps no apply changes.
+                if step.action != "keep"
             ]
         except JackfieldError as error:
             problem = problem or str(error)

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
+from jackfield.allocation.given import PORTGROUP
 from jackfield.engine.ports.holders import Holder
 from jackfield.engine.views import NetworkView
 from jackfield.model.address import Address
@@ -174,11 +175,12 @@ def former_problem(port: PortRecord) -> str | None:
     if not port.former:
         return None
     names = ", ".join(sorted(name.replace("_", " ") for name in port.former))
-    again = (
-        "its guest has the new ones when it is started anew"
-        if port.device is None
-        else f"jackfield detach {port.device.name}, and attach it anew"
-    )
+    again = "its guest has the new ones when it is started anew"
+    if PORTGROUP in port.former:
+        names = f"its portgroup {port.port.group!r} is no more"
+        again = f"{again}, if it does not name that one"
+    if port.device is not None:
+        again = f"jackfield detach {port.device.name}, and attach it anew"
     return f"keeps former settings ({names}): {again}"
 
 
