@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Set
 from uuid import UUID
 
 from jackfield.engine.events import EventLog
@@ -51,7 +51,7 @@ class Autostart:
         self._begun = False
         events.listen(self._happened)
 
-    async def run(self, ending: asyncio.Event, left: Collection[UUID] | None) -> None:
+    async def run(self, ending: asyncio.Event, left: Set[UUID] | None) -> None:
         """Start those that do not run, several at once; one that fails stops no other.
 
         ``left`` are those that former daemons on this boot could not start; ``None`` if there was
@@ -72,7 +72,8 @@ class Autostart:
         await asyncio.gather(*map(start, list(self._waiting.values())))
         if not ending.is_set():
             self._begun = True
-            await self._remember()
+            if left != self._waiting.keys():
+                await self._remember()
 
     def link_changed(self, old: LinkFact | None, new: LinkFact | None) -> None:
         """Start what could not start, and has the link, which has appeared, as an uplink."""
