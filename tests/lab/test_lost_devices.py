@@ -74,7 +74,8 @@ def test_a_deleted_namespace_takes_its_device_along(host: Host, daemon: Daemon) 
     """The port says so, with and without a daemon that sees it happen, until it is detached."""
     daemon.cli("apply", daemon.document(RED))
     device = plug_in(daemon, host)
-    host.run(["ip", "netns", "del", "a"])
+    # What it was mounted on is left.
+    host.run(["umount", "/run/netns/a"])
     wait_for(lambda: problem(daemon), 10, "the network to say so")
     for _ in range(2):
         text = problems(daemon)["a"] or ""
@@ -82,7 +83,10 @@ def test_a_deleted_namespace_takes_its_device_along(host: Host, daemon: Daemon) 
         assert f"jackfield detach {device}" in text
         assert problems(daemon)["t0"] is None
         daemon.restart()
+    refused = daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth1", check=False)
+    assert "there is no network namespace /run/netns/a" in refused.stderr
     # There is one again: applying is enough.
+    host.run(["rm", "/run/netns/a"])
     guest = host.guest("a")
     daemon.cli("apply", "red")
     assert {"a": None, "t0": None} == problems(daemon)
@@ -272,7 +276,8 @@ def test_a_deleted_namespace_takes_its_macvlan_along(host: Host, lan: Lan, daemo
     host.guest("b")
     device = plug_in(daemon, host)
     daemon.cli("attach", "red", "--netns", "b", "--ifname", "eth0")
-    host.run(["ip", "netns", "del", "a"])
+    # What it was mounted on is left.
+    host.run(["umount", "/run/netns/a"])
     wait_for(lambda: problem(daemon), 10, "the network to say so")
     for _ in range(2):
         text = problems(daemon)["a"] or ""
@@ -282,6 +287,7 @@ def test_a_deleted_namespace_takes_its_macvlan_along(host: Host, lan: Lan, daemo
             name: text for name, text in problems(daemon).items() if name != "a"
         }
         daemon.restart()
+    host.run(["rm", "/run/netns/a"])
     guest = host.guest("a")
     daemon.cli("apply", "red")
     assert {"a": None, "b": None, "t0": None} == problems(daemon)
@@ -293,7 +299,7 @@ def test_a_deleted_namespace_takes_its_macvlan_along(host: Host, lan: Lan, daemo
     assert guest.link("eth0") is None
     daemon.cli("apply", "red")
     assert guest.link("eth0") is not None
-    host.run(["ip", "netns", "del", "a"])
+    host.run(["umount", "/run/netns/a"])
     wait_for(lambda: problem(daemon), 10, "the network to say so")
     daemon.cli("detach", device)
     assert "" == problem(daemon)
