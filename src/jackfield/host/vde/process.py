@@ -39,8 +39,7 @@ class SwitchProcess(Process):
         if _TAP not in said:
             raise ServiceError(
                 f"vde_switch of network {self.network} could not open its tap: "
-                f"{self.last_words() or 'it said nothing'}",
-                hint=f"see {self.log}",
+                f"{self.last_words() or 'it said nothing'}"
             )
         return True
 
