@@ -44,6 +44,7 @@ __all__ = [
 _VFIO = "vfio-pci"
 _VLAN = "vlan"
 _MEGABIT = 1_000_000
+_MOST_MEGABITS = 0xFFFFFFFF
 
 
 def plan_pools(network: Network, counts: Mapping[str, int]) -> list[Resource]:
@@ -226,4 +227,4 @@ def _rate(port: Port) -> int | None:
     outbound = None if port.bandwidth is None else port.bandwidth.outbound
     if outbound is None or outbound.average is None:
         return None
-    return -(-outbound.average * 1024 * 8 // _MEGABIT)
+    return min(-(-outbound.average * 1024 * 8 // _MEGABIT), _MOST_MEGABITS)
