@@ -45,7 +45,7 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.values import DnsName, InterfaceName, MacAddress, NetworkName, Text
 from jackfield.plan.dnsmasq import dnsmasq_service
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.services import Dnsmasq
 from tests.host.services import until_ready
 from tests.lab.dns import resolve
 from tests.lab.guest import Guest

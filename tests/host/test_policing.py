@@ -19,7 +19,7 @@ from jackfield.host.shaping import ShapingDriver
 from jackfield.model.bandwidth import Rate
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.links import MacvtapLink
-from jackfield.state.resources import Policing, Shaping
+from jackfield.state.traffic import Policing, Shaping
 from tests.host.macvtaps import opened_macvtap
 from tests.lab.namespace import NetworkNamespace
 

@@ -23,7 +23,7 @@ from jackfield.host.netlink.traffic import ask_for_clsact
 from jackfield.host.shaping import ShapingDriver
 from jackfield.model.bandwidth import Rate
 from jackfield.model.values import InterfaceName
-from jackfield.state.resources import Shaping
+from jackfield.state.traffic import Shaping
 from tests.lab.namespace import NetworkNamespace
 
 pytestmark = pytest.mark.kernel

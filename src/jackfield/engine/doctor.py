@@ -39,7 +39,7 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.plan.dnsmasq import served_ports
 from jackfield.state.facts import Facts
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.services import Dnsmasq
 
 __all__ = ["Doctor"]
 

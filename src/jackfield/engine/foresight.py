@@ -32,7 +32,8 @@ from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.links import AnyLink
 from jackfield.state.plan import PlanStep
-from jackfield.state.resources import PortGuard, Setting
+from jackfield.state.resources import PortGuard
+from jackfield.state.settings import Setting
 
 __all__ = ["Foresight"]
 

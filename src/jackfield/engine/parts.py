@@ -60,7 +60,7 @@ from jackfield.host.openvswitch.database import Database
 from jackfield.host.resolver import ResolverWatch
 from jackfield.host.thread import KernelThread
 from jackfield.plan.macvtap import plan_association
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.services import Dnsmasq
 
 __all__ = ["Parts"]
 

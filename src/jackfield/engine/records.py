@@ -23,17 +23,10 @@ from jackfield.state.functions import EchoGuard, FunctionPlace, OwnAddress
 from jackfield.state.hoststate import NOTHING, HostState
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.private import PrivateGuard
-from jackfield.state.resources import (
-    BridgePort,
-    Guarantee,
-    LinkSetting,
-    LinkUp,
-    Policing,
-    Shaping,
-    TapNode,
-    UplinkVlan,
-    VlanFiltering,
-)
+from jackfield.state.resources import BridgePort, LinkUp, TapNode
+from jackfield.state.settings import LinkSetting
+from jackfield.state.traffic import Guarantee, Policing, Shaping
+from jackfield.state.vlans import UplinkVlan, VlanFiltering
 
 __all__ = [
     "Leases",

@@ -49,7 +49,7 @@ from jackfield.host.netlink.traffic import (
 )
 from jackfield.host.removal import send_removals
 from jackfield.model.bandwidth import Rate
-from jackfield.state.resources import Shaping
+from jackfield.state.traffic import Shaping
 
 __all__ = ["HANDLE", "KIB", "ShapingDriver", "classes_of", "rest_message"]
 

@@ -30,7 +30,8 @@ from jackfield.state.functions import (
     FunctionSetting,
     OwnAddress,
 )
-from jackfield.state.resources import LinkAttribute, LinkSetting, Resource
+from jackfield.state.resources import Resource
+from jackfield.state.settings import LinkAttribute, LinkSetting
 
 __all__ = [
     "carrier_of",

@@ -22,7 +22,7 @@ from jackfield.plan.port import PortDevice, bridge_of_plug
 from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import Change
 from jackfield.state.links import AnyLink, TapLink, VethLink
-from jackfield.state.resources import Setting
+from jackfield.state.settings import Setting
 
 __all__ = ["fit_ports", "has_other_mtu", "mtu_of_bridge", "restore_mtus", "unfit_ports"]
 

@@ -27,7 +27,8 @@ from jackfield.model.port import BridgePlug, NetworkPlug, Port
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.plan import PlanStep
-from jackfield.state.resources import BridgePort, SharedSetting
+from jackfield.state.resources import BridgePort
+from jackfield.state.settings import SharedSetting
 
 __all__ = ["Followed", "follow_definition", "followed", "kept", "replace_port"]
 

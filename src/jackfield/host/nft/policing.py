@@ -35,8 +35,8 @@ from jackfield.host.nft.mark import foreign_words
 from jackfield.host.nft.netdevtable import ACCEPT, NetdevTable, has_family
 from jackfield.host.nft.socket import NftSocket, object_attributes
 from jackfield.model.bandwidth import Rate
-from jackfield.state.resources import Policing
 from jackfield.state.rules import Drop, RateOver, Rule, rate_over
+from jackfield.state.traffic import Policing
 
 __all__ = ["POLICE_TABLE", "PolicingDriver", "policed", "unpolice"]
 
