@@ -83,6 +83,9 @@ def test_a_deleted_namespace_takes_its_device_along(host: Host, daemon: Daemon) 
         assert f"jackfield detach {device}" in text
         assert problems(daemon)["t0"] is None
         daemon.restart()
+    # An apply would make nothing of it.
+    assert [] == daemon.cli("plan", "red", json=True)["steps"]
+    assert "red: gone: the devices of 1 port" in daemon.cli("doctor", "red", check=False).stdout
     refused = daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth1", check=False)
     assert "there is no network namespace /run/netns/a" in refused.stderr
     # There is one again: applying is enough.

@@ -113,6 +113,8 @@ class Doctor:
             ]
         except JackfieldError as error:
             problem = problem or str(error)
+        if not steps:
+            problem = problem or self._registry.lost_devices(record)
         leases = await self._leases.read(record)
         facts = self._host.facts(network)
         service = next(
