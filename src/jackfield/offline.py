@@ -21,7 +21,8 @@ from jackfield.plan.network import plan_network
 from jackfield.plan.reservations import vain_reservations
 from jackfield.state.hoststate import HostState, difference
 from jackfield.state.plan import PlanStep
-from jackfield.state.resources import Dnsmasq, NetworkRules
+from jackfield.state.resources import NetworkRules
+from jackfield.state.services import Dnsmasq
 
 __all__ = ["Plan", "Report", "check", "convert", "plan"]
 

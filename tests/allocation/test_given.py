@@ -75,6 +75,12 @@ def test_what_a_clients_port_keeps() -> None:
     # By one definition more it is still a former one's, until one gives the same again.
     assert known == former_settings(PLAIN, PLAIN, fast, known)
     assert frozenset() == former_settings(PLAIN, FAST, fast, known)
+    # Of a portgroup that is no more it has what that gave, also when there is one again.
+    none = former_settings(FAST, network(""), fast)
+    assert {"portgroup", "vlan", "bandwidth", "isolated", "trust_guest_rx_filters"} == none
+    assert {"portgroup"} == former_settings(FAST, network(""), PORT)
+    assert none == former_settings(network(""), network(""), fast, none)
+    assert none - {"portgroup"} == former_settings(network(""), PLAIN, fast, none)
     wishes = Bandwidth(inbound=Rate(average=1))
     slower = network(
         "<portgroup name='gold'><bandwidth><inbound average='9'/></bandwidth></portgroup>"

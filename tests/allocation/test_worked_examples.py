@@ -453,6 +453,11 @@ def test_a_class_is_kept() -> None:
     assert promised == allocate_bandwidth(network, Usage(), promised)
     usage = Usage(classes={"n": frozenset({3, 7})})
     assert 4 == allocate_bandwidth(network, usage, promised).class_id
+    # One that tc cannot have is none; what a new port asks for is not heard.
+    beyond = Bandwidth(inbound=Rate(floor=40), class_id=2**32 - 1)
+    assert 4 == allocate_bandwidth(network, usage, beyond).class_id
+    given = allocate(network, Facts(), Usage(), wish(bandwidth=promised)).port.bandwidth
+    assert 3 == (given and given.class_id)
     # Whoever is promised nothing has none.
     plain = Bandwidth(inbound=Rate(average=40), class_id=7)
     assert allocate_bandwidth(network, usage, plain).class_id is None

@@ -45,7 +45,7 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.values import DnsName, InterfaceName, MacAddress, NetworkName, Text
 from jackfield.plan.dnsmasq import dnsmasq_service
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.services import Dnsmasq
 from tests.host.services import until_ready
 from tests.lab.dns import resolve
 from tests.lab.guest import Guest
@@ -612,8 +612,10 @@ def test_one_that_ends_before_it_reads_its_configuration(
     monkeypatch.setattr(files, "_FEED_LIMIT", math.inf)
     with site.host.entered():
         site.driver.prepare(site.kernel, [service_of(red())])
-    with pytest.raises(ServiceError, match="ended: cannot read it: Permission denied"):
+    with pytest.raises(ServiceError, match="ended: cannot read it: Permission denied") as caught:
         site.ensure(service_of(red()))
+    # What it wrote goes with a network that does not start.
+    assert "/log" not in (caught.value.hint or "")
 
 
 def test_no_process_can_be_started(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

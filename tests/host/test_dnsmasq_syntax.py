@@ -13,7 +13,7 @@ from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.dnsmasq_text import LINE_LIMIT
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.services import Dnsmasq
 from tests.corpus import corpus_files
 
 pytestmark = pytest.mark.kernel

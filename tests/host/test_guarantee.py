@@ -16,7 +16,7 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.shaping import ShapingDriver
 from jackfield.model.bandwidth import Rate
 from jackfield.model.values import InterfaceName, MacAddress
-from jackfield.state.resources import Guarantee, Shaping
+from jackfield.state.traffic import Guarantee, Shaping
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.tc import guaranteed
 

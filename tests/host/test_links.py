@@ -474,8 +474,9 @@ def test_the_namespace_is_missing(kernel: Kernel, here: NetworkNamespace, tmp_pa
     with pytest.raises(NotFound, match=str(there)):
         VethDriver().ensure(kernel, [wanted], {})
     there.write_text("")
-    with pytest.raises(KernelError, match="cannot create veth jf0"):
+    with pytest.raises(NotFound, match="cannot create veth jf0") as caught:
         VethDriver().ensure(kernel, [wanted], {})
+    assert f"rm {there}" in (caught.value.hint or "")
     assert {"lo"} == here.links()
 
 

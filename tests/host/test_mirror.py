@@ -257,7 +257,7 @@ def test_the_mirror_in_a_loop(here: NetworkNamespace) -> None:
 
 
 def test_thousands_of_links_do_not_hold_the_loop(here: NetworkNamespace, kernel: Kernel) -> None:
-    """Telling the subscribers of a large snapshot is done in slices, the loop running between."""
+    """Telling the subscribers of a large reading is done in slices, the loop running between."""
     make_taps(kernel, 400)
 
     async def work(thread: KernelThread[RouteSocket]) -> None:
@@ -282,7 +282,7 @@ def test_thousands_of_links_do_not_hold_the_loop(here: NetworkNamespace, kernel:
     run_in(here, work)
 
 
-def test_nothing_is_lost_while_a_snapshot_is_taken(
+def test_nothing_is_lost_while_the_host_is_read(
     kernel: Kernel, mirror: Mirror, here: NetworkNamespace
 ) -> None:
     """With links coming and going all the time, the mirror ends up at what is there."""

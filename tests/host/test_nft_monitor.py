@@ -19,7 +19,8 @@ from jackfield.model.bandwidth import Rate
 from jackfield.model.mode import Mode
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.private import PrivateGuard
-from jackfield.state.resources import Policing, PortGuard
+from jackfield.state.resources import PortGuard
+from jackfield.state.traffic import Policing
 from tests.host.nftlab import Firewall, network, rules_of
 from tests.lab.namespace import NetworkNamespace
 from tests.lab.wait import wait_for

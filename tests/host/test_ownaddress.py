@@ -13,7 +13,7 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.sriov.addresses import OwnAddressDriver
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.functions import OwnAddress
-from jackfield.state.resources import shared_setting
+from jackfield.state.settings import shared_setting
 from tests.lab.namespace import NetworkNamespace
 
 pytestmark = pytest.mark.kernel

@@ -19,7 +19,7 @@ from jackfield.host.shaping import ShapingDriver
 from jackfield.model.bandwidth import Rate
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.links import MacvtapLink
-from jackfield.state.resources import Policing, Shaping
+from jackfield.state.traffic import Policing, Shaping
 from tests.host.macvtaps import opened_macvtap
 from tests.lab.namespace import NetworkNamespace
 
@@ -79,6 +79,10 @@ def test_policings_life(kernel: Kernel, here: NetworkNamespace) -> None:
         (Rate(average=1000, burst=3000), "limit rate over 1000 kbytes/second burst 2000 kbytes"),
         (Rate(average=1000, burst=64), "limit rate over 1000 kbytes/second counter"),
         (Rate(average=4_194_304), "limit rate over 4 gbytes/second counter"),
+        # 400 Gbit/s, and the most that a document can say, are more than the kernel counts.
+        (Rate(average=48_828_125), "limit rate over 17 gbytes/second counter"),
+        (Rate(average=2**51 - 1, burst=2**51 - 1), "limit rate over 17 gbytes/second counter"),
+        (Rate(average=17_000_000, burst=2**40), "limit rate over 17000000 kbytes/second burst"),
     ],
 )
 def test_rates_as_nft_shows_them(
@@ -87,7 +91,7 @@ def test_rates_as_nft_shows_them(
     """KiB a second, and libvirt's burst."""
     PolicingDriver().ensure(kernel, [Policing(link=LINK, rate=rate)], {})
     text = here.run(["nft", "list", "ruleset"]).stdout
-    text = text.replace("4096 mbytes", "4 gbytes")
+    text = text.replace("4096 mbytes", "4 gbytes").replace("17408 mbytes", "17 gbytes")
     assert words in text
     assert 'type filter hook ingress device "v0" priority filter; policy accept;' in text
 

@@ -10,7 +10,7 @@ from jackfield.errors import InternalError, KernelError, NotFound
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.settings import SettingDriver, read_setting
-from jackfield.state.resources import Setting
+from jackfield.state.settings import Setting
 from tests.lab.namespace import NetworkNamespace
 
 FORWARD = Setting(name="net/ipv4/ip_forward", value="1", shared=True)

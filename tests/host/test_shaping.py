@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import re
 import socket
@@ -12,14 +13,16 @@ from typing import Any
 import pytest
 
 from jackfield.errors import ForeignObject
+from jackfield.host import shaping
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.filter import add_checksum_filter
-from jackfield.host.netlink.message import attribute_list, attributes
+from jackfield.host.netlink.message import Message, attribute_list, attributes
+from jackfield.host.netlink.traffic import ask_for_clsact
 from jackfield.host.shaping import ShapingDriver
 from jackfield.model.bandwidth import Rate
 from jackfield.model.values import InterfaceName
-from jackfield.state.resources import Shaping
+from jackfield.state.traffic import Shaping
 from tests.lab.namespace import NetworkNamespace
 
 pytestmark = pytest.mark.kernel
@@ -40,9 +43,9 @@ def ours(resource: Shaping) -> dict[str, Observed]:
     return {resource.key: Observed(presence=Presence.OURS, resource=resource)}
 
 
-def qdiscs(here: NetworkNamespace) -> list[dict[str, Any]]:
+def qdiscs(here: NetworkNamespace, link: str = "br0") -> list[dict[str, Any]]:
     """Return what tc(8) says of the qdiscs of the bridge, but the kernel's own."""
-    found = json.loads(here.run(["tc", "-j", "qdisc", "show", "dev", "br0"]).stdout)
+    found = json.loads(here.run(["tc", "-j", "qdisc", "show", "dev", link]).stdout)
     return [entry for entry in found if entry["kind"] != "noqueue"]
 
 
@@ -214,3 +217,44 @@ def test_without_the_action_the_wish_is_passed_over(kernel: Kernel, here: Networ
     assert (["clsact"] if offered else []) == [entry["kind"] for entry in qdiscs(here)]
     driver.remove(kernel, [wanted])
     assert [] == qdiscs(here)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "said"), [("clsact", "CONFIG_NET_SCH_INGRESS"), ("u32", "CONFIG_NET_CLS_U32")]
+)
+def test_a_part_of_what_it_takes_is_missing(
+    kernel: Kernel,
+    here: NetworkNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    lacks: str,
+    said: str,
+) -> None:
+    """The wish is passed over as well, and the log says once what is missing."""
+
+    def without(message: Message) -> Message:
+        """Ask for the part by a name that no kernel knows."""
+        unknown = "x" * len(lacks)
+        body = message.body.replace(lacks.encode(), unknown.encode())
+        return message._replace(body=body)
+
+    # The action is there, as what is asked for in its place is.
+    monkeypatch.setattr(shaping, "ask_for_checksums", ask_for_clsact)
+    monkeypatch.setattr(shaping, "ask_for_clsact", lambda: without(ask_for_clsact()))
+    monkeypatch.setattr(
+        shaping, "add_checksum_filter", lambda *about: without(add_checksum_filter(*about))
+    )
+    driver, wanted = ShapingDriver(), dataclasses.replace(SHAPING, rate=None)
+    for _ in range(2):
+        driver.ensure(kernel, [wanted], {})
+        assert ours(wanted) == driver.observe(kernel, [wanted])
+        assert [] == qdiscs(here)
+    (record,) = caplog.records
+    assert said in record.getMessage()
+
+
+def test_asking_for_clsact_makes_nothing(kernel: Kernel, here: NetworkNamespace) -> None:
+    """A kernel that has it refuses the question too."""
+    (refusal,) = kernel.route.try_all([ask_for_clsact()])
+    assert errno.ENOENT != refusal.errno
+    assert [] == qdiscs(here, "lo")

@@ -39,7 +39,7 @@ from jackfield.model.network import Bridge, Network, Vde
 from jackfield.model.values import InterfaceName, NetworkName, Text
 from jackfield.plan.network import plan_network
 from jackfield.state.hoststate import Change, HostState
-from jackfield.state.resources import VdeSwitch
+from jackfield.state.services import VdeSwitch
 from tests.host.records import MemoryRecords
 from tests.host.services import until_ready
 from tests.lab.host import Host

@@ -158,7 +158,6 @@ def install(acts: Acts) -> None:
     before(Lldpad, "_send", describe_telling)
     before(Connection, "_send", describe_transaction)
     before(Store, "commit", lambda _: "commit")
-    before(Store, "set_autostarted", lambda _: "commit that autostart has run")
     before(os, "write", describe_write)
     before(os, "mknod", lambda path, *_: f"make the device node {path}")
     before(os, "mkfifo", lambda path, _: f"make the pipe {path}")

@@ -169,6 +169,9 @@ def qemu_root() -> Path:
 def use_qemu(host: Host) -> None:
     """Give a host libvirt's QEMU driver, QEMU, and the users that both want."""
     lay_over(host, qemu_root(), None)
+    # The machine may have a QEMU of its own: another version's modules end this one.
+    modules = "/usr/lib/x86_64-linux-gnu/qemu"
+    host.run(["sh", "-c", f"[ ! -d {modules} ] || mount -t tmpfs none {modules}"])
     with host.file("/etc/passwd").open("a") as users:
         users.write("libvirt-qemu:x:64055:64055::/:/bin/false\n")
     with host.file("/etc/group").open("a") as groups:

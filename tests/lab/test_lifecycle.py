@@ -392,7 +392,7 @@ LATE = """
 def test_autostart_goes_on_after_a_failure(state: Path) -> None:
     """A marked network that cannot start says so, and keeps no other from starting.
 
-    One that lacks its uplinks is started when all of them have come.
+    One that lacks its uplinks is started when all of them have come, whichever daemon runs then.
     """
     with Host() as first, Daemon(first, state_dir=state) as daemon:
         for number, name in enumerate(("blocked", "free")):
@@ -413,10 +413,21 @@ def test_autostart_goes_on_after_a_failure(state: Path) -> None:
             assert "uplink eth8 does not exist" in networks["late"]["problem"]
             second.run(["ip", "link", "add", "eth8", "type", "veth", "peer", "name", "far"])
             wait_for(lambda: "uplink eth9 does" in listed(daemon)["late"]["problem"], 10, "eth9")
+            daemon.restart()
+            problems = {name: network["problem"] for name, network in listed(daemon).items()}
+            assert "dummy0" in problems["blocked"]
+            assert "uplink eth9 does not exist" in problems["late"]
             second.run(["ip", "link", "set", "far", "name", "eth9"])
             wait_for(lambda: listed(daemon)["late"]["active"], 10, "the network to start")
             assert listed(daemon)["late"]["problem"] is None
             assert "br0" == second.ip("link", "show", "dev", "eth8")[0]["master"]
+            # Somebody has seen to it: it is not started once more.
+            daemon.cli("stop", "late")
+            second.run(["ip", "link", "del", "dummy0"])
+            daemon.restart()
+            networks = listed(daemon)
+            assert networks["blocked"]["active"]
+            assert not networks["late"]["active"]
 
 
 def test_define_and_apply(daemon: Daemon) -> None:

@@ -74,7 +74,8 @@ def test_a_deleted_namespace_takes_its_device_along(host: Host, daemon: Daemon) 
     """The port says so, with and without a daemon that sees it happen, until it is detached."""
     daemon.cli("apply", daemon.document(RED))
     device = plug_in(daemon, host)
-    host.run(["ip", "netns", "del", "a"])
+    # What it was mounted on is left.
+    host.run(["umount", "/run/netns/a"])
     wait_for(lambda: problem(daemon), 10, "the network to say so")
     for _ in range(2):
         text = problems(daemon)["a"] or ""
@@ -82,7 +83,13 @@ def test_a_deleted_namespace_takes_its_device_along(host: Host, daemon: Daemon) 
         assert f"jackfield detach {device}" in text
         assert problems(daemon)["t0"] is None
         daemon.restart()
+    # An apply would make nothing of it.
+    assert [] == daemon.cli("plan", "red", json=True)["steps"]
+    assert "red: gone: the devices of 1 port" in daemon.cli("doctor", "red", check=False).stdout
+    refused = daemon.cli("attach", "red", "--netns", "a", "--ifname", "eth1", check=False)
+    assert "there is no network namespace /run/netns/a" in refused.stderr
     # There is one again: applying is enough.
+    host.run(["rm", "/run/netns/a"])
     guest = host.guest("a")
     daemon.cli("apply", "red")
     assert {"a": None, "t0": None} == problems(daemon)
@@ -195,12 +202,14 @@ def test_a_device_that_somebody_takes_off_its_bridge(host: Host, daemon: Daemon)
     assert f"~ veth {device}" in daemon.cli("apply", "red")
     assert 1500 == host.ip("link", "show", "dev", device)[0]["mtu"]
     assert ("", []) == (problem(daemon), daemon.cli("plan", "red", json=True)["steps"])
-    # A change does not give the others what the bridge has by it.
+    # Neither a new port nor a change gives the others what the bridge has by it.
     host.run(["ip", "link", "set", device, "mtu", "1400"])
     wait_for(lambda: problem(daemon), 10, "the network to say so")
+    daemon.cli("attach", "red", "--tap", "t1")
     daemon.cli("apply", daemon.document(RED.replace("'off'", "'off' delay='1'")))
-    mtus = [host.ip("link", "show", "dev", name)[0]["mtu"] for name in ("red0", device, "t0")]
-    assert [1500] * 3 == mtus
+    links = ("red0", device, "t0", "t1")
+    assert [1500] * 4 == [host.ip("link", "show", "dev", name)[0]["mtu"] for name in links]
+    daemon.cli("detach", "t1")
     wait_for(lambda: not problem(daemon), 10, "the network to be well again")
     # What goes with its port, or loses its bridge with its network, is nobody's mistake.
     before = len(told(daemon))
@@ -270,7 +279,8 @@ def test_a_deleted_namespace_takes_its_macvlan_along(host: Host, lan: Lan, daemo
     host.guest("b")
     device = plug_in(daemon, host)
     daemon.cli("attach", "red", "--netns", "b", "--ifname", "eth0")
-    host.run(["ip", "netns", "del", "a"])
+    # What it was mounted on is left.
+    host.run(["umount", "/run/netns/a"])
     wait_for(lambda: problem(daemon), 10, "the network to say so")
     for _ in range(2):
         text = problems(daemon)["a"] or ""
@@ -280,6 +290,7 @@ def test_a_deleted_namespace_takes_its_macvlan_along(host: Host, lan: Lan, daemo
             name: text for name, text in problems(daemon).items() if name != "a"
         }
         daemon.restart()
+    host.run(["rm", "/run/netns/a"])
     guest = host.guest("a")
     daemon.cli("apply", "red")
     assert {"a": None, "b": None, "t0": None} == problems(daemon)
@@ -291,7 +302,7 @@ def test_a_deleted_namespace_takes_its_macvlan_along(host: Host, lan: Lan, daemo
     assert guest.link("eth0") is None
     daemon.cli("apply", "red")
     assert guest.link("eth0") is not None
-    host.run(["ip", "netns", "del", "a"])
+    host.run(["umount", "/run/netns/a"])
     wait_for(lambda: problem(daemon), 10, "the network to say so")
     daemon.cli("detach", device)
     assert "" == problem(daemon)

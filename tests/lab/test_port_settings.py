@@ -447,11 +447,28 @@ def test_settings_follow_their_portgroup(host: Host, daemon: Daemon) -> None:
     daemon.cli("define", daemon.document(document(other)))
     daemon.cli("start", "red")
     assert (behind, keeps) == (problem(daemon), problems(daemon)["dora"])
+    # A portgroup that is no more gives nothing, and nobody is to believe that it did.
+    daemon.cli("define", daemon.document(document()))
+    due = [("keep", "port")] * 3
+    assert due == planned()
+    said = daemon.cli("apply", "red")
+    for name in ("anna", "bert", "dora"):
+        assert f"= port {name} keeps its former settings: its portgroup 'slow' is no more" in said
+        assert "(its portgroup 'slow' is no more)" in (problems(daemon)[name] or "")
+    assert problems(daemon)["carl"] is None
+    assert behind.replace("1 port", "3 ports") == problem(daemon)
+    assert due == planned()
+    assert "lacks" not in daemon.cli("doctor", "red", check=False).stdout
+    daemon.restart()
+    assert behind.replace("1 port", "3 ports") == problem(daemon)
+    daemon.cli("apply", daemon.document(document(other)))
+    assert {"anna": None, "bert": None, "carl": None, "dora": keeps} == problems(daemon)
     with client_of(host) as client:
         theirs = PortRef(client.lookup("red"), UUID(PORT.format(1)))
         client.call("port_delete", theirs, 0)
     assert "" == problem(daemon)
-    assert [{"problem": behind}] * 2 == [event["detail"] for event in told(daemon)]
+    more = behind.replace("1 port", "3 ports")
+    assert [behind, behind, more] == [event["detail"]["problem"] for event in told(daemon)]
 
 
 def mebibytes(host: Host, link: str) -> tuple[list[tuple[str, str]], list[str]]:

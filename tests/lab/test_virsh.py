@@ -140,6 +140,10 @@ DOCUMENTS = {
     "portmerged": PORT.replace("4d<", "8f<").replace(
         "<mac", "<virtualport type='802.1Qbg'><parameters managerid='1'/></virtualport><mac"
     ),
+    "portclass": PORT.replace("4d<", "9d<").replace(
+        "<mac", "<bandwidth classID='7'><inbound average='10'/></bandwidth><mac"
+    ),
+    "foreign": "<x:network xmlns:x='urn:x'><name>foreign</name></x:network>",
     "portbad": "<networkport><uuid>00000000-0000-0000-0000-00000000004e</uuid></networkport>",
 }
 
@@ -156,8 +160,14 @@ HOSTNAME = "`virsh hostname` answers; libvirt's network driver has no such call"
 TEXTS = (
     "what is wrong in a document is error 27, and told with line, element, value and what is "
     "allowed; libvirt's own codes and words are kept where the document is no XML, is no network "
-    "or has no name"
+    "or has no name; `net-update` tells it also of what is to be deleted or modified, where "
+    "libvirt says that it is not there"
 )
+NAMESPACE = (
+    "an element of a namespace of its own is not libvirt's, and a prefix that stands for none is "
+    "an error; of a document's first element libvirt looks at the name alone"
+)
+CLASS = "a `classID` of a port that is promised nothing is left out; libvirt shows it"
 SCHEMA = "`--validate` uses Jackfield's schema, which knows its extensions, and has none for ports"
 PORTS = (
     "`<nat>` of a running network is shown as it was defined; libvirt adds "
@@ -534,6 +544,13 @@ COMMANDS: tuple[str | Differs, ...] = (
     # The last, because here the daemons part.
     "net-create /run/lab/plain.xml",
     Differs("net-port-create plain /run/lab/portgroup.xml", UNKNOWN),
+    "net-port-create plain /run/lab/portclass.xml",
+    Differs("net-port-dumpxml plain 00000000-0000-0000-0000-00000000009d", CLASS),
+    "net-port-delete plain 00000000-0000-0000-0000-00000000009d",
+    "net-update plain add ip-dhcp-host \"<host mac='zz'/>\" --live",
+    "net-update plain modify ip-dhcp-range \"<range start='zz'/>\" --live",
+    Differs("net-update plain delete forward-interface \"<interface dev='a b'/>\" --live", TEXTS),
+    Differs("net-define /run/lab/foreign.xml", NAMESPACE),
     "net-create /run/lab/two.xml",
     "net-port-create two /run/lab/porttwo.xml",
     Differs("net-port-create plain /run/lab/porttwo.xml", UUIDS),
@@ -613,7 +630,17 @@ def test_virsh_is_answered_as_by_libvirt(pair: Pair) -> None:
     )
     for name in running:
         pair.ask(f"net-destroy {name}")
-    for name in ("long", "maybe", "green", "listen", "doctype", "notes", "wider", "function"):
+    for name in (
+        "long",
+        "maybe",
+        "green",
+        "listen",
+        "doctype",
+        "notes",
+        "wider",
+        "function",
+        "foreign",
+    ):
         pair.ask(f"net-undefine {name}")
     assert not wrong, "\n\n".join(wrong)
 

@@ -11,15 +11,9 @@ from jackfield.plan.describe import describe
 from jackfield.plan.table import NETWORKS
 from jackfield.state.hoststate import HostState, difference
 from jackfield.state.links import BridgeLink
-from jackfield.state.resources import (
-    Dnsmasq,
-    LinkUp,
-    NetworkRules,
-    PortGuard,
-    Resource,
-    VdeSwitch,
-)
+from jackfield.state.resources import LinkUp, NetworkRules, PortGuard, Resource
 from jackfield.state.rules import Chain, Drop, Element, Rule
+from jackfield.state.services import Dnsmasq, VdeSwitch
 
 BRIDGE = InterfaceName("virbr0")
 LINK = BridgeLink(name=BRIDGE, alias="a", mac=MacAddress("52:54:00:00:00:01"))

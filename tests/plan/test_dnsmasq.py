@@ -31,7 +31,7 @@ from jackfield.model.vpn import Vpn
 from jackfield.plan.dnsmasq import dnsmasq_service
 from jackfield.plan.dnsmasq_options import REFUSED
 from jackfield.plan.dnsmasq_text import LINE_LIMIT
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.services import Dnsmasq
 from tests.corpus import corpus_files
 
 BRIDGE = InterfaceName("virbr0")

@@ -31,14 +31,8 @@ from jackfield.plan.network import plan_network
 from jackfield.state.facts import Facts, LinkFact, RouteFact, UplinkFact
 from jackfield.state.hoststate import HostState, difference, removal_order
 from jackfield.state.links import BridgeLink, OwnerKind, alias_of
-from jackfield.state.resources import (
-    BpduGuard,
-    LinkUp,
-    ManagedUplink,
-    Resource,
-    UplinkVlan,
-    VlanFiltering,
-)
+from jackfield.state.resources import BpduGuard, LinkUp, ManagedUplink, Resource
+from jackfield.state.vlans import UplinkVlan, VlanFiltering
 
 UUID_OF_RED = UUID(int=7)
 ALIAS = alias_of(OwnerKind.NETWORK, UUID_OF_RED)

@@ -23,7 +23,7 @@ from jackfield.plan.port import PortDevice, plan_port
 from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.hoststate import HostState, difference
 from jackfield.state.openvswitch import OvsBridge, OvsPort, OvsVlan
-from jackfield.state.resources import LinkAttribute, LinkSetting
+from jackfield.state.settings import LinkAttribute, LinkSetting
 
 PLAIN = """
 <network>

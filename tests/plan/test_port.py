@@ -21,7 +21,8 @@ from jackfield.plan.port import PortDevice, plan_guarantee, plan_port
 from jackfield.state.association import SwitchAssociation
 from jackfield.state.hoststate import HostState, removal_order
 from jackfield.state.links import MacvtapLink
-from jackfield.state.resources import BridgePort, Guarantee, Policing, Shaping
+from jackfield.state.resources import BridgePort
+from jackfield.state.traffic import Guarantee, Policing, Shaping
 
 BRIDGE = InterfaceName("red0")
 MAC = MacAddress("52:54:00:00:00:01")

@@ -277,6 +277,20 @@ def test_burst_defaults_to_the_average() -> None:
     assert "burst 1000 kbytes" in chains(limited)["police-virbr0"][-1]
 
 
+@pytest.mark.parametrize(
+    ("average", "words"),
+    [
+        (13_000_000, "limit rate over 13000000 kbytes/second burst 4294967295 bytes"),
+        (17_000_000, "limit rate over 17000000 kbytes/second burst 1038744073 bytes"),
+        (2**51 - 1, "limit rate over 17408 mbytes/second burst 193133065 bytes"),
+    ],
+)
+def test_more_than_the_kernel_counts_is_the_most_that_it_does(average: int, words: str) -> None:
+    """Rate and burst together have to fit; so they do on the real kernel (tests/host)."""
+    limited = network(Mode.OPEN, outbound=Rate(average=average))
+    assert words in chains(limited)["police-virbr0"][-1]
+
+
 def test_inbound_bandwidth_is_not_policed() -> None:
     """Traffic to the guests is shaped, not dropped."""
     assert elements(network(Mode.OPEN, outbound=Rate())) == {}

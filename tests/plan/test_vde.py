@@ -15,7 +15,9 @@ from jackfield.plan.network import check_host, plan_network
 from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.hoststate import removal_order
 from jackfield.state.links import TapLink
-from jackfield.state.resources import BridgePort, Setting, VdeSwitch
+from jackfield.state.resources import BridgePort
+from jackfield.state.services import VdeSwitch
+from jackfield.state.settings import Setting
 
 RED = UUID("5d1f1a3e-6c1c-4d8e-9d0b-1a2b3c4d5e6f")
 TAP = InterfaceName("jfv5d1f1a3e6c")

@@ -160,7 +160,8 @@ def test_limits_of_a_macvtap_that_is_not_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("average", "megabits"), [(1, 1), (122, 1), (123, 2), (12500, 103), (125_000, 1024)]
+    ("average", "megabits"),
+    [(1, 1), (122, 1), (123, 2), (12500, 103), (125_000, 1024), (2**51 - 1, 2**32 - 1)],
 )
 def test_rates_are_rounded_up(average: int, megabits: int) -> None:
     """KiB a second in the document, Mbit a second on the card."""

@@ -167,6 +167,18 @@ def test_calls_in_flight_are_limited(served: Served, client: RawClient) -> None:
     assert all(client.reply().status == 0 for _ in nets)
 
 
+def test_closing_ends_the_connection(served: Served, client: RawClient) -> None:
+    """The answer is the last that comes, whatever was asked after it."""
+    calls = (Frame(REMOTE, 1, number, 0, serial, 0) for serial, number in enumerate((3, 2, 3), 9))
+    client.socket.sendall(b"".join(call.encode() for call in calls))
+    assert [3, 2] == [client.reply().procedure for _ in range(2)]
+    assert client.receive() is None
+    # One that was never opened, too.
+    with served.client() as other:
+        assert [] == other.call("connect_close")
+        assert other.receive() is None
+
+
 def test_many_calls_at_once_are_all_answered(client: RawClient) -> None:
     """Pipelined calls come back, each with its serial, to a client that reads meanwhile."""
     serials: list[int] = []
@@ -562,8 +574,8 @@ def test_malformed_calls_get_an_answer_or_an_end(served: Served, data: st.DataOb
     with served.client() as client:
         client.open()
         client.socket.sendall(b"".join(mutated(data) for _ in range(3)))
-        client.socket.sendall(Frame(KEEPALIVE, 1, 1, 2, 0, 0).encode())
         with contextlib.suppress(ConnectionError):
+            client.socket.sendall(Frame(KEEPALIVE, 1, 1, 2, 0, 0).encode())
             while (frame := client.receive()) is not None:
                 if frame.program == KEEPALIVE:
                     break

@@ -7,16 +7,14 @@ import pytest
 from jackfield.model.uplink import PciAddress
 from jackfield.model.values import InterfaceName
 from jackfield.state.functions import FunctionAspect, FunctionCount, FunctionSetting
-from jackfield.state.resources import (
+from jackfield.state.settings import (
     LinkAttribute,
     LinkSetting,
     Setting,
     SharedSetting,
-    UplinkVlan,
-    VlanFiltering,
     shared_setting,
 )
-from jackfield.state.vlans import Membership
+from jackfield.state.vlans import Membership, UplinkVlan, VlanFiltering
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ DIRECT_MODES: dict[Mode, str] = {
 _TAGGED_MODES = frozenset({Mode.BRIDGE, Mode.PASSTHROUGH, Mode.HOSTDEV})
 # libvirt's numbering of htb classes: 1 is the root, 2 the default class.
 _FIRST_CLASS = 3
+_LAST_CLASS = 0xFFFF
 
 
 class _Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,13 +274,17 @@ def _bandwidth(
 ) -> Bandwidth | None:
     """Return the port's limits: the guest's, else the portgroup's."""
     bandwidth = request.bandwidth or (None if group is None else group.bandwidth)
-    return None if bandwidth is None else allocate_bandwidth(network, usage, bandwidth)
+    if bandwidth is None:
+        return None
+    # It has had no class yet; libvirt passes over one that is asked for, too.
+    return allocate_bandwidth(network, usage, msgspec.structs.replace(bandwidth, class_id=None))
 
 
 def allocate_bandwidth(network: Network, usage: Usage, bandwidth: Bandwidth) -> Bandwidth:
     """Return the limits of a port with its traffic class, which it has for a guaranteed rate.
 
-    It keeps the class it had where that is free.  ``usage`` is without the port itself.
+    It keeps the class it had where that is free, and can be one.  ``usage`` is without the port
+    itself.
 
     Raises ``UnsupportedOperation`` where there is nothing to divide, ``Conflict`` where too much is
     promised already.
@@ -304,7 +309,7 @@ def allocate_bandwidth(network: Network, usage: Usage, bandwidth: Bandwidth) -> 
         )
     taken = usage.classes.get(key, frozenset())
     number = max(bandwidth.class_id or 0, _FIRST_CLASS)
-    if number in taken:
+    if number in taken or number > _LAST_CLASS:
         number = _FIRST_CLASS
     while number in taken:
         number += 1

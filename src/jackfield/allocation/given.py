@@ -17,7 +17,10 @@ from jackfield.model.network import Network
 from jackfield.model.port import BridgePlug, NetworkPlug, Port, VdePlug
 from jackfield.model.vlan import Vlan
 
-__all__ = ["Given", "follow", "former_settings", "given_to", "placed"]
+__all__ = ["PORTGROUP", "Given", "follow", "former_settings", "given_to", "placed"]
+
+PORTGROUP = "portgroup"
+"""Among former settings: the portgroup that gave them is no more."""
 
 
 class Given(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,11 +89,14 @@ def former_settings(
 ) -> frozenset[str]:
     """Return which settings a port has from ``former`` that ``network`` gives otherwise.
 
-    Those ``known`` are from a definition before that.
+    Those ``known`` are from a definition before that.  Where its portgroup is no more, it is all
+    that gave it, and the portgroup.
     """
     old, new = given_to(former, port), given_to(network, port)
     if new is None:
-        return frozenset(known)
+        had = () if old is None else msgspec.structs.asdict(old).items()
+        held = {name for name, value in had if value is not None and value == getattr(port, name)}
+        return frozenset({PORTGROUP, *known, *held})
     return frozenset(
         name
         for name in Given.__struct_fields__

@@ -8,7 +8,7 @@ from jackfield.model.bandwidth import Bandwidth, Rate
 __all__ = ["read_bandwidth", "write_bandwidth"]
 
 # libvirt refuses what tc could not hold: rates in bit/s and bursts in bytes fit 64 bits.
-_MAX_RATE = (1 << 64) // (1024 * 8)
+_MAX_RATE = (1 << 64) // (1024 * 8) - 1
 
 
 def _read_rate(element: Element | None, *, floor: bool) -> Rate | None:

@@ -39,7 +39,7 @@ from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.plan.dnsmasq import served_ports
 from jackfield.state.facts import Facts
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.services import Dnsmasq
 
 __all__ = ["Doctor"]
 
@@ -106,10 +106,15 @@ class Doctor:
         try:
             other = network if pending else None
             steps = [
-                step.text for step in await self._foresight.difference(str(record.uuid), other)
+                step.text
+                for step in await self._foresight.difference(str(record.uuid), other)
+                # What a port keeps no apply changes.
+                if step.action != "keep"
             ]
         except JackfieldError as error:
             problem = problem or str(error)
+        if not steps:
+            problem = problem or self._registry.lost_devices(record)
         leases = await self._leases.read(record)
         facts = self._host.facts(network)
         service = next(

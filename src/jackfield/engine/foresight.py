@@ -9,6 +9,7 @@ from uuid import UUID
 
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.hostwatch import HostWatch
+from jackfield.engine.mending.lostdevices import has_where_to_be
 from jackfield.engine.mending.mending import Mending
 from jackfield.engine.mending.upkeep import upkeep_of_ports
 from jackfield.engine.plans import Plans
@@ -32,7 +33,8 @@ from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.links import AnyLink
 from jackfield.state.plan import PlanStep
-from jackfield.state.resources import PortGuard, Setting
+from jackfield.state.resources import PortGuard
+from jackfield.state.settings import Setting
 
 __all__ = ["Foresight"]
 
@@ -81,7 +83,9 @@ class Foresight:
         later = [self._later(record, target, port, fitting) for port in ports]
         upkeep = await upkeep_of_ports(target, later)
         changed, dropped = _differences(record.current, target, ports, later, altered)
-        states = [state_of_port(target, port) for port in self._registry.lost_ports_of(record.uuid)]
+        # Whose namespace is gone as well has nowhere to be made again.
+        again = filter(has_where_to_be, self._registry.lost_ports_of(record.uuid))
+        states = [state_of_port(target, port) for port in again]
         lost = [item for state in states for item in state.values() if isinstance(item, AnyLink)]
         guarded, guards = self._mending.guards(target, ports)
         present = record.present

@@ -27,7 +27,9 @@ from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import AnyLink, BridgeLink, TapLink
 from jackfield.state.openvswitch import OvsBridge
-from jackfield.state.resources import ManagedUplink, Resource, Service, VlanFiltering
+from jackfield.state.resources import ManagedUplink, Resource
+from jackfield.state.services import Service
+from jackfield.state.vlans import VlanFiltering
 from jackfield.undoing import Undoing
 
 __all__ = [

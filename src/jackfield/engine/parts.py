@@ -60,7 +60,7 @@ from jackfield.host.openvswitch.database import Database
 from jackfield.host.resolver import ResolverWatch
 from jackfield.host.thread import KernelThread
 from jackfield.plan.macvtap import plan_association
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.services import Dnsmasq
 
 __all__ = ["Parts"]
 
@@ -142,7 +142,9 @@ class Parts:
         self.networks = Networks(
             self.registry, self.definitions, self.events, self._thread, plans, hooks, transitions
         )
-        self._marked = Autostart(self.registry, self.networks.start, later)
+        self._marked = Autostart(
+            self.registry, self.events, self._thread, self.networks.start, later
+        )
         self.foresight = Foresight(
             self.registry, self.definitions, plans, self._mending, self._thread, self.host
         )
@@ -231,10 +233,8 @@ class Parts:
             await self._thread.run(sweep_rules, list(networks.values()), links)
         # They may have changed, or not have been handed on, while there was no daemon.
         self._resolver_changed()
-        if recovered.autostart and self._autostart:
-            await self._marked.run(ending)
-            if not ending.is_set():
-                await self._thread.run(lambda tools: tools.store.set_autostarted())
+        if self._autostart:
+            await self._marked.run(ending, recovered.waiting)
 
     async def close(self) -> None:
         """Finish what is being done and let go; networks go on running."""

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
+from jackfield.allocation.given import PORTGROUP
 from jackfield.engine.ports.holders import Holder
 from jackfield.engine.views import NetworkView
 from jackfield.model.address import Address
@@ -22,17 +23,10 @@ from jackfield.state.functions import EchoGuard, FunctionPlace, OwnAddress
 from jackfield.state.hoststate import NOTHING, HostState
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.private import PrivateGuard
-from jackfield.state.resources import (
-    BridgePort,
-    Guarantee,
-    LinkSetting,
-    LinkUp,
-    Policing,
-    Shaping,
-    TapNode,
-    UplinkVlan,
-    VlanFiltering,
-)
+from jackfield.state.resources import BridgePort, LinkUp, TapNode
+from jackfield.state.settings import LinkSetting
+from jackfield.state.traffic import Guarantee, Policing, Shaping
+from jackfield.state.vlans import UplinkVlan, VlanFiltering
 
 __all__ = [
     "Leases",
@@ -174,11 +168,12 @@ def former_problem(port: PortRecord) -> str | None:
     if not port.former:
         return None
     names = ", ".join(sorted(name.replace("_", " ") for name in port.former))
-    again = (
-        "its guest has the new ones when it is started anew"
-        if port.device is None
-        else f"jackfield detach {port.device.name}, and attach it anew"
-    )
+    again = "its guest has the new ones when it is started anew"
+    if PORTGROUP in port.former:
+        names = f"its portgroup {port.port.group!r} is no more"
+        again = f"{again}, if it does not name that one"
+    if port.device is not None:
+        again = f"jackfield detach {port.device.name}, and attach it anew"
     return f"keeps former settings ({names}): {again}"
 
 

@@ -60,7 +60,8 @@ class Recovered:
 
     ``mended`` says of networks what was, with their ports, and ``unmended`` of ports what could not
     be; of networks that are ``halted`` a stop has
-    failed on the way, and nothing is mended.
+    failed on the way, and nothing is mended.  ``waiting`` are networks that could not be started
+    with the host, ``None`` where that has not been tried.
     """
 
     definitions: list[tuple[NetworkRow, Network]] = dataclasses.field(default_factory=list)
@@ -73,7 +74,7 @@ class Recovered:
     events: list[Event] = dataclasses.field(default_factory=list)
     unread: set[UUID] = dataclasses.field(default_factory=set)
     halted: set[UUID] = dataclasses.field(default_factory=set)
-    autostart: bool = False
+    waiting: frozenset[UUID] | None = None
 
 
 def recover(tools: Workplace, planner: Planner) -> Recovered:
@@ -83,7 +84,7 @@ def recover(tools: Workplace, planner: Planner) -> Recovered:
     tools.journal.open()
     if tools.store.enter(_boot_id(), _namespace_id()):
         log.info("new boot or network namespace: what was running before is forgotten")
-    found = Recovered(autostart=not tools.store.autostarted())
+    found = Recovered(waiting=tools.store.autostarted())
     for definition in tools.store.networks():
         network = _load(planner, definition.uuid, definition.document, found)
         if network is not None:

@@ -39,7 +39,7 @@ from jackfield.model.network import Network
 from jackfield.plan.describe import describe
 from jackfield.plan.network import check_host
 from jackfield.state.hoststate import Change, HostState, difference
-from jackfield.state.resources import Service
+from jackfield.state.services import Service
 from jackfield.undoing import Undoing
 
 __all__ = ["Transitions"]

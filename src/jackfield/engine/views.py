@@ -15,7 +15,6 @@ from jackfield.model.address import Address
 from jackfield.model.network import Network
 from jackfield.model.port import Port
 from jackfield.model.values import InterfaceName, MacAddress, NetworkName, Text
-from jackfield.state.plan import PlanStep
 
 __all__ = [
     "AttachRequest",
@@ -23,7 +22,6 @@ __all__ = [
     "LeaseView",
     "MigrationStep",
     "NetworkView",
-    "PlanStep",
     "PortView",
 ]
 

@@ -25,7 +25,8 @@ from jackfield.model.values import NetworkName
 from jackfield.state.hoststate import Change
 from jackfield.state.links import OwnerKind, alias_of
 from jackfield.state.openvswitch import AnyRow
-from jackfield.state.resources import Resource, Service
+from jackfield.state.resources import Resource
+from jackfield.state.services import Service
 
 __all__ = [
     "Workplace",

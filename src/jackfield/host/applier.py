@@ -21,15 +21,10 @@ from jackfield.host.renamed import LinkHere, remove_renamed, take_names_back
 from jackfield.state.hoststate import Change, HostState, removal_order
 from jackfield.state.links import AnyLink, BridgeLink, MacvlanLink, MacvtapLink
 from jackfield.state.openvswitch import AnyRow
-from jackfield.state.resources import (
-    BridgePort,
-    LinkSetting,
-    ManagedUplink,
-    Resource,
-    Service,
-    TapNode,
-    VlanFiltering,
-)
+from jackfield.state.resources import BridgePort, ManagedUplink, Resource, TapNode
+from jackfield.state.services import Service
+from jackfield.state.settings import LinkSetting
+from jackfield.state.vlans import VlanFiltering
 
 __all__ = ["Applier", "is_astray"]
 

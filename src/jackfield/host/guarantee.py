@@ -23,7 +23,7 @@ from jackfield.host.netlink.traffic import HtbClass, delete_class, least_burst, 
 from jackfield.host.removal import send_removals
 from jackfield.host.shaping import HANDLE, KIB, classes_of, rest_message
 from jackfield.model.values import InterfaceName, MacAddress
-from jackfield.state.resources import Guarantee
+from jackfield.state.traffic import Guarantee
 
 __all__ = ["GuaranteeDriver"]
 

@@ -11,7 +11,7 @@ from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.link import Link, set_link
 from jackfield.model.values import InterfaceName, MacAddress
-from jackfield.state.resources import LinkAttribute, LinkSetting
+from jackfield.state.settings import LinkAttribute, LinkSetting
 
 __all__ = ["LinkSettingDriver"]
 

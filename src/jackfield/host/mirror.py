@@ -40,7 +40,7 @@ from jackfield.host.thread import KernelThread
 from jackfield.model.address import IpNetwork
 from jackfield.state.facts import Facts, LinkFact
 
-__all__ = ["LinkCallback", "Mirror", "RouteCallback", "Snapshot"]
+__all__ = ["HostReading", "LinkCallback", "Mirror", "RouteCallback"]
 
 LinkCallback = Callable[[LinkFact | None, LinkFact | None], None]
 """Called with a link as it was and as it is; ``None`` where it was not, or is not any more."""
@@ -75,7 +75,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Snapshot:
+class HostReading:
     """Everything as a dump found it, and which links that changes in the mirror."""
 
     links: LinkTable
@@ -132,7 +132,7 @@ class Mirror:
         await resync()
 
     def _tell_and_listen(self) -> None:
-        """Pass a snapshot's changes on, slice by slice, and then go on reading."""
+        """Pass a reading's changes on, slice by slice, and then go on reading."""
         assert self._loop is not None
         if self._socket is None:
             return
@@ -227,7 +227,7 @@ class Mirror:
 
     @property
     def stale(self) -> bool:
-        """Whether changes were missed, so that a ``Snapshot`` must be taken and installed."""
+        """Whether changes were missed, so that a ``HostReading`` must be taken and installed."""
         return self._stale
 
     def on_link(self, callback: LinkCallback) -> None:
@@ -275,13 +275,13 @@ class Mirror:
             self._stale = True
         return not self._stale
 
-    def take(self, route: RouteSocket) -> Snapshot:
+    def take(self, route: RouteSocket) -> HostReading:
         """Dump everything and compare it with the mirror; for the kernel thread.
 
         Called only while the mirror is stale: then the loop's thread neither reads the socket
         nor changes anything here.  What waits in the socket is thrown away first, because it is
         older than the dump and what followed it may be lost; what comes later is applied after
-        the snapshot, and ends in the same state even where the dump had seen it already.
+        the reading, and ends in the same state even where the dump had seen it already.
         """
         assert self._socket is not None
         drained = False
@@ -293,20 +293,20 @@ class Mirror:
         addresses = route.addresses()
         routes = [entry for version in (4, 6) for entry in route.routes(version)]
         links = LinkTable(route.links().values(), addresses)
-        return Snapshot(links, RouteTable(routes, links.by_index), self._links.changes_to(links))
+        return HostReading(links, RouteTable(routes, links.by_index), self._links.changes_to(links))
 
-    def install(self, snapshot: Snapshot) -> None:
-        """Put a snapshot in place; ``tell`` passes on what it changed."""
-        self._links = snapshot.links
-        self._routes = snapshot.routes
-        self._untold.extend(snapshot.changes)
+    def install(self, reading: HostReading) -> None:
+        """Put a reading in place; ``tell`` passes on what it changed."""
+        self._links = reading.links
+        self._routes = reading.routes
+        self._untold.extend(reading.changes)
         self._facts = None
         self._stale = False
         self._forwarding_changed()
         self._namespace_gone()
 
     def tell(self) -> bool:
-        """Tell the subscribers what a snapshot changed, for a few milliseconds at most.
+        """Tell the subscribers what a reading changed, for a few milliseconds at most.
 
         Returns whether nothing is left to tell.
         """

@@ -13,7 +13,7 @@ from jackfield.errors import InternalError, JackfieldError, KernelError, NotFoun
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.host.netlink.message import errno_text
-from jackfield.state.resources import Setting
+from jackfield.state.settings import Setting
 
 __all__ = [
     "IPV6_FORWARDING",

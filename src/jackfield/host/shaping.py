@@ -12,11 +12,13 @@ Where parts of it may be guaranteed the class 1 is divided, with libvirt's numbe
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from jackfield.errors import ForeignObject, MissingFeature
+from jackfield.errors import ForeignObject, KernelError, MissingFeature
 from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
+from jackfield.host.modules import missing_module_hint
 from jackfield.host.netlink.filter import (
     add_checksum_filter,
     ask_for_checksums,
@@ -34,6 +36,7 @@ from jackfield.host.netlink.traffic import (
     Qdisc,
     add_clsact,
     add_htb,
+    ask_for_clsact,
     ask_for_htb,
     decode_class,
     decode_qdisc,
@@ -46,14 +49,21 @@ from jackfield.host.netlink.traffic import (
 )
 from jackfield.host.removal import send_removals
 from jackfield.model.bandwidth import Rate
-from jackfield.state.resources import Shaping
+from jackfield.state.traffic import Shaping
 
 __all__ = ["HANDLE", "KIB", "ShapingDriver", "classes_of", "rest_message"]
+
+log = logging.getLogger(__name__)
 
 HANDLE = 0x4A460000
 """Major number of our htb: the mark by which it is ours (``JF``)."""
 
 KIB = 1024
+
+# What it takes to fill checksums, and the option of the kernel's build that gives it.
+_ACTION = ("the action csum", "CONFIG_NET_ACT_CSUM")
+_QDISC = ("the qdisc clsact", "CONFIG_NET_SCH_INGRESS")
+_FILTER = ("the filter u32", "CONFIG_NET_CLS_U32")
 
 _WHOLE = HANDLE | 1
 _REST = HANDLE | 2
@@ -62,7 +72,7 @@ _REST = HANDLE | 2
 class ShapingDriver:
     """Makes, looks at and removes shaping.
 
-    Where the kernel cannot fill checksums (``act_csum``) that wish is passed over silently, and
+    Where the kernel cannot fill checksums that wish is passed over, which the log says once, and
     counts as fulfilled: the guests that need it are few and old, no reason to refuse a network.
     """
 
@@ -99,9 +109,37 @@ class ShapingDriver:
 
     def _can_fill_checksums(self, kernel: Kernel) -> bool:
         if self._fills_checksums is None:
-            (refusal,) = kernel.route.try_all([ask_for_checksums()])
-            self._fills_checksums = refusal.errno != errno.ENOENT
+            refusals = kernel.route.try_all([ask_for_checksums(), ask_for_clsact()])
+            for refusal, missing in zip(refusals, (_ACTION, _QDISC), strict=True):
+                if refusal.errno == errno.ENOENT:
+                    self._cannot_fill_checksums(*missing)
+                    return False
+            self._fills_checksums = True
         return self._fills_checksums
+
+    def _cannot_fill_checksums(self, missing: str, option: str) -> None:
+        self._fills_checksums = False
+        log.warning(
+            "DHCP replies go to guests with partial checksums, which a few old DHCP clients drop: "
+            "the kernel lacks %s; %s",
+            missing,
+            missing_module_hint(option),
+        )
+
+    def _fill_checksums(self, kernel: Kernel, item: Shaping, index: int, *, clsact: bool) -> None:
+        """Have checksums filled on a link that has a ``clsact`` or not, if the kernel can."""
+        what = f"fill the checksums of DHCP replies on {item.link}"
+        qdisc = [] if clsact else [add_clsact(index, what)]
+        try:
+            kernel.route.send([*qdisc, add_checksum_filter(index, what)])
+        except KernelError as error:
+            # Whether there is such a filter cannot be asked before there is a qdisc.
+            if error.errno != errno.ENOENT:
+                raise
+            self._cannot_fill_checksums(*_FILTER)
+            added = None if clsact else _qdiscs(kernel, index)[1]
+            if added is not None:
+                kernel.route.send([delete_qdisc(index, added, what)])
 
     def observe(
         self, kernel: Kernel, resources: Sequence[Shaping], claimed: Collection[str] = frozenset()
@@ -164,9 +202,7 @@ class ShapingDriver:
                 kernel.route.send([rest_message(index, classes_of(kernel, index))])
             present = clsact is not None and _has_filter(kernel, index)
             if item.checksum_dhcp and not present and self._can_fill_checksums(kernel):
-                what = f"fill the checksums of DHCP replies on {item.link}"
-                qdisc = [] if clsact is not None else [add_clsact(index, what)]
-                kernel.route.send([*qdisc, add_checksum_filter(index, what)])
+                self._fill_checksums(kernel, item, index, clsact=clsact is not None)
             elif clsact is not None and present and not item.checksum_dhcp:
                 what = f"stop filling checksums on {item.link}"
                 kernel.route.send([delete_qdisc(index, clsact, what)])

@@ -13,7 +13,7 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.links import LinkDriver, found_mac, found_mtu, identity
 from jackfield.host.netlink.link import Link, mark_group, random_group, set_link
 from jackfield.host.netlink.message import Message
-from jackfield.host.netlink.namespace import call_in_namespace, open_namespace
+from jackfield.host.netlink.namespace import call_in_namespace, is_namespace, open_namespace
 from jackfield.host.netlink.route import RouteSocket
 from jackfield.host.netlink.socket import Refusal
 from jackfield.host.netlink.veth import create_veth
@@ -94,17 +94,13 @@ def _change_far_mtu(kernel: Kernel, veth: VethLink, former: int, mtu: int) -> No
 
 def _is_there(kernel: Kernel, wanted: VethLink, link: Link) -> bool:
     """Return whether the far end is in the wanted namespace; a path that is gone proves nothing."""
-    try:
-        descriptor = os.open(wanted.peer_netns, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    if not is_namespace(wanted.peer_netns):
         return True
-    try:
+    with open_namespace(wanted.peer_netns, f"look at veth {wanted.name}") as descriptor:
         if link.lower_netns is None:
             here = Path("/proc/thread-self/ns/net").stat()
             return os.path.samestat(here, os.fstat(descriptor))
         return kernel.route.netns_id(descriptor) == link.lower_netns
-    finally:
-        os.close(descriptor)
 
 
 def _create_pair(kernel: Kernel, veth: VethLink, descriptor: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from jackfield.errors import counted
 from jackfield.model.bandwidth import Rate
 from jackfield.model.vlan import Vlan
+from jackfield.state.association import SwitchAssociation
 from jackfield.state.functions import EchoGuard, FunctionCount, FunctionSetting, OwnAddress
 from jackfield.state.hoststate import Change
 from jackfield.state.links import BridgeLink, MacvlanLink, MacvtapLink, TapLink, VethLink
@@ -18,25 +19,19 @@ from jackfield.state.private import PrivateGuard
 from jackfield.state.resources import (
     BpduGuard,
     BridgePort,
-    Dnsmasq,
-    Guarantee,
     InterfaceAddress,
-    LinkSetting,
     LinkUp,
     ManagedUplink,
     NetworkRules,
-    Policing,
     PortGuard,
     Resource,
     Route,
-    Setting,
-    Shaping,
-    SwitchAssociation,
     TapNode,
-    UplinkVlan,
-    VdeSwitch,
-    VlanFiltering,
 )
+from jackfield.state.services import Dnsmasq, VdeSwitch
+from jackfield.state.settings import LinkSetting, Setting
+from jackfield.state.traffic import Guarantee, Policing, Shaping
+from jackfield.state.vlans import UplinkVlan, VlanFiltering
 
 __all__ = ["describe", "describe_resource", "describe_waking"]
 

@@ -28,7 +28,7 @@ from jackfield.model.values import InterfaceName
 from jackfield.plan.dnsmasq_options import check_option
 from jackfield.plan.dnsmasq_text import LINE_LIMIT, checked_line, file_text, quoted
 from jackfield.plan.guard import guards_any
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.services import Dnsmasq
 
 __all__ = ["dnsmasq_service", "served_ports"]
 

@@ -17,16 +17,9 @@ from jackfield.plan.virtualfunction import plan_carrier, plan_function
 from jackfield.state.association import SwitchAssociation
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import MacvlanLink, MacvtapLink, OwnerKind, alias_of
-from jackfield.state.resources import (
-    LinkAttribute,
-    LinkSetting,
-    LinkUp,
-    Policing,
-    Resource,
-    Setting,
-    Shaping,
-    TapNode,
-)
+from jackfield.state.resources import LinkUp, Resource, TapNode
+from jackfield.state.settings import LinkAttribute, LinkSetting, Setting
+from jackfield.state.traffic import Policing, Shaping
 
 if TYPE_CHECKING:
     from jackfield.plan.port import PortDevice

@@ -25,14 +25,8 @@ from jackfield.model.vlan import Vlan
 from jackfield.plan.openvswitch import uses_openvswitch
 from jackfield.state.facts import Facts, LinkFact, UplinkFact
 from jackfield.state.links import BridgeLink, OwnerKind, alias_of
-from jackfield.state.resources import (
-    BpduGuard,
-    LinkUp,
-    ManagedUplink,
-    Resource,
-    UplinkVlan,
-    VlanFiltering,
-)
+from jackfield.state.resources import BpduGuard, LinkUp, ManagedUplink, Resource
+from jackfield.state.vlans import UplinkVlan, VlanFiltering
 
 __all__ = [
     "check_bridges_kept",

@@ -41,7 +41,9 @@ from jackfield.plan.virtualfunction import plan_pools
 from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.hoststate import HostState
 from jackfield.state.links import LEAST_IPV6_MTU, BridgeLink, OwnerKind, alias_of, network_of
-from jackfield.state.resources import InterfaceAddress, LinkUp, Resource, Route, Setting, Shaping
+from jackfield.state.resources import InterfaceAddress, LinkUp, Resource, Route
+from jackfield.state.settings import Setting
+from jackfield.state.traffic import Shaping
 
 __all__ = [
     "bridge_of",

@@ -19,7 +19,8 @@ from jackfield.model.vlan import Vlan
 from jackfield.state.facts import Facts, LinkFact
 from jackfield.state.links import OwnerKind, alias_of
 from jackfield.state.openvswitch import OvsBridge, OvsPort, OvsVlan
-from jackfield.state.resources import LinkAttribute, LinkSetting, Resource
+from jackfield.state.resources import Resource
+from jackfield.state.settings import LinkAttribute, LinkSetting
 
 if TYPE_CHECKING:
     from jackfield.plan.port import PortDevice

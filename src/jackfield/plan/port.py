@@ -20,14 +20,9 @@ from jackfield.plan.virtualfunction import plan_carrier, plan_function
 from jackfield.state.functions import FunctionPlace
 from jackfield.state.hoststate import NOTHING, HostState
 from jackfield.state.links import LEAST_IPV6_MTU, OwnerKind, TapLink, VethLink, alias_of
-from jackfield.state.resources import (
-    BridgePort,
-    Guarantee,
-    Policing,
-    Resource,
-    Setting,
-    Shaping,
-)
+from jackfield.state.resources import BridgePort, Resource
+from jackfield.state.settings import Setting
+from jackfield.state.traffic import Guarantee, Policing, Shaping
 
 __all__ = [
     "PortDevice",

@@ -60,17 +60,16 @@ from jackfield.state.rules import (
     Interface,
     Masquerade,
     NamedSet,
-    RateOver,
     Return,
     Rule,
     Snat,
     Transport,
+    rate_over,
 )
 
 __all__ = ["network_rules"]
 
 _ROUTED = frozenset({Mode.NAT, Mode.ROUTE, Mode.SUBNET})
-_BURST_LIMIT = 0xFFFFFFFF
 
 
 def network_rules(network: Network, bridge: InterfaceName) -> NetworkRules | None:
@@ -213,6 +212,5 @@ def _police(network: Network, bridge: InterfaceName) -> Iterator[Rule]:
     if outbound is None or not outbound.average:
         return
     burst = outbound.average if outbound.burst is None else outbound.burst
-    limit = RateOver(rate=outbound.average * 1024, burst=min(burst * 1024, _BURST_LIMIT))
     yield Rule((Interface(Direction.DESTINATION, bridge),), Return())
-    yield Rule((limit,), Drop())
+    yield Rule((rate_over(outbound.average, burst),), Drop())

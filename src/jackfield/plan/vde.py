@@ -10,7 +10,9 @@ from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName, MacAddress
 from jackfield.state.facts import LinkFact
 from jackfield.state.links import OwnerKind, TapLink, alias_of
-from jackfield.state.resources import BridgePort, Resource, Setting, VdeSwitch
+from jackfield.state.resources import BridgePort, Resource
+from jackfield.state.services import VdeSwitch
+from jackfield.state.settings import Setting
 
 __all__ = ["check_switch", "switch_resources", "tap_name"]
 

@@ -30,7 +30,8 @@ from jackfield.state.functions import (
     FunctionSetting,
     OwnAddress,
 )
-from jackfield.state.resources import LinkAttribute, LinkSetting, Resource
+from jackfield.state.resources import Resource
+from jackfield.state.settings import LinkAttribute, LinkSetting
 
 __all__ = [
     "carrier_of",
@@ -44,6 +45,7 @@ __all__ = [
 _VFIO = "vfio-pci"
 _VLAN = "vlan"
 _MEGABIT = 1_000_000
+_MOST_MEGABITS = 0xFFFFFFFF
 
 
 def plan_pools(network: Network, counts: Mapping[str, int]) -> list[Resource]:
@@ -226,4 +228,4 @@ def _rate(port: Port) -> int | None:
     outbound = None if port.bandwidth is None else port.bandwidth.outbound
     if outbound is None or outbound.average is None:
         return None
-    return -(-outbound.average * 1024 * 8 // _MEGABIT)
+    return min(-(-outbound.average * 1024 * 8 // _MEGABIT), _MOST_MEGABITS)

@@ -90,7 +90,7 @@ def open_connection(session: Session, uri: str | None, flags: int) -> tuple[obje
 
 
 def close(session: Session) -> tuple[object, ...]:
-    """Forget what the client wanted to be told; it closes the socket itself."""
+    """Forget what the client wanted to be told; the answer is the last that it gets."""
     session.registrations.clear()
     return ()
 

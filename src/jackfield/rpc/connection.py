@@ -297,6 +297,8 @@ class Connection(asyncio.BufferedProtocol):
         if procedure.name == "connect_open":
             self._buffer.limit = _LIMIT
         self._answer(frame, payload)
+        if procedure.name == "connect_close":
+            self.close()
 
     async def _pack(self, frame: Frame, procedure: Procedure, values: tuple[Any, ...]) -> None:
         """Answer with a list that is too long to become bytes while everybody waits."""

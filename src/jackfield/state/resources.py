@@ -37,13 +37,10 @@ from jackfield.state.links import (
 from jackfield.state.openvswitch import AnyRow, OvsBridge, OvsPort
 from jackfield.state.private import PrivateGuard
 from jackfield.state.rules import Chain, Element
-from jackfield.state.services import Dnsmasq, Service, VdeSwitch
+from jackfield.state.services import Dnsmasq, VdeSwitch
 from jackfield.state.settings import (
-    LinkAttribute,
     LinkSetting,
     Setting,
-    SharedSetting,
-    shared_setting,
 )
 from jackfield.state.traffic import Guarantee, Policing, Shaping
 from jackfield.state.vlans import UplinkVlan, VlanFiltering
@@ -52,28 +49,14 @@ __all__ = [
     "KINDS",
     "BpduGuard",
     "BridgePort",
-    "Dnsmasq",
-    "Guarantee",
     "InterfaceAddress",
-    "LinkAttribute",
-    "LinkSetting",
     "LinkUp",
     "ManagedUplink",
     "NetworkRules",
-    "Policing",
     "PortGuard",
     "Resource",
     "Route",
-    "Service",
-    "Setting",
-    "Shaping",
-    "SharedSetting",
-    "SwitchAssociation",
     "TapNode",
-    "UplinkVlan",
-    "VdeSwitch",
-    "VlanFiltering",
-    "shared_setting",
 ]
 
 

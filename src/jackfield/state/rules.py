@@ -44,6 +44,7 @@ __all__ = [
     "Transport",
     "TransportField",
     "VerdictOf",
+    "rate_over",
 ]
 
 
@@ -184,6 +185,19 @@ class RateOver:
 
     rate: int
     burst: int
+
+
+_MOST_RATE = 17 << 30
+_MOST_BURST = 0xFFFFFFFF
+_MOST = 2**64 // 10**9
+"""Bytes of rate and burst together that the kernel can count: in nanoseconds, of 64 bits
+(``nft_limit_init`` in net/netfilter/nft_limit.c)."""
+
+
+def rate_over(average: int, burst: int) -> RateOver:
+    """Return the limit of ``average`` KiB a second and ``burst`` KiB, or the most that there is."""
+    rate = min(average * 1024, _MOST_RATE)
+    return RateOver(rate=rate, burst=min(burst * 1024, _MOST_BURST, _MOST - rate))
 
 
 Match = InSet | Interface | To | Transport | State | RateOver

@@ -18,7 +18,7 @@ from jackfield.host.driver import ABSENT, Observed, Presence
 from jackfield.host.kernel import Kernel
 from jackfield.model.uplink import PciAddress
 from jackfield.state.functions import FunctionAspect, FunctionSetting
-from jackfield.state.resources import Setting
+from jackfield.state.settings import Setting
 
 RED, BLUE = UUID(int=1), UUID(int=2)
 NAME = "net/ipv4/ip_forward"

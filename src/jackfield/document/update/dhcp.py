@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import msgspec
 
 from jackfield.document.address import read_dhcp_host, read_dhcp_range
@@ -12,15 +14,30 @@ from jackfield.model.network import Network
 __all__ = ["update_host", "update_range"]
 
 
-def _find_subnet(update: Update, version: int | None) -> int:
-    """Return the index of the ``<ip>`` meant: the one named, if its family fits."""
+def _require_subnet(update: Update) -> None:
+    """Refuse, before the entry is looked at, what there is no ``<ip>`` for."""
     subnets = update.network.subnets
+    if not subnets:
+        _refuse_without_subnet(update, "")
     if update.parent_index >= len(subnets):
         update.refuse(
             f"there is no <ip> with index {update.parent_index}",
             libvirt="couldn't update dhcp host entry - no <ip> element found at index "
             f"{update.parent_index} in network '{update.network.name}'",
         )
+
+
+def _refuse_without_subnet(update: Update, family: str) -> NoReturn:
+    update.refuse(
+        f"there is no <ip>{family} to update",
+        libvirt="couldn't update dhcp host entry - no <ip> element found in network "
+        f"'{update.network.name}'",
+    )
+
+
+def _find_subnet(update: Update, version: int | None) -> int:
+    """Return the index of the ``<ip>`` meant: the one named, if its family fits."""
+    subnets = update.network.subnets
 
     def fits(subnet: Subnet) -> bool:
         return version is None or (subnet.address is not None and subnet.address.version == version)
@@ -40,12 +57,7 @@ def _find_subnet(update: Update, version: int | None) -> int:
         return update.parent_index
     fitting = [index for index, subnet in enumerate(subnets) if fits(subnet)]
     if not fitting:
-        family = "" if version is None else f" of IPv{version}"
-        update.refuse(
-            f"there is no <ip>{family} to update",
-            libvirt="couldn't update dhcp host entry - no <ip> element found in network "
-            f"'{update.network.name}'",
-        )
+        _refuse_without_subnet(update, "" if version is None else f" of IPv{version}")
     return (serving or fitting)[0]
 
 
@@ -87,6 +99,7 @@ def _matches(pattern: DhcpHost, host: DhcpHost) -> bool:
 
 def update_host(update: Update) -> Network:
     """Update a static host of one of the subnets."""
+    _require_subnet(update)
     partial = update.command is Command.DELETE
     pattern = read_dhcp_host(update.element, partial=True)
     version = None if pattern.ip is None else pattern.ip.version
@@ -126,6 +139,7 @@ def update_host(update: Update) -> Network:
 
 def update_range(update: Update) -> Network:
     """Update a range of addresses of one of the subnets."""
+    _require_subnet(update)
     if update.command is Command.MODIFY:
         update.unsupported("DHCP ranges", "dhcp ranges")
     wanted = read_dhcp_range(update.element)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from jackfield.engine.records import PortRecord, nic_of
 from jackfield.engine.store import ledger
@@ -24,7 +23,7 @@ from jackfield.errors import JackfieldError, shell_word
 from jackfield.host.applier import is_astray
 from jackfield.host.driver import Presence
 from jackfield.host.netlink.link import Link
-from jackfield.host.netlink.namespace import open_namespace
+from jackfield.host.netlink.namespace import is_namespace, open_namespace
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.links import AnyLink
@@ -78,7 +77,7 @@ def is_inside(port: PortRecord) -> bool:
 def has_where_to_be(port: PortRecord) -> bool:
     """Tell whether the namespace that a port's device belongs to is there, if it has one."""
     netns = None if port.device is None else port.device.netns
-    return netns is None or Path(netns).exists()
+    return netns is None or is_namespace(netns)
 
 
 def without_namespace(tools: Workplace, ports: Iterable[PortRecord]) -> list[PortRecord]:

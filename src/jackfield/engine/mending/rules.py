@@ -23,7 +23,8 @@ from jackfield.state.functions import EchoGuard, FunctionPlace
 from jackfield.state.hoststate import Change
 from jackfield.state.openvswitch import OvsPort
 from jackfield.state.private import PrivateGuard
-from jackfield.state.resources import Policing, Resource
+from jackfield.state.resources import Resource
+from jackfield.state.traffic import Policing
 
 __all__ = ["RuleMending"]
 

@@ -19,7 +19,8 @@ from jackfield.model.network import Network
 from jackfield.plan.describe import describe_resource
 from jackfield.state.hoststate import Change
 from jackfield.state.links import MacvlanLink, MacvtapLink
-from jackfield.state.resources import LinkSetting, Resource
+from jackfield.state.resources import Resource
+from jackfield.state.settings import LinkSetting
 
 __all__ = ["PortsUpkeep", "mend_each", "upkeep_of_ports"]
 

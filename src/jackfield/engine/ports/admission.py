@@ -40,8 +40,8 @@ __all__ = [
 ]
 
 
-def check_place(network: Network, links: Mapping[str, LinkFact]) -> int | None:
-    """Return the MTU of devices on the network, ``None`` for their uplink's own.
+def check_place(network: Network, links: Mapping[str, LinkFact]) -> LinkFact | None:
+    """Return the bridge of devices on the network, ``None`` for those that are on an uplink.
 
     Raises an error when the network cannot have devices of ours, or not now.
     """
@@ -54,10 +54,8 @@ def check_place(network: Network, links: Mapping[str, LinkFact]) -> int | None:
         )
     if uses_openvswitch(network):
         # Its device here is of any kind, and there need not be one.
-        bridge = links.get(bridge_of(network))
-        return None if bridge is None else bridge.mtu
-    bridge = check_bridge(network, links)
-    return network.mtu or bridge.mtu
+        return links.get(bridge_of(network))
+    return check_bridge(network, links)
 
 
 def check_switch(network: Network, run_dir: Path) -> None:

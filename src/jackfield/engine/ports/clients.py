@@ -41,7 +41,7 @@ from jackfield.model.port import Port
 from jackfield.plan.virtualfunction import carrier_of
 from jackfield.state.facts import Facts
 from jackfield.state.hoststate import Change, difference
-from jackfield.state.resources import Guarantee
+from jackfield.state.traffic import Guarantee
 
 __all__ = ["CLIENT", "ClientPorts"]
 

@@ -30,6 +30,7 @@ from jackfield.engine.ports.associations import Associations
 from jackfield.engine.ports.book import PortBook
 from jackfield.engine.ports.device import choose_device
 from jackfield.engine.ports.holders import Holders, holder_of
+from jackfield.engine.ports.mtus import mtu_of_bridge
 from jackfield.engine.ports.namesakes import unshared_states
 from jackfield.engine.ports.rows import port_detail, port_row
 from jackfield.engine.records import NetworkRecord, PortRecord, state_of_port
@@ -234,7 +235,7 @@ class Ports:
         if request.vde:
             check_switch(network, self._run_dir)
         links = self._host.links()
-        mtu = check_place(network, links)
+        bridge = check_place(network, links)
         uuid = uuids.uuid4()
         mac = request.mac or _random_mac()
         if mac.is_multicast:
@@ -268,7 +269,10 @@ class Ports:
             check_function(allocation.port)
         if is_managed(network) and isinstance(plug, BridgePlug) and plug.bridge in links:
             # Of several bridges each has the MTU of its uplink.
-            mtu = links[plug.bridge].mtu
+            bridge = links[plug.bridge]
+        mtu = network.mtu
+        if mtu is None and bridge is not None:
+            mtu = mtu_of_bridge(network, bridge, self._registry.ports_of(record.uuid), links)
         return PortRecord(
             uuid=uuid,
             network=record.uuid,

@@ -22,14 +22,34 @@ from jackfield.plan.port import PortDevice, bridge_of_plug
 from jackfield.state.facts import LinkFact
 from jackfield.state.hoststate import Change
 from jackfield.state.links import AnyLink, TapLink, VethLink
-from jackfield.state.resources import Setting
+from jackfield.state.settings import Setting
 
-__all__ = ["fit_ports", "has_other_mtu", "restore_mtus", "unfit_ports"]
+__all__ = ["fit_ports", "has_other_mtu", "mtu_of_bridge", "restore_mtus", "unfit_ports"]
 
 _KERNELS_CHOICE = 1500
 """The MTU of a bridge that is given none (``ETH_DATA_LEN``)."""
 
 log = logging.getLogger(__name__)
+
+
+def mtu_of_bridge(
+    network: Network, bridge: LinkFact, ports: Iterable[PortRecord], links: Mapping[str, LinkFact]
+) -> int:
+    """Return the MTU of a network's bridge, or what it would be.
+
+    One of ours without a fixed one has the least of its ports': where somebody else has given that
+    to one of ``ports``, what that port was given counts.
+    """
+    if not makes_bridge(network) or uses_openvswitch(network):
+        return bridge.mtu
+    for port in ports:
+        device = port.device
+        if device is None or device.mtu in (None, bridge.mtu):
+            continue
+        link = links.get(device.name)
+        if link is not None and (link.master, link.mtu) == (bridge.index, bridge.mtu):
+            return device.mtu
+    return bridge.mtu
 
 
 def unfit_ports(

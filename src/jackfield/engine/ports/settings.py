@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from jackfield.allocation.given import follow, former_settings, given_to, placed
+from jackfield.allocation.given import PORTGROUP, follow, former_settings, given_to, placed
 from jackfield.engine.mending.strays import leave_other_bridges
 from jackfield.engine.ports import jobs
 from jackfield.engine.ports.rows import port_detail, port_row
@@ -27,7 +27,8 @@ from jackfield.model.port import BridgePlug, NetworkPlug, Port
 from jackfield.model.values import InterfaceName, NetworkName
 from jackfield.state.hoststate import Change, HostState, difference
 from jackfield.state.plan import PlanStep
-from jackfield.state.resources import BridgePort, SharedSetting
+from jackfield.state.resources import BridgePort
+from jackfield.state.settings import SharedSetting
 
 __all__ = ["Followed", "follow_definition", "followed", "kept", "replace_port"]
 
@@ -109,10 +110,14 @@ async def _note_behind(
     for number, port in enumerate(registry.ports_of(record.uuid)):
         if number % _SLICE == _SLICE - 1:
             await asyncio.sleep(0)
-        if not _follows(port):
-            kept = former_settings(former, network, port.port, port.former)
-            if kept != port.former:
-                changed.append((port, dataclasses.replace(port, former=kept)))
+        follows = _follows(port)
+        if follows and port.port.group is None:
+            continue
+        kept = former_settings(former, network, port.port, port.former)
+        if follows:
+            kept &= {PORTGROUP}
+        if kept != port.former:
+            changed.append((port, dataclasses.replace(port, former=kept)))
     if changed:
         await thread.run(jobs.put_ports, [port_row(new) for _, new in changed])
     found = [port for port, new in changed if not port.former and new.former]
@@ -178,8 +183,10 @@ async def kept(
     for number, port in enumerate(ports):
         if number % _SLICE == _SLICE - 1:
             await asyncio.sleep(0)
-        if port.device is not None and given_to(network, port.port) is None:
-            why = f"its portgroup {port.port.group!r} is no more; attach it anew"
+        if given_to(network, port.port) is None:
+            why = f"its portgroup {port.port.group!r} is no more"
+            if port.device is not None:
+                why += "; attach it anew"
         elif former is None or _follows(port) or not former_settings(former, network, port.port):
             continue
         elif port.device is None:

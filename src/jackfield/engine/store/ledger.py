@@ -26,7 +26,8 @@ from jackfield.state.functions import (
     OwnAddress,
 )
 from jackfield.state.hoststate import Change
-from jackfield.state.resources import LinkSetting, Resource, SharedSetting, shared_setting
+from jackfield.state.resources import Resource
+from jackfield.state.settings import LinkSetting, SharedSetting, shared_setting
 
 __all__ = ["acquire", "of_another_link", "release"]
 

@@ -82,16 +82,23 @@ class Store(Database):
             for table in _OF_THIS_HOST:
                 self._db.execute(f"DELETE FROM {table}")
             self._set_meta("host", here)
-            self._db.execute("DELETE FROM meta WHERE key='autostarted'")
+            self._db.execute("DELETE FROM meta WHERE key IN ('autostarted', 'waiting')")
         return row is not None
 
-    def autostarted(self) -> bool:
-        """Return whether autostart has run on this boot."""
-        return self._db.execute("SELECT 1 FROM meta WHERE key='autostarted'").fetchone() is not None
+    def autostarted(self) -> frozenset[UUID] | None:
+        """Return what autostart could not start on this boot; ``None`` if it has not run."""
+        found = dict(
+            self._db.execute("SELECT key, value FROM meta WHERE key IN ('autostarted', 'waiting')")
+        )
+        if "autostarted" not in found:
+            return None
+        return frozenset(map(UUID, json.loads(found.get("waiting", "[]"))))
 
-    def set_autostarted(self) -> None:
-        """Remember that autostart has run on this boot."""
-        self._set_meta("autostarted", "yes")
+    def set_autostarted(self, waiting: Iterable[UUID]) -> None:
+        """Remember that autostart has run on this boot, but for those that are ``waiting``."""
+        with self.transaction():
+            self._set_meta("autostarted", "yes")
+            self._set_meta("waiting", json.dumps(sorted(map(str, waiting))))
 
     def identity(self) -> str:
         """Return what tells this daemon from others that share a database with it."""

@@ -14,7 +14,7 @@ from jackfield.engine.registry import Registry
 from jackfield.engine.tidings import Tidings
 from jackfield.errors import JackfieldError
 from jackfield.host.settings import read_setting
-from jackfield.state.resources import Setting
+from jackfield.state.settings import Setting
 
 __all__ = ["ForwardingWatch"]
 

@@ -19,7 +19,8 @@ from jackfield.engine.tidings import Tidings
 from jackfield.host.advertisements import heard, listen_for_routers
 from jackfield.host.settings import IPV6_FORWARDING, ignores_routers
 from jackfield.state.links import network_of, port_of
-from jackfield.state.resources import Resource, Setting
+from jackfield.state.resources import Resource
+from jackfield.state.settings import Setting
 
 __all__ = ["RouterWatch"]
 

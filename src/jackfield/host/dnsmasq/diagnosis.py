@@ -26,7 +26,7 @@ def why_ended(process: Process) -> ServiceError:
     Must be called in the network namespace of the process.
     """
     words = process.reason()
-    hint = f"see {process.log}"
+    hint = None
     if (port := _wanted_port(words)) is not None and "in use" in words:
         match = _LISTENING.search(words)
         holder = port_holder(port, None if match is None else match[1])
@@ -43,7 +43,7 @@ def why_ended(process: Process) -> ServiceError:
         # The file goes with the network where this keeps it from starting.
         words += f", which is: {line}"
         hint = "jackfield plan -v FILE shows the whole configuration of a document"
-    return ServiceError(f"dnsmasq ended: {words or 'it did not say why'}", hint=hint)
+    return process.ended(words, hint)
 
 
 def port_holder(port: int, address: str | None) -> str | None:

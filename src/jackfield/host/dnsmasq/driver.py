@@ -19,7 +19,7 @@ from jackfield.host.resolver import RESOLV_CONF, read_resolvers
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.files import require_traversable, trim_log
 from jackfield.host.service.process import Process, find_program, spawn, stop
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.services import Dnsmasq
 
 if TYPE_CHECKING:
     from jackfield.host.kernel import Kernel

@@ -32,7 +32,7 @@ from uuid import UUID
 from jackfield.errors import ServiceError
 from jackfield.host.dnsmasq.process import DnsmasqProcess
 from jackfield.host.service.files import ServiceFiles
-from jackfield.state.resources import Dnsmasq
+from jackfield.state.services import Dnsmasq
 
 __all__ = ["RELOADED", "DnsmasqFiles", "lease_file", "lease_path", "state_directory"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import TypeVar
 from jackfield.errors import KernelError, NotFound
 from jackfield.host.netlink.message import errno_text
 
-__all__ = ["call_in_namespace", "open_namespace"]
+__all__ = ["call_in_namespace", "is_namespace", "open_namespace"]
 
 T = TypeVar("T")
 
@@ -21,16 +22,35 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def is_namespace(path: str) -> bool:
+    """Tell whether a namespace is at ``path``.
+
+    What one was mounted on may be left when it is gone: a plain file that nobody may open.
+    """
+    try:
+        return Path(path).stat().st_dev == _namespaces()
+    except OSError:
+        return False
+
+
+@functools.cache
+def _namespaces() -> int:
+    """Return the device of nsfs, on which all namespace files are."""
+    return Path("/proc/self/ns/net").stat().st_dev
+
+
 @contextlib.contextmanager
 def open_namespace(path: str, what: str) -> Iterator[int]:
     """Open a namespace file; ``what`` continues "cannot" when that fails."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
+    if not is_namespace(path):
         raise NotFound(
             f"cannot {what}: there is no network namespace {path}",
-            hint="`ip netns list` shows the named ones",
-        ) from error
+            hint=f"only a file was left of it: rm {path}"
+            if Path(path).exists()
+            else "`ip netns list` shows the named ones",
+        )
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         number = error.errno or 0
         raise KernelError(

@@ -31,6 +31,7 @@ __all__ = [
     "Qdisc",
     "add_clsact",
     "add_htb",
+    "ask_for_clsact",
     "ask_for_htb",
     "decode_class",
     "decode_qdisc",
@@ -52,6 +53,7 @@ _RTM_GETTCLASS = 42
 
 _TCA_KIND = 1
 _TCA_OPTIONS = 2
+_TCA_EGRESS_BLOCK = 14
 _TCA_HTB_PARMS = 1
 _TCA_HTB_INIT = 2
 _TCA_HTB_RTAB = 4
@@ -254,6 +256,19 @@ def decode_class(body: bytes) -> HtbClass | None:
     if _TCA_HTB_CEIL64 in options:
         ceil = _U64.unpack(options[_TCA_HTB_CEIL64])[0]
     return HtbClass(handle, parent, rate, ceil, _bytes(buffer, rate))
+
+
+def ask_for_clsact() -> Message:
+    """Return a request that is refused: with ``ENOENT`` if the kernel lacks clsact.
+
+    There is no block 0, so a kernel that has clsact refuses it as well, and nothing is made.
+    """
+    body = (
+        _HEADER.pack(0, _LOOPBACK, 0, TC_H_CLSACT, 0)
+        + attribute_text(_TCA_KIND, "clsact")
+        + attribute(_TCA_EGRESS_BLOCK, bytes(4))
+    )
+    return Message(_RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body, "find the qdisc clsact")
 
 
 def delete_qdisc(index: int, qdisc: Qdisc, what: str) -> Message:

@@ -39,7 +39,7 @@ from jackfield.host.nft.networkmessages import (
 from jackfield.host.nft.observe import (
     Fault,
     Shared,
-    Snapshot,
+    TableContents,
     all_elements,
     is_ours,
     look_at,
@@ -139,7 +139,7 @@ class RulesDriver:
 
     def _look_at(
         self, nft: NftSocket, resources: Sequence[NetworkRules], shared: Shared
-    ) -> Snapshot:
+    ) -> TableContents:
         """Ask for what few networks among many want, or list everything and learn who is there."""
         bridges = [rules.bridge for rules in resources]
         one_by_one = len(bridges) <= _FEW < self._usage.others(bridges)
@@ -320,7 +320,7 @@ def _with_hint(error: Refusal) -> Refusal:
     return error
 
 
-def _observe(found: Snapshot, wanted: NetworkRules, damage: str) -> Observed:
+def _observe(found: TableContents, wanted: NetworkRules, damage: str) -> Observed:
     if not found.has_anything(wanted.bridge):
         return ABSENT
     problems = [*filter(None, [damage]), *found.misfits(wanted)]

@@ -15,7 +15,7 @@ from jackfield.host.nft.message import (
     delete_elements,
     flush_chain,
 )
-from jackfield.host.nft.observe import Entry, Snapshot
+from jackfield.host.nft.observe import Entry, TableContents
 from jackfield.host.nft.text import rule_text
 from jackfield.state.resources import NetworkRules
 from jackfield.state.rules import Element
@@ -59,7 +59,7 @@ def network_removal(rules: NetworkRules, *, but: NetworkRules | None = None) -> 
     ]
 
 
-def removal_of_found(found: Snapshot, rules: NetworkRules) -> list[Message]:
+def removal_of_found(found: TableContents, rules: NetworkRules) -> list[Message]:
     """Return what removes whatever there is of a network."""
     return deletions(found.owned.get(rules.bridge, ())) + [
         delete_chain(name) for name in found.own_chains(rules.bridge)

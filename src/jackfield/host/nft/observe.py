@@ -36,7 +36,7 @@ __all__ = [
     "Entry",
     "Fault",
     "Shared",
-    "Snapshot",
+    "TableContents",
     "all_elements",
     "is_ours",
     "look_at",
@@ -104,7 +104,7 @@ def entry_of(element: Element) -> Entry:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class TableContents:
     """What the table holds of some networks.
 
     An element is shown by its attributes, a rule by its expressions.  ``owned`` has the elements
@@ -214,7 +214,7 @@ def look_at(
     places: Collection[NamedSet],
     *,
     one_by_one: bool,
-) -> Snapshot:
+) -> TableContents:
     """Return what there is of these networks in ``places``, be it as they want it or not.
 
     ``one_by_one`` asks for what they want, at a cost that others do not add to; else everything
@@ -222,7 +222,7 @@ def look_at(
     """
     if not one_by_one:
         elements = {entry: found for place in places for entry, found in all_elements(nft, place)}
-        return _snapshot(elements, _all_own_chains(nft))
+        return _contents(elements, _all_own_chains(nft))
     elements = {}
     chains: dict[str, list[bytes]] = {}
     for network in networks:
@@ -235,16 +235,16 @@ def look_at(
         for name in _own_chains(network.bridge):
             if nft.get(get_chain(name)) is not None:
                 chains[name] = _rules(nft, name)
-    return _snapshot(elements, chains)
+    return _contents(elements, chains)
 
 
-def _snapshot(
+def _contents(
     elements: Mapping[Entry, Mapping[int, bytes]], chains: Mapping[str, Sequence[bytes]]
-) -> Snapshot:
+) -> TableContents:
     owned: dict[str, list[Entry]] = {}
     for entry, found in elements.items():
         owned.setdefault(_owner(entry, found), []).append(entry)
-    return Snapshot(elements=elements, owned=owned, chains=chains)
+    return TableContents(elements=elements, owned=owned, chains=chains)
 
 
 def _owner(entry: Entry, found: Mapping[int, bytes]) -> str:

@@ -35,8 +35,8 @@ from jackfield.host.nft.mark import foreign_words
 from jackfield.host.nft.netdevtable import ACCEPT, NetdevTable, has_family
 from jackfield.host.nft.socket import NftSocket, object_attributes
 from jackfield.model.bandwidth import Rate
-from jackfield.state.resources import Policing
-from jackfield.state.rules import Drop, RateOver, Rule
+from jackfield.state.rules import Drop, RateOver, Rule, rate_over
+from jackfield.state.traffic import Policing
 
 __all__ = ["POLICE_TABLE", "PolicingDriver", "policed", "unpolice"]
 
@@ -48,7 +48,6 @@ _RULE_EXPRESSIONS = 4
 _TABLE = NetdevTable(POLICE_TABLE, ACCEPT)
 
 _KIB = 1024
-_BURST_LIMIT = 0xFFFFFFFF
 
 
 class PolicingDriver:
@@ -137,7 +136,7 @@ def _rule(rate: Rate) -> RateOver:
     """
     average = rate.average or 1
     more = max((rate.burst or 0) - average, 0)
-    return RateOver(rate=average * _KIB, burst=min(more * _KIB, _BURST_LIMIT))
+    return rate_over(average, more)
 
 
 def _observed(nft: NftSocket, wanted: Policing) -> Observed:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from jackfield.errors import KernelError
 from jackfield.host.nft.message import TABLE, delete_chain, delete_elements, delete_table
-from jackfield.host.nft.observe import Entry, Snapshot, is_ours, look_at, look_at_shared
+from jackfield.host.nft.observe import Entry, TableContents, is_ours, look_at, look_at_shared
 from jackfield.host.nft.socket import GenerationChanged, NftSocket
 from jackfield.plan.table import OWN_CHAINS, own_chain
 
@@ -54,11 +54,11 @@ def remove_strangers(nft: NftSocket, bridges: Collection[str]) -> None:
     )
 
 
-def _look(nft: NftSocket) -> Snapshot:
+def _look(nft: NftSocket) -> TableContents:
     return look_at(nft, (), look_at_shared(nft).places, one_by_one=False)
 
 
-def _bridges(found: Snapshot) -> set[str]:
+def _bridges(found: TableContents) -> set[str]:
     own = (
         name.removeprefix(prefix)
         for name in found.chains

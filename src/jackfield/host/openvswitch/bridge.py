@@ -12,8 +12,8 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.openvswitch.database import Database, Session
 from jackfield.host.openvswitch.datapath import best_datapath
 from jackfield.host.openvswitch.port import without_limits
+from jackfield.host.openvswitch.portrows import is_ours, look_at_ports
 from jackfield.host.openvswitch.rows import STATE, marks
-from jackfield.host.openvswitch.snapshot import is_ours, look_at_ports
 from jackfield.host.openvswitch.values import Row, as_map, as_set, named, of_map, of_set, reference
 from jackfield.state.openvswitch import OvsBridge
 

@@ -20,6 +20,7 @@ from jackfield.host.netlink.message import Message
 from jackfield.host.nft.ingress import guard, guarded, unguard
 from jackfield.host.openvswitch.database import Database, Progress, Refused, Session
 from jackfield.host.openvswitch.datapath import USERSPACE, fill_checksums
+from jackfield.host.openvswitch.portrows import PortRows, is_ours, look_at_ports, uuid_of
 from jackfield.host.openvswitch.rows import (
     IDENTITY_KEYS,
     Names,
@@ -32,7 +33,6 @@ from jackfield.host.openvswitch.rows import (
     same_policing,
     vlan_of,
 )
-from jackfield.host.openvswitch.snapshot import Snapshot, is_ours, look_at_ports, uuid_of
 from jackfield.host.openvswitch.values import as_map, as_set, named, of_map, of_set, reference
 from jackfield.model.values import InterfaceName
 from jackfield.state.openvswitch import OvsPort
@@ -200,7 +200,7 @@ class OvsPortDriver:
 
 
 def _observed(
-    wanted: OvsPort, found: Snapshot, link: Link | None, chains: Collection[str]
+    wanted: OvsPort, found: PortRows, link: Link | None, chains: Collection[str]
 ) -> Observed:
     row, bridge = found.ports.get(wanted.link), found.bridge_of(wanted.link)
     if row is None:
@@ -258,7 +258,7 @@ def _datapaths(session: Session, ports: Sequence[OvsPort], what: str) -> dict[In
     return datapaths
 
 
-def _changes(port: OvsPort, found: Snapshot, state: str, names: Names) -> list[Operation]:
+def _changes(port: OvsPort, found: PortRows, state: str, names: Names) -> list[Operation]:
     """Return what makes rows that exist be as wanted; keys of others in them are left."""
     row, interface = found.ports[port.link], found.interfaces[port.link]
     at = [["_uuid", "==", row["_uuid"]]]
@@ -285,7 +285,7 @@ def _changes(port: OvsPort, found: Snapshot, state: str, names: Names) -> list[O
     return operations
 
 
-def removal(found: Snapshot, name: str) -> list[Operation]:
+def removal(found: PortRows, name: str) -> list[Operation]:
     """Return what removes the rows of the port ``name``; an interface goes with its port."""
     operations: list[Operation] = []
     bridge = found.bridge_of(name)
@@ -294,7 +294,7 @@ def removal(found: Snapshot, name: str) -> list[Operation]:
     return [*operations, *without_limits(found, name)]
 
 
-def without_limits(found: Snapshot, name: str) -> list[Operation]:
+def without_limits(found: PortRows, name: str) -> list[Operation]:
     """Return what takes the limits off a port that is to go, and removes their rows."""
     rows = _limit_rows(found, name)
     if not rows:
@@ -304,7 +304,7 @@ def without_limits(found: Snapshot, name: str) -> list[Operation]:
     return [{"op": "update", "table": "Port", "where": at, "row": {"qos": as_set([])}}, *rows]
 
 
-def _limit_rows(found: Snapshot, name: str) -> list[Operation]:
+def _limit_rows(found: PortRows, name: str) -> list[Operation]:
     """Return what removes the limits of the port ``name``, which no row but its own refers to."""
     qos = found.qos_of(name)
     if qos is None:

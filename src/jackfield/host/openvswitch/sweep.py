@@ -10,8 +10,8 @@ from jackfield.host.kernel import Kernel
 from jackfield.host.nft.ingress import guarded, unguard
 from jackfield.host.openvswitch.database import Database
 from jackfield.host.openvswitch.port import removal
+from jackfield.host.openvswitch.portrows import look_at_ports
 from jackfield.host.openvswitch.rows import MARK, STATE, mark_of
-from jackfield.host.openvswitch.snapshot import look_at_ports
 from jackfield.host.openvswitch.values import Row, as_map, as_set, of_map
 
 __all__ = ["sweep"]

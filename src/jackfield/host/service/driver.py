@@ -19,7 +19,7 @@ from jackfield.host.service.process import (
     running,
     stop,
 )
-from jackfield.state.resources import Service
+from jackfield.state.services import Service
 
 if TYPE_CHECKING:
     from jackfield.host.kernel import Kernel

@@ -92,10 +92,17 @@ class Process(abc.ABC):
 
     def why_ended(self) -> ServiceError:
         """Return the error that says why it ended; called in its network namespace."""
-        return ServiceError(
-            f"{self.program} ended: {self.reason() or 'it did not say why'}",
-            hint=f"see {self.log}",
-        )
+        return self.ended(self.reason())
+
+    def ended(self, words: str, hint: str | None = None) -> ServiceError:
+        """Return the error that says that it ended with these ``words``.
+
+        Its log is not named: that goes with the network, which may not start without it.
+        """
+        if not words:
+            words = "it did not say why"
+            hint = "`journalctl -k` says so where the kernel has ended it, as for want of memory"
+        return ServiceError(f"{self.program} ended: {words}", hint=hint)
 
     def last_words(self) -> str:
         """Return the last telling line of its log, without the program's name, or nothing."""

@@ -19,7 +19,7 @@ from jackfield.host.service.process import Process, find_program, spawn, stop
 from jackfield.host.vde.files import SwitchFiles
 from jackfield.host.vde.identity import Identity
 from jackfield.host.vde.process import QUESTION
-from jackfield.state.resources import VdeSwitch
+from jackfield.state.services import VdeSwitch
 
 if TYPE_CHECKING:
     from jackfield.host.kernel import Kernel

@@ -25,7 +25,7 @@ from jackfield.host.service.files import ServiceFiles
 from jackfield.host.vde.identity import Identity, acting_as, remove_tree
 from jackfield.host.vde.process import SwitchProcess
 from jackfield.model.values import InterfaceName, Text
-from jackfield.state.resources import VdeSwitch
+from jackfield.state.services import VdeSwitch
 
 __all__ = ["SwitchFiles", "control_socket", "has_control_socket", "socket_directory"]
 

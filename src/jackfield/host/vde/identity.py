@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jackfield.errors import HostError, InternalError, NotFound
-from jackfield.state.resources import VdeSwitch
+from jackfield.state.services import VdeSwitch
 
 __all__ = ["Identity", "acting_as", "remove_tree"]
 

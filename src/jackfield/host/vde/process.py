@@ -38,8 +38,7 @@ class SwitchProcess(Process):
             return False
         if _TAP not in said:
             raise ServiceError(
-                f"vde_switch could not open its tap: {self.last_words() or 'it said nothing'}",
-                hint=f"see {self.log}",
+                f"vde_switch could not open its tap: {self.last_words() or 'it said nothing'}"
             )
         return True
 

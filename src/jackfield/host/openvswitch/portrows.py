@@ -10,7 +10,7 @@ from jackfield.host.openvswitch.database import Session
 from jackfield.host.openvswitch.rows import MARK, mark_of
 from jackfield.host.openvswitch.values import Row, of_map, of_set, reference
 
-__all__ = ["Snapshot", "is_ours", "look_at_ports", "uuid_of"]
+__all__ = ["PortRows", "is_ours", "look_at_ports", "uuid_of"]
 
 _PORT = ("_uuid", "name", "external_ids", "vlan_mode", "tag", "trunks", "qos")
 _INTERFACE = (
@@ -27,7 +27,7 @@ _QUEUE = ("_uuid", "other_config")
 
 
 @dataclasses.dataclass(slots=True)
-class Snapshot:
+class PortRows:
     """Rows: ports and interfaces by name, bridges by the uuid of a port, limits by their own."""
 
     ports: dict[str, Row] = dataclasses.field(default_factory=dict)
@@ -57,11 +57,11 @@ def is_ours(row: Row, alias: str) -> bool:
     return bool(of_map(row["external_ids"]).get(MARK) == mark_of(alias))
 
 
-def look_at_ports(session: Session, names: Sequence[str]) -> Snapshot:
+def look_at_ports(session: Session, names: Sequence[str]) -> PortRows:
     """Return the rows of the ports of these names; of many, the tables are asked for whole."""
     if len(names) > ONE_BY_ONE_LIMIT:
         return _look_at_all(session, names)
-    found = Snapshot()
+    found = PortRows()
     questions = [
         (table, columns, [["name", "==", name]])
         for name in names
@@ -95,7 +95,7 @@ def look_at_ports(session: Session, names: Sequence[str]) -> Snapshot:
     return found
 
 
-def _look_at_all(session: Session, names: Sequence[str]) -> Snapshot:
+def _look_at_all(session: Session, names: Sequence[str]) -> PortRows:
     ports, interfaces, bridges, qos, queues = session.select_many(
         [
             ("Port", _PORT, ()),
@@ -107,7 +107,7 @@ def _look_at_all(session: Session, names: Sequence[str]) -> Snapshot:
         "list the ports",
     )
     wanted = frozenset(names)
-    return Snapshot(
+    return PortRows(
         ports={row["name"]: row for row in ports if row["name"] in wanted},
         interfaces={row["name"]: row for row in interfaces if row["name"] in wanted},
         bridges={uuid: row for row in bridges for uuid in of_set(row["ports"])},
