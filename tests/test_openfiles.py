@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-# Another thread opens files all the while, as the daemon's do.
+# Another thread opens files, and looks as well, all the while, as the daemon's do.
 _NEARLY_USED_UP = """
 import os, resource, threading
 from jackfield import openfiles
@@ -20,10 +20,11 @@ def open_files():
     while not ended.is_set():
         try:
             os.close(os.dup(0))
-        except OSError as error:
+            openfiles.are_left()
+        except (OSError, RuntimeError) as error:
             failures.append(error)
 
-thread = threading.Thread(target=open_files)
+thread = threading.Thread(target=open_files, daemon=True)
 thread.start()
 found = {openfiles.are_left(9) for _ in range(2000)}
 ended.set()
