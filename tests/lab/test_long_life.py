@@ -25,7 +25,7 @@ pytestmark = pytest.mark.lab
 ROUNDS = 5
 REPORT = "/run/lab/counts"
 COUNTING = Path(__file__).with_name("counting_daemon.py")
-BOUNDED = ("jackfield.engine.views.Event", "jackfield.model.values.")
+BOUNDED = ("jackfield.engine.views.Event", "jackfield.engine.events.", "jackfield.model.values.")
 """Of these the last events hold more with each round, until as many are there as are kept."""
 
 TAKEN = (
@@ -72,6 +72,14 @@ def network(name: str, subnet: int, bridge: str) -> str:
     )
 
 
+def over(name: str, uplink: str) -> str:
+    """Return the document of a network on a bridge of ours over an uplink."""
+    return (
+        f"<network><name>{name}</name><forward mode='bridge'/>"
+        f"<bridge name='lan0'><uplinks><interface dev='{uplink}'/></uplinks></bridge></network>"
+    )
+
+
 def outside(daemon: CountingDaemon) -> collections.Counter[str]:
     """Return what is seen of the daemon, and of what it has made, from outside."""
     process = Path(f"/proc/{daemon.pid}")
@@ -110,8 +118,15 @@ def test_nothing_grows(host: Host, daemon: CountingDaemon) -> None:
         client.request("DELETE", f"/v1/networks/{name}")
 
     def is_only_asked_about(name: str) -> None:
-        client.request("POST", "/v1/networks", network(name, 1, "blue0"))
+        client.request("POST", "/v1/networks", network(name, 1, f"{name}br"))
         client.request("GET", f"/v1/networks/{name}/leases")
+        client.request("DELETE", f"/v1/networks/{name}")
+
+    def loses_its_uplink(name: str) -> None:
+        host.run(["ip", "tuntap", "add", f"{name}nic", "mode", "tap"])
+        client.request("PUT", f"/v1/networks/{name}", over(name, f"{name}nic"))
+        host.run(["ip", "link", "del", f"{name}nic"])
+        client.request("POST", f"/v1/networks/{name}/stop")
         client.request("DELETE", f"/v1/networks/{name}")
 
     def is_guest(name: str) -> None:
@@ -129,7 +144,7 @@ def test_nothing_grows(host: Host, daemon: CountingDaemon) -> None:
         refused("PUT", f"/v1/networks/{name}", network(name, 2, "blue0"))
 
     acts: list[Callable[[str], None]] = [
-        *(comes_and_goes, is_only_asked_about, is_guest, is_no_guest),
+        *(comes_and_goes, is_only_asked_about, loses_its_uplink, is_guest, is_no_guest),
         *(has_a_bridge_of_others, cannot_be_served),
     ]
     with contextlib.closing(taken.stdout):
