@@ -11,6 +11,7 @@ import functools
 import os
 import resource
 import select
+import threading
 
 from jackfield.errors import HostError
 
@@ -41,12 +42,16 @@ def are_left(number: int = _FOR_CALLERS) -> bool:
 
 def _count_free(first: int, limit: int) -> int:
     """Return how many descriptors from ``first`` up to ``limit`` are not open (``poll(2)``)."""
-    return sum(1 for _, events in _looker(first, limit).poll(0) if events & select.POLLNVAL)
+    looker = _looker(first, limit, threading.get_ident())
+    return sum(1 for _, events in looker.poll(0) if events & select.POLLNVAL)
 
 
 @functools.lru_cache(8)
-def _looker(first: int, limit: int) -> select.poll:
-    """Return what looks at the descriptors from ``first`` up to ``limit``."""
+def _looker(first: int, limit: int, _thread: int) -> select.poll:
+    """Return what looks at the descriptors from ``first`` up to ``limit``, one for each thread.
+
+    Python refuses to have two threads look by the same at once.
+    """
     poll = select.poll()
     for descriptor in range(first, limit):
         poll.register(descriptor, 0)
