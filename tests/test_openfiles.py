@@ -41,3 +41,20 @@ assert openfiles.are_left(9)
 def test_who_looks_takes_none() -> None:
     """Few are left, here and there; whoever opens one meanwhile gets it."""
     subprocess.run([sys.executable, "-c", _NEARLY_USED_UP], check=True)
+
+
+# Many are looked at, so that one thread looks while the other does.
+_AT_ONCE = """
+import concurrent.futures, resource
+from jackfield import openfiles
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (4000, 4000))
+with concurrent.futures.ThreadPoolExecutor(2) as threads:
+    looks = [threads.submit(openfiles.are_left, 3500) for _ in range(500)]
+assert {True} == {look.result() for look in looks}
+"""
+
+
+def test_two_threads_look_at_once() -> None:
+    """The event loop lets callers in while the kernel thread begins a change."""
+    subprocess.run([sys.executable, "-c", _AT_ONCE], check=True)

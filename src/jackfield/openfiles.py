@@ -48,7 +48,10 @@ def _count_free(first: int, limit: int) -> int:
 
 @functools.lru_cache(8)
 def _looker(first: int, limit: int, _thread: int) -> select.poll:
-    """Return what looks at the descriptors from ``first`` up to ``limit``, for one thread alone."""
+    """Return what looks at the descriptors from ``first`` up to ``limit``, one for each thread.
+
+    Python refuses to have two threads look by the same at once.
+    """
     poll = select.poll()
     for descriptor in range(first, limit):
         poll.register(descriptor, 0)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from uuid import UUID
 
 import msgspec
 
+from jackfield.engine.devicenames import DeviceNames
 from jackfield.engine.records import NetworkRecord, PortRecord
 from jackfield.engine.registry import Registry
 from jackfield.model.mode import Mode
 from jackfield.model.network import Bridge, Network
 from jackfield.model.port import Port
 from jackfield.model.values import InterfaceName, NetworkName
+from jackfield.model.virtualport import VirtualPort, VirtualPortType
 
 
 def network(name: str, bridge: str) -> Network:
@@ -88,3 +91,42 @@ def test_whose_a_device_is() -> None:
     assert claimant("br0") is None
     assert "green" == claimant("br0", used=True)
     assert claimant("br0", without=green, used=True) is None
+
+
+def held(thing: object) -> int:
+    """Return how many things a registry holds, in whatever it keeps them."""
+    seen: set[int] = set()
+    found = [thing]
+    while found:
+        one = found.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            if isinstance(one, dict | set | list | tuple | Registry | DeviceNames):
+                found += gc.get_referents(one)
+    return len(seen)
+
+
+def test_nothing_is_kept_of_networks_that_are_gone() -> None:
+    """They come and go for years, each with a bridge of its own."""
+    registry = Registry()
+    switched = Bridge(name=InterfaceName("ovs0"))
+    openvswitch = VirtualPort(type=VirtualPortType.OPENVSWITCH)
+
+    def comes_and_goes(number: int) -> None:
+        record = added(registry, number, f"red{number}")
+        record.stored = network(record.name, f"virbr{number}")
+        record.live = record.stored
+        record.stored = network(record.name, f"other{number}")
+        assert record.name == registry.devices.claimant(f"virbr{number}")
+        record.live = msgspec.structs.replace(
+            record.stored, mode=Mode.BRIDGE, bridge=switched, virtualport=openvswitch
+        )
+        assert {"ovs0"} == registry.devices.switches
+        registry.discard(record)
+        assert set() == registry.devices.switches
+
+    comes_and_goes(0)
+    before = held(registry)
+    for number in range(1, 6):
+        comes_and_goes(number)
+    assert before == held(registry)

@@ -186,16 +186,25 @@ def test_an_overflow_is_mended(kernel: Kernel, here: NetworkNamespace) -> None:
     mirror = Mirror(receive_buffer=2048)
     mirror.listen()
     told: list[tuple[LinkFact | None, LinkFact | None]] = []
+    rerouted: list[str] = []
+    missed: list[bool] = []
     try:
         here.ip("link", "add", "gone", "type", "bridge")
+        here.ip("route", "add", "192.0.2.0/24", "dev", "lo")
         mirror.install(mirror.take(kernel.route))
         assert mirror.tell()
         mirror.on_link(lambda old, new: told.append((old, new)))
+        mirror.on_route(lambda destination, _: rerouted.append(str(destination)))
+        mirror.on_missed(lambda: missed.append(True))
         make_taps(kernel, 20)
         here.ip("link", "del", "gone")
+        here.ip("route", "del", "192.0.2.0/24", "dev", "lo")
+        here.ip("route", "add", "198.51.100.0/24", "dev", "lo")
         assert not mirror.read()
         assert not mirror.read()
         told.clear()
+        assert [] == rerouted
+        assert [] == missed
         known = set(mirror.facts().links)
         assert "gone" in known
         mirror.install(mirror.take(kernel.route))
@@ -205,6 +214,8 @@ def test_an_overflow_is_mended(kernel: Kernel, here: NetworkNamespace) -> None:
         come = {new.name for old, new in told if new is not None and old is None}
         assert {"gone"} == gone
         assert {f"tap{number}" for number in range(20)} - known == come
+        assert ["192.0.2.0/24", "198.51.100.0/24"] == sorted(rerouted)
+        assert [True] == missed
     finally:
         mirror.close()
 

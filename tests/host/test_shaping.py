@@ -70,6 +70,19 @@ def test_shapings_life(kernel: Kernel, here: NetworkNamespace) -> None:
     driver.remove(kernel, [SHAPING])
 
 
+def test_a_link_that_goes_meanwhile(
+    kernel: Kernel, here: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has nothing, and nothing is to be removed from it."""
+    driver = ShapingDriver()
+    link, index = kernel.route.links([SHAPING.link]), kernel.route.index(SHAPING.link)
+    here.ip("link", "del", "br0")
+    monkeypatch.setattr(kernel.route, "links", lambda _: link)
+    monkeypatch.setattr(kernel.route, "index", lambda _: index)
+    assert {SHAPING.key: ABSENT} == driver.observe(kernel, [SHAPING])
+    driver.remove(kernel, [SHAPING])
+
+
 @pytest.mark.parametrize(
     ("rate", "words", "burst"),
     [

@@ -45,6 +45,9 @@ class HostProcess:
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the program itself."""
         os.kill(self.pid, number)
+        if number is signal.SIGCONT:
+            # nsenter stops with its program, but does not go on with it.
+            self.popen.send_signal(number)
 
     def poll(self) -> int | None:
         """Return the exit status (negative: the signal it died of), or ``None`` while it runs."""

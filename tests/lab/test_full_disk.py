@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from jackfield.host.service.files import trim_log
 from tests.conftest import Uplink
 from tests.lab.daemon import RUN_DIR, Daemon
 from tests.lab.host import Host
@@ -203,6 +204,18 @@ def test_a_full_run_directory(host: Host, what: str) -> None:
         daemon.restart()
         for name in ("red", "blue"):
             assert [] == daemon.cli("plan", name, json=True)["steps"]
+
+
+def test_a_log_that_has_filled_the_run_directory(host: Host) -> None:
+    """It is cut all the same, and its end is kept."""
+    host.file(RUN_DIR).mkdir()
+    host.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", RUN_DIR])
+    log = host.file(RUN_DIR) / "log"
+    host.run(["sh", "-c", f"yes no address available > {RUN_DIR}/log"], check=False)
+    end = log.read_bytes()[-1 << 20 :]
+    trim_log(log)
+    assert 0 == log.stat().st_size
+    assert end == log.with_name("log.old").read_bytes()
 
 
 def test_a_run_directory_that_is_removed(host: Host, daemon: Daemon) -> None:

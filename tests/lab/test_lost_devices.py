@@ -10,10 +10,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
 import pytest
 
 from tests.lab.daemon import Daemon
-from tests.lab.host import Host
+from tests.lab.host import Host, HostProcess
 from tests.lab.packets import ping
 from tests.lab.switch import Lan, add_address
 from tests.lab.troubles import problem, problems, told
@@ -306,3 +311,47 @@ def test_a_deleted_namespace_takes_its_macvlan_along(host: Host, lan: Lan, daemo
     wait_for(lambda: problem(daemon), 10, "the network to say so")
     daemon.cli("detach", device)
     assert "" == problem(daemon)
+
+
+class DeafDaemon(Daemon):
+    """A daemon that misses what happens while it does not look."""
+
+    def _process(self, arguments: Sequence[str], log: IO[str]) -> HostProcess:
+        program = Path(__file__).with_name("deaf_daemon.py")
+        return self.host.start([sys.executable, str(program), *arguments], stdout=log, stderr=log)
+
+    def _check_loop(self) -> None:
+        pass
+
+
+def test_changes_that_were_missed(host: Host, lan: Lan) -> None:
+    """What went while more happened than the daemon could be told of is told of afterwards."""
+    lan.plug(host, "eth1")
+    guest = host.guest("a")
+    blue = RED.replace("red", "blue").replace("10.0.0", "10.0.1")
+    with DeafDaemon(host) as daemon:
+        for text in (RED, blue, DIRECT.replace("red", "green")):
+            daemon.cli("apply", daemon.document(text))
+        daemon.cli("attach", "green", "--netns", "a", "--ifname", "eth0")
+        # It may not have seen this one at all.
+        daemon.cli("attach", "blue", "--tap", "t0")
+        with daemon.paused():
+            guest.run(["ip", "link", "del", "eth0"])
+            host.run(["ip", "link", "del", "t0"])
+            host.run(["ip", "route", "del", "10.0.0.0/24", "dev", "red0"])
+            for number in range(30):
+                host.run(["ip", "link", "set", "lo", "alias", f"much happens {number}"])
+
+        def said() -> dict[str, str]:
+            networks = daemon.ask("/v1/networks")
+            return {one["name"]: one["problem"] for one in networks if one["problem"]}
+
+        wait_for(lambda: len(said()) == 3, 10, "all networks to say so")
+        assert "changes of the host's network were missed" in daemon.log_text()
+        assert "lacks the route to 10.0.0.0/24" in said()["red"]
+        assert {"a", "t0"} == {name for name, text in problems(daemon).items() if text}
+        for name in ("red", "blue", "green"):
+            daemon.cli("apply", name)
+        assert {} == said()
+        assert guest.link("eth0") is not None
+        assert host.link("t0") is not None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from jackfield.document.rules import makes_bridge
 from jackfield.engine.records import NetworkRecord, bridges_of
+from jackfield.model.network import Network
 from jackfield.model.uplink import DeviceUplink
 from jackfield.plan.openvswitch import uses_openvswitch
 
@@ -16,26 +17,56 @@ __all__ = ["DeviceNames"]
 class DeviceNames:
     """The names that networks claim, stored or live; found at once, however many there are.
 
-    ``switches`` are the names that bridges of Open vSwitch have, or had, in definitions, and
-    ``switched`` those of their uplinks.
+    ``switches`` are the names that bridges of Open vSwitch have in definitions, and ``switched``
+    those of their uplinks.
     """
 
     def __init__(self, networks: Mapping[UUID, NetworkRecord]) -> None:
         """Tell of ``networks``, as they are whenever that is asked."""
         self._networks = networks
         self._claimants: dict[str, set[UUID]] = {}
+        self._names: dict[UUID, set[str]] = {}
+        self._on_switches: dict[UUID, tuple[set[str], set[str]]] = {}
         self.switches: set[str] = set()
         self.switched: set[str] = set()
 
     def claim(self, record: NetworkRecord) -> None:
-        """Remember what a network claims; what it does not any more is found out when asked."""
-        for name in _devices_of(record, used=True):
+        """Remember what a network claims; that it has lost a definition is found out when asked."""
+        names = _devices_of(record, used=True)
+        self._drop(record.uuid, self._names.get(record.uuid, set()) - names)
+        self._names[record.uuid] = names
+        for name in names:
             self._claimants.setdefault(name, set()).add(record.uuid)
-        for network in filter(None, (record.stored, record.live)):
-            if uses_openvswitch(network):
-                self.switches |= bridges_of(network)
-                uplinks = (item for item in network.uplinks if isinstance(item, DeviceUplink))
-                self.switched |= {item.dev for item in uplinks}
+        self._note_switches(record.uuid, [one for one in (record.stored, record.live) if one])
+
+    def forget(self, network: UUID) -> None:
+        """Forget what a network that is no more has claimed."""
+        self._drop(network, self._names.pop(network, set()))
+        self._note_switches(network, [])
+
+    def _drop(self, network: UUID, names: Iterable[str]) -> None:
+        for name in names:
+            claimants = self._claimants.get(name, set())
+            claimants.discard(network)
+            if not claimants:
+                self._claimants.pop(name, None)
+
+    def _note_switches(self, uuid: UUID, definitions: Iterable[Network]) -> None:
+        former = self._on_switches.pop(uuid, None)
+        switched = [network for network in definitions if uses_openvswitch(network)]
+        if switched:
+            self._on_switches[uuid] = (
+                {name for network in switched for name in bridges_of(network)},
+                {
+                    item.dev
+                    for network in switched
+                    for item in network.uplinks
+                    if isinstance(item, DeviceUplink)
+                },
+            )
+        if switched or former:
+            self.switches = set().union(*(pair[0] for pair in self._on_switches.values()))
+            self.switched = set().union(*(pair[1] for pair in self._on_switches.values()))
 
     def claimant(
         self, name: str, *, without: NetworkRecord | None = None, used: bool = False

@@ -54,6 +54,10 @@ class HostWatch:
         """Call ``callback`` when a namespace with links to ours may have been deleted."""
         self._mirror.on_namespace_gone(callback)
 
+    def on_missed(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when changes were missed: also of what has come and gone meanwhile."""
+        self._mirror.on_missed(callback)
+
     def on_told_again(self, callback: Callable[[LinkFact], None]) -> None:
         """Call ``callback`` when a link is as it was, and what is on it may not be."""
         self._mirror.on_told_again(callback)

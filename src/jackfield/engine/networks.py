@@ -28,6 +28,7 @@ from jackfield.model.network import Network
 from jackfield.plan.describe import describe
 from jackfield.state.hoststate import Change, HostState
 from jackfield.state.plan import PlanStep
+from jackfield.undoing import Undoing
 
 __all__ = ["Networks"]
 
@@ -222,8 +223,13 @@ class Networks:
         """Start by a definition that is stored only if that succeeds."""
         try:
             await self._transitions.start(record, complete, definition)
-        except BaseException:
+        except BaseException as error:
             if is_new:
                 self._registry.discard(record)
+                self._plans.forget(record.uuid)
+                with Undoing(error):
+                    await self._thread.run(
+                        lambda tools: tools.dnsmasq.forget_leases(tools.kernel, record.uuid)
+                    )
             raise
         return Change(ensure=tuple(record.present.values()))

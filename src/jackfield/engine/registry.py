@@ -77,6 +77,7 @@ class Registry:
         if not self._ports_of.get(record.uuid):
             self._ports_of.pop(record.uuid, None)
         record.redefined = None
+        self.devices.forget(record.uuid)
         if self._by_name.get(record.name) == record.uuid:
             del self._by_name[record.name]
 

@@ -78,9 +78,11 @@ class Services:
     def _ended(self, process: Process) -> None:
         """Have the network mended, at once the first time, later when it goes on dying."""
         key, now = (process.network, process.program), time.monotonic()
-        deaths, last = self._deaths.get(key, (0, 0.0))
-        if now - last > _STABLE:
-            deaths = 0
+        # Of networks that are long gone nothing is kept, either.
+        self._deaths = {
+            other: death for other, death in self._deaths.items() if now - death[1] <= _STABLE
+        }
+        deaths, _ = self._deaths.get(key, (0, now))
         self._deaths[key] = (deaths + 1, now)
         pause = _PAUSES[min(deaths, len(_PAUSES) - 1)]
         reason = process.why_ended().message

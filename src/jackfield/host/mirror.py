@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -50,16 +51,9 @@ RouteCallback = Callable[[IpNetwork, int], None]
 
 T = TypeVar("T")
 
-_RTNLGRP_LINK = 1
-_RTNLGRP_IPV4_IFADDR = 5
-_RTNLGRP_IPV4_ROUTE = 7
-_RTNLGRP_IPV6_IFADDR = 9
-_RTNLGRP_IPV6_ROUTE = 11
-_RTNLGRP_IPV4_NETCONF = 24
-_RTNLGRP_IPV6_NETCONF = 25
-_RTNLGRP_NSID = 28
-
-# linux/rtnetlink.h: a namespace to which something here led is gone.
+# linux/rtnetlink.h: RTNLGRP_LINK, IPv4's _IFADDR and _ROUTE, IPv6's, their _NETCONF, and _NSID.
+_GROUPS = (1, 5, 7, 9, 11, 24, 25, 28)
+# A namespace to which something here led is gone.
 _RTM_DELNSID = 89
 
 # A notification of a link is about 2 KiB in the buffer: room for some ten thousand.
@@ -76,11 +70,12 @@ _logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostReading:
-    """Everything as a dump found it, and which links that changes in the mirror."""
+    """Everything as a dump found it, and which links and routes that changes in the mirror."""
 
     links: LinkTable
     routes: RouteTable
     changes: list[LinkChange]
+    rerouted: list[tuple[IpNetwork, int]]
 
 
 class Mirror:
@@ -101,8 +96,9 @@ class Mirror:
         self._route_changed: RouteCallback = lambda _destination, _index: None
         self._forwarding_changed: Callable[[], None] = lambda: None
         self._namespace_gone: Callable[[], None] = lambda: None
+        self._missed: Callable[[], None] = lambda: None
         self._told_again: Callable[[LinkFact], None] = lambda _: None
-        self._untold: collections.deque[LinkChange] = collections.deque()
+        self._untold: collections.deque[Callable[[], None]] = collections.deque()
         self._stale = True
         self._facts: Facts | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -202,16 +198,7 @@ class Mirror:
     def listen(self) -> None:
         """Open the socket; changes from now on are not missed."""
         self._socket = NetlinkSocket(NETLINK_ROUTE, receive_buffer=self._receive_buffer)
-        self._socket.subscribe(
-            _RTNLGRP_LINK,
-            _RTNLGRP_IPV4_IFADDR,
-            _RTNLGRP_IPV6_IFADDR,
-            _RTNLGRP_IPV4_ROUTE,
-            _RTNLGRP_IPV6_ROUTE,
-            _RTNLGRP_IPV4_NETCONF,
-            _RTNLGRP_IPV6_NETCONF,
-            _RTNLGRP_NSID,
-        )
+        self._socket.subscribe(*_GROUPS)
 
     def close(self) -> None:
         """Stop listening; doing it again changes nothing."""
@@ -254,6 +241,10 @@ class Mirror:
         """Call ``callback`` when a namespace with links to ours may have been deleted."""
         self._namespace_gone = callback
 
+    def on_missed(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when changes were missed: also of what has come and gone meanwhile."""
+        self._missed = callback
+
     def read(self) -> bool:
         """Apply what the kernel has sent, for a few milliseconds at most.
 
@@ -293,17 +284,21 @@ class Mirror:
         addresses = route.addresses()
         routes = [entry for version in (4, 6) for entry in route.routes(version)]
         links = LinkTable(route.links().values(), addresses)
-        return HostReading(links, RouteTable(routes, links.by_index), self._links.changes_to(links))
+        table = RouteTable(routes, links.by_index)
+        changes = self._links.changes_to(links)
+        return HostReading(links, table, changes, self._routes.changes_to(table))
 
     def install(self, reading: HostReading) -> None:
         """Put a reading in place; ``tell`` passes on what it changed."""
         self._links = reading.links
         self._routes = reading.routes
-        self._untold.extend(reading.changes)
+        partial = functools.partial
+        self._untold += [partial(self._tell, old, new) for old, new in reading.changes]
+        self._untold += [partial(self._route_changed, *route) for route in reading.rerouted]
         self._facts = None
         self._stale = False
         self._forwarding_changed()
-        self._namespace_gone()
+        self._missed()
 
     def tell(self) -> bool:
         """Tell the subscribers what a reading changed, for a few milliseconds at most.
@@ -312,7 +307,7 @@ class Mirror:
         """
         deadline = time.monotonic() + _SLICE_SECONDS
         while self._untold and time.monotonic() < deadline:
-            self._tell(*self._untold.popleft())
+            self._untold.popleft()()
         return not self._untold
 
     def apply(self, message: Reply) -> None:

@@ -50,6 +50,10 @@ class RouteTable:
         if key in self._routes:
             self._forget(key)
 
+    def changes_to(self, newer: RouteTable) -> list[tuple[IpNetwork, int]]:
+        """Return where the routes lead, and by which link, that are in one of the two alone."""
+        return [(key[0], key[2]) for key in self._routes.keys() ^ newer._routes.keys()]
+
     def drop_ipv4(self, index: int, source: bytes | None) -> list[IpNetwork]:
         """Remove a link's IPv4 routes, of one ``source`` or all; return where they led."""
         lost = [

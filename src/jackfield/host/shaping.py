@@ -231,7 +231,8 @@ def _qdiscs(kernel: Kernel, index: int) -> tuple[Qdisc | None, Qdisc | None]:
         try:
             replies = kernel.route.request(get_qdisc(index, parent))
         except Refusal as refusal:
-            if refusal.errno not in (errno.ENOENT, errno.EINVAL):
+            # The link may have gone meanwhile, as with its guest's namespace.
+            if refusal.errno not in (errno.ENOENT, errno.EINVAL, errno.ENODEV):
                 raise
         else:
             found += [decode_qdisc(reply.body) for reply in replies]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -176,3 +177,22 @@ def test_what_is_no_database_is_refused(path: Path) -> None:
     with pytest.raises(HostError, match=str(path)):
         Store(path)
     assert path.read_bytes().startswith(b"something else")
+
+
+def test_a_damaged_page_is_named(path: Path) -> None:
+    """Wherever it shows, it is an error that names the file."""
+    store = Store(path)
+    with store.transaction():
+        for _ in range(500):
+            store.add_event(1.0, "network-started", "red", RED, {"reason": "long " * 20})
+    store.close()
+    whole = path.read_bytes()
+    said = []
+    for start in range(4096, len(whole), 2 * 4096):
+        path.write_bytes(whole[:start] + bytes(4096) + whole[start + 4096 :])
+        try:
+            with contextlib.closing(Store(path)) as damaged:
+                assert 500 == len(damaged.events())
+        except HostError as error:
+            said.append(error.message)
+    assert {f"{path}: cannot use the database: database disk image is malformed"} == set(said)

@@ -121,7 +121,11 @@ class LeaseBook:
             return []
         file = self._files.get(uuid)
         if file is None:
-            file = self._files.setdefault(uuid, LeaseFile(self._directory / f"{uuid}.leases"))
+            path = self._directory / f"{uuid}.leases"
+            if not path.exists():
+                # Nothing is kept before that: when it goes, so does what is known of it.
+                return []
+            file = self._files.setdefault(uuid, LeaseFile(path))
         return file.read(network, network.bridge.name, now=time.time())
 
     def _read(

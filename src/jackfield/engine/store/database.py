@@ -39,19 +39,29 @@ _OTHERS = 1.0
 class _Connection(sqlite3.Connection):
     """A connection whose failures are ours: a full disk is no defect of the daemon."""
 
+    path: Path | None = None
+    """Which file they name, once it is open."""
+
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         """Do as the base class does, or raise ``HostError``."""
         try:
             return super().execute(*arguments)
         except sqlite3.Error as error:
-            raise _told(error) from error
+            raise _told(error, self.path) from error
 
     def executemany(self, *arguments: Any) -> sqlite3.Cursor:
         """Do as the base class does, or raise ``HostError``."""
         try:
             return super().executemany(*arguments)
         except sqlite3.Error as error:
-            raise _told(error) from error
+            raise _told(error, self.path) from error
+
+    def rows(self, *arguments: Any) -> list[Any]:
+        """Return all that a query finds: that a file is damaged may show at any row."""
+        try:
+            return super().execute(*arguments).fetchall()
+        except sqlite3.Error as error:
+            raise _told(error, self.path) from error
 
 
 class Database:
@@ -92,6 +102,7 @@ class Database:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._migrate()
+        self._db.path = self._path
 
     def close(self) -> None:
         """Close the database."""
@@ -181,8 +192,13 @@ class Database:
             self._db.executescript(f"BEGIN; {script} PRAGMA user_version={number}; COMMIT;")
 
 
-def _told(error: sqlite3.Error) -> HostError:
-    """Return the error that says what is wrong with the database."""
+def _told(error: sqlite3.Error, path: Path | None = None) -> HostError:
+    """Return the error that says what is wrong with the database at ``path``."""
+    told = _explained(error)
+    return told if path is None else told.with_context(str(path))
+
+
+def _explained(error: sqlite3.Error) -> HostError:
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return _full("cannot write the database")
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:

@@ -118,7 +118,7 @@ class Store(Database):
         """Return every stored definition."""
         return [
             NetworkRow(UUID(uuid), name, bool(autostart), document)
-            for uuid, name, autostart, document in self._db.execute(
+            for uuid, name, autostart, document in self._db.rows(
                 "SELECT uuid, name, autostart, document FROM networks"
             )
         ]
@@ -140,7 +140,7 @@ class Store(Database):
         """Return every running network."""
         return [
             LiveRow(UUID(uuid), step, document, previous)
-            for uuid, step, document, previous in self._db.execute(
+            for uuid, step, document, previous in self._db.rows(
                 "SELECT uuid, step, document, previous FROM live"
             )
         ]
@@ -174,7 +174,7 @@ class Store(Database):
         """Return every port."""
         return [
             PortRow(UUID(uuid), UUID(network), step, realiser, document, device, holder)
-            for uuid, network, step, realiser, document, device, holder in self._db.execute(
+            for uuid, network, step, realiser, document, device, holder in self._db.rows(
                 "SELECT uuid, network, step, realiser, document, device, holder FROM ports"
             )
         ]
@@ -221,7 +221,7 @@ class Store(Database):
         """Return the links that were ports of the network's bridge when it was stopped."""
         return [
             MemberRow(network, name, link, json.loads(flags), bridge)
-            for name, link, flags, bridge in self._db.execute(
+            for name, link, flags, bridge in self._db.rows(
                 "SELECT name, link, flags, bridge FROM members WHERE network=?", (str(network),)
             )
         ]
@@ -286,7 +286,7 @@ class Store(Database):
         """Return the shared settings that a network or port needs."""
         return [
             name
-            for (name,) in self._db.execute(
+            for (name,) in self._db.rows(
                 "SELECT name FROM setting_users WHERE network=?", (str(network),)
             )
         ]
@@ -300,7 +300,7 @@ class Store(Database):
 
     def records(self, prefix: str) -> dict[str, str]:
         """Return what is recorded under keys that begin with ``prefix``, by the rest of the key."""
-        rows = self._db.execute("SELECT key, value FROM records")
+        rows = self._db.rows("SELECT key, value FROM records")
         return {key.removeprefix(prefix): value for key, value in rows if key.startswith(prefix)}
 
     def put_record(self, key: str, value: str) -> None:
@@ -358,7 +358,7 @@ class Store(Database):
         """Return the events kept: number, time, type, network name, uuid, detail."""
         return [
             (number, time, kind, network, UUID(uuid), json.loads(detail))
-            for number, time, kind, network, uuid, detail in self._db.execute(
+            for number, time, kind, network, uuid, detail in self._db.rows(
                 "SELECT number, time, type, network, uuid, detail FROM events ORDER BY number"
             )
         ]

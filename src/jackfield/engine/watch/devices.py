@@ -40,7 +40,7 @@ class DeviceWatch:
         self._lost = lost
         self._later = later
         self._changed: set[UUID] = set()
-        self._inside = False
+        self._inside = self._missed = False
         self._timer: asyncio.TimerHandle | None = None
         # NICs from which something may have gone that only a guest's namespace shows.
         self._nics: set[str] = set()
@@ -54,8 +54,7 @@ class DeviceWatch:
 
     async def expect(self) -> None:
         """Tell of the devices that are not there from the start."""
-        present = {port_of(link.alias) for link in self._host.links().values()}
-        self._changed |= self._registry.ports.keys() - present
+        self._change_absent()
         for network, ports in self._take_changed().items():
             await self._lost.devices_changed(network, ports)
         for network in self._networks_inside():
@@ -66,11 +65,21 @@ class DeviceWatch:
         self._inside = True
         self._soon()
 
+    def missed(self) -> None:
+        """Take note that a device may be gone that was never seen, or from a guest's namespace."""
+        self._missed = self._inside = True
+        self._soon()
+        self._nics |= self._registry.usage.uplinks.keys()
+        self._look_soon()
+
     def nic_told_again(self, link: LinkFact) -> None:
         """Take note that a macvlan may be gone from a NIC, or have come."""
         if link.name not in self._registry.usage.uplinks:
             return
         self._nics.add(link.name)
+        self._look_soon()
+
+    def _look_soon(self) -> None:
         if self._quiet is not None:
             self._quiet.cancel()
         self._quiet = asyncio.get_running_loop().call_later(_QUIET, self._judge_nics)
@@ -100,12 +109,20 @@ class DeviceWatch:
 
     def _judge(self) -> None:
         self._timer = None
+        if self._missed:
+            self._missed = False
+            self._change_absent()
         for network, ports in self._take_changed().items():
             self._later(self._lost.devices_changed(network, ports))
         if self._inside:
             self._inside = False
             for network in self._networks_inside():
                 self._later(self._lost.namespace_gone(network))
+
+    def _change_absent(self) -> None:
+        """Take note of the ports whose devices are not seen."""
+        present = {port_of(link.alias) for link in self._host.links().values()}
+        self._changed |= self._registry.ports.keys() - present
 
     def _networks_inside(self) -> set[UUID]:
         """Return the networks that have devices of ours which only their guests' namespaces see."""

@@ -55,7 +55,7 @@ class UplinkWatch:
                 if not isinstance(item, ManagedUplink):
                     continue
                 if item.link not in links:
-                    self._away[item.link] = record.uuid
+                    self._miss(item.link, record)
                 elif _addresses_of(links[item.link]):
                     self._later(self._tell_addressed(record, links[item.link].index))
 
@@ -106,10 +106,21 @@ class UplinkWatch:
         bridge, record = self._host.link(link.master), self._network_of(link)
         if record is None or not self._is_missed(record, link.name):
             return
-        self._away[link.name] = record.uuid
+        self._miss(link.name, record)
         assert bridge is not None
         problem = f"uplink {link.name} is not on {bridge.name} any more"
         self._later(self._tell(record, link.name, problem))
+
+    def _miss(self, link: str, record: NetworkRecord) -> None:
+        """Remember that a network has lost an uplink, and forget those that nobody wants now."""
+        self._away = {
+            name: uuid for name, uuid in self._away.items() if self._is_wanted(name, uuid)
+        }
+        self._away[link] = record.uuid
+
+    def _is_wanted(self, link: str, network: UUID) -> bool:
+        record = self._registry.networks.get(network)
+        return record is not None and f"uplink:{link}" in record.present
 
     def _set_up_or_down(self, link: LinkFact) -> None:
         """Tell of an uplink that somebody set down, until somebody sets it up."""
@@ -139,7 +150,7 @@ class UplinkWatch:
         record = self._network_of(new)
         if bridge is None or record is None or not self._is_missed(record, old.name):
             return
-        self._away[old.name] = record.uuid
+        self._miss(old.name, record)
         problem = (
             f"uplink {old.name} is not on {bridge.name} by this name any more: it is called "
             f"{new.name} now"

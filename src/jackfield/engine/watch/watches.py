@@ -74,6 +74,7 @@ class Watches:
         self._host.on_route(self._route_changed)
         self._host.on_forwarding(self._forwarding.changed)
         self._host.on_namespace_gone(self._devices.namespace_gone)
+        self._host.on_missed(self._devices.missed)
         self._host.on_told_again(self._devices.nic_told_again)
 
     def _route_changed(self, destination: IpNetwork, index: int) -> None:

@@ -106,9 +106,11 @@ def trim_log(log: Path) -> None:
     Guests decide how much is written.  The process keeps its descriptor (``O_APPEND``), so the
     file is copied and cut, not renamed.
     """
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         if log.stat().st_size > _LOG_LIMIT:
             with log.open("rb") as file:
                 file.seek(-_LOG_LIMIT, os.SEEK_END)
-                log.with_name("log.old").write_bytes(file.read(_LOG_LIMIT))
+                end = file.read(_LOG_LIMIT)
+            # Before the copy, which needs the room: it may be this log that has filled the disk.
             os.truncate(log, 0)
+            log.with_name("log.old").write_bytes(end)

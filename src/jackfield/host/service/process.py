@@ -152,8 +152,10 @@ class Process(abc.ABC):
 
     def reap(self) -> None:
         """Take the exit status if it is our child and has ended, so that no zombie stays."""
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
+        # Another child may have its pid by now, whose end is waited for elsewhere.
+        if self.start_time in {None, start_time(self.pid)}:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
 
 
 def spawn(arguments: Sequence[str], log: Path, file_actions: Iterable[FileAction] = ()) -> int:
@@ -217,8 +219,11 @@ def recorded(files: ServiceFiles) -> Process | None:
 def running(files: ServiceFiles) -> Process | None:
     """Return the running process that our record or the program's own names."""
     process = recorded(files)
-    if process is not None and process.is_alive():
-        return process
+    if process is not None:
+        if process.is_alive():
+            return process
+        # One that never served is watched by nobody.
+        process.reap()
     pid = files.told_pid()
     # That is the program's word alone, so the command line must bear it out.
     if pid is None or files.mark not in _arguments(pid):
