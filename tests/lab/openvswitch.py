@@ -138,6 +138,8 @@ class OpenVSwitch:
                 os.kill(int(pid), signal.SIGKILL)
         # nsenter(1) ends when it has collected the program.  Without it that would be left to
         # process 1 of the machine, which may take its time, and the host's end waits for it.
+        # It has stopped itself if the program was stopped.
+        process.send_signal(signal.SIGCONT)
         process.wait(10)
         if process.stderr is not None:
             process.stderr.close()
