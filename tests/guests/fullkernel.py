@@ -6,8 +6,7 @@ import json
 import re
 from typing import Any
 
-from tests.guests.initramfs import module_files
-from tests.guests.machine import MODULES, SriovMachine
+from tests.guests.machine import SriovMachine
 from tests.lab import openvswitch
 from tests.lab.host import Host
 
@@ -55,12 +54,7 @@ class Site:
 
     def load(self, *modules: str) -> None:
         """Load modules of the kernel that are not loaded when the machine starts."""
-        folder = self.machine.kernel.modules
-        loaded = module_files(folder, MODULES)
-        for path in module_files(folder, modules):
-            if path not in loaded:
-                read = "xz -dc" if path.suffix == ".xz" else "cat"
-                self.run(f"{read} {path} >/run/module && insmod /run/module; rm /run/module")
+        self.machine.load(*modules)
 
     def lan(self, *uplinks: str, home: str = "sw") -> None:
         """Make a machine ``lan`` with a cable to each uplink, at a switch of its own.

@@ -17,7 +17,7 @@ _guest: tuple[subprocess.Popen[bytes], Shell] | None = None
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], timeout: float) -> None:
-    """Start a restored guest, whose shell is ``FOLDER/shell``, and wait until it answers."""
+    """Start a guest that boots, whose shell is ``FOLDER/shell``, and wait until it answers."""
     global _guest
     FOLDER.mkdir(exist_ok=True)
     with (FOLDER / "output").open("wb") as output:
@@ -33,7 +33,7 @@ def start(command: Sequence[str], environment: Mapping[str, str], timeout: float
         assert process.poll() is None, (FOLDER / "output").read_text()
 
     _guest = process, Shell(FOLDER / "shell", check_alive)
-    _guest[1].wait_restored(timeout)
+    _guest[1].wait_booted(timeout)
 
 
 def run(command: str, timeout: float) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.guests import qemu
-from tests.guests.initramfs import Initramfs
+from tests.guests.initramfs import Initramfs, module_files
 from tests.guests.shell import Shell
 from tests.lab.host import Host
 from tests.lab.packages import cache_folder
@@ -78,6 +78,14 @@ class SriovMachine:
         """Return what ``ip -j ARGUMENTS`` says in the machine."""
         text = self.run(shlex.join(["/usr/sbin/ip", "-j", *arguments]))
         return [entry for entry in json.loads(text) if entry] if text else []
+
+    def load(self, *modules: str) -> None:
+        """Load modules of the kernel that are not loaded when the machine starts."""
+        loaded = module_files(self.kernel.modules, MODULES)
+        for path in module_files(self.kernel.modules, modules):
+            if path not in loaded:
+                read = "xz -dc" if path.suffix == ".xz" else "cat"
+                self.run(f"{read} {path} >/run/module && insmod /run/module; rm /run/module")
 
     def call(self, function: str, *, patience: float = _CALL_SECONDS, **arguments: object) -> Any:
         """Return what the function ``module:name`` returns in the machine, as JSON has it.
@@ -178,5 +186,7 @@ def _command(kernel: qemu.Kernel) -> list[str]:
         *("-netdev", "tap,id=card,ifname=card,script=no,downscript=no"),
         *("-device", f"igb,netdev=card,bus=root1,mac={CARD},romfile="),
         *shares,
-        cache=256,
+        accelerator=qemu.translator(cache=256),
+        # A guest of this machine has KVM; without nested page tables it cannot boot.
+        cpu="qemu64,+svm,+npt",
     )

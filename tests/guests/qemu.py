@@ -14,7 +14,7 @@ from typing import Any
 from tests.lab import libvirtd
 from tests.lab.packages import Unavailable, unpacked
 
-__all__ = ["Kernel", "Qmp", "command", "environment", "kernel", "skip_reason"]
+__all__ = ["Kernel", "Qmp", "command", "environment", "kernel", "skip_reason", "translator"]
 
 KERNEL_PACKAGES = ("linux-image-amd64",)
 
@@ -49,19 +49,24 @@ def kernel(suite: str | None = None) -> Kernel:
     return Kernel(image, root / "usr/lib/modules" / version, version)
 
 
-def command(*arguments: str, cache: int = 32) -> list[str]:
-    """Return the command line of QEMU with ``arguments``, without devices of its own choice.
+def translator(cache: int = 32) -> str:
+    """Return the accelerator for guests of this machine: QEMU's translation of their code.
 
     ``cache`` is for translated code, in MiB: what does not fit is translated again and again.
     Translation is faster and surer than nested virtualisation, of which some kinds cannot boot a
     stock kernel.
     """
+    return f"tcg,tb-size={cache}"
+
+
+def command(*arguments: str, accelerator: str, cpu: str = "qemu64") -> list[str]:
+    """Return the command line of QEMU with ``arguments``, without devices of its own choice."""
     share = libvirtd.qemu_root() / "usr/share"
     return [
         str(libvirtd.qemu_root() / "usr/bin/qemu-system-x86_64"),
         *("-L", str(share / "qemu"), "-L", str(share / "seabios")),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
-        *("-accel", f"tcg,tb-size={cache}", "-cpu", "qemu64", "-smp", "1"),
+        *("-accel", accelerator, "-cpu", cpu, "-smp", "1"),
         *arguments,
     ]
 

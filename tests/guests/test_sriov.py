@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.guests import qemu, tiny
+from tests.guests import qemu, template
 from tests.guests.machine import FUNCTIONS
 from tests.guests.site import ADDRESSES, CARD_ADDRESS, DAEMON, MAC, ROOM, Site
 from tests.lab.wait import wait_for
@@ -252,12 +252,12 @@ def test_a_guest_with_a_function_reaches_the_lan(site: Site) -> None:
     """QEMU, started by `jackfield run`, passes it on to a guest, whose driver finds the address."""
     before = site.all()
     site.run(f"mkdir -p {GUEST_FOLDER}")
+    site.machine.load("kvm_amd")
     command = [
         *(f"{site.machine.checkout}/.venv/bin/python", "-m", "jackfield.cli.main", "run"),
         *("--nic", f"network=vfs,mac={MAC}", "--"),
-        *tiny.command(f"{GUEST_FOLDER}/shell", f"{GUEST_FOLDER}/console"),
+        *template.booting(f"{GUEST_FOLDER}/shell", f"{GUEST_FOLDER}/console"),
     ]
-    # One machine translates the code of the other that translates.
     site.machine.call(
         f"{GUEST}:start",
         patience=250,
@@ -268,7 +268,7 @@ def test_a_guest_with_a_function_reaches_the_lan(site: Site) -> None:
     try:
         assert ("vfio-pci", "vfio-pci") == site.drivers()[0]
         line = (
-            "echo 1 > /sys/bus/pci/rescan; ip link set eth0 up; ip addr add 192.0.2.30/24 dev eth0;"
+            "ip link set eth0 up; ip addr add 192.0.2.30/24 dev eth0;"
             " ping -c 1 -W 60 192.0.2.1 >/dev/null && cat /sys/class/net/eth0/address"
         )
         said = site.machine.call(f"{GUEST}:run", patience=250, command=line, timeout=240)

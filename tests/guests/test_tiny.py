@@ -116,7 +116,7 @@ def test_a_guest_on_a_macvtap(
 def test_guests_can_be_plugged_into_vde() -> None:
     """QEMU's VDE backend is there: it takes a switch's control folder."""
     backends = subprocess.run(
-        qemu.command("-netdev", "help"),
+        qemu.command("-netdev", "help", accelerator=qemu.translator()),
         env={**os.environ, **qemu.environment()},
         capture_output=True,
         text=True,

@@ -73,6 +73,7 @@ class CrashingDaemon(Daemon):
         self.client = Client(self.api_socket.parent)
         #: What else is to be looked at, as lines.
         self.probe: Callable[[], Iterable[str]] = list
+        self.rehearsed: dict[Operation, _Scene] = {}
 
     def __enter__(self) -> CrashingDaemon:
         return self
@@ -144,10 +145,10 @@ def observe(daemon: CrashingDaemon) -> str:
     """
     lines = take_snapshot(daemon.host)
     lines += sorted(_rows(Path(daemon.state_dir, "jackfield.db")))
-    for path in ("/v1/networks", "/v1/ports"):
-        lines += [f"{path}: {json.dumps(item)}" for item in daemon.client.request("GET", path)]
+    told = {path: daemon.client.request("GET", path) for path in ("/v1/networks", "/v1/ports")}
+    lines += [f"{path}: {json.dumps(item)}" for path, items in told.items() for item in items]
     text = "\n".join([*lines, *daemon.probe()])
-    networks = {item["uuid"] for item in daemon.client.request("GET", "/v1/networks")}
+    networks = {item["uuid"] for item in told["/v1/networks"]}
     text = re.sub(
         r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}",
         lambda match: match[0] if match[0] in networks else "UUID",
@@ -200,7 +201,13 @@ class _Scene:
 
     @classmethod
     def rehearse(cls, daemon: CrashingDaemon, operation: Operation) -> _Scene:
-        """Do and undo the operation, twice: the first time may leave what stays for ever."""
+        """Do and undo the operation, twice: the first time may leave what stays for ever.
+
+        It need not be done again for an operation that has been rehearsed: wherever the daemon
+        was killed since, the host has been found as it was before.
+        """
+        if operation in daemon.rehearsed:
+            return daemon.rehearsed[operation]
         operation.do(daemon.client)
         # A bridge whose first port has a carrier gets an address that stays.
         wait_for(lambda: _carriers_noticed(daemon.host), REST, "carriers to be noticed")
@@ -211,7 +218,8 @@ class _Scene:
         assert before != after
         operation.undo(daemon.client)
         _expect(daemon, before, "undone")
-        return cls(daemon, operation, before, after)
+        scene = daemon.rehearsed[operation] = cls(daemon, operation, before, after)
+        return scene
 
     def settle(self, where: str, *, acknowledged: bool) -> None:
         """Expect one of both, and go back to the beginning."""

@@ -6,9 +6,12 @@ there; installed they would start a service.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -131,8 +134,12 @@ class OpenVSwitch:
         pids = self.pids(program)
         process = self._running.pop(program)
         for pid in pids:
-            subprocess.run(["kill", "-KILL", pid], check=False, stderr=subprocess.DEVNULL)
-        process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        # nsenter(1) ends when it has collected the program.  Without it that would be left to
+        # process 1 of the machine, which may take its time, and the host's end waits for it.
+        # It has stopped itself if the program was stopped.
+        process.send_signal(signal.SIGCONT)
         process.wait(10)
         if process.stderr is not None:
             process.stderr.close()

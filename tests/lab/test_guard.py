@@ -408,20 +408,21 @@ def test_a_network_starts_with_its_guests_guarded(site: Site) -> None:
 
     # Where it cannot be guarded it does not come onto the bridge, not for a moment.
     site.host.run(["nft", "add table bridge jackfield"])
-    with site.host.popen(["ip", "monitor", "link"], stdout=subprocess.PIPE) as monitor:
-        assert monitor.stdout is not None
-        hears = select.epoll()
-        hears.register(monitor.stdout, select.EPOLLIN)
+    monitor = site.host.start(["ip", "monitor", "link"], stdout=subprocess.PIPE)
+    told = monitor.popen.stdout
+    assert told is not None
+    hears = select.epoll()
+    hears.register(told, select.EPOLLIN)
 
-        def listens() -> bool:
-            site.host.run(["ip", "link", "set", "lo", "alias", "begin"])
-            return bool(hears.poll(0.1))
+    def listens() -> bool:
+        site.host.run(["ip", "link", "set", "lo", "alias", "begin"])
+        return bool(hears.poll(0.1))
 
-        wait_for(listens, 5, "ip monitor to listen")
-        refused = site.daemon.cli("start", "red", check=False)
-        site.host.run(["ip", "link", "add", "end0", "type", "bridge"])
-        seen = list(itertools.takewhile(lambda line: "end0" not in line, monitor.stdout))
-        monitor.terminate()
+    wait_for(listens, 5, "ip monitor to listen")
+    refused = site.daemon.cli("start", "red", check=False)
+    site.host.run(["ip", "link", "add", "end0", "type", "bridge"])
+    seen = list(itertools.takewhile(lambda line: "end0" not in line, told))
+    monitor.stop()
     assert "table bridge jackfield without the comment that marks ours" in refused.stderr
     assert [] == [line for line in seen if "vnet0" in line and "master" in line]
     assert bridge_of_tap() is None

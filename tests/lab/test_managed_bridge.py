@@ -343,13 +343,13 @@ def test_a_switch_that_closes_its_port(
         daemon.cli("define", daemon.document(RED))
 
         # Both wait, so that the port is shut a moment after the uplink has become the bridge's.
-        monitor = host.popen(["ip", "monitor", "link"], stdout=subprocess.PIPE)
+        monitor = host.start(["ip", "monitor", "link"], stdout=subprocess.PIPE)
         security = lan.namespace.popen(["nft", "-f", "-"], stdin=subprocess.PIPE)
 
         def close_port() -> None:
-            assert monitor.stdout is not None
+            assert monitor.popen.stdout is not None
             assert security.stdin is not None
-            next(line for line in monitor.stdout if "master br0" in line)
+            next(line for line in monitor.popen.stdout if "master br0" in line)
             security.stdin.write(" ".join(shut))
             security.stdin.close()
             security.wait(10)
@@ -359,8 +359,7 @@ def test_a_switch_that_closes_its_port(
         with TcpFlow(host, "203.0.113.1") as flow:
             result = daemon.cli("start", "red", check=False)
             switch.join()
-            monitor.terminate()
-            monitor.wait(10)
+            monitor.stop()
             assert 7 == result.returncode
             assert "answered through eth0, but not through bridge br0" in result.stderr
             wait_usable(host)
@@ -369,8 +368,6 @@ def test_a_switch_that_closes_its_port(
             count = flow.received
             wait_for(lambda: flow.received > count + 5, 20, "the flow to go on")
         assert flow.error is None
-        if monitor.stdout is not None:
-            monitor.stdout.close()
         # One that is not there beforehand does not have to be there afterwards.
         lan.namespace.run(["nft", "-f", "-"], input=" ".join(shut))
         daemon.cli("start", "red")
