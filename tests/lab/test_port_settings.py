@@ -461,6 +461,14 @@ def test_settings_follow_their_portgroup(host: Host, daemon: Daemon) -> None:
     assert "lacks" not in daemon.cli("doctor", "red", check=False).stdout
     daemon.restart()
     assert behind.replace("1 port", "3 ports") == problem(daemon)
+    # One that dies just after a change has not written down what ports keep.
+    daemon.kill9()
+    forget = "UPDATE ports SET device = json_remove(device, '$.former')"
+    forget += " WHERE realiser = 'jackfield'"
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])"
+    host.run([sys.executable, "-c", program, f"{daemon.state_dir}/jackfield.db", forget])
+    daemon.start()
+    assert behind.replace("1 port", "3 ports") == problem(daemon)
     daemon.cli("apply", daemon.document(document(other)))
     assert {"anna": None, "bert": None, "carl": None, "dora": keeps} == problems(daemon)
     with client_of(host) as client:

@@ -35,6 +35,7 @@ from jackfield.engine.ports.guards import Guards
 from jackfield.engine.ports.holders import Holders
 from jackfield.engine.ports.journal import PortJournal
 from jackfield.engine.ports.lifecycle import Ports
+from jackfield.engine.ports.settings import kept_settings
 from jackfield.engine.records import NetworkRecord
 from jackfield.engine.recovery import Planner, Recovered, recover
 from jackfield.engine.registrations import Registrations
@@ -288,6 +289,10 @@ class Parts:
             if number % _SLICE == _SLICE - 1:
                 # There may be thousands, and systemd wants to hear of us.
                 await asyncio.sleep(0)
+            if (network := recovered.live.get(port.network)) is not None:
+                # A daemon that died after it changed the network did not write down what that
+                # means for its ports.
+                port.former = kept_settings(network, network, port)
             self.registry.add_port(port)
             if port.holder is not None:
                 self._holders.watch(port.uuid, port.holder)

@@ -30,7 +30,14 @@ from jackfield.state.plan import PlanStep
 from jackfield.state.resources import BridgePort
 from jackfield.state.settings import SharedSetting
 
-__all__ = ["Followed", "follow_definition", "followed", "kept", "replace_port"]
+__all__ = [
+    "Followed",
+    "follow_definition",
+    "followed",
+    "kept",
+    "kept_settings",
+    "replace_port",
+]
 
 _SLICE = 500
 
@@ -110,12 +117,7 @@ async def _note_behind(
     for number, port in enumerate(registry.ports_of(record.uuid)):
         if number % _SLICE == _SLICE - 1:
             await asyncio.sleep(0)
-        follows = _follows(port)
-        if follows and port.port.group is None:
-            continue
-        kept = former_settings(former, network, port.port, port.former)
-        if follows:
-            kept &= {PORTGROUP}
+        kept = kept_settings(former, network, port)
         if kept != port.former:
             changed.append((port, dataclasses.replace(port, former=kept)))
     if changed:
@@ -125,6 +127,14 @@ async def _note_behind(
         registry.set_former(port, new.former)
     record.followed = network
     return found
+
+
+def kept_settings(former: Network, network: Network, port: PortRecord) -> frozenset[str]:
+    """Return which settings a port has of ``former``, or of one before, and not of ``network``."""
+    if _follows(port):
+        gone = port.port.group is not None and given_to(network, port.port) is None
+        return frozenset({PORTGROUP}) if gone else frozenset()
+    return former_settings(former, network, port.port, port.former)
 
 
 def _follows(port: PortRecord) -> bool:
