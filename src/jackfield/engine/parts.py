@@ -289,10 +289,10 @@ class Parts:
             if number % _SLICE == _SLICE - 1:
                 # There may be thousands, and systemd wants to hear of us.
                 await asyncio.sleep(0)
-            if (network := recovered.live.get(port.network)) is not None:
+            if (live := recovered.live.get(port.network)) is not None:
                 # A daemon that died after it changed the network did not write down what that
                 # means for its ports.
-                port.former = kept_settings(network, network, port)
+                port.former = kept_settings(live, live, port)
             self.registry.add_port(port)
             if port.holder is not None:
                 self._holders.watch(port.uuid, port.holder)
