@@ -16,7 +16,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from jackfield import daemon
+from jackfield import attentive, daemon
 
 counts: collections.Counter[CodeType] = collections.Counter()
 
@@ -50,6 +50,8 @@ def main() -> int:
             file.write(json.dumps(by_file) + "\n")
         sys.settrace(trace)
 
+    # How often it looks for what is next depends on time.
+    attentive.LOOK = 0
     signal.signal(signal.SIGUSR1, tell)
     threading.settrace(trace)
     sys.settrace(trace)

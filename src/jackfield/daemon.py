@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jackfield import __version__, config, notify, openfiles
 from jackfield import log as logs
+from jackfield.attentive import new_event_loop
 from jackfield.client import LOCK_ADDRESS
 from jackfield.config import Config, TlsConfig
 from jackfield.engine.engine import Engine
@@ -69,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         logs.configure(settings.log_level)
         _refuse_without_privilege()
         openfiles.raise_limit()
-        with _only_daemon_here():
-            asyncio.run(run(settings))
+        with _only_daemon_here(), asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(run(settings))
     except JackfieldError as error:
         sys.stderr.write(f"jackfieldd: error: {error.message}\n")
         if error.hint:
