@@ -37,13 +37,24 @@ def are_left(number: int = _FOR_CALLERS) -> bool:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     # The least number is given first, so the last ones are free nearly always: one call tells.
     # None is taken to find out: another thread would have none meanwhile.
-    return _count_free(max(limit - number, 0), limit) == number or _count_free(0, limit) >= number
+    first = max(limit - number, 0)
+    return _look(first, limit) == _free(first, limit) or _count_free(limit) >= number
 
 
-def _count_free(first: int, limit: int) -> int:
-    """Return how many descriptors from ``first`` up to ``limit`` are not open (``poll(2)``)."""
-    looker = _looker(first, limit, threading.get_ident())
-    return sum(1 for _, events in looker.poll(0) if events & select.POLLNVAL)
+def _count_free(limit: int) -> int:
+    """Return how many descriptors below ``limit`` are not open."""
+    return sum(1 for _, events in _look(0, limit) if events & select.POLLNVAL)
+
+
+def _look(first: int, limit: int) -> list[tuple[int, int]]:
+    """Return what is to be told of the descriptors from ``first`` up to ``limit`` (``poll(2)``)."""
+    return _looker(first, limit, threading.get_ident()).poll(0)
+
+
+@functools.lru_cache(4)
+def _free(first: int, limit: int) -> list[tuple[int, int]]:
+    """Return what is told of these descriptors if none of them is open."""
+    return [(descriptor, select.POLLNVAL) for descriptor in range(first, limit)]
 
 
 @functools.lru_cache(8)

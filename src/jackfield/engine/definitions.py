@@ -121,7 +121,8 @@ class Definitions:
                 return workplace.record_event(tools, event_type, record.name, record.uuid)
 
         self._events.add(await self._thread.write(put))
-        record.stored = network
+        if record.stored is not network:
+            record.stored = network
 
     async def replace(self, record: NetworkRecord, network: Network) -> None:
         """Store ``network`` for a record whose lock is held: the same network, changed in part."""

@@ -58,7 +58,10 @@ Upkeep = (
 """What of a port is mended with its network: its place there, its way out and its limits."""
 
 _DEFINITIONS = frozenset({"live", "stored"})
-_KEPT = frozenset({"spans", "view"})
+_TOLD = frozenset({*_DEFINITIONS, "autostart", "settled", "problem"})
+"""What the view of a network is made of, besides what does not change and its ports."""
+
+_set = object.__setattr__
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -92,11 +95,11 @@ class NetworkRecord:
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute; the view is made anew, and of a definition the registry is told."""
-        object.__setattr__(self, name, value)
-        if name not in _KEPT:
-            object.__setattr__(self, "view", None)
-        if name in _DEFINITIONS and value is not None and self.redefined is not None:
-            self.redefined(self)
+        _set(self, name, value)
+        if name in _TOLD:
+            _set(self, "view", None)
+            if value is not None and name in _DEFINITIONS and self.redefined is not None:
+                self.redefined(self)
 
     @property
     def current(self) -> Network:
