@@ -72,9 +72,8 @@ class Foresight:
         assert target is not None
         if network is not None:
             _, target = await self._definitions.complete(network)
-        await self._plans.prepare(target)
+        wanted, _ = await self._plans.prepare(target)
         ports = self._registry.ports_of(record.uuid) if record.active else []
-        wanted = self._plans.plan(target)
         await self._host.settle()
         links = self._host.links()
         altered = {port.uuid for port in ports if has_other_mtu(port, links)}

@@ -86,9 +86,7 @@ class Transitions:
         self, record: NetworkRecord, network: Network, definition: NetworkRow | None = None
     ) -> None:
         """Make ``network`` run, and store ``definition`` with that."""
-        await self._plans.prepare(network)
-        wanted = self._plans.plan(network)
-        document = await aside(lambda: network_to_json(network), network)
+        wanted, document = await self._plans.prepare(network)
         await self._host.settle()
         check_realised_kind(self._registry, record, network)
         check_host(network, self._host.facts(network))
@@ -193,18 +191,16 @@ class Transitions:
         """
         assert record.live is not None
         former = record.live
-        await self._plans.prepare(network)
+        wanted, document = await self._plans.prepare(network)
         check_changeable(self._registry, self._host.facts, record, former, network)
-        present, wanted = record.present, self._plans.plan(network)
+        present = record.present
         change = difference(wanted, present)
         if not change and former == network and definition is None:
             await self._zones.join(network)
             mended = await self._mending.mend_now(record)
             await self._registrations.note(record)
             return mended
-        document, previous = await aside(
-            lambda: (network_to_json(network), network_to_json(former)), network, former
-        )
+        previous = await aside(lambda: network_to_json(former), former)
         await self._host.settle()
         check_host(network, self._host.facts(network))
         await self._uplinks.check(network, former)

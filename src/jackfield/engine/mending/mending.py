@@ -251,6 +251,9 @@ class Mending:
             await self._tidings.problem(record, f"what its ports may send is as before: {error}")
         network = record.current
         ports = self._registry.ports_of(record.uuid)
+        if not ports:
+            _forget_failures(record)
+            return change
         done = await follow_definition(self._registry, self._thread, record)
         self._tidings.add(done.events)
         change += done.change
@@ -267,8 +270,7 @@ class Mending:
             # Before they are on their bridge, as in a change: it may take the least of its ports'.
             change += await self._thread.run(restore_mtus, record, altered)
         upkeep = await upkeep_of_ports(network, here)
-        if (record.problem or "").startswith(_NOT_MENDED):
-            record.problem = None
+        _forget_failures(record)
         failures = done.failures
         if upkeep.wanted:
             mended, unmended = await self._thread.run(mend_each, upkeep)
@@ -279,6 +281,12 @@ class Mending:
         if anew or done.bridges:
             await self._thread.run(put_strays_back, network, ports, {*anew, *done.bridges})
         return change + await self._lost.make_again(record)
+
+
+def _forget_failures(record: NetworkRecord) -> None:
+    """Forget what could not be done for a network's ports: it is tried anew."""
+    if (record.problem or "").startswith(_NOT_MENDED):
+        record.problem = None
 
 
 def _gone(bridge: str) -> str:
