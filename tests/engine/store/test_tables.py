@@ -12,8 +12,10 @@ from uuid import UUID
 import pytest
 
 from jackfield.engine.store.rows import LiveRow, MemberRow, NetworkRow, PortRow, SettingRow, Step
+from jackfield.engine.store.schema import MIGRATIONS
 from jackfield.engine.store.tables import Store
 from jackfield.errors import HostError
+from jackfield.model.values import NetworkName
 
 RED = UUID(int=1)
 BLUE = UUID(int=2)
@@ -155,6 +157,27 @@ def test_two_daemons_are_refused(store: Store, path: Path) -> None:
     assert caught.value.hint is not None
     store.close()
     Store(path).close()
+
+
+def test_an_older_schema_is_brought_up_to_date(path: Path) -> None:
+    """Definitions and events of each former version are there, and their numbers go on."""
+    for version in range(1, len(MIGRATIONS)):
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        with contextlib.closing(sqlite3.connect(path)) as former:
+            for script in MIGRATIONS[:version]:
+                former.executescript(script)
+            former.execute("INSERT INTO networks VALUES (?, 'red', 1, X'7B7D')", (str(RED),))
+            former.execute(
+                "INSERT INTO events VALUES (41, 1.0, 'some', 'red', ?, '{}')", (str(RED),)
+            )
+            former.execute(f"PRAGMA user_version={version}")
+            former.commit()
+        with contextlib.closing(Store(path)) as store:
+            assert [NetworkRow(RED, NetworkName("red"), True, b"{}")] == store.networks()
+            assert [(41, 1.0, "some", "red", RED, {})] == store.events()
+            with store.transaction():
+                assert 42 == store.add_event(2.0, "some", "red", RED, {})
 
 
 def test_a_newer_schema_is_refused(store: Store, path: Path) -> None:

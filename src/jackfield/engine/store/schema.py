@@ -59,4 +59,28 @@ MIGRATIONS = (
     ALTER TABLE members ADD COLUMN bridge TEXT;
     """,
     "ALTER TABLE settings ADD COLUMN link INTEGER;",
+    # Without an index of names, which the registry keeps apart, and a count of events, which their
+    # numbers are: each was a page more to write and to wait for with every definition.
+    """
+    CREATE TABLE definitions (
+        uuid TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        autostart INTEGER NOT NULL DEFAULT 0,
+        document BLOB NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO definitions SELECT uuid, name, autostart, document FROM networks;
+    DROP TABLE networks;
+    ALTER TABLE definitions RENAME TO networks;
+    CREATE TABLE happened (
+        number INTEGER PRIMARY KEY,
+        time REAL NOT NULL,
+        type TEXT NOT NULL,
+        network TEXT NOT NULL,
+        uuid TEXT NOT NULL,
+        detail TEXT NOT NULL
+    );
+    INSERT INTO happened SELECT number, time, type, network, uuid, detail FROM events;
+    DROP TABLE events;
+    ALTER TABLE happened RENAME TO events;
+    """,
 )

@@ -350,8 +350,8 @@ class Store(Database):
     def numbers(self) -> EventNumbers:
         """What gives events their numbers; begun when all that were given before are here."""
         if self._numbers is None:
-            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name='events'").fetchone()
-            self._numbers = EventNumbers(0 if row is None else row[0])
+            (last,) = self._db.execute("SELECT max(number) FROM events").fetchone()
+            self._numbers = EventNumbers(last or 0)
         return self._numbers
 
     def events(self) -> list[tuple[int, float, str, str, UUID, dict[str, str]]]:
