@@ -30,7 +30,7 @@ from jackfield.plan.dnsmasq_text import LINE_LIMIT, checked_line, file_text, quo
 from jackfield.plan.guard import guards_any
 from jackfield.state.services import Dnsmasq
 
-__all__ = ["dnsmasq_service", "served_ports"]
+__all__ = ["dnsmasq_service", "may_be_refused", "served_ports"]
 
 _LEASE_LIMIT = 65535
 """Leases at most: guests decide how many there are, and the lease file is rewritten whole.
@@ -120,6 +120,27 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
         serves_dhcp4=bool(dhcp4),
         serves_dhcp6=bool(dhcp6),
     )
+
+
+def may_be_refused(network: Network) -> bool:
+    """Tell whether ``dnsmasq_service`` might refuse a network: it holds texts, or prefixes of IPv6.
+
+    Of most there is nothing but addresses and ranges that dnsmasq is told of.
+    """
+    if network.dns is not None or network.domain is not None or network.dnsmasq_options:
+        return True
+    for subnet in network.subnets:
+        if subnet.tftp_root is not None or subnet.local_ptr:
+            return True
+        dhcp = subnet.dhcp
+        if dhcp is not None and (
+            dhcp.hosts
+            or dhcp.bootp is not None
+            or subnet.address is None
+            or subnet.address.version == 6
+        ):
+            return True
+    return False
 
 
 def _serves_dns(network: Network) -> bool:

@@ -27,7 +27,7 @@ from jackfield.model.uplink import DeviceUplink
 from jackfield.model.values import InterfaceName
 from jackfield.model.virtualport import is_openvswitch
 from jackfield.plan.collision import check_route, check_subnet
-from jackfield.plan.dnsmasq import dnsmasq_service
+from jackfield.plan.dnsmasq import dnsmasq_service, may_be_refused
 from jackfield.plan.managedbridge import is_managed, plan_managed_bridges
 from jackfield.plan.openvswitch import (
     check_kind_of_bridge,
@@ -153,7 +153,8 @@ def check_network(network: Network) -> None:
     if network.mode.is_routed and network.vde is None:
         _check_realised(network)
         _check_addresses(network)
-        dnsmasq_service(network, bridge_of(network), user=None)
+        if may_be_refused(network):
+            dnsmasq_service(network, bridge_of(network), user=None)
     else:
         plan_network(network)
 
