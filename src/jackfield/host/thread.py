@@ -5,12 +5,16 @@ non-blocking socket would stop the event loop all the same.  Everything that blo
 the store's commits, is a job for this thread; jobs run one at a time, in order.
 
 It is a queue and a loop rather than an executor: an executor's two futures for each job cost a
-fifth of a millisecond on the way there and back, a tenth of what starting a network takes.
+fifth of a millisecond on the way there and back, a tenth of what starting a network takes.  What
+jobs have come to is handed over through a queue and an eventfd: asyncio's own way from another
+thread is a socket that it reads until that is empty, 10 to 20 µs longer of 50 to 130.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -27,8 +31,8 @@ R = TypeVar("R")
 _TOGETHER = 32
 """How many jobs may wait for the same settling."""
 
-_Ended = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", object, BaseException | None]
-_Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any], bool]
+_Ended = tuple["asyncio.Future[Any]", object, BaseException | None]
+_Job = tuple["asyncio.Future[Any]", Callable[[], Any], bool]
 
 
 class KernelThread(Generic[T]):
@@ -48,11 +52,17 @@ class KernelThread(Generic[T]):
         self._tools: T | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
+        self._told: collections.deque[_Ended | None] = collections.deque()
+        self._loop: asyncio.AbstractEventLoop
+        self._signal: int
         # It must not keep a process that fails from ending; `close` ends it in order.
         self._thread = threading.Thread(target=self._work, name="kernel", daemon=True)
 
     async def open(self) -> None:
         """Start the thread and make its tools; raises what making them raises."""
+        self._loop = asyncio.get_running_loop()
+        self._signal = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._loop.add_reader(self._signal, self._hand_over)
         self._thread.start()
 
         def make() -> None:
@@ -83,31 +93,32 @@ class KernelThread(Generic[T]):
             await self.run(finish)
         self._closed = True
         # After all that are on their way.
-        asyncio.get_running_loop().call_soon(self._jobs.put, None)
+        self._loop.call_soon(self._jobs.put, None)
 
     async def _call(self, call: Callable[[], R], *, brief: bool = False) -> R:
         if self._closed:
             # Nobody would ever answer.
             raise HostError("the daemon is ending")
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[R] = loop.create_future()
+        done: asyncio.Future[R] = self._loop.create_future()
         # Not before the loop is done with what it is at: until it waits, the two threads would
         # take the interpreter from each other, and each time one of them sleeps.
-        loop.call_soon(self._jobs.put, (loop, done, call, brief))
+        self._loop.call_soon(self._jobs.put, (done, call, brief))
         return await done
 
     def _work(self) -> None:
         ended: list[_Ended] = []
         while (item := self._next(ended)) is not None:
-            loop, done, call, _ = item
+            done, call, _ = item
             try:
                 result, error = call(), None
             except BaseException as raised:
                 result, error = None, raised
-            ended.append((loop, done, result, error))
+            ended.append((done, result, error))
             if self._settled(wait=False) or len(ended) >= _TOGETHER:
                 self._tell(ended)
         self._tell(ended)
+        self._told.append(None)
+        os.eventfd_write(self._signal, 1)
 
     def _next(self, ended: list[_Ended]) -> _Job | None:
         """Return the next job; what has ended is told before one that takes its time."""
@@ -118,7 +129,7 @@ class KernelThread(Generic[T]):
         except queue.Empty:
             self._tell(ended)
             return self._jobs.get()
-        if job is None or not job[3]:
+        if job is None or not job[2]:
             self._tell(ended)
         return job
 
@@ -135,16 +146,25 @@ class KernelThread(Generic[T]):
             self._settled(wait=True)
         except BaseException as raised:
             failure = raised
-        for loop, done, result, error in ended:
-            loop.call_soon_threadsafe(_finish, done, result, error or failure)
-        ended.clear()
+        if ended:
+            self._told.extend((done, result, error or failure) for done, result, error in ended)
+            os.eventfd_write(self._signal, 1)
+            ended.clear()
 
-
-def _finish(done: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
-    """Hand over what came of a job; a caller who was cancelled wants neither."""
-    if done.done():
-        return
-    if error is None:
-        done.set_result(result)
-    else:
-        done.set_exception(error)
+    def _hand_over(self) -> None:
+        """Hand over, on the loop, what came of jobs; who was cancelled wants nothing."""
+        os.eventfd_read(self._signal)
+        while self._told:
+            told = self._told.popleft()
+            if told is None:
+                # The thread has ended, and nobody signals any more.
+                self._loop.remove_reader(self._signal)
+                os.close(self._signal)
+                return
+            done, result, error = told
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(result)
+            else:
+                done.set_exception(error)
