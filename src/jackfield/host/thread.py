@@ -92,17 +92,14 @@ class KernelThread(Generic[T]):
         if self._tools is not None:
             await self.run(finish)
         self._closed = True
-        # After all that are on their way.
-        self._loop.call_soon(self._jobs.put, None)
+        self._jobs.put(None)
 
     async def _call(self, call: Callable[[], R], *, brief: bool = False) -> R:
         if self._closed:
             # Nobody would ever answer.
             raise HostError("the daemon is ending")
         done: asyncio.Future[R] = self._loop.create_future()
-        # Not before the loop is done with what it is at: until it waits, the two threads would
-        # take the interpreter from each other, and each time one of them sleeps.
-        self._loop.call_soon(self._jobs.put, (done, call, brief))
+        self._jobs.put((done, call, brief))
         return await done
 
     def _work(self) -> None:
