@@ -618,6 +618,18 @@ def test_one_that_ends_before_it_reads_its_configuration(
     assert "/log" not in (caught.value.hint or "")
 
 
+def test_it_may_run_where_we_may(site: Site) -> None:
+    """While it waits it has processors of its own where there are several, and then all of ours."""
+    service = service_of(red())
+    with site.host.entered():
+        site.driver.prepare(site.kernel, [service])
+        waiting = site.driver.launched(site.kernel, UUID_RED)
+    ours = os.sched_getaffinity(0)
+    assert max(len(ours) - 1, 1) == len(os.sched_getaffinity(waiting.pid))
+    serving = site.ensure(service)
+    assert (waiting.pid, ours) == (serving.pid, os.sched_getaffinity(serving.pid))
+
+
 def test_no_process_can_be_started(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what is used up."""
 

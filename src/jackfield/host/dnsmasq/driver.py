@@ -18,7 +18,14 @@ from jackfield.host.dnsmasq.process import reload
 from jackfield.host.resolver import RESOLV_CONF, read_resolvers
 from jackfield.host.service.driver import ServiceDriver
 from jackfield.host.service.files import require_traversable, trim_log
-from jackfield.host.service.process import Process, find_program, spawn, stop
+from jackfield.host.service.process import (
+    Process,
+    find_program,
+    run_anywhere,
+    run_elsewhere,
+    spawn,
+    stop,
+)
 from jackfield.state.services import Dnsmasq
 
 if TYPE_CHECKING:
@@ -36,8 +43,8 @@ class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
         """Take the host's own DNS servers from ``resolv_conf``."""
         super().__init__()
         self._resolv_conf = resolv_conf
-        # Those of the started ones that wait for their configuration.
-        self._waiting: set[UUID] = set()
+        # Those of the started ones that wait for their configuration, and where they may run then.
+        self._waiting: dict[UUID, set[int]] = {}
 
     def files(self, kernel: Kernel, network: UUID) -> DnsmasqFiles:
         """Return the files of ``network``'s dnsmasq."""
@@ -68,8 +75,8 @@ class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
             with _writing(files):
                 files.make()
                 files.make_pipe()
-            self._started[service.network] = _spawn(files)
-            self._waiting.add(service.network)
+            pid = self._started[service.network] = _spawn(files)
+            self._waiting[service.network] = run_elsewhere(pid)
 
     def ensure(
         self, kernel: Kernel, resources: Sequence[Dnsmasq], replaced: Mapping[str, Dnsmasq]
@@ -86,9 +93,11 @@ class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
         for service in resources:
             files = self.files(kernel, service.network)
             texts = files.texts(service, resolvers)
-            if service.network in self._waiting:
-                self._waiting.discard(service.network)
-                _feed(files, texts, self._started[service.network])
+            processors = self._waiting.pop(service.network, None)
+            if processors is not None:
+                pid = self._started[service.network]
+                run_anywhere(pid, processors)
+                _feed(files, texts, pid)
                 continue
             process = self._running(files)
             if process is not None and files.read("config") == texts["config"]:
@@ -108,7 +117,8 @@ class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
 
     def remove(self, kernel: Kernel, resources: Sequence[Dnsmasq]) -> None:
         """End the processes and remove their files; the leases stay."""
-        self._waiting.difference_update(service.network for service in resources)
+        for service in resources:
+            self._waiting.pop(service.network, None)
         super().remove(kernel, resources)
 
     def refresh_servers(self, kernel: Kernel, resources: Iterable[Dnsmasq]) -> list[UUID]:

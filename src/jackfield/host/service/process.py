@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import ctypes
 import dataclasses
 import errno
 import functools
@@ -18,7 +19,7 @@ import select
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 from uuid import UUID
@@ -34,6 +35,8 @@ __all__ = [
     "find_program",
     "identify",
     "recorded",
+    "run_anywhere",
+    "run_elsewhere",
     "running",
     "send_signal",
     "spawn",
@@ -50,6 +53,7 @@ _WANTING: dict[int | None, str] = {
     "and /proc/sys/kernel/pid_max and threads-max",
     errno.ENOMEM: "the host has no memory left: see free",
 }
+_libc = ctypes.CDLL(None)
 _STOP_LIMIT = 3.0
 _TAIL = 4096
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
@@ -185,6 +189,29 @@ def spawn(arguments: Sequence[str], log: Path, file_actions: Iterable[FileAction
         raise ServiceError(
             f"cannot start {arguments[0]}: {error.strerror}", hint=_WANTING.get(error.errno)
         ) from error
+
+
+def run_elsewhere(pid: int) -> set[int]:
+    """Have a child that was just spawned run on other processors than the calling thread's.
+
+    Returns those that it may use, for ``run_anywhere``.  The kernel wakes the parent on the
+    processor of the new program, and leaves both there for some milliseconds, one after the other,
+    while another processor is idle.
+    """
+    every: set[int] = set()
+    with contextlib.suppress(OSError):
+        every = os.sched_getaffinity(pid)
+        others = every - {_libc.sched_getcpu()}
+        if others:
+            os.sched_setaffinity(pid, others)
+    return every
+
+
+def run_anywhere(pid: int, processors: Collection[int]) -> None:
+    """Take back what ``run_elsewhere`` did, which returned ``processors``."""
+    with contextlib.suppress(OSError):
+        if processors:
+            os.sched_setaffinity(pid, processors)
 
 
 @functools.cache

@@ -18,7 +18,8 @@ from jackfield.host.service.process import Process
 __all__ = ["serve_soon", "wait_ready"]
 
 _SOON = 0.005
-_PAUSE = 0.0001
+_PAUSE = 0.00003
+"""Seconds between two looks; the kernel adds up to 50 µs by itself (``PR_SET_TIMERSLACK``)."""
 
 
 def serve_soon(processes: Sequence[Process]) -> bool:
