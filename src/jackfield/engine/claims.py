@@ -6,10 +6,13 @@ waited for in between, of two that want the same thing only the first gets it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import bisect
+from collections.abc import Iterator
+from uuid import UUID
 
 from jackfield.document.rules import makes_bridge
 from jackfield.engine.records import NetworkRecord
+from jackfield.engine.registry import Registry
 from jackfield.errors import Conflict, ForeignObject, shell_word
 from jackfield.model.address import IpNetwork
 from jackfield.model.network import Network
@@ -18,7 +21,7 @@ from jackfield.plan.collision import overlap
 from jackfield.plan.network import metric_of
 from jackfield.state.facts import span_of
 
-__all__ = ["check_free", "takes_uplinks"]
+__all__ = ["Claims", "takes_uplinks"]
 
 
 def takes_uplinks(network: Network) -> bool:
@@ -26,25 +29,60 @@ def takes_uplinks(network: Network) -> bool:
     return makes_bridge(network) and not network.mode.is_routed
 
 
-def check_free(network: Network, others: Iterable[NetworkRecord]) -> None:
-    """Refuse what one of ``others`` has, or is just getting."""
-    takes, spans = takes_uplinks(network), _spans(network)
-    for other in others:
-        # One that is not so yet asks for itself, and one that has ended is only to be forgotten.
-        if other.live is None or not other.present:
-            continue
-        if takes:
-            _check_uplinks(network, other.live)
-        if network.routes:
-            _check_routes(network, other.live)
+class Claims:
+    """What active networks have, and those that are being started: found at once among hundreds."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Know of nothing yet; networks are those of ``registry``."""
+        self._registry = registry
+        # By IP version: the first and the last address of each subnet in order, with its network,
+        # and how much the longest one is longer than one address.
+        self._subnets: dict[int, list[tuple[int, int, UUID]]] = {4: [], 6: []}
+        self._longest = {4: 0, 6: 0}
+        self._known: dict[UUID, list[tuple[int, int, int]]] = {}
+
+    def note(self, record: NetworkRecord) -> None:
+        """Take note of what a network has, now that it is begun, changed or ended."""
+        for version, first, last in self._known.pop(record.uuid, ()):
+            subnets = self._subnets[version]
+            del subnets[bisect.bisect_left(subnets, (first, last, record.uuid))]
+        if record.live is None or not record.present:
+            return
+        spans = [span_of(subnet) for subnet in _subnets(record.live)]
+        self._known[record.uuid] = spans
+        for version, first, last in spans:
+            bisect.insort(self._subnets[version], (first, last, record.uuid))
+            self._longest[version] = max(self._longest[version], last - first)
+
+    def check_free(self, network: Network, record: NetworkRecord) -> None:
+        """Refuse what another network than ``record`` has, or is just getting."""
         # Whatever the host's routes say: somebody may have taken theirs away.
-        if other.spans is None or other.spans[0] is not other.live:
-            other.spans = other.live, _spans(other.live)
-        # Kept, and without a function for each: hundreds are gone through at each start.
-        for version, first, last in other.spans[1]:
-            for mine in spans:
-                if version == mine[0] and first <= mine[2] and mine[1] <= last:
-                    _refuse_subnet(network, other)
+        for subnet in _subnets(network):
+            for uuid in self._holders(*span_of(subnet)):
+                if uuid != record.uuid:
+                    _refuse_subnet(network, self._registry.networks[uuid])
+        takes = takes_uplinks(network)
+        if not (takes or network.routes):
+            return
+        for uuid in self._known.keys() - {record.uuid}:
+            other = self._registry.networks[uuid].current
+            if takes:
+                _check_uplinks(network, other)
+            if network.routes:
+                _check_routes(network, other)
+
+    def _holders(self, version: int, first: int, last: int) -> Iterator[UUID]:
+        """Yield the networks that have some of the addresses from ``first`` to ``last``."""
+        subnets = self._subnets[version]
+        place = bisect.bisect_left(subnets, first - self._longest[version], key=_first)
+        while place < len(subnets) and subnets[place][0] <= last:
+            if subnets[place][1] >= first:
+                yield subnets[place][2]
+            place += 1
+
+
+def _first(subnet: tuple[int, int, UUID]) -> int:
+    return subnet[0]
 
 
 def _check_uplinks(network: Network, other: Network) -> None:
@@ -87,7 +125,3 @@ def _refuse_subnet(network: Network, other: NetworkRecord) -> None:
 
 def _subnets(network: Network) -> list[IpNetwork]:
     return [item.interface.network for item in network.subnets if item.interface is not None]
-
-
-def _spans(network: Network) -> list[tuple[int, int, int]]:
-    return [span_of(subnet) for subnet in _subnets(network)]

@@ -11,6 +11,7 @@ from uuid import UUID
 from jackfield.document.json import network_from_json
 from jackfield.engine.autostart import Autostart
 from jackfield.engine.background import Background
+from jackfield.engine.claims import Claims
 from jackfield.engine.definitions import Definitions
 from jackfield.engine.doctor import Doctor
 from jackfield.engine.events import EventLog
@@ -126,8 +127,10 @@ class Parts:
         self._zones = Zones(self.registry, self._thread, tidings, later)
         self._registrations = Registrations(self.registry, self.host, tidings, later)
         self._ways = Ways(self.registry, self._thread, self.host, tidings)
+        self._claims = Claims(self.registry)
         transitions = Transitions(
             self.registry,
+            self._claims,
             self.events,
             self._thread,
             self.host,
@@ -283,6 +286,7 @@ class Parts:
             found.live, found.settled = network, True
             found.halted = uuid in recovered.halted
             found.present = recovered.present[uuid]
+            self._claims.note(found)
             found.problem = recovered.problems.get(uuid)
             found.followed = network
         for number, port in enumerate(recovered.ports):

@@ -73,15 +73,13 @@ class NetworkRecord:
     or whose stop has failed on the way, nothing is made anew before somebody asks for it.
     ``guarded_by`` is the definition by which the guards of its ports were made, ``followed`` the
     one by which they were given their settings.  ``view`` is what the doors are told, while it is
-    true, ``spans`` a definition with its subnets as numbers (``span_of``), and ``redefined`` is
-    called with the record when it gets another definition.
+    true, and ``redefined`` is called with the record when it gets another definition.
     """
 
     uuid: UUID
     name: NetworkName
     redefined: Callable[[NetworkRecord], None] | None = None
     view: NetworkView | None = None
-    spans: tuple[Network, list[tuple[int, int, int]]] | None = None
     stored: Network | None = None
     live: Network | None = None
     present: HostState = dataclasses.field(default_factory=HostState)

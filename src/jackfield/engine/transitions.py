@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from jackfield.document.json import network_to_json
 from jackfield.engine import networkjobs
 from jackfield.engine.changeable import check_changeable, check_realised_kind
-from jackfield.engine.claims import check_free, takes_uplinks
+from jackfield.engine.claims import Claims, takes_uplinks
 from jackfield.engine.events import EventLog
 from jackfield.engine.hooks import Hooks, Operation
 from jackfield.engine.hostwatch import HostWatch
@@ -57,6 +57,7 @@ class Transitions:
     def __init__(
         self,
         registry: Registry,
+        claims: Claims,
         events: EventLog,
         thread: KernelThread[Workplace],
         host: HostWatch,
@@ -71,6 +72,7 @@ class Transitions:
     ) -> None:
         """Work on networks of ``registry`` through ``thread``; ``host`` gives the facts."""
         self._registry = registry
+        self._claims = claims
         self._events = events
         self._thread = thread
         self._host = host
@@ -92,8 +94,9 @@ class Transitions:
         check_realised_kind(self._registry, record, network)
         check_host(network, self._host.facts(network))
         await self._uplinks.check(network)
-        check_free(network, self._others(record))
+        self._claims.check_free(network, record)
         record.live, record.present = network, wanted
+        self._claims.note(record)
         record.settled, record.problem = False, None
         begin = functools.partial(
             networkjobs.begin_start,
@@ -129,6 +132,7 @@ class Transitions:
             await self._note_settled(record, settled)
         except BaseException as error:
             record.live, record.present = None, HostState()
+            self._claims.note(record)
             with Undoing(error):
                 await self._mending.remove_surplus(record)
             if isinstance(error, JackfieldError):
@@ -173,6 +177,7 @@ class Transitions:
                 raise error.with_context(f"cannot stop network {network.name!r}") from error
             raise
         record.present = HostState()
+        self._claims.note(record)
         record.settled, record.halted, record.problem = False, False, None
         await self._mending.remove_surplus(record)
         await self._zones.leave(bridge_name(network))
@@ -210,8 +215,9 @@ class Transitions:
         gateways = await self._uplinks.gateways(
             item for item in change.ensure if item.key not in change.replaced
         )
-        check_free(network, self._others(record))
+        self._claims.check_free(network, record)
         record.live, record.present = network, wanted
+        self._claims.note(record)
         if any(isinstance(item, Service) for item in (*change.remove, *change.ensure)):
             self._services.forget(record.uuid)
         try:
@@ -236,6 +242,7 @@ class Transitions:
                 raise
         except BaseException as error:
             record.live, record.present = former, present
+            self._claims.note(record)
             with Undoing(error):
                 await self._mending.remove_surplus(record)
             await self._mending.watch_services([record])
@@ -318,9 +325,6 @@ class Transitions:
             for port, device in unfit:
                 port.device = device
         return change
-
-    def _others(self, record: NetworkRecord) -> list[NetworkRecord]:
-        return [other for other in self._registry.networks.values() if other is not record]
 
 
 def _begin_and_settle(
