@@ -71,8 +71,7 @@ def test_whoever_overlaps_is_refused(subnets: list[IpNetwork], data: st.DataObje
         assert wanted.uuid is not None
         record = NetworkRecord(uuid=wanted.uuid, name=wanted.name, stored=wanted)
         if any(
-            other.version == subnet.version and other.overlaps(subnet)  # type: ignore[arg-type]
-            for other in present.values()
+            other.version == subnet.version and other.overlaps(subnet) for other in present.values()
         ):
             with pytest.raises(ForeignObject, match=f"subnet {subnet} overlaps"):
                 claims.check_free(wanted, record)
