@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from uuid import UUID
 
 from jackfield.document.complete import Taken, complete
@@ -206,7 +206,7 @@ class Definitions:
         taken = Taken(
             claimant=functools.partial(registry.devices.claimant, without=known),
             user=functools.partial(registry.devices.claimant, without=known, used=True),
-            present=self._host.links(),
+            present=_Links(self._host),
         )
         made = complete(network, taken, secrets.token_bytes, former)
         if network.uuid is not None:
@@ -227,3 +227,16 @@ class Definitions:
         except UnsupportedConfiguration as error:
             log.info("defined but not startable: %s", error)
         return known or NetworkRecord(uuid=made.uuid, name=made.name), made
+
+
+class _Links:
+    """The names of the host's links, read when the first of them is asked for, if any is."""
+
+    def __init__(self, host: HostWatch) -> None:
+        self._host = host
+        self._links: Container[object] | None = None
+
+    def __contains__(self, name: object) -> bool:
+        if self._links is None:
+            self._links = self._host.links()
+        return name in self._links

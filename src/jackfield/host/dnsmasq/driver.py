@@ -148,8 +148,11 @@ class DnsmasqDriver(ServiceDriver[Dnsmasq, DnsmasqFiles]):
 
     def forget_leases(self, kernel: Kernel, network: UUID) -> None:
         """Remove the lease file of a network that is no more."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(lease_path(kernel.state_dir, network))  # noqa: PTH108
+        path = lease_path(kernel.state_dir, network)
+        # Mostly there is none: an exception would take longer than the look.
+        if os.access(path, os.F_OK):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # noqa: PTH108
 
     def forget_other_leases(self, kernel: Kernel, known: Collection[UUID]) -> None:
         """Remove the lease files of all networks but the ``known`` ones."""
