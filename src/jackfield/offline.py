@@ -16,7 +16,7 @@ from jackfield.errors import UnsupportedConfiguration, counted
 from jackfield.host.nft.text import table_text
 from jackfield.model.network import Network
 from jackfield.plan.describe import describe
-from jackfield.plan.doubts import doubtful_addresses
+from jackfield.plan.doubts import doubtful_addresses, missing_uplinks
 from jackfield.plan.network import plan_network
 from jackfield.plan.reservations import vain_reservations
 from jackfield.state.hoststate import HostState, difference
@@ -90,7 +90,11 @@ def check(document: bytes) -> Report:
         plan_network(defined)
     except UnsupportedConfiguration as error:
         notes.append(f"can be defined but not started: {error.message}")
-    notes += [*doubtful_addresses(network), *vain_reservations(network)]
+    notes += [
+        *missing_uplinks(network),
+        *doubtful_addresses(network),
+        *vain_reservations(network),
+    ]
     return Report(text=f"network {network.name}, mode {network.mode.value}", notes=notes)
 
 

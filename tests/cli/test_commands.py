@@ -516,7 +516,12 @@ def test_check(tmp_path: Path) -> None:
     macvtap.write_text(
         "<network><name>red</name><forward mode='vepa'><interface dev='eth0'/></forward></network>"
     )
-    assert "mode vepa" in call("check", str(macvtap)).out
+    assert "mode vepa: nothing is wrong with it" in call("check", str(macvtap)).out
+    bridged = "<network><name>red</name><forward mode='bridge'/>"
+    noted = call("check", stdin=f"{bridged}</network>").out
+    assert "  note: it has no uplinks, so that no guest can be plugged in: name them" in noted
+    subnet = "<ip address='10.0.0.1' prefix='24'/>"
+    assert "name the bridge" in call("check", stdin=f"{bridged}{subnet}</network>").err
     wrong = call("check", stdin=RED.replace("192.168.7.9", "192.168.8.9"))
     assert 3 == wrong.status
     undefinable = call(

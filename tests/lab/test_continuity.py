@@ -258,7 +258,7 @@ def test_dnsmasq_killed(scene: Scene) -> None:
     # The last that it wrote was of a lease, and is not taken for the reason.
     told = [entry["message"] for entry in daemon.log() if " ended: " in entry["message"]]
     assert told
-    assert all("ended: it did not say why" in text for text in told)
+    assert all("ended: killed by SIGKILL" in text for text in told)
 
 
 def test_dnsmasq_that_goes_on_dying(scene: Scene) -> None:

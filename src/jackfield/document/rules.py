@@ -237,6 +237,13 @@ def check_definition(network: Network) -> None:
 def _refuse_routed_elements(network: Network, refuse: _RefuseDefinition) -> None:
     """Refuse what needs a subnet of the network's own."""
     dns = network.dns
+    hint = None
+    if network.mode is Mode.MACVTAP_BRIDGE and not network.uplinks:
+        # What was meant may be a bridge that its author has not named.
+        hint = (
+            "mode='bridge' without <bridge name='…'/> gives guests macvtap devices: name the "
+            "bridge, or choose a mode with a subnet, as nat"
+        )
     for element, there in (
         ("<mac>", network.mac is not None),
         ("<ip>", bool(network.subnets)),
@@ -246,7 +253,7 @@ def _refuse_routed_elements(network: Network, refuse: _RefuseDefinition) -> None
         ("network-wide <bandwidth>", network.bandwidth is not None),
     ):
         if there:
-            refuse(f"has a {element}, which mode {network.mode.value} does not support")
+            refuse(f"has a {element}, which mode {network.mode.value} does not support", hint=hint)
     isolated = network.isolated or any(group.isolated for group in network.portgroups)
     if isolated and network.mode is not Mode.BRIDGE:
         refuse(f"has <port isolated='yes'/>, but mode {network.mode.value} has no bridge ports")

@@ -1,12 +1,23 @@
-"""Addresses that a network can have, and that its author may not have meant."""
+"""What a network can have, or lack, and its author may not have meant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 
-__all__ = ["doubtful_addresses"]
+__all__ = ["doubtful_addresses", "missing_uplinks"]
+
+
+def missing_uplinks(network: Network) -> Iterator[str]:
+    """Yield in words that nothing can be plugged into a network, as long as it has no uplinks."""
+    if not (network.mode.is_macvtap or network.mode is Mode.HOSTDEV) or network.uplinks:
+        return
+    what = "it has no uplinks, so that no guest can be plugged in: name them under <forward>"
+    if network.mode is Mode.MACVTAP_BRIDGE:
+        what += ", or a bridge of the host with <bridge name='…'/>"
+    yield what
 
 
 def doubtful_addresses(network: Network) -> Iterator[str]:

@@ -104,7 +104,7 @@ class Process(abc.ABC):
         Its log is not named: that goes with the network, which may not start without it.
         """
         if not words:
-            words = "it did not say why"
+            words = self._killed() or "it did not say why"
             hint = "`journalctl -k` says so where the kernel has ended it, as for want of memory"
         return ServiceError(f"{self.program} ended: {words}", hint=hint)
 
@@ -128,6 +128,15 @@ class Process(abc.ABC):
         """
         words = self.last_words()
         return "" if words.startswith(self.everyday) else words
+
+    def _killed(self) -> str | None:
+        """Return which signal has ended it, of a child of ours that was not waited for yet."""
+        with contextlib.suppress(ChildProcessError):
+            end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if end is not None and end.si_code in {os.CLD_KILLED, os.CLD_DUMPED}:
+                names = {number.value: number.name for number in signal.Signals}
+                return f"killed by {names.get(end.si_status, f'signal {end.si_status}')}"
+        return None
 
     @abc.abstractmethod
     def settle(self) -> None:

@@ -39,8 +39,7 @@ class Supervisor:
         self._forget(process.network, process.program)
         descriptor = process.open()
         if descriptor is None:
-            process.reap()
-            self._loop.call_soon(self._died, process)
+            self._loop.call_soon(self._tell, process)
             return
         self._watched.setdefault(process.network, {})[process.program] = (process, descriptor)
         self._loop.add_reader(descriptor, self._ended, process)
@@ -72,8 +71,12 @@ class Supervisor:
 
     def _ended(self, process: Process) -> None:
         self._forget(process.network, process.program)
-        process.reap()
+        self._tell(process)
+
+    def _tell(self, process: Process) -> None:
+        # Before it is waited for: how it ended is known as long as nobody has.
         self._died(process)
+        process.reap()
 
     def _trim_logs(self) -> None:
         for watched in self._watched.values():
