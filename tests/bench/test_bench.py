@@ -88,7 +88,7 @@ def test_the_stages_are_told() -> None:
 def test_instructions_are_counted() -> None:
     """The tables name the files that are known to take part."""
     table = instructions(QUICK)
-    for file in ("rpc/connection.py", "allocation/allocate.py", "plan/dnsmasq.py"):
+    for file in ("rpc/connection.py", "allocation/allocate.py", "document/reader.py"):
         assert file in table
 
 

@@ -252,6 +252,8 @@ class Mending:
         network = record.current
         ports = self._registry.ports_of(record.uuid)
         if not ports:
+            # Those that come are given theirs by this definition.
+            record.followed = network
             _forget_failures(record)
             return change
         done = await follow_definition(self._registry, self._thread, record)
