@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,7 +16,10 @@ from jackfield.engine.definitions import Definitions
 from jackfield.engine.events import EventLog
 from jackfield.engine.plans import Plans
 from jackfield.engine.registry import Registry
+from jackfield.engine.store.tables import Store
+from jackfield.engine.workplace import Workplace
 from jackfield.errors import HostError, NetworkNotFound
+from jackfield.host.thread import KernelThread
 
 NAT = """
 <network>
@@ -85,12 +91,37 @@ def test_what_could_not_be_written_is_not_there() -> None:
         registry, made = definitions(disk)
         (task,) = await begin(made, 1)
         disk.waiting[0].set_exception(HostError("no space left"))
+        (next_,) = await begin(made, 1)
+        # What may be there of the first one is removed, and the second one does not wait for that.
+        assert 3 == len(disk.waiting)
+        disk.waiting[2].set_result(SimpleNamespace(number=1))
+        assert "virbr0" == (await next_).current.bridge.name
+        disk.waiting[1].set_result(None)
         with pytest.raises(HostError, match="no space left"):
             await task
-        assert {} == registry.networks
-        (task,) = await begin(made, 1)
-        disk.waiting[1].set_result(SimpleNamespace(number=1))
-        assert "virbr0" == (await task).current.bridge.name
+        assert 1 == len(registry.networks)
+
+    asyncio.run(run())
+
+
+def test_no_two_are_kept_under_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the disk has refused a definition that was in the database already."""
+
+    def refuse(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def run() -> None:
+        tools = cast("Any", SimpleNamespace(store=Store(tmp_path / "jackfield.db")))
+        thread: KernelThread[Any] = KernelThread(lambda: tools, Workplace.settle)
+        await thread.open()
+        _, made = definitions(cast("Any", thread))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", refuse)
+            with pytest.raises(HostError, match="Input/output error"):
+                await made.define(read_network(NAT.format("red", 1)))
+        view = await made.define(read_network(NAT.format("red", 1)))
+        assert [view.uuid] == [row.uuid for row in tools.store.networks()]
+        await thread.close(lambda tools: tools.store.close())
 
     asyncio.run(run())
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 
+from jackfield.engine.services import Services
 from jackfield.errors import KernelError, ServiceError
 from jackfield.host.dnsmasq.files import DnsmasqFiles
 from jackfield.host.inotify import FileEvent, Inotify
@@ -151,6 +152,37 @@ def test_death_is_noticed(netns: NetworkNamespace, files: DnsmasqFiles) -> None:
     asyncio.run(run())
     with pytest.raises(ChildProcessError):
         os.waitpid(reaped[0], os.WNOHANG)
+
+
+@pytest.mark.kernel
+def test_what_is_ended_before_it_is_watched_has_not_died(
+    netns: NetworkNamespace, files: DnsmasqFiles
+) -> None:
+    """Of a network that is stopped in the very turn in which its start ends, nobody is told."""
+
+    async def run() -> None:
+        dead: asyncio.Queue[tuple[UUID, str]] = asyncio.Queue()
+        services = Services(lambda *told: dead.put_nowait(told), lambda *told: None)
+        async with inotify() as instance:
+            services.open(instance)
+            try:
+                process = spawn(netns, files)
+                services.watch_soon(RED, [process])
+                services.forget(RED)
+                processes.stop([process])
+                # A network that goes on dying is told of later and later.
+                process = spawn(netns, files)
+                services.watch_soon(RED, [process])
+                await asyncio.sleep(0)
+                os.kill(process.pid, 9)
+                assert (RED, "dnsmasq ended: killed by SIGKILL") == await asyncio.wait_for(
+                    dead.get(), LIMIT
+                )
+                assert dead.empty()
+            finally:
+                services.close()
+
+    asyncio.run(run())
 
 
 @pytest.mark.kernel

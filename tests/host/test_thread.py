@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import threading
+import time
 
 import pytest
 
@@ -127,3 +129,29 @@ def test_nobody_waits_for_a_thread_that_has_ended() -> None:
             await asyncio.wait_for(thread.run(lambda _: None), 5)
 
     asyncio.run(ask())
+
+
+def test_the_last_signal_of_a_thread_goes_to_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late it is: not to what else has got the number of its descriptor."""
+    failures: list[OSError] = []
+    signal = os.eventfd_write
+
+    def late(descriptor: int, value: int) -> None:
+        # So long that the loop has seen what the signal is for by the one before.
+        time.sleep(0.02)
+        try:
+            signal(descriptor, value)
+        except OSError as error:
+            failures.append(error)
+
+    monkeypatch.setattr(os, "eventfd_write", late)
+
+    async def run() -> None:
+        before = set(threading.enumerate())
+        thread, _ = await opened()
+        (started,) = set(threading.enumerate()) - before
+        await asyncio.gather(thread.run(lambda _: None), thread.close(lambda _: None))
+        await asyncio.to_thread(started.join)
+
+    asyncio.run(run())
+    assert [] == failures

@@ -35,6 +35,7 @@ from jackfield.model.network import Network
 from jackfield.model.uplink import DeviceUplink
 from jackfield.plan.network import check_host
 from jackfield.state.facts import Facts
+from jackfield.undoing import Undoing
 
 __all__ = ["Definitions", "network_row"]
 
@@ -85,9 +86,12 @@ class Definitions:
         if is_new:
             try:
                 await self._put(record, made, "network-defined")
-            except BaseException:
+            except BaseException as error:
                 self._registry.discard(record)
                 self._plans.forget(record.uuid)
+                with Undoing(error):
+                    # The database may have it, and would have two of the next one's name.
+                    await self._thread.write(lambda tools: tools.store.delete_network(record.uuid))
                 raise
             finally:
                 record.lock.release()

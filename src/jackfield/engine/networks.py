@@ -227,9 +227,13 @@ class Networks:
             if is_new:
                 self._registry.discard(record)
                 self._plans.forget(record.uuid)
+
+                def forget(tools: Workplace) -> None:
+                    tools.dnsmasq.forget_leases(tools.kernel, record.uuid)
+                    # As in ``Definitions.define``.
+                    tools.store.delete_network(record.uuid)
+
                 with Undoing(error):
-                    await self._thread.run(
-                        lambda tools: tools.dnsmasq.forget_leases(tools.kernel, record.uuid)
-                    )
+                    await self._thread.run(forget)
             raise
         return Change(ensure=tuple(record.present.values()))

@@ -38,6 +38,7 @@ class Services:
         self._waits = waits
         self._deaths: dict[tuple[UUID, str], tuple[int, float]] = {}
         self._timers: dict[UUID, dict[str, asyncio.TimerHandle]] = {}
+        self._coming: dict[UUID, asyncio.Handle] = {}
         self._inotify: Inotify | None = None
         self._supervisor: Supervisor | None = None
 
@@ -50,6 +51,8 @@ class Services:
         """Stop watching; the processes go on."""
         for network in list(self._timers):
             self._cancel_timers(network)
+        for coming in self._coming.values():
+            coming.cancel()
         if self._supervisor is not None:
             self._supervisor.close()
 
@@ -65,9 +68,21 @@ class Services:
         for process in processes:
             self._supervisor.watch(process)
 
+    def watch_soon(self, network: UUID, processes: Iterable[Process]) -> None:
+        """Do as ``watch`` does in the loop's next turn, if nothing is to be forgotten before."""
+
+        def watch() -> None:
+            del self._coming[network]
+            self.watch(processes)
+
+        self._coming[network] = asyncio.get_running_loop().call_soon(watch)
+
     def forget(self, network: UUID) -> None:
         """Watch nothing for ``network``: what serves it is about to be ended or replaced."""
         assert self._supervisor is not None
+        coming = self._coming.pop(network, None)
+        if coming is not None:
+            coming.cancel()
         self._supervisor.forget(network)
         self._cancel_timers(network)
 

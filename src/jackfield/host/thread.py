@@ -154,7 +154,8 @@ class KernelThread(Generic[T]):
         while self._told:
             told = self._told.popleft()
             if told is None:
-                # The thread has ended, and nobody signals any more.
+                # Its last signal may not be sent yet: another file could have the number by then.
+                self._thread.join()
                 self._loop.remove_reader(self._signal)
                 os.close(self._signal)
                 return
