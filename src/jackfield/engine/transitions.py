@@ -5,7 +5,6 @@ Who calls holds the network's lock, and knows its record and what it is to be.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 from collections.abc import Callable, Mapping
@@ -138,9 +137,8 @@ class Transitions:
             if isinstance(error, JackfieldError):
                 raise error.with_context(f"cannot start network {network.name!r}") from error
             raise
-        # Whoever asked need not wait for that.  Nothing else is done with it before: it is the
-        # next thing that the loop does.
-        asyncio.get_running_loop().call_soon(self._services.watch, processes)
+        # Whoever asked need not wait for that.
+        self._services.watch_soon(processes)
 
     async def stop(self, record: NetworkRecord) -> None:
         """Stop a network; what could not be removed is in the error, and it runs with that."""
