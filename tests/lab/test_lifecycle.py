@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
 import sqlite3
 import sys
 import tempfile
@@ -715,6 +717,25 @@ def test_sigterm_finishes_what_was_begun(daemon: Daemon) -> None:
     assert len(active) == len(daemon.host.processes("dnsmasq"))
     assert len(active) + 1 == len(daemon.host.links())
     assert "unfinished" not in daemon.log_text()
+
+
+def test_undefined_before_it_is_applied(host: Host, daemon: Daemon) -> None:
+    """Who applies a network by its name does not bring back one that is being undefined."""
+    daemon.cli("define", daemon.document(document()))
+    with contextlib.ExitStack() as stack:
+        with daemon.paused():
+            clients = []
+            for line in ("DELETE /v1/networks/red", "POST /v1/networks/red/apply"):
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.settimeout(10)
+                client.connect(str(daemon.api_socket))
+                request = f"{line} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+                client.sendall(request.encode())
+                clients.append(client)
+        answers = [client.recv(12).decode() for client in clients]
+    assert ["HTTP/1.1 204", "HTTP/1.1 404"] == answers
+    assert {} == listed(daemon)
+    assert {"lo"} == host.links()
 
 
 class HastyDaemon(Daemon):
