@@ -17,6 +17,7 @@ import ipaddress
 import math
 import os
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -616,6 +617,28 @@ def test_one_that_ends_before_it_reads_its_configuration(
         site.ensure(service_of(red()))
     # What it wrote goes with a network that does not start.
     assert "/log" not in (caught.value.hint or "")
+
+
+def test_one_that_stops_reading_its_configuration(
+    site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an error; nobody waits for ever until a long one fits into the pipe."""
+    program, come = folder / "program", folder / "come"
+    program.write_text(
+        f"#!{sys.executable} -IS\nimport os, sys, time\n"
+        f"os.close(os.open({str(come)!r}, os.O_CREAT))\n"
+        "os.open(sys.argv[2].partition('=')[2], os.O_RDONLY)\ntime.sleep(5)\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(driver, "find_program", lambda *_: str(program))
+    texts = (DnsTxt(name=Text(f"t{number}.red.example"), value=Text("x")) for number in range(5000))
+    service = service_of(red(dns=Dns(txts=tuple(texts))))
+    with site.host.entered():
+        site.driver.prepare(site.kernel, [service])
+    wait_for(come.exists, 5, "the program to come to its configuration")
+    monkeypatch.setattr(files, "_FEED_LIMIT", 0.5)
+    with pytest.raises(ServiceError, match="has stopped reading"):
+        site.ensure(service)
 
 
 def test_it_may_run_where_we_may(site: Site) -> None:

@@ -167,12 +167,13 @@ def test_what_is_ended_before_it_is_watched_has_not_died(
             services.open(instance)
             try:
                 process = spawn(netns, files)
-                services.watch_soon(RED, [process])
+                services.watch_soon([process])
                 services.forget(RED)
                 processes.stop([process])
                 # A network that goes on dying is told of later and later.
                 process = spawn(netns, files)
-                services.watch_soon(RED, [process])
+                await wait_ready(process, instance)
+                services.watch_soon([process])
                 await asyncio.sleep(0)
                 os.kill(process.pid, 9)
                 assert (RED, "dnsmasq ended: killed by SIGKILL") == await asyncio.wait_for(

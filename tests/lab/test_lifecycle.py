@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from tests.lab.daemon import RUN_DIR, Daemon
-from tests.lab.host import Host
+from tests.lab.host import Host, HostProcess
 from tests.lab.wait import wait_for
 
 pytestmark = pytest.mark.lab
@@ -715,3 +717,46 @@ def test_sigterm_finishes_what_was_begun(daemon: Daemon) -> None:
     assert len(active) == len(daemon.host.processes("dnsmasq"))
     assert len(active) + 1 == len(daemon.host.links())
     assert "unfinished" not in daemon.log_text()
+
+
+def test_undefined_before_it_is_applied(host: Host, daemon: Daemon) -> None:
+    """Who applies a network by its name does not bring back one that is being undefined."""
+    daemon.cli("define", daemon.document(document()))
+    with contextlib.ExitStack() as stack:
+        with daemon.paused():
+            clients = []
+            for line in ("DELETE /v1/networks/red", "POST /v1/networks/red/apply"):
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.settimeout(10)
+                client.connect(str(daemon.api_socket))
+                request = f"{line} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+                client.sendall(request.encode())
+                clients.append(client)
+        answers = [client.recv(12).decode() for client in clients]
+    assert ["HTTP/1.1 204", "HTTP/1.1 404"] == answers
+    assert {} == listed(daemon)
+    assert {"lo"} == host.links()
+
+
+class HastyDaemon(Daemon):
+    """A daemon that stops what it has started at once."""
+
+    def _process(self, arguments: Sequence[str], log: IO[str]) -> HostProcess:
+        program = Path(__file__).with_name("hasty_daemon.py")
+        return self.host.start([sys.executable, str(program), *arguments], stdout=log, stderr=log)
+
+    def _check_loop(self) -> None:
+        pass
+
+
+def test_stopped_in_the_moment_in_which_it_started(host: Host) -> None:
+    """That its dnsmasq ends then is what was wanted: nobody is told of a problem."""
+    with HastyDaemon(host) as daemon:
+        daemon.cli("define", daemon.document(document()))
+        for _ in range(2):
+            seen = len(daemon.log())
+            daemon.cli("start", "red")
+            wait_for(lambda: not listed(daemon)["red"]["active"], 10, "the network to stop")
+            assert [] == [item for item in daemon.log()[seen:] if item["level"] == "error"]
+        assert {"lo"} == host.links()
+        assert [] == host.processes("dnsmasq")

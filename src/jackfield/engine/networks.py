@@ -172,12 +172,7 @@ class Networks:
             if not transient and (is_new or record.stored != complete):
                 row = await network_row(record, complete, autostart=record.autostart)
             former = record.followed
-            if record.live is not None:
-                change = await self._transitions.change(record, complete, row)
-                if change:
-                    await self._hooks.tell(Operation.UPDATED, complete)
-            else:
-                change = await self._start_applied(record, complete, row, is_new=is_new)
+            change = await self._make_run(record, complete, row, is_new=is_new)
             record.stored = None if transient else complete
         keeping = await kept(former, complete, self._registry.ports_of(record.uuid))
         return self._registry.network_view(record), [*describe(change), *keeping]
@@ -189,27 +184,46 @@ class Networks:
 
         With ``live``, or where nothing is stored, what runs is mended, and goes on as it runs.
         """
-        record = self._registry.network(ref)
-        if live or record.stored is None:
-            return await self._mend(record)
-        try:
-            return await self.apply(record.stored)
-        except JackfieldError as error:
-            if record.live not in (None, record.stored):
-                mending = f"jackfield apply --live {shell_word(record.name)}"
-                other = f"what runs can be mended without the stored definition: {mending}"
-                error.hint = f"{error.hint}; {other}" if error.hint else other
-            raise
+        # By what is stored when it is its turn: somebody may define or undefine it until then.
+        async with self._registry.held(ref) as record:
+            former, network = record.followed, record.stored
+            if live or network is None:
+                return await self._mend(record)
+            try:
+                change = await self._make_run(record, network, None, is_new=False)
+            except JackfieldError as error:
+                if record.live not in (None, network):
+                    mending = f"jackfield apply --live {shell_word(record.name)}"
+                    other = f"what runs can be mended without the stored definition: {mending}"
+                    error.hint = f"{error.hint}; {other}" if error.hint else other
+                raise
+        keeping = await kept(former, network, self._registry.ports_of(record.uuid))
+        return self._registry.network_view(record), [*describe(change), *keeping]
+
+    async def _make_run(
+        self,
+        record: NetworkRecord,
+        complete: Network,
+        definition: NetworkRow | None,
+        *,
+        is_new: bool,
+    ) -> Change:
+        """Make a network, whose lock is held, run by a definition; return what that took."""
+        if record.live is None:
+            return await self._start_applied(record, complete, definition, is_new=is_new)
+        change = await self._transitions.change(record, complete, definition)
+        if change:
+            await self._hooks.tell(Operation.UPDATED, complete)
+        return change
 
     async def _mend(self, record: NetworkRecord) -> tuple[NetworkView, list[PlanStep]]:
-        """Make a network be what it runs as, after somebody else has changed it."""
-        async with self._registry.held(record.uuid):
-            if record.live is None:
-                raise WrongState(
-                    f"network {record.name!r} is not active: there is nothing to mend",
-                    hint=f"jackfield start {shell_word(record.name)}",
-                )
-            change = await self._transitions.change(record, record.live, None)
+        """Make a network, whose lock is held, be what it runs as, after somebody changed it."""
+        if record.live is None:
+            raise WrongState(
+                f"network {record.name!r} is not active: there is nothing to mend",
+                hint=f"jackfield start {shell_word(record.name)}",
+            )
+        change = await self._transitions.change(record, record.live, None)
         return self._registry.network_view(record), describe(change)
 
     async def _start_applied(

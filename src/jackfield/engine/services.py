@@ -37,8 +37,8 @@ class Services:
         self._died = died
         self._waits = waits
         self._deaths: dict[tuple[UUID, str], tuple[int, float]] = {}
-        self._timers: dict[UUID, dict[str, asyncio.TimerHandle]] = {}
-        self._coming: dict[UUID, asyncio.Handle] = {}
+        # What is still to be done for a program of a network, unless it is forgotten before.
+        self._later: dict[UUID, dict[str, asyncio.Handle]] = {}
         self._inotify: Inotify | None = None
         self._supervisor: Supervisor | None = None
 
@@ -49,10 +49,8 @@ class Services:
 
     def close(self) -> None:
         """Stop watching; the processes go on."""
-        for network in list(self._timers):
-            self._cancel_timers(network)
-        for coming in self._coming.values():
-            coming.cancel()
+        for network in list(self._later):
+            self._cancel(network)
         if self._supervisor is not None:
             self._supervisor.close()
 
@@ -68,27 +66,22 @@ class Services:
         for process in processes:
             self._supervisor.watch(process)
 
-    def watch_soon(self, network: UUID, processes: Iterable[Process]) -> None:
-        """Do as ``watch`` does in the loop's next turn, if nothing is to be forgotten before."""
-
-        def watch() -> None:
-            del self._coming[network]
-            self.watch(processes)
-
-        self._coming[network] = asyncio.get_running_loop().call_soon(watch)
+    def watch_soon(self, processes: Iterable[Process]) -> None:
+        """Do as ``watch`` does, when who is at it is done, and unless ``forget`` comes first."""
+        for process in processes:
+            self._later.setdefault(process.network, {})[process.program] = (
+                asyncio.get_running_loop().call_soon(self.watch, [process])
+            )
 
     def forget(self, network: UUID) -> None:
         """Watch nothing for ``network``: what serves it is about to be ended or replaced."""
         assert self._supervisor is not None
-        coming = self._coming.pop(network, None)
-        if coming is not None:
-            coming.cancel()
         self._supervisor.forget(network)
-        self._cancel_timers(network)
+        self._cancel(network)
 
-    def _cancel_timers(self, network: UUID) -> None:
-        for timer in self._timers.pop(network, {}).values():
-            timer.cancel()
+    def _cancel(self, network: UUID) -> None:
+        for handle in self._later.pop(network, {}).values():
+            handle.cancel()
 
     def _ended(self, process: Process) -> None:
         """Have the network mended, at once the first time, later when it goes on dying."""
@@ -105,11 +98,11 @@ class Services:
         log.error("network %s: %s", process.network, waiting)
         if pause:
             self._waits(process.network, waiting)
-        self._timers.setdefault(process.network, {})[process.program] = (
+        self._later.setdefault(process.network, {})[process.program] = (
             asyncio.get_running_loop().call_later(pause, self._mend, process.network, reason)
         )
 
     def _mend(self, network: UUID, reason: str) -> None:
         # All of its processes are looked at, also one whose own time has not come.
-        self._cancel_timers(network)
+        self._cancel(network)
         self._died(network, reason)

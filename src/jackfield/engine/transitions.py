@@ -138,7 +138,7 @@ class Transitions:
                 raise error.with_context(f"cannot start network {network.name!r}") from error
             raise
         # Whoever asked need not wait for that.
-        self._services.watch_soon(record.uuid, processes)
+        self._services.watch_soon(processes)
 
     async def stop(self, record: NetworkRecord) -> None:
         """Stop a network; what could not be removed is in the error, and it runs with that."""

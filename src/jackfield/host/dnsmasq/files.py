@@ -25,6 +25,7 @@ import errno
 import itertools
 import os
 import re
+import select
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -163,11 +164,22 @@ class DnsmasqFiles(ServiceFiles):
                 if time.monotonic() > limit:
                     raise ServiceError(f"dnsmasq does not read {self.config}")
             time.sleep(_FEED_PAUSE)
-        self.write("config", text)
-        os.set_blocking(pipe, True)
-        # One that has ended meanwhile says why where its readiness is waited for.
-        with contextlib.suppress(BrokenPipeError), os.fdopen(pipe, "wb") as file:
-            file.write(text.encode("utf-8", "surrogateescape"))
+        try:
+            self.write("config", text)
+            # One that has ended meanwhile says why where its readiness is waited for.
+            with contextlib.suppress(BrokenPipeError):
+                self._fill(pipe, text.encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(pipe)
+
+    def _fill(self, pipe: int, data: bytes) -> None:
+        """Write to a pipe that does not block: a pipe holds less than a long configuration."""
+        poll = select.poll()
+        poll.register(pipe, select.POLLOUT)
+        while data:
+            if not poll.poll(_FEED_LIMIT * 1000):
+                raise ServiceError(f"dnsmasq has stopped reading {self.config}")
+            data = data[os.write(pipe, data) :]
 
     def write_changed(self, texts: dict[str, str], names: Iterable[str]) -> bool:
         """Write the named files that differ from ``texts``; return whether there was one.
