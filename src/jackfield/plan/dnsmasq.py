@@ -20,11 +20,19 @@ import re
 from collections.abc import Iterable, Iterator
 
 from jackfield.errors import InternalError, InvalidRequest, UnsupportedConfiguration
-from jackfield.model.address import Dhcp, DhcpHost, IpInterface, LeaseTime, Subnet
+from jackfield.model.address import IpInterface
 from jackfield.model.dns import Dns, DnsForwarder, DnsSrv
 from jackfield.model.mode import Mode
 from jackfield.model.network import Network
 from jackfield.model.values import InterfaceName
+from jackfield.plan.dnsmasq_dhcp import (
+    Served,
+    advertising_lines,
+    dhcp4_lines,
+    dhcp6_lines,
+    option_lines,
+    reservation,
+)
 from jackfield.plan.dnsmasq_options import check_option
 from jackfield.plan.dnsmasq_text import LINE_LIMIT, checked_line, file_text, quoted
 from jackfield.plan.guard import guards_any
@@ -39,11 +47,7 @@ The ranges are the limit where they are shorter.  This one is not less for them:
 start with more leases than it may have, and those of a range that was longer are still there.
 """
 
-_CLIENT_ID = re.compile(r"[0-9A-Fa-f]+(:[0-9A-Fa-f]+)*")
 _TXT_NAME = re.compile(r"(?=.{1,253}\Z)[!-\-/-~]{1,63}(\.[!-\-/-~]{1,63})*\.?")
-_NOT_A_HOST_NAME = re.compile(r"infinite|ignore|[0-9]+[wdhms]?", re.IGNORECASE)
-
-_Served = tuple[Subnet, IpInterface, Dhcp]
 
 
 def served_ports(network: Network) -> list[tuple[str, int]]:
@@ -77,14 +81,14 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
         return None
     dns = network.dns or Dns()
     serves_dns = _serves_dns(network)
-    served: list[_Served] = [
+    served: list[Served] = [
         (subnet, interface, subnet.dhcp)
         for subnet, interface in subnets
         if subnet.dhcp is not None and (subnet.dhcp.ranges or subnet.dhcp.hosts)
     ]
     dhcp4 = [item for item in served if item[1].version == 4]
     dhcp6 = [item for item in served if item[1].version == 6]
-    advertising = list(_advertising(network, [item[1] for item in subnets], bool(dhcp6)))
+    advertising = list(advertising_lines(network, [item[1] for item in subnets], bool(dhcp6)))
     tftp = list(_tftp(network))
     if not (serves_dns or served or advertising or tftp):
         return None
@@ -100,11 +104,11 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
     if served:
         config += ["dhcp-hostsfile=@DIR@/hosts", "dhcp-optsfile=@DIR@/options"]
         config.append(f"dhcp-leasefile=@STATE@/{network.uuid}.leases")
-        config += _dhcp4(dhcp4)
+        config += dhcp4_lines(dhcp4)
         if dhcp4 and guards_any(network):
             # A client's identifier is what it says; its MAC is what its guard has checked.
             config.append("dhcp-ignore-clid")
-        config += _dhcp6(dhcp6)
+        config += dhcp6_lines(dhcp6)
         config.append(f"dhcp-lease-max={_LEASE_LIMIT}")
     config += advertising
     config += options
@@ -112,9 +116,11 @@ def dnsmasq_service(network: Network, bridge: InterfaceName, *, user: str | None
         network=network.uuid,
         bridge=bridge,
         config=file_text(config),
-        hosts=file_text(_host(host, item[1].version) for item in served for host in item[2].hosts),
+        hosts=file_text(
+            reservation(host, item[1].version) for item in served for host in item[2].hosts
+        ),
         names=file_text(_host_names(dns)) if serves_dns else "",
-        options=file_text(_dhcp_options(network)) if dhcp4 else "",
+        options=file_text(option_lines(network)) if dhcp4 else "",
         servers=tuple(map(checked_line, _servers(network, dns))) if serves_dns else (),
         follow_resolver=serves_dns and "no-resolv" not in options and _follows(network, dns),
         serves_dhcp4=bool(dhcp4),
@@ -306,107 +312,3 @@ def _tftp(network: Network) -> Iterator[str]:
         raise InvalidRequest(f"TFTP root {roots[0]!r} is not an absolute path")
     yield "enable-tftp"
     yield f"tftp-root={quoted(roots[0])}"
-
-
-def _dhcp4(served: list[_Served]) -> Iterator[str]:
-    for number, (_, interface, dhcp) in enumerate(served):
-        # One subnet needs no tag; with several, each gets what was said for it.
-        tagged = len(served) > 1 and any(item[2].bootp is not None for item in served)
-        mark = f"set:subnet{number}," if tagged else ""
-        for entry in dhcp.ranges:
-            yield f"dhcp-range={mark}{entry.start},{entry.end},{interface.netmask}" + _lease(
-                entry.lease
-            )
-        if not dhcp.ranges:
-            yield f"dhcp-range={mark}{interface.ip},static,{interface.netmask}"
-        if dhcp.bootp is not None:
-            tag = f"tag:subnet{number}," if tagged else ""
-            server = "" if dhcp.bootp.server is None else f",,{quoted(dhcp.bootp.server)}"
-            yield f"dhcp-boot={tag}{quoted(dhcp.bootp.file)}{server}"
-    if served:
-        yield "dhcp-no-override"
-        yield "dhcp-authoritative"
-
-
-def _dhcp6(served: list[_Served]) -> Iterator[str]:
-    for _, interface, dhcp in served:
-        length = interface.network.prefixlen
-        if length < 64:
-            raise UnsupportedConfiguration(
-                f"DHCP on {interface.network}: DHCPv6 needs a prefix of 64 or longer"
-            )
-        for entry in dhcp.ranges:
-            yield f"dhcp-range={entry.start},{entry.end},{length}{_lease(entry.lease)}"
-        if not dhcp.ranges:
-            yield f"dhcp-range={interface.ip},static,{length}"
-
-
-def _lease(lease: LeaseTime | None) -> str:
-    if lease is None:
-        return ""
-    return f",{lease.seconds}s" if lease.seconds else ",infinite"
-
-
-def _host(host: DhcpHost, version: int) -> str:
-    """Return a reservation as ``dhcp-host`` takes it."""
-    fields: list[str] = []
-    if host.mac is not None:
-        fields.append(host.mac)
-    if host.id is not None:
-        if not _CLIENT_ID.fullmatch(host.id):
-            raise InvalidRequest(
-                f"DHCP host id {host.id!r} is not hexadecimal numbers with colons between"
-            )
-        fields.append(f"id:{host.id}")
-    name = [] if host.name is None else [_host_name(host.name)]
-    address = [] if host.ip is None else [f"[{host.ip}]" if version == 6 else str(host.ip)]
-    fields += name + address if version == 6 or not fields else address + name
-    if not fields:
-        raise InvalidRequest("a DHCP host has neither MAC address, id, name nor address")
-    return ",".join(fields) + _lease(host.lease)
-
-
-def _host_name(name: str) -> str:
-    if _NOT_A_HOST_NAME.fullmatch(name):
-        raise InvalidRequest(
-            f"dnsmasq would read the host name {name!r} as a lease time or a keyword",
-            hint="choose a name that is not only digits, and not 'infinite' or 'ignore'",
-        )
-    return name
-
-
-def _dhcp_options(network: Network) -> Iterator[str]:
-    """Yield DHCPv4 options beyond those dnsmasq sends by itself (router, DNS, domain)."""
-    if network.mode is Mode.ISOLATED:
-        # An empty option 3: there is no router, and guests must not take us for one.
-        yield "3"
-    if network.mtu is not None:
-        yield f"option:mtu,{network.mtu}"
-
-
-def _advertising(
-    network: Network, interfaces: list[IpInterface], serves_dhcp6: bool
-) -> Iterator[str]:
-    """Yield router advertisements (RFC 4861), on wherever the network has IPv6.
-
-    With DHCPv6 they say "managed" and only its prefix is announced, as libvirt has it;
-    otherwise each prefix of length 64 is there for SLAAC (RFC 4862 allows no other).
-    """
-    prefixes = [
-        interface
-        for interface in interfaces
-        if interface.version == 6 and interface.network.prefixlen == 64
-    ]
-    if not (serves_dhcp6 or prefixes):
-        return
-    if serves_dhcp6:
-        yield "enable-ra"
-    else:
-        for interface in prefixes:
-            yield f"dhcp-range={interface.ip},ra-only,64"
-    mtu = "" if network.mtu is None else f"mtu:{network.mtu},"
-    if network.mode is Mode.ISOLATED:
-        # An advertisement is an implicit default route; lifetime 0 takes that back.
-        yield f"ra-param=*,{mtu}0,0"
-    elif mtu:
-        yield f"ra-param=*,{mtu}0"
